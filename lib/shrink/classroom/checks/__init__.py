@@ -1,0 +1,1 @@
+"""The exercises of each chapter, one file a chapter, named as the chapter is."""

@@ -1,0 +1,316 @@
+"""Exercises that are honest: a check tries the student's function and raises unless it is right.
+
+A chapter imports an exercise by name and uses it like the function it asks for. It answers with
+the reference until the student's answer has passed its check, so that an unfinished exercise
+fails in its check and nowhere else:
+
+    from shrink.classroom.checks.prune import magnitude_mask
+
+    @magnitude_mask.answer
+    def magnitude_mask(weight, sparsity): ...
+
+    magnitude_mask.check()
+"""
+
+import copy
+import functools
+import html
+import json
+import math
+import os
+import random
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from IPython.display import HTML, display
+
+STUB_MESSAGE = "your turn"
+
+State = Literal["done", "not done yet", "wrong"]
+_COLOURS: dict[State, str] = {"done": "#009E73", "not done yet": "#E69F00", "wrong": "#D55E00"}
+
+
+class Wrong(Exception):
+    """Raised inside a check: what is wrong with the answer, in words that help to mend it."""
+
+    def __init__(self, hint: str, *, expected: Any = None, given: Any = None) -> None:
+        super().__init__(hint)
+        self.hint, self.expected, self.given = hint, expected, given
+
+
+class ExerciseError(AssertionError):
+    """Raised by `Exercise.check`: the exercise is not done yet, or its answer is wrong."""
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found: the state, and the message a student reads."""
+
+    state: State
+    message: str
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known wrong answer: a check that fails on the same result gives its hint."""
+
+    name: str
+    function: Callable
+    hint: str
+
+
+class Attempt:
+    """The student's function as a check calls it: inputs are remembered, and must not change."""
+
+    def __init__(self, name: str, function: Callable) -> None:
+        self._name, self._function = name, function
+        self._calls: list[tuple[tuple, Any]] = []
+
+    def __call__(self, *args: Any) -> Any:
+        before = copy.deepcopy(args)
+        result = _run(self._function, args)
+        self._calls.append((before, result))
+        if isinstance(result, BaseException):
+            raise Wrong(f"your code raised {_where(result, self._function)}")
+        if not _same(args, before):
+            raise Wrong("your function changed its input; work on a copy, or on a new tensor")
+        return result
+
+    def __str__(self) -> str:
+        return f"{self._name}({', '.join(map(show, self._calls[-1][0]))})"
+
+    def looks_like(self, mistake: Mistake) -> bool:
+        """Whether the mistake gives what the student's function gave on every input so far."""
+        return all(
+            _same_outcome(result, _run(mistake.function, copy.deepcopy(args)))
+            for args, result in reversed(self._calls)
+        )
+
+
+class Exercise:
+    """A function that the student writes.
+
+    Args:
+        name: the function's name in the chapter.
+        check: called with an `Attempt` and a seeded `random.Random`; returns when the answer
+            is right and raises `Wrong` when it is not.
+        reference: the library's function, for exercises that rebuild it; None where the answer
+            exists only in the solution.
+        core: one of the three that everyone does; the others are marked `more`.
+        minutes: how long a student is expected to need.
+        mistakes: the known wrong answers, for their hints.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        check: Callable[[Attempt, random.Random], None],
+        *,
+        reference: Callable | None = None,
+        core: bool,
+        minutes: int,
+        mistakes: tuple[Mistake, ...] = (),
+    ) -> None:
+        self.name, self.core, self.minutes = name, core, minutes
+        self.reference, self.mistakes = reference, mistakes
+        self.student: Callable | None = None
+        self.passed = False
+        self._check = check
+        self._lock, self._students_turns = threading.Lock(), 0
+        functools.update_wrapper(self, reference or check, ("__doc__",), ())
+
+    def __repr__(self) -> str:
+        return f"<exercise {self.name}: {'done' if self.passed else 'open'}>"
+
+    def answer(self, function: Callable) -> "Exercise":
+        """Decorate the student's function with this; the name stays the exercise."""
+        self.student, self.passed = function, False
+        return self
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer that is more than the unchanged stub."""
+        return self.student is not None and not is_stub(self.student)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._students_turns or self.passed:
+            return self.student(*args, **kwargs)
+        if self.reference is None:
+            raise ExerciseError(f"{self.name} is yours alone to write: it has no reference to call")
+        return self.reference(*args, **kwargs)
+
+    def mine(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the student's answer, checked or not; an explorer shows with it what a bug does."""
+        if not self.answered:
+            raise ExerciseError(
+                f"{self.name} has no answer of yours yet: write it and run its cell"
+            )
+        with self._students_turn():
+            return self.student(*args, **kwargs)
+
+    def judge(self, seed: int) -> Outcome:
+        """Try the student's answer on fresh inputs from `seed`."""
+        self.passed = False
+        if not self.answered:
+            return Outcome("not done yet", f"{self.name}: not done yet")
+        attempt = Attempt(self.name, self.student)
+        try:
+            with self._students_turn():
+                self._check(attempt, random.Random(seed))
+        except Wrong as wrong:
+            return Outcome("wrong", self._explain(wrong, attempt, seed))
+        self.passed = True
+        return Outcome("done", f"{self.name}: done")
+
+    @contextmanager
+    def _students_turn(self) -> Iterator[None]:
+        """Inside, a call of the exercise reaches the student's function, a recursive one too."""
+        with self._lock:
+            self._students_turns += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._students_turns -= 1
+
+    def check(self, seed: int | None = None) -> None:
+        """Show whether the answer is right: a panel in a live notebook, otherwise an exception.
+
+        Raises:
+            ExerciseError: the exercise is not done yet or wrong, and nobody is looking at a live
+                notebook (nbval, nbconvert, pytest).
+        """
+        outcome = self.judge(random.SystemRandom().randrange(10**6) if seed is None else seed)
+        _report(self, outcome)
+        if _live_notebook():
+            display(HTML(_panel(outcome)))
+        elif outcome.state == "done":
+            print(outcome.message)
+        else:
+            raise ExerciseError(outcome.message) from None
+
+    def _explain(self, wrong: Wrong, attempt: Attempt, seed: int) -> str:
+        known = next((m.hint for m in self.mistakes if attempt.looks_like(m)), None)
+        lines = [f"{self.name}: {wrong.hint}"]
+        if known:
+            lines.append(f"  hint:     {known}")
+        lines.append(f"  called:   {attempt}")
+        if wrong.expected is not None:
+            lines.append(f"  expected: {show(wrong.expected)}")
+        if wrong.given is not None:
+            lines.append(f"  given:    {show(wrong.given)}")
+        return "\n".join([*lines, f"  again with the same inputs: {self.name}.check(seed={seed})"])
+
+
+def is_stub(function: Callable) -> bool:
+    """Whether the function is the unchanged stub: nothing but its docstring and the raise.
+
+    The exception's type says nothing, since an answer may raise NotImplementedError through torch.
+    """
+
+    def bare() -> None:
+        raise NotImplementedError(STUB_MESSAGE)
+
+    def documented() -> None:
+        """Doc."""
+        raise NotImplementedError(STUB_MESSAGE)
+
+    code = getattr(function, "__code__", None)
+    return (
+        code is not None
+        and code.co_code in (bare.__code__.co_code, documented.__code__.co_code)
+        and code.co_names == ("NotImplementedError",)
+        and STUB_MESSAGE in code.co_consts
+    )
+
+
+def show(value: Any) -> str:
+    """A value as a student reads it: small tensors whole, large ones by dtype and shape.
+
+    >>> show(torch.tensor([0.5, 2.0])), show({"fc1": torch.zeros(300, 784)})
+    ('tensor([0.5000, 2.0000])', '{fc1: float32 tensor of shape (300, 784)}')
+    """
+    if isinstance(value, torch.Tensor | np.ndarray):
+        kind = "tensor" if isinstance(value, torch.Tensor) else "array"
+        if math.prod(value.shape) > 12:
+            dtype = str(value.dtype).removeprefix("torch.")
+            return f"{dtype} {kind} of shape {tuple(value.shape)}"
+        return " ".join(repr(value.detach() if kind == "tensor" else value).split())
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _run(function: Callable, args: tuple) -> Any:
+    """What the function returns, or the exception that it raises."""
+    try:
+        return function(*args)
+    except (Exception, SystemExit) as error:
+        return error
+
+
+def _same_outcome(a: Any, b: Any) -> bool:
+    if isinstance(a, BaseException) or isinstance(b, BaseException):
+        return type(a) is type(b)
+    return _same(a, b)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether nested tensors, arrays and numbers are equal, bit for bit, NaN equal to NaN."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and a.shape == b.shape and bool(torch.all((a == b) | (a != a)))
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b or a != a
+
+
+def _where(error: BaseException, function: Callable) -> str:
+    """The exception, and the last line of the student's own file that it passed through."""
+    text = f"{type(error).__name__}: {error}"
+    own = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
+    return f"{text}\n  at line {frames[-1].lineno}: {frames[-1].line}" if frames else text
+
+
+def _live_notebook() -> bool:
+    """Whether a person watches: JupyterLab and Notebook 7 name their session, nbval does not.
+
+    A pytest that was started from a notebook inherits that name; pytest names itself too.
+    """
+    return "JPY_SESSION_NAME" in os.environ and "PYTEST_VERSION" not in os.environ
+
+
+def _panel(outcome: Outcome) -> str:
+    """The outcome as HTML that is legible on light and dark themes."""
+    first, *rest = outcome.message.splitlines()
+    details = f"<pre style='margin:4px 0 0'>{html.escape(chr(10).join(rest))}</pre>" if rest else ""
+    colour = _COLOURS[outcome.state]
+    return (
+        f"<div role='status' style='border-left:6px solid {colour};padding:6px 12px;"
+        "color:var(--jp-content-font-color1,inherit);background:var(--jp-layout-color2,#8881)'>"
+        f"<b>{outcome.state}</b> &nbsp; {html.escape(first)}{details}</div>"
+    )
+
+
+def _report(exercise: Exercise, outcome: Outcome) -> None:
+    """Append the outcome to the file that `shrink check` reads, if it asked for one."""
+    if path := os.environ.get("SHRINK_CHECK_REPORT"):
+        row = {"exercise": exercise.name, "state": outcome.state, "message": outcome.message}
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

@@ -1,0 +1,70 @@
+"""The course's networks, as the papers have them, and how to build one from a seed."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LeNet300100(nn.Module):
+    """Two hidden layers of 300 and 100 units: 266 610 parameters, 266 200 of them weights.
+
+    Images (n, 1, 28, 28) float32 → logits (n, 10).
+    Source: LeCun et al. 1998, section III; the variant that Han et al. 2015 prune.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(784, 300)
+        self.fc2 = nn.Linear(300, 100)
+        self.fc3 = nn.Linear(100, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1)
+        x = F.relu(self.fc1(x))
+        x = F.relu(self.fc2(x))
+        return self.fc3(x)
+
+
+class LeNet5(nn.Module):
+    """The Caffe LeNet: conv 20, conv 50, fc 500, fc 10; 431 080 parameters.
+
+    Images (n, 1, 28, 28) float32 → logits (n, 10). Only fc1 is followed by a ReLU, as in Caffe.
+    Source: Caffe's lenet.prototxt, the network that Han et al. 2015 and 2016 call LeNet-5.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 20, 5)
+        self.conv2 = nn.Conv2d(20, 50, 5)
+        self.fc1 = nn.Linear(800, 500)
+        self.fc2 = nn.Linear(500, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv1(images), 2)
+        x = F.max_pool2d(self.conv2(x), 2)
+        x = F.relu(self.fc1(x.flatten(1)))
+        return self.fc2(x)
+
+
+MODELS: dict[str, type[nn.Module]] = {"lenet-300-100": LeNet300100, "lenet-5": LeNet5}
+
+
+def build(name: str, seed: int) -> nn.Module:
+    """A freshly initialised network, the same on every call with the same seed.
+
+    The process's own random state is left as it was. Raises `ValueError` for an unknown name.
+    """
+    if name not in MODELS:
+        raise ValueError(f"no model named {name!r}; there are {', '.join(MODELS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MODELS[name]()
+
+
+def weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that compression is about, by name: matrices and kernels, no biases.
+
+    >>> list(weights(build("lenet-300-100", seed=0)))
+    ['fc1.weight', 'fc2.weight', 'fc3.weight']
+    """
+    return {name: p for name, p in model.named_parameters() if p.dim() >= 2}
