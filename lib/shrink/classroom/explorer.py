@@ -1,0 +1,283 @@
+"""The explorer frame: controls and one figure that keeps up with them.
+
+Measured choices: one private figure, never pyplot; the axes are drawn once and kept as a bitmap;
+each change restores the bitmap, draws the moving artists on it and sends one PNG into an image of
+fixed size. Callbacks run on other threads than the main one in JupyterLab, so an explorer has a
+lock of its own and touches no global state. Long work runs in a worker thread that a button
+starts and another one stops.
+"""
+
+import base64
+import html
+import io
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from shrink.classroom import plots
+from shrink.classroom.exercise import ExerciseError
+
+_CSS = (
+    plots.STYLE_SHEET
+    + """<style>
+.shrink-explorer { padding: 4px 0 }
+.shrink-figure { overflow: visible }
+.shrink-busy .shrink-figure img, .shrink-busy img.shrink-figure
+  { opacity: .45; transition: opacity .15s .25s }
+.shrink-error pre { margin: 4px 0; padding: 6px 10px; white-space: pre-wrap;
+  border-left: 6px solid #D55E00; color: var(--jp-content-font-color1);
+  background: var(--jp-layout-color2) }
+.shrink-summary { color: var(--jp-content-font-color1); line-height: 1.4 }
+</style>"""
+)
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass
+class Job:
+    """Long work behind a button.
+
+    `run(values, stop, progress)` works in a thread of its own: it looks at the event `stop` often,
+    calls `progress(done, total)`, and leaves its result where `compute` finds it.
+    """
+
+    label: str
+    run: Callable[[dict[str, Any], threading.Event, Callable[[int, int], None]], None]
+
+
+class Explorer(widgets.VBox):
+    """Controls, a figure, a summary in words.
+
+    Args:
+        compute: called with the controls' values by name; returns the result.
+        draw: called once with the figure and the first result; draws what never moves, and
+            returns the artists that do, by name.
+        update: called with those artists and each new result; moves them.
+        summary: the result in words (HTML), shown below the figure: what a screen reader reads.
+        controls: name → widget with a `value`; a slider gets a number box beside it.
+        job: long work, with its Start and Stop buttons and progress bar.
+        size: of the figure, in inches at 100 dots per inch.
+        alt: the figure in a sentence.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[..., Any],
+        draw: Callable[[Figure, Any], Mapping[str, Any]],
+        update: Callable[[Mapping[str, Any], Any], None],
+        summary: Callable[[Any], str],
+        *,
+        controls: Mapping[str, widgets.Widget],
+        job: Job | None = None,
+        size: tuple[float, float],
+        alt: str,
+    ) -> None:
+        self._compute, self._draw, self._update, self._summarise = compute, draw, update, summary
+        self.controls, self.alt, self.job = dict(controls), alt, job
+        scale = 1.3 if plots.PROJECTION else 1.0
+        width, height = (round(scale * 100 * inches) for inches in size)
+        self.figure = Figure(figsize=size, dpi=100 * scale, layout="constrained")
+        self._canvas = FigureCanvasAgg(self.figure)
+        self._artists: Mapping[str, Any] | None = None
+        self._background: Any = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.redraws = 0
+        self._lock, self._pending = threading.Lock(), False
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self.image = widgets.Image(
+            format="png",
+            layout=widgets.Layout(width=f"{width}px", height=f"{height}px", max_width="none"),
+        )
+        self.image.add_class("shrink-figure")
+        self.message, self.text = widgets.HTML(), widgets.HTML()
+        self.message.add_class("shrink-error")
+        self.text.add_class("shrink-summary")
+        super().__init__(
+            [
+                widgets.HTML(_CSS, layout=widgets.Layout(display="none")),
+                *_rows(self.controls),
+                *self._job_row(),
+                self.image,
+                self.text,
+                self.message,
+            ]
+        )
+        self.add_class("shrink-explorer")
+        for control in self.controls.values():
+            control.observe(self.refresh, "value")
+        self.refresh()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The controls' values by name."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def refresh(self, _change: object = None) -> None:
+        """Redraw for the values of this moment; from any thread, and the latest wins.
+
+        Whoever holds the lock redraws until nothing newer is pending, so a slow redraw is never
+        queued up behind others.
+        """
+        self._pending = True
+        while self._pending and self._lock.acquire(blocking=False):
+            try:
+                self._pending = False
+                self._redraw(self.values)
+            finally:
+                self._lock.release()
+
+    def _redraw(self, values: dict[str, Any]) -> None:
+        self.add_class("shrink-busy")
+        try:
+            result = self._compute(**values)
+            self.image.value = self._png(result)
+            self.text.value = self._summarise(result)
+            self.result, self.error = result, None
+            self.redraws += 1
+            self.message.value = ""
+        except Exception as error:
+            self._show(error, values)
+        finally:
+            self.remove_class("shrink-busy")
+
+    def _png(self, result: Any) -> bytes:
+        if self._artists is None:
+            artists = self._draw(self.figure, result)
+            for artist in _flat(artists):
+                artist.set_animated(True)
+            self._canvas.draw()
+            self.figure.set_layout_engine("none")  # frozen: the axes never jump
+            self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+            self._artists = artists
+        self._update(self._artists, result)
+        self._canvas.restore_region(self._background)
+        for artist in sorted(_flat(self._artists), key=Artist.get_zorder):
+            self.figure.draw_artist(artist)
+        buffer = io.BytesIO()
+        pixels = np.asarray(self._canvas.buffer_rgba())[..., :3]
+        Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+        return buffer.getvalue()
+
+    def _show(self, error: BaseException, values: Mapping[str, Any]) -> None:
+        """The error as a student needs it: what, where in their own code, with which values."""
+        self.error = error
+        lines = [str(error) if isinstance(error, ExerciseError) else _named(error)]
+        if not isinstance(error, ExerciseError):
+            frames = traceback.extract_tb(error.__traceback__)
+            own = [f for f in frames if not _is_library(f.filename)]
+            lines += [f"  line {f.lineno} in {f.name}: {f.line or ''}" for f in own[-2:]]
+            lines.append("  with " + ", ".join(f"{name} = {v}" for name, v in values.items()))
+        self.message.value = f"<pre role='alert'>{html.escape(chr(10).join(lines))}</pre>"
+
+    def _job_row(self) -> list[widgets.Widget]:
+        if self.job is None:
+            return []
+        self.start_button = widgets.Button(description=self.job.label, button_style="primary")
+        self.stop_button = widgets.Button(description="Stop", disabled=True)
+        self.bar = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="220px"))
+        self.status = widgets.Label()
+        self.start_button.on_click(self.start)
+        self.stop_button.on_click(self.stop)
+        return [widgets.HBox([self.start_button, self.stop_button, self.bar, self.status])]
+
+    def start(self, _button: object = None) -> None:
+        """Start the job in its thread, unless it is running."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._stop.clear()
+        self.start_button.disabled, self.stop_button.disabled = True, False
+        self.bar.value, self.status.value = 0, "running"
+        self._thread = threading.Thread(target=self._work, args=(self.values,), daemon=True)
+        self._thread.start()
+
+    def stop(self, _button: object = None) -> None:
+        """Ask the job to end; it does so after the step under way."""
+        self._stop.set()
+        self.status.value = "stopping"
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until the job has ended."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _work(self, values: dict[str, Any]) -> None:
+        last = 0.0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > 0.1 and not self._stop.is_set():
+                last = time.monotonic()
+                self.bar.value = done / total
+                self.status.value = f"step {done} of {total}"
+
+        failure = None
+        try:
+            self.job.run(values, self._stop, progress)
+        except Exception as error:
+            failure = error
+        self.refresh()
+        if failure is not None:
+            self._show(failure, values)
+        self.bar.value = 0
+        self.status.value = (
+            "failed" if failure else "stopped" if self._stop.is_set() else "finished"
+        )
+        self.start_button.disabled, self.stop_button.disabled = False, True
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The widget, and a PNG with its text for viewers that have no widgets."""
+        data = super()._repr_mimebundle_(**kwargs)
+        if data is None or not self.image.value:
+            return data
+        data["image/png"] = base64.b64encode(self.image.value).decode()
+        data["text/plain"] = self.alt
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def _rows(controls: Mapping[str, widgets.Widget]) -> Iterable[widgets.Widget]:
+    """The controls as rows; a slider has a number box: arrow keys do not reach it everywhere."""
+    for control in controls.values():
+        if isinstance(control, widgets.FloatSlider | widgets.IntSlider):
+            whole = isinstance(control, widgets.IntSlider)
+            box = (widgets.BoundedIntText if whole else widgets.BoundedFloatText)(
+                value=control.value,
+                min=control.min,
+                max=control.max,
+                step=control.step,
+                layout=widgets.Layout(width="80px"),
+                tooltip=control.description,
+            )
+            control.readout = False
+            widgets.link((control, "value"), (box, "value"))
+            yield widgets.HBox([control, box])
+        else:
+            yield control
+
+
+def _flat(artists: Any) -> list[Artist]:
+    """Every artist in nested mappings, lists and containers."""
+    if isinstance(artists, Artist):
+        return [artists]
+    parts = artists.values() if isinstance(artists, Mapping) else artists
+    return [artist for part in parts for artist in _flat(part)]
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_library(filename: str) -> bool:
+    return "site-packages" in filename or Path(filename).is_relative_to(_PACKAGE)

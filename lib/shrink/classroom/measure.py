@@ -1,0 +1,185 @@
+"""What a model costs and what it gets right: the length of a file, and the model read back from it.
+
+`write` stores named arrays as safetensors; the file's length is the size that chapters 01 to 04
+count. `measure` writes a model, reads it back into a fresh copy and evaluates that one, so that a
+report is about the file and not about what happens to be in memory.
+"""
+
+import copy
+import html
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import Tensor, nn
+
+from shrink.classroom import CourseError
+from shrink.classroom.data import Split
+from shrink.classroom.files import write_atomically
+from shrink.classroom.training import predict
+
+RUNNING_TABLE = Path("running_table.json")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One row of the running table; sizes in bytes, `correct` of `images` test images."""
+
+    name: str
+    dataset: str
+    parameters: int
+    nonzeros: int
+    file_bytes: int
+    correct: int
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of the images that are right."""
+        return self.correct / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy (Wilson): what another draw of test images may give.
+
+        >>> low, high = Report("dense", "mnist", 10, 10, 100, correct=9840, images=10000).interval
+        >>> f"{low:.4f} to {high:.4f}"
+        '0.9813 to 0.9863'
+        """
+        n, p, z = self.images, self.accuracy, 1.96
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return centre - half, centre + half
+
+    def _repr_html_(self) -> str:
+        return Table((self,))._repr_html_()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Reports as a table, in the order in which they were first recorded."""
+
+    rows: tuple[Report, ...]
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        head = ("", "data", "parameters", "nonzero", "file, bytes", "accuracy, %", "95 % interval")
+        return [head] + [
+            (
+                r.name,
+                r.dataset,
+                f"{r.parameters:,}",
+                f"{r.nonzeros:,}",
+                f"{r.file_bytes:,}",
+                f"{100 * r.accuracy:.2f}",
+                " to ".join(f"{100 * bound:.2f}" for bound in r.interval),
+            )
+            for r in self.rows
+        ]
+
+    def __str__(self) -> str:
+        cells = self._cells()
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+        return "\n".join(
+            "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True))
+            for row in cells
+        )
+
+    def _repr_html_(self) -> str:
+        head, *body = [[html.escape(text) for text in row] for row in self._cells()]
+        return "".join(
+            [
+                "<table><thead><tr>",
+                *(f"<th>{text}</th>" for text in head),
+                "</tr></thead><tbody>",
+                *("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in body),
+                "</tbody></table>",
+            ]
+        )
+
+
+def write(path: Path | str, arrays: Mapping[str, Tensor | np.ndarray]) -> int:
+    """Store named arrays as a safetensors file and return its length in bytes.
+
+    The file appears whole or not at all. Raises `TypeError` when a value is neither a tensor nor
+    an array.
+    """
+    return write_atomically(path, _encode(arrays))
+
+
+def size(arrays: Mapping[str, Tensor | np.ndarray]) -> int:
+    """The length in bytes of the file that `write` would store.
+
+    >>> size({"w": torch.zeros(1000)}) - size({"w": torch.zeros(1000, dtype=torch.int8)})
+    3000
+    """
+    return len(_encode(arrays))
+
+
+def _encode(arrays: Mapping[str, Tensor | np.ndarray]) -> bytes:
+    tensors = {}
+    for name, array in arrays.items():
+        if not isinstance(array, Tensor | np.ndarray):
+            raise TypeError(f"{name} must be a tensor or an array, not a {type(array).__name__}")
+        tensors[name] = torch.as_tensor(array).detach().cpu().contiguous()
+    return save_bytes(tensors)
+
+
+def read(path: Path | str) -> dict[str, Tensor]:
+    """The named tensors that `write` stored."""
+    return load_bytes(Path(path).read_bytes())
+
+
+def measure(name: str, model: nn.Module, split: Split, dataset: str, path: Path | str) -> Report:
+    """Write the model to `path`, read it back, and report on what the file holds.
+
+    Args:
+        name: what the row of the running table is called.
+        split: the test images, on any device; the model is evaluated there.
+        dataset: the name of the data.
+    """
+    length = write(path, model.state_dict())
+    decoded = copy.deepcopy(model).to(split.images.device)
+    decoded.load_state_dict(read(path))
+    parameters = list(decoded.parameters())
+    return Report(
+        name=name,
+        dataset=dataset,
+        parameters=sum(p.numel() for p in parameters),
+        nonzeros=sum(int(p.count_nonzero()) for p in parameters),
+        file_bytes=length,
+        correct=int((predict(decoded, split.images) == split.labels).sum()),
+        images=len(split),
+    )
+
+
+def record(report: Report, path: Path | str = RUNNING_TABLE) -> Table:
+    """Put the report into the running table that all chapters share, and return the table.
+
+    A row of the same name and data is replaced. Deleting the file is safe.
+
+    Raises:
+        CourseError: the file is there and is no running table; it is left as it is.
+    """
+    path = Path(path)
+    rows = {(r.name, r.dataset): r for r in _rows(path)}
+    rows[report.name, report.dataset] = report
+    text = json.dumps([asdict(r) for r in rows.values()], indent=1) + "\n"
+    write_atomically(path, text.encode())
+    return Table(tuple(rows.values()))
+
+
+def _rows(path: Path) -> list[Report]:
+    if not path.exists():
+        return []
+    try:
+        return [Report(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise CourseError(
+            f"{path} is no running table ({error}); delete it, and the next row makes a new one"
+        ) from None

@@ -1,0 +1,123 @@
+"""The one style of the course's figures, and the figures that chapters draw.
+
+Importing this sets matplotlib's defaults, once: a student's own figures look like the course's.
+Nothing here uses pyplot. Functions take arrays and return a `Plot`.
+"""
+
+import base64
+import html
+import io
+import os
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which colour-blind people can tell apart; one colour a technique.
+COLOURS = {
+    "dense": "#777777",
+    "pruned": "#0072B2",
+    "fine-tuned": "#D55E00",
+    "quantized": "#009E73",
+    "shared": "#CC79A7",
+    "coded": "#E69F00",
+    "distilled": "#56B4E9",
+}
+PROJECTION = os.environ.get("SHRINK_PROJECT") == "1"
+_SCALE = 1.35 if PROJECTION else 1.0
+
+mpl.rcParams.update(
+    {
+        "font.size": 9 * _SCALE,
+        "axes.titlesize": 9.5 * _SCALE,
+        "lines.linewidth": 1.5 * _SCALE,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlelocation": "left",
+        "axes.prop_cycle": mpl.cycler(color=list(COLOURS.values())[1:]),
+        "legend.frameon": False,
+        "figure.dpi": 100,
+        "savefig.dpi": 100,
+    }
+)
+
+# Figures are drawn on white; on a dark theme the lightness is turned over and the hue kept.
+STYLE_SHEET = (
+    "<style>[data-jp-theme-light='false'] img.shrink-figure,"
+    "[data-jp-theme-light='false'] .shrink-figure img"
+    "{filter:invert(0.9) hue-rotate(180deg)}</style>"
+)
+
+
+class Plot(Figure):
+    """A figure that a notebook shows as a PNG with a text alternative, on light and dark themes."""
+
+    def __init__(self, *args: object, alt: str = "", **kwargs: object) -> None:
+        super().__init__(*args, layout="constrained", **kwargs)
+        FigureCanvasAgg(self)
+        self.alt = alt
+
+    def _repr_html_(self) -> str:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        data = base64.b64encode(buffer.getvalue()).decode()
+        return (
+            f'{STYLE_SHEET}<img class="shrink-figure" alt="{html.escape(self.alt)}" '
+            f'src="data:image/png;base64,{data}">'
+        )
+
+
+def new(panels: int = 1, *, alt: str, width: float = 4.5, height: float = 2.8) -> tuple[Plot, list]:
+    """An empty plot of one to three panels side by side, each `width` by `height` inches."""
+    plot = Plot(figsize=(width * panels * _SCALE, height * _SCALE), alt=alt)
+    return plot, list(np.atleast_1d(plot.subplots(1, panels)))
+
+
+def digits(images: np.ndarray, captions: Sequence[str] | None = None) -> Plot:
+    """A row of images (n, 28, 28) as dark ink on white, with a caption under each."""
+    captions = captions or [""] * len(images)
+    plot = Plot(figsize=(0.8 * len(images), 1.1), alt="digits: " + ", ".join(captions))
+    for ax, image, caption in zip(plot.subplots(1, len(images)), images, captions, strict=True):
+        ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        ax.set_axis_off()
+        ax.set_title(caption, loc="center")
+    return plot
+
+
+def histogram(ax: Axes, weights: np.ndarray, threshold: float, *, title: str) -> None:
+    """The weights' histogram, counts on a log scale, with what lies below the threshold shaded."""
+    ax.hist(weights.ravel(), bins=101, log=True, color=COLOURS["dense"])
+    ax.axvspan(-threshold, threshold, color=COLOURS["pruned"], alpha=0.3, lw=0)
+    ax.set(xlabel="weight", ylabel="weights in the bin", title=title)
+
+
+def curve(ax: Axes, x: np.ndarray, runs: np.ndarray, *, label: str, colour: str) -> None:
+    """The mean of runs (seeds, points) over x, with a band from the lowest to the highest."""
+    ax.plot(x, runs.mean(0), color=colour, label=label)
+    ax.fill_between(x, runs.min(0), runs.max(0), color=colour, alpha=0.25, lw=0)
+
+
+def baseline(ax: Axes, value: float, label: str = "dense") -> None:
+    """The dense network's value as the dashed grey line that it is in every figure."""
+    ax.axhline(value, color=COLOURS["dense"], ls="--", label=label)
+
+
+def accuracy_axis(ax: Axes) -> None:
+    """Make y the accuracy in %, stretched towards 100 so that 97 and 98 stand apart.
+
+    The scale is the logarithm of the error, upside down.
+    """
+    ax.set_yscale(
+        "function",
+        functions=(
+            lambda accuracy: -np.log10(np.clip(100 - accuracy, 0.1, None)),
+            lambda height: 100 - 10.0**-height,
+        ),
+    )
+    ax.set_yticks([10, 50, 80, 90, 95, 98, 99, 99.5])
+    ax.set_yticks([], minor=True)
+    ax.set_ylim(5, 99.7)
+    ax.set_ylabel("accuracy, %")

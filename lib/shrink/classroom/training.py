@@ -1,0 +1,163 @@
+"""Training that shows progress, stops when asked and resumes after a kill."""
+
+import io
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from shrink.classroom import CourseError
+from shrink.classroom.data import Split
+from shrink.classroom.files import write_atomically
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: Adam, the learning rate falling to zero along a cosine."""
+
+    epochs: int
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training did: the optimizer steps taken of those planned, and each epoch's mean loss.
+
+    `losses` are in nats per image, those of a resumed training's first part included.
+    """
+
+    steps: int
+    planned: int
+    losses: tuple[float, ...]
+
+    @property
+    def stopped(self) -> bool:
+        return self.steps < self.planned
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device to work on: `name`, else `$SHRINK_DEVICE`, else a GPU when there is one.
+
+    Raises:
+        CourseError: the device is unknown to torch, or not there.
+    """
+    name = name or os.environ.get("SHRINK_DEVICE")
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise CourseError(f"no device {name!r} here: {str(error).splitlines()[0]}") from None
+    return torch.device(name)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor, batch_size: int = 2000) -> Tensor:
+    """The class with the largest logit: images (n, 1, 28, 28) → int64 (n,), on their device."""
+    was_training = model.training
+    model.eval()
+    try:
+        return torch.cat([model(batch).argmax(1) for batch in images.split(batch_size)])
+    finally:
+        model.train(was_training)
+
+
+def accuracy(model: nn.Module, split: Split) -> float:
+    """The fraction of `split` that the model, on the same device, gets right."""
+    return (predict(model, split.images) == split.labels).double().mean().item()
+
+
+def train(
+    model: nn.Module,
+    split: Split,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    prepare: Callable[[torch.optim.Optimizer], object] | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+    checkpoint: Path | None = None,
+) -> Training:
+    """Train the model in place by cross entropy; the order of the images follows from `seed`.
+
+    Args:
+        model, split: on one device.
+        prepare: called with the optimizer before the first step, to attach hooks to it.
+        progress: called after each step with the steps done and the steps in all.
+        stop: when set, training ends after the step under way; the model keeps what it has.
+        checkpoint: a file written after each epoch, and taken up where it stands after a kill;
+            removed when training is complete. A stopped training keeps it.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=True)
+    per_epoch = -(-len(split) // recipe.batch_size)
+    planned = recipe.epochs * per_epoch
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(planned, 1))
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    losses = _resume(checkpoint, parts, recipe, seed)
+    if prepare is not None:
+        prepare(optimizer)
+    model.train()
+    for epoch in range(len(losses), recipe.epochs):
+        order = torch.randperm(
+            len(split), generator=torch.Generator().manual_seed(1_000_003 * seed + epoch)
+        ).to(split.labels.device)
+        total = torch.zeros((), device=order.device)
+        for i, batch in enumerate(order.split(recipe.batch_size)):
+            if stop is not None and stop.is_set():
+                return Training(epoch * per_epoch + i, planned, tuple(losses))
+            loss = F.cross_entropy(model(split.images[batch]), split.labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.detach() * len(batch)
+            if progress is not None:
+                progress(epoch * per_epoch + i + 1, planned)
+        losses.append(total.item() / len(split))
+        _save(checkpoint, parts, recipe, seed, losses)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return Training(planned, planned, tuple(losses))
+
+
+def _save(path: Path | None, parts: dict, recipe: Recipe, seed: int, losses: list[float]) -> None:
+    if path is None:
+        return
+    buffer = io.BytesIO()
+    states = {name: part.state_dict() for name, part in parts.items()}
+    torch.save({**states, "plan": repr((recipe, seed)), "losses": losses}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _resume(path: Path | None, parts: dict, recipe: Recipe, seed: int) -> list[float]:
+    """Take up the states stored at `path`, if they belong to this plan; the losses so far."""
+    if path is None or not path.exists():
+        return []
+    try:
+        states = torch.load(path, weights_only=True)  # tensors and numbers, no code
+    except Exception:
+        return []  # damaged: start again
+    if states.get("plan") != repr((recipe, seed)):
+        return []
+    for name, part in parts.items():
+        part.load_state_dict(states[name])
+    return states["losses"]
+
+
+def bar_progress(bar: tqdm) -> Progress:
+    """A progress function that moves a tqdm bar."""
+
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
