@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from shrink.classroom import CourseError
 from shrink.classroom.builder import (
     BASES,

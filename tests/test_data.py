@@ -15,6 +15,7 @@ from socket import create_server
 import pooch
 import pytest
 import torch
+
 from shrink.classroom import CourseError, data, glyphs
 
 SMALL = {"train": 500, "validation": 500, "test": 500}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
 from shrink.classroom import update as module
 from shrink.classroom.builder import BASES, build, read_notebook
 from shrink.classroom.update import Change, copy_missing, merge, update

@@ -4,6 +4,7 @@ import io
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def train(
     recipe: Recipe,
     *,
     seed: int = 0,
-    prepare: Callable[[torch.optim.Optimizer], object] | None = None,
+    hold: Callable[[torch.optim.Optimizer], AbstractContextManager] | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     checkpoint: Path | None = None,
@@ -91,7 +92,8 @@ def train(
 
     Args:
         model, split: on one device.
-        prepare: called with the optimizer before the first step, to attach hooks to it.
+        hold: called with the optimizer; the context it returns is open while the model trains,
+            as with `lambda optimizer: pruning.hold_masks(weights, masks, optimizer)`.
         progress: called after each step with the steps done and the steps in all.
         stop: when set, training ends after the step under way; the model keeps what it has.
         checkpoint: a file written after each epoch, and taken up where it stands after a kill;
@@ -103,30 +105,33 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(planned, 1))
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     losses = _resume(checkpoint, parts, recipe, seed)
-    if prepare is not None:
-        prepare(optimizer)
     model.train()
-    for epoch in range(len(losses), recipe.epochs):
-        order = torch.randperm(
-            len(split), generator=torch.Generator().manual_seed(1_000_003 * seed + epoch)
-        ).to(split.labels.device)
-        total = torch.zeros((), device=order.device)
-        for i, batch in enumerate(order.split(recipe.batch_size)):
-            if stop is not None and stop.is_set():
-                return Training(epoch * per_epoch + i, planned, tuple(losses))
-            loss = F.cross_entropy(model(split.images[batch]), split.labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.detach() * len(batch)
-            if progress is not None:
-                progress(epoch * per_epoch + i + 1, planned)
-        losses.append(total.item() / len(split))
-        _save(checkpoint, parts, recipe, seed, losses)
+    with hold(optimizer) if hold else nullcontext():
+        for epoch in range(len(losses), recipe.epochs):
+            total = 0.0
+            for i, batch in enumerate(_batches(split, recipe, seed, epoch)):
+                if stop is not None and stop.is_set():
+                    return Training(epoch * per_epoch + i, planned, tuple(losses))
+                loss = F.cross_entropy(model(split.images[batch]), split.labels[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.detach() * len(batch)
+                if progress is not None:
+                    progress(epoch * per_epoch + i + 1, planned)
+            losses.append(float(total) / len(split))
+            _save(checkpoint, parts, recipe, seed, losses)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return Training(planned, planned, tuple(losses))
+
+
+def _batches(split: Split, recipe: Recipe, seed: int, epoch: int) -> tuple[Tensor, ...]:
+    """The epoch's images in batches of indices, the same at every call with the same numbers."""
+    generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+    order = torch.randperm(len(split), generator=generator).to(split.labels.device)
+    return order.split(recipe.batch_size)
 
 
 def _save(path: Path | None, parts: dict, recipe: Recipe, seed: int, losses: list[float]) -> None:

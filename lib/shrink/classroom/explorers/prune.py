@@ -4,7 +4,6 @@ import copy
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,18 +209,16 @@ class PruningLab:
         parts = 1 if control in self._dense_runs else 2
 
         net = copy.deepcopy(start)
-        with ExitStack() as held:
-            training = train(
-                net,
-                self.data.train,
-                recipe,
-                seed=1,
-                prepare=lambda optimizer: held.enter_context(
-                    pruning.hold_masks(models.weights(net), masks, optimizer)
-                ),
-                progress=lambda done, total: progress(done, parts * total),
-                stop=stop,
-            )
+        tuned = models.weights(net)
+        training = train(
+            net,
+            self.data.train,
+            recipe,
+            seed=1,
+            hold=lambda optimizer: pruning.hold_masks(tuned, masks, optimizer),
+            progress=lambda done, total: progress(done, parts * total),
+            stop=stop,
+        )
         if not training.stopped and parts == 2:
             dense = copy.deepcopy(start)
             whole = train(
