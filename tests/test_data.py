@@ -62,7 +62,7 @@ def same(one: data.Split, other: data.Split) -> bool:
 
 # Drawing
 
-FIRST_IMAGE = [8, 84, 26, 0, 16, 114, 22, 0, 0, 19, 142, 0, 0, 79, 56, 0]
+FIRST_IMAGE = [12, 84, 23, 0, 20, 110, 18, 0, 0, 23, 145, 0, 0, 80, 58, 0]
 
 
 def test_drawing_is_repeatable_and_count_takes_the_first_ones():

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from dataclasses import astuple
 from importlib import resources
 from pathlib import Path
 
@@ -21,9 +22,9 @@ RECIPES = {
     ("lenet-300-100", "digits"): Recipe(epochs=20),
     ("lenet-300-100", "glyphs"): Recipe(epochs=20),
     ("lenet-300-100", "mnist"): Recipe(epochs=20),
-    ("lenet-5", "digits"): Recipe(epochs=20),
-    ("lenet-5", "glyphs"): Recipe(epochs=12),
-    ("lenet-5", "mnist"): Recipe(epochs=12),
+    ("lenet-5", "digits"): Recipe(epochs=20, learning_rate=0.05),
+    ("lenet-5", "glyphs"): Recipe(epochs=12, learning_rate=0.05),
+    ("lenet-5", "mnist"): Recipe(epochs=12, learning_rate=0.05),
 }
 
 
@@ -48,7 +49,7 @@ def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     path = (
         cache_dir()
         / "baselines"
-        / f"{recipe.epochs}-{recipe.learning_rate:g}-{recipe.batch_size}"
+        / "-".join(map(str, astuple(recipe)))
         / _file(name, dataset.name, seed)
     )
 

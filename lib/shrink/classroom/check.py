@@ -76,9 +76,8 @@ def find_chapters(wanted: Sequence[str], work: Path | None) -> list[Path]:
     Raises:
         CourseError: there is no such chapter, it has no exercises, or it is not a notebook.
     """
-    at_hand = (
-        [p for p in sorted(work.glob("*.ipynb")) if _CHAPTER.fullmatch(p.stem)] if work else []
-    )
+    files = sorted(work.glob("*.ipynb")) if work else []
+    at_hand = [path for path in files if _CHAPTER.fullmatch(path.stem)]
     if not wanted:
         found = [path for path in at_hand if _has_checks(path)]
         if not found:
@@ -86,9 +85,9 @@ def find_chapters(wanted: Sequence[str], work: Path | None) -> list[Path]:
     else:
         found = list(dict.fromkeys(_find(name, at_hand, work) for name in wanted))
     for path in found:
+        read_notebook(path)
         if not _has_checks(path):
             raise CourseError(f"{path.name} is not a chapter with exercises")
-        read_notebook(path)
     return found
 
 
@@ -232,8 +231,9 @@ def _other_errors(
 
 
 def _last_line(text: str) -> str:
-    """What went wrong, in one line: nbval's word for a time-out, else the error's last line."""
-    if timeout := re.search(r"Timeout of .* seconds exceeded", text):
-        return timeout[0]
+    """What went wrong, in one line: a time-out, else the error's last line."""
+    if timeout := re.search(r"Timeout of (\S+) seconds exceeded", text):
+        died = ", or Python died in it" if "Failed to interrupt" in text else ""
+        return f"not finished after {timeout[1]} seconds{died}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "failed"

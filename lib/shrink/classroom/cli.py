@@ -79,9 +79,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    if not 0 < (seconds := float(text)) < 1e6:
-        raise ValueError
-    return seconds
+    try:
+        if 0 < (seconds := float(text)) < 1e6:
+            return seconds
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
 
 
 def _lab(args: argparse.Namespace) -> int:

@@ -9,11 +9,12 @@ starts and another one stops.
 
 import base64
 import html
-import io
+import struct
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from shrink.classroom import plots
 from shrink.classroom.exercise import ExerciseError
@@ -34,13 +34,15 @@ _CSS = (
 .shrink-explorer { padding: 4px 0 }
 .shrink-figure { overflow: visible }
 .shrink-busy .shrink-figure img, .shrink-busy img.shrink-figure
-  { opacity: .45; transition: opacity .15s .25s }
+  { opacity: .45; transition: opacity .15s }
 .shrink-error pre { margin: 4px 0; padding: 6px 10px; white-space: pre-wrap;
   border-left: 6px solid #D55E00; color: var(--jp-content-font-color1);
   background: var(--jp-layout-color2) }
 .shrink-summary { color: var(--jp-content-font-color1); line-height: 1.4 }
 </style>"""
 )
+_BUSY_AFTER = 0.25  # seconds of redrawing until the figure is dimmed
+_SLIDERS = (widgets.FloatSlider, widgets.IntSlider)
 _PACKAGE = Path(__file__).parent
 
 
@@ -86,7 +88,7 @@ class Explorer(widgets.VBox):
         self._compute, self._draw, self._update, self._summarise = compute, draw, update, summary
         self.controls, self.alt, self.job = dict(controls), alt, job
         scale = 1.3 if plots.PROJECTION else 1.0
-        width, height = (round(scale * 100 * inches) for inches in size)
+        width = round(scale * 100 * size[0])
         self.figure = Figure(figsize=size, dpi=100 * scale, layout="constrained")
         self._canvas = FigureCanvasAgg(self.figure)
         self._artists: Mapping[str, Any] | None = None
@@ -99,7 +101,7 @@ class Explorer(widgets.VBox):
         self._stop = threading.Event()
         self.image = widgets.Image(
             format="png",
-            layout=widgets.Layout(width=f"{width}px", height=f"{height}px", max_width="none"),
+            layout=widgets.Layout(width=f"{width}px", height="auto", max_width="100%"),
         )
         self.image.add_class("shrink-figure")
         self.message, self.text = widgets.HTML(), widgets.HTML()
@@ -140,10 +142,12 @@ class Explorer(widgets.VBox):
                 self._lock.release()
 
     def _redraw(self, values: dict[str, Any]) -> None:
-        self.add_class("shrink-busy")
+        busy = threading.Timer(_BUSY_AFTER, self.add_class, ["shrink-busy"])
+        busy.daemon = True
+        busy.start()
         try:
             result = self._compute(**values)
-            self.image.value = self._png(result)
+            self.image.value = self._picture(result)
             self.text.value = self._summarise(result)
             self.result, self.error = result, None
             self.redraws += 1
@@ -151,9 +155,11 @@ class Explorer(widgets.VBox):
         except Exception as error:
             self._show(error, values)
         finally:
+            busy.cancel()
+            busy.join()
             self.remove_class("shrink-busy")
 
-    def _png(self, result: Any) -> bytes:
+    def _picture(self, result: Any) -> bytes:
         if self._artists is None:
             artists = self._draw(self.figure, result)
             for artist in _flat(artists):
@@ -166,10 +172,7 @@ class Explorer(widgets.VBox):
         self._canvas.restore_region(self._background)
         for artist in sorted(_flat(self._artists), key=Artist.get_zorder):
             self.figure.draw_artist(artist)
-        buffer = io.BytesIO()
-        pixels = np.asarray(self._canvas.buffer_rgba())[..., :3]
-        Image.fromarray(pixels).save(buffer, "png", compress_level=1)
-        return buffer.getvalue()
+        return _png(np.asarray(self._canvas.buffer_rgba())[..., :3])
 
     def _show(self, error: BaseException, values: Mapping[str, Any]) -> None:
         """The error as a student needs it: what, where in their own code, with which values."""
@@ -247,24 +250,51 @@ class Explorer(widgets.VBox):
         return data, {"image/png": {"alt": self.alt}}
 
 
-def _rows(controls: Mapping[str, widgets.Widget]) -> Iterable[widgets.Widget]:
-    """The controls as rows; a slider has a number box: arrow keys do not reach it everywhere."""
-    for control in controls.values():
-        if isinstance(control, widgets.FloatSlider | widgets.IntSlider):
-            whole = isinstance(control, widgets.IntSlider)
-            box = (widgets.BoundedIntText if whole else widgets.BoundedFloatText)(
-                value=control.value,
-                min=control.min,
-                max=control.max,
-                step=control.step,
-                layout=widgets.Layout(width="80px"),
-                tooltip=control.description,
-            )
-            control.readout = False
-            widgets.link((control, "value"), (box, "value"))
-            yield widgets.HBox([control, box])
-        else:
-            yield control
+def _rows(controls: Mapping[str, widgets.Widget]) -> list[widgets.Widget]:
+    """The controls in a box that wraps, the sliders in rows of their own above the rest."""
+    sliders = [c for c in controls.values() if isinstance(c, _SLIDERS)]
+    others = [c for c in controls.values() if not isinstance(c, _SLIDERS)]
+    wrapping = widgets.Layout(flex_flow="row wrap")
+    return [*map(_with_number_box, sliders), widgets.HBox(others, layout=wrapping)]
+
+
+def _with_number_box(slider: widgets.Widget) -> widgets.HBox:
+    """The slider and a linked box to type in: in some front ends arrow keys do not reach it."""
+    whole = isinstance(slider, widgets.IntSlider)
+    box = (widgets.BoundedIntText if whole else widgets.BoundedFloatText)(
+        value=slider.value,
+        min=slider.min,
+        max=slider.max,
+        step=slider.step,
+        layout=widgets.Layout(width="80px"),
+        tooltip=slider.description,
+    )
+    slider.readout = False
+    widgets.link((slider, "value"), (box, "value"))
+    return widgets.HBox([slider, box])
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """Pixels (height, width, 3) uint8 as a PNG.
+
+    Each row is stored as its difference from the one above, as suits a figure, and compressed
+    lightly. Pillow tries five filters a row, which takes several times as long (`make bench`).
+    """
+    height, width, _ = pixels.shape
+    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    rows[:, 0] = 2  # the filter's number: up
+    flat = pixels.reshape(height, -1)
+    rows[0, 1:] = flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB
+    data = zlib.compress(rows, level=1)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def _flat(artists: Any) -> list[Artist]:

@@ -55,7 +55,7 @@ class Report:
         n, p, z = self.images, self.accuracy, 1.96
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return centre - half, centre + half
+        return max(centre - half, 0.0), min(centre + half, 1.0)
 
     def _repr_html_(self) -> str:
         return Table((self,))._repr_html_()

@@ -156,12 +156,14 @@ class PruningLab:
             curve=np.stack([self._curve(weights, scope, i) for i in range(len(self.seeds))]),
             other_curve=self._curve(weights, other_scope, 0),
             counts=np.stack(
-                [torch.histc(x, BINS, -edge, edge).numpy() for x in (flat, flat[keep])]
+                [
+                    torch.histc(x, BINS, -edge, edge).numpy()
+                    for x in (flat, torch.where(keep, flat, torch.inf))
+                ]
             ),
             edge=edge,
             thresholds={
-                n: max(w[~masks[n]].abs().max().item(), 0) if not masks[n].all() else 0.0
-                for n, w in tensors.items()
+                n: torch.where(masks[n], 0, w).abs().max().item() for n, w in tensors.items()
             },
             kept={n: m.double().mean().item() for n, m in masks.items()},
             pixels=masks["fc1.weight"].double().mean(0).view(28, 28).cpu().numpy(),
@@ -291,7 +293,7 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
 
 
 def _draw_histogram(ax: Axes, view: View) -> dict[str, Any]:
-    counts = np.zeros(BINS)
+    counts = np.ones(BINS)
     edges = np.linspace(-1, 1, BINS + 1)
     both = [
         ax.stairs(counts, edges, fill=True, color=colour, label=label)
@@ -299,8 +301,7 @@ def _draw_histogram(ax: Axes, view: View) -> dict[str, Any]:
     ]
     lines = [ax.axvline(0, color=TUNED, lw=1) for _ in range(2 * len(view.thresholds))]
     lines[0].set_label("threshold of a layer")
-    ax.set(xlim=(-1, 1), title="weights and threshold", yscale="log")
-    ax.set_ylim(0.7, 2e5)
+    ax.set(yscale="log", ylim=(0.7, 2e5), xlim=(-1, 1), title="weights and threshold")
     ax.set(xlabel="weight, relative to the largest", ylabel="weights in the bin")
     ax.legend(loc="upper right", fontsize="x-small")
     return {"histogram": both, "thresholds": lines}
@@ -344,13 +345,18 @@ def _draw_casualties(ax: Axes) -> dict[str, Any]:
 
 def _draw_changed(ax: Axes) -> dict[str, Any]:
     digits = np.arange(10)
-    pruned = ax.bar(digits - 0.2, [1] * 10, 0.4, color=PRUNED, label="pruned")
-    seed = ax.bar(digits + 0.2, [1] * 10, 0.4, color=DENSE, label="another seed, dense")
+    bars = [
+        ax.vlines(digits + shift, 0.1, 1, lw=7, color=colour, label=label)
+        for shift, colour, label in (
+            (-0.2, PRUNED, "pruned"),
+            (0.2, DENSE, "another seed, dense"),
+        )
+    ]
     ax.set(yscale="log", ylim=(0.1, 400), xlabel="digit", title="answers that changed")
     ax.set_xticks(digits)
     ax.set_yticks([0.1, 1, 10, 100], ["0.1 %", "1 %", "10 %", "100 %"])
     ax.legend(loc="upper left", fontsize="x-small", ncols=2)
-    return {"changed": [*pruned, *seed]}
+    return {"changed": bars}
 
 
 def _draw_bytes(ax: Axes, view: View) -> dict[str, Any]:
@@ -379,8 +385,8 @@ def update(artists: Mapping[str, Any], view: View) -> None:
     artists["casualties"].set_data(view.strip)
     for i, text in enumerate(artists["casualty_texts"]):
         text.set_text(view.captions[i] if i < len(view.captions) else "")
-    for bar, percent in zip(artists["changed"], view.changed.ravel(), strict=True):
-        bar.set_height(percent)
+    for lines, percents, shift in zip(artists["changed"], view.changed, (-0.2, 0.2), strict=True):
+        lines.set_segments([[(i + shift, 0.1), (i + shift, p)] for i, p in enumerate(percents)])
     for bar, text, size in zip(
         artists["bytes"], artists["byte_texts"], view.file_bytes, strict=True
     ):
@@ -467,5 +473,8 @@ def explore_pruning(
 
 def _toggle(description: str, options: list[str]) -> widgets.ToggleButtons:
     return widgets.ToggleButtons(
-        options=options, description=description, style={"button_width": "90px"}
+        options=options,
+        description=description,
+        style={"button_width": "92px", "description_width": "65px"},
+        layout=widgets.Layout(width=f"{80 + 98 * len(options)}px"),
     )

@@ -1,0 +1,127 @@
+"""`make bench`: the figures that the course quotes, as ratios within one run.
+
+Machines are shared and noisy: each pair is timed in turns, A B A B, and medians are quoted. Names
+as arguments choose figures: `make bench ARGS="masks browser"`.
+"""
+
+import argparse
+import copy
+import io
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.utils import prune
+
+from shrink import pruning
+from shrink.classroom import data, explorer, models
+from shrink.classroom.update import copy_missing
+from tests.browser import jupyter
+from tests.conftest import find_chromium
+
+ROOT = Path(__file__).parents[2]
+
+
+def in_turns(
+    a: Callable, b: Callable, prepare: Callable = lambda: (), runs: int = 40
+) -> tuple[float, float]:
+    """Median milliseconds of each, after a warm-up, on what `prepare` returns, run A B A B."""
+    times: dict[Callable, list[float]] = {a: [], b: []}
+    for run in range(runs + 3):
+        for function in (a, b):
+            arguments = prepare()
+            began = time.perf_counter()
+            function(*arguments)
+            if run >= 3:
+                times[function].append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[a]), statistics.median(times[b])
+
+
+def masks() -> None:
+    """Exact-k global pruning of LeNet-300-100 against torch's own, masks applied by both."""
+
+    def ours(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+        weights = models.weights(net)
+        chosen = pruning.global_masks(weights, 0.9)
+        pruning.apply_masks(weights, chosen)
+        return chosen
+
+    def torchs(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+        layers = [net.fc1, net.fc2, net.fc3]
+        prune.global_unstructured(
+            [(layer, "weight") for layer in layers], prune.L1Unstructured, amount=0.9
+        )
+        return {f"fc{i + 1}.weight": layer.weight_mask.bool() for i, layer in enumerate(layers)}
+
+    net = models.build("lenet-300-100", seed=0)
+    same = all(map(torch.equal, ours(net).values(), torchs(copy.deepcopy(net)).values()))
+    mine, theirs = in_turns(ours, torchs, lambda: (copy.deepcopy(net),))
+    print(f"global masks, 266 200 weights: {mine:.1f} ms, torch {theirs:.1f} ms", end="; ")
+    print(f"{theirs / mine:.1f}x as fast; same weights kept: {'yes' if same else 'NO'}")
+
+
+def png() -> None:
+    """A figure's pixels to a PNG: the explorer's encoder against Pillow at its fastest level."""
+    figure = Image.open(ROOT / "course" / "figures" / "explorer.png").convert("RGB")
+    pixels = np.asarray(figure)
+
+    def pillow() -> None:
+        Image.fromarray(pixels).save(io.BytesIO(), "png", compress_level=1)
+
+    mine, theirs = in_turns(lambda: explorer._png(pixels), pillow)
+    print(f"PNG of {pixels.shape[1]} by {pixels.shape[0]} pixels: {mine:.1f} ms, ", end="")
+    print(f"Pillow {theirs:.1f} ms; {theirs / mine:.1f}x as fast")
+
+
+def browser() -> None:
+    """Chapter 02 in a real browser, once to fill the cache and once to be timed."""
+    chromium = find_chromium()
+    if chromium is None:
+        print("browser: Chromium is not installed")
+        return
+    for name in ["glyphs", "mnist"] if data.mnist_at_hand() else ["glyphs"]:
+        os.environ["SHRINK_DATASET"] = name
+        _session(chromium)  # networks and sweeps into the cache
+        first, times = _session(chromium)
+        median, p95 = statistics.median(times), np.percentile(times, 95)
+        print(f"chapter 02 on {name}, cache warm: top to the explorer's pixels {first:.1f} s")
+        print(f"  key press to pixels: median {median:.0f} ms, p95 {p95:.0f} ms")
+
+
+def _session(chromium: str) -> tuple[float, list[float]]:
+    scratch = Path(tempfile.mkdtemp(prefix="shrink-bench-"))
+    try:
+        copy_missing(ROOT / "notebooks", scratch / "work")
+        with (
+            jupyter.server(scratch / "work", scratch / "lab") as url,
+            jupyter.browser(chromium, scratch) as (page, _),
+        ):
+            jupyter.open_notebook(page, url, "02_prune.ipynb")
+            first = jupyter.run_until_figure(page)
+            return first, jupyter.key_to_pixels(page, presses=40)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+FIGURES = {"masks": masks, "png": png, "browser": browser}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
+    parser.add_argument("figures", nargs="*", choices=[*FIGURES, []], default=[])
+    chosen = parser.parse_args().figures or list(FIGURES)
+    print(f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}")
+    for name in chosen:
+        FIGURES[name]()
+
+
+if __name__ == "__main__":
+    main()

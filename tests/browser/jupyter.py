@@ -1,0 +1,153 @@
+"""JupyterLab in a real Chromium: a server of its own, a page, a notebook run from top to bottom."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+_CHROMIUM = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_WATCH = """selector => {
+    const image = document.querySelector(selector);
+    window.times = [];
+    document.addEventListener('keydown', () => { window.pressed = performance.now() }, true);
+    new MutationObserver(async () => {
+        await image.decode();
+        requestAnimationFrame(() => window.times.push(performance.now() - window.pressed));
+    }).observe(image, {attributes: true, attributeFilter: ['src']});
+}"""
+_RUN_ALL = """async () => {
+    await jupyterapp.restored;
+    const notebook = jupyterapp.shell.currentWidget;
+    await notebook.context.ready;
+    await notebook.revealed;
+    await notebook.context.sessionContext.ready;
+    return await jupyterapp.commands.execute('notebook:run-all-cells');
+}"""
+SLIDER = ".noUi-handle"
+FIGURE = "img.shrink-figure.widget-image"
+
+
+@contextmanager
+def server(root: Path, scratch: Path, *, dark: bool = False) -> Iterator[str]:
+    """JupyterLab on a free local port, with settings of its own; the URL holds its token as {}."""
+    settings = scratch / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(
+        '{"fetchNews": "false", "checkForUpdates": false}'
+    )
+    if dark:
+        (settings / "themes.jupyterlab-settings").write_text('{"theme": "JupyterLab Dark"}')
+    folders = {
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+    }
+    environment = {**os.environ, **{name: str(scratch / f) for name, f in folders.items()}}
+    environment.pop("PYTEST_VERSION", None)  # the kernel is a live one, not nbval's
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(12)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
+    command += [f"--IdentityProvider.token={token}", "--allow-root", "--expose-app-in-browser"]
+    url = f"http://127.0.0.1:{port}"
+    log = scratch / "server.log"
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        _wait_for(f"{url}/api/status?token={token}", process, log)
+        yield f"{url}/{{path}}?token={token}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+    raise TimeoutError(log.read_text())
+
+
+@contextmanager
+def browser(chromium: str, scratch: Path) -> Iterator[tuple[Page, list[str]]]:
+    """A page in headless Chromium, and the list in which its console errors arrive."""
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            scratch / "profile",
+            executable_path=chromium,
+            headless=True,
+            args=list(_CHROMIUM),
+            viewport={"width": 1280, "height": 1000},
+        )
+        page, errors = context.pages[0], []
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page, errors
+        context.close()
+
+
+def open_notebook(page: Page, url: str, name: str) -> None:
+    """Open a notebook in JupyterLab and wait until its session can be asked for."""
+    page.goto(url.format(path=f"lab/tree/{name}") + "&reset")
+    page.wait_for_function(
+        "() => window.jupyterapp?.shell?.currentWidget?.context?.sessionContext", timeout=60_000
+    )
+
+
+def run_all(page: Page) -> None:
+    """Run every cell of the open notebook; a cell that raises is an AssertionError."""
+    if not page.evaluate(_RUN_ALL):
+        raise AssertionError("a cell raised: " + page.locator(".jp-Notebook").inner_text()[-800:])
+
+
+def run_until_figure(page: Page) -> float:
+    """Seconds from the command to run every cell to the first explorer's pixels."""
+    page.evaluate("async () => { await jupyterapp.restored; window.began = performance.now(); }")
+    page.evaluate(f"() => {{ window.ran = ({_RUN_ALL})(); }}")
+    page.wait_for_function(
+        "selector => document.querySelector(selector)?.naturalWidth > 100",
+        arg=FIGURE,
+        timeout=300_000,
+    )
+    seconds = page.evaluate("() => (performance.now() - window.began) / 1000")
+    page.evaluate("() => window.ran")
+    return seconds
+
+
+def key_to_pixels(page: Page, presses: int, key: str = "ArrowRight") -> list[float]:
+    """Milliseconds from each press of a key on the first slider to the new pixels on screen."""
+    page.locator(SLIDER).first.focus()
+    page.evaluate(_WATCH, FIGURE)
+    for i in range(presses):
+        page.keyboard.press(key)
+        page.wait_for_function("n => window.times.length >= n", arg=i + 1, timeout=10_000)
+        page.wait_for_timeout(60)
+    return page.evaluate("() => window.times")

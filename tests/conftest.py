@@ -1,0 +1,82 @@
+"""What the tests share: a cache of their own, and the marks for what a machine may lack.
+
+A test marked `mnist`, `browser` or `gpu` is skipped where that is missing. With CI=true a missing
+MNIST or Chromium is a failure instead, so that nothing goes untested unseen.
+"""
+
+import functools
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+def pytest_configure(config):
+    """Give the session an empty cache, unless $SHRINK_CACHE names one; MNIST stays at hand."""
+    if os.environ.get("SHRINK_CACHE"):
+        return
+    keep_mnist_at_hand()
+    folder = tempfile.mkdtemp(prefix="shrink-tests-")
+    os.environ["SHRINK_CACHE"] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    config.add_cleanup(lambda: os.environ.pop("SHRINK_CACHE", None))
+
+
+def keep_mnist_at_hand():
+    """Name the user's own cache as $SHRINK_DATA where MNIST lies only there."""
+    from shrink.classroom.data import mnist_at_hand
+    from shrink.classroom.files import cache_dir
+
+    given = Path(os.environ.get("SHRINK_DATA") or os.devnull, "mnist")
+    if not any(given.glob("*.gz")) and (cache_dir() / "mnist").is_dir() and mnist_at_hand():
+        os.environ["SHRINK_DATA"] = str(cache_dir())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    for mark, lacks in LACKS.items():
+        if item.get_closest_marker(mark) and (reason := lacks()):
+            if mark != "gpu" and os.environ.get("CI") == "true":
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+
+
+@functools.cache
+def lacks_mnist():
+    from shrink.classroom.data import mnist_at_hand
+
+    return None if mnist_at_hand() else "MNIST is not at hand: run `shrink data mnist`"
+
+
+@functools.cache
+def lacks_browser():
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed"
+    return None if find_chromium() else "Chromium is not installed, nor named by $CHROMIUM"
+
+
+@functools.cache
+def lacks_gpu():
+    import torch
+
+    return None if torch.cuda.is_available() else "no CUDA device"
+
+
+LACKS = {"mnist": lacks_mnist, "browser": lacks_browser, "gpu": lacks_gpu}
+
+
+def find_chromium():
+    """The path of a Chromium: the one that $CHROMIUM names, or else the first on the path."""
+    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of the Chromium that the browser tests drive."""
+    path = find_chromium()
+    assert path, "a test that asks for chromium is to be marked `browser`"
+    return path

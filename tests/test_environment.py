@@ -1,0 +1,170 @@
+"""The environment: what is tested is what the lock, and with it environment.yml, installs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LINES = [
+    line
+    for line in (ROOT / "requirements.lock").read_text().splitlines()
+    if not line.startswith("#")
+]
+LOCK = {r.name.lower().replace("_", "-"): r for r in map(Requirement, LINES)}
+TESTS = """
+import os, pytest
+@pytest.mark.mnist
+def test_mnist(): pass
+@pytest.mark.browser
+def test_browser(): pass
+@pytest.mark.gpu
+def test_gpu(): pass
+def test_cache(): print("cache", os.environ["SHRINK_CACHE"], os.environ.get("SHRINK_DATA"))
+"""
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def test_the_lock_has_exact_versions_in_order():
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+( ; sys_platform != \"win32\")?", li) for li in LINES)
+    assert sorted(LINES, key=str.lower) == LINES
+    assert len(LOCK) == len(LINES)
+    assert not LOCK.keys() & {"shrink", "pip", "setuptools"}
+
+
+def test_the_lock_holds_every_dependency():
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(str(LOCK[requirement.name].specifier)[2:])
+
+
+def test_the_locked_versions_are_those_under_test():
+    for name, requirement in LOCK.items():
+        if requirement.marker is None or requirement.marker.evaluate():
+            installed = metadata.version(name).partition("+")[0]  # torch says which build it is
+            assert requirement.specifier.contains(installed), f"{name} {installed} is installed"
+
+
+def test_environment_yml_installs_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == "shrink"
+    python, pip, packages = environment["dependencies"]
+    assert Requirement(python.replace("=", "==")).specifier.contains("3.11") and pip == "pip"
+    assert packages == {"pip": ["-r requirements.lock", "-e ."]}
+    assert "https://download.pytorch.org/whl/cpu" in (ROOT / "environment.yml").read_text()
+
+
+@pytest.fixture
+def run_marked(tmp_path):
+    """Runs pytest with our conftest on a test of each mark, where nothing is at hand."""
+
+    def run(**environment):
+        (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+        (tmp_path / "test_one.py").write_text(TESTS)
+        (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  mnist\n  browser\n  gpu\n")
+        (tmp_path / "home").mkdir(exist_ok=True)
+        dropped = ("CI", "CHROMIUM", "SHRINK_DATA", "SHRINK_CACHE", "PYTEST_ADDOPTS")
+        clean = {name: value for name, value in os.environ.items() if name not in dropped}
+        bare = {"PATH": os.devnull, "XDG_CACHE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+        gpu = {"CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-m", "pytest", "-rA", "-s", "-p", "no:cacheprovider", tmp_path]
+        ended = subprocess.run(
+            command,
+            env={**clean, **bare, **gpu, **environment},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return ended.stdout
+
+    return run
+
+
+def test_what_is_missing_is_skipped_with_the_reason(run_marked):
+    told = run_marked()
+    for reason in ("MNIST is not at hand", "Chromium is not installed", "no CUDA device"):
+        assert re.search(rf"SKIPPED \[1\] .*{reason}", told)
+    assert "1 passed, 3 skipped" in told
+    cache = re.search(r"cache (\S+) None", told)[1]
+    assert "shrink-tests-" in cache and not Path(cache).exists()
+
+
+def test_in_ci_a_missing_gpu_is_skipped_and_all_else_is_a_failure(run_marked, tmp_path):
+    told = run_marked(CI="true", SHRINK_CACHE=str(tmp_path / "mine"))
+    for test, reason in (("mnist", "MNIST is not"), ("browser", "Chromium is not")):
+        assert re.search(rf"(ERROR|FAILED) test_one.py::test_{test} - .*{reason}", told)
+    assert re.search(r"SKIPPED \[1\] .*no CUDA device", told)
+    assert f"cache {tmp_path / 'mine'} None" in told
+
+
+@pytest.mark.mnist
+def test_mnist_in_the_users_cache_is_found(run_marked, tmp_path):
+    from shrink.classroom.doctor import mnist_folder
+
+    (tmp_path / "home" / "shrink").mkdir(parents=True)
+    (tmp_path / "home" / "shrink" / "mnist").symlink_to(mnist_folder().resolve())
+    told = run_marked()
+    assert "PASSED test_one.py::test_mnist" in told
+    assert f"{tmp_path / 'home' / 'shrink'}\n" in told
+
+
+def make(tmp_path, target, **variables):
+    """`make target` in a folder with the Makefile and a python3 that only notes its arguments."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        if not (tmp_path / name).exists():
+            (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    command = ["make", target, *(f"{name}={value}" for name, value in variables.items())]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+
+FAKE = """#!/bin/sh
+echo "$@" >> "{log}"
+case "$1 $2 $3" in
+  "-m venv --clear") mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && cp "$0" "$4/bin/shrink";;
+  "-m pip install") test ! -e "{log}.broken";;
+esac
+"""
+
+
+@needs_make
+def test_make_installs_once_and_starts_afresh_after_an_interrupted_install(tmp_path):
+    log = tmp_path / "log"
+    fake = tmp_path / "python"
+    fake.write_text(FAKE.format(log=log))
+    fake.chmod(0o755)
+    broken = tmp_path / "log.broken"
+    broken.touch()
+    assert make(tmp_path, "lab", PYTHON=fake).returncode != 0
+    broken.unlink()
+    log.unlink()
+    assert make(tmp_path, "lab", PYTHON=fake, ARGS="--port=1").returncode == 0
+    words = log.read_text().splitlines()[1:]
+    assert words == [
+        "-m venv --clear .venv",
+        "-m pip install -r requirements.lock",
+        "-m pip install --no-deps -e .",
+        "lab -- --port=1",
+    ]
+    log.unlink()
+    assert make(tmp_path, "lab", PYTHON=fake).returncode == 0
+    assert log.read_text().splitlines() == ["lab"]
+
+
+@needs_make
+def test_make_names_the_pythons_it_can_use(tmp_path):
+    old = tmp_path / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    ended = make(tmp_path, ".venv", PYTHON=old)
+    assert ended.returncode != 0 and "needs Python 3.11 to 3.13" in ended.stderr
+    assert not (tmp_path / ".venv").exists()

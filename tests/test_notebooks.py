@@ -1,0 +1,80 @@
+"""Every chapter under nbval: the student's fails in its checks only, the solved one nowhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+
+from shrink.classroom import builder
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted(path.stem for path in (ROOT / "course").glob("[0-9][0-9]_*.py"))
+
+
+def failing_cells(notebook, **environment):
+    """Run the notebook under nbval; the ids of the code cells that fail, and what pytest said."""
+    junit = notebook.with_suffix(".xml")
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q"]
+    command += ["-p", "no:cacheprovider", "--noconftest", f"--rootdir={notebook.parent}"]
+    command += [f"--junitxml={junit}", "-o", "addopts=", str(notebook)]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
+    cases = list(ElementTree.parse(junit).iter("testcase"))
+    assert len(cases) == len(cells), done.stdout[-3000:]
+    failed = [
+        cells[int(re.fullmatch(r"Cell (\d+)", case.get("name"))[1])].id
+        for case in cases
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
+    return failed, done.stdout
+
+
+def build(chapter, folder, *, solved):
+    path = folder / f"{chapter}.ipynb"
+    node = builder.build_chapter(ROOT / "course" / f"{chapter}.py", solved)
+    path.write_bytes(builder.notebook_bytes(node))
+    return path
+
+
+def check_cells(notebook):
+    """The ids of the cells that hold nothing but `exercise.check()`."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return [c.id for c in cells if re.fullmatch(r"\w+\.check\(\)", c.source)]
+
+
+def test_there_are_chapters():
+    assert "02_prune" in CHAPTERS
+
+
+def test_committed_notebooks_are_what_the_build_writes():
+    assert builder.check_built(ROOT / "course", ROOT / "notebooks") == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_untouched_student_notebook_fails_in_exactly_its_checks(chapter, tmp_path):
+    notebook = build(chapter, tmp_path, solved=False)
+    failed, said = failing_cells(notebook, SHRINK_DATASET="glyphs")
+    assert failed == check_cells(notebook) != []
+    assert said.count("not done yet") >= len(failed)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_solved_notebook_passes_on_glyphs(chapter, tmp_path):
+    notebook = build(chapter, tmp_path, solved=True)
+    failed, said = failing_cells(notebook, SHRINK_DATASET="glyphs")
+    assert failed == [], said[-3000:]
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_solved_notebook_passes_on_mnist(chapter, tmp_path):
+    notebook = build(chapter, tmp_path, solved=True)
+    failed, said = failing_cells(notebook, SHRINK_DATASET="mnist")
+    assert failed == [], said[-3000:]
