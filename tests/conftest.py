@@ -27,11 +27,11 @@ def pytest_configure(config):
 
 def keep_mnist_at_hand():
     """Name the user's own cache as $SHRINK_DATA where MNIST lies only there."""
-    from shrink.classroom.data import mnist_at_hand
+    from shrink.classroom import mnist
     from shrink.classroom.files import cache_dir
 
     given = Path(os.environ.get("SHRINK_DATA") or os.devnull, "mnist")
-    if not any(given.glob("*.gz")) and (cache_dir() / "mnist").is_dir() and mnist_at_hand():
+    if not any(given.glob("*.gz")) and (cache_dir() / "mnist").is_dir() and mnist.at_hand():
         os.environ["SHRINK_DATA"] = str(cache_dir())
 
 
@@ -46,9 +46,9 @@ def pytest_runtest_setup(item):
 
 @functools.cache
 def lacks_mnist():
-    from shrink.classroom.data import mnist_at_hand
+    from shrink.classroom import mnist
 
-    return None if mnist_at_hand() else "MNIST is not at hand: run `shrink data mnist`"
+    return None if mnist.at_hand() else "MNIST is not at hand: run `shrink data mnist`"
 
 
 @functools.cache

@@ -14,9 +14,8 @@ from shrink.classroom.builder import (
     build,
     build_chapter,
     check_built,
-    exercises,
-    read_notebook,
 )
+from shrink.classroom.notebook import exercises, read_notebook
 
 CHAPTER = '''\
 # %% [markdown] problem

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from shrink.classroom import CourseError, data, lab
+from shrink.classroom import CourseError, lab, mnist
 from shrink.classroom.check import CellError, Result, Status, as_json, as_text
 from shrink.classroom.cli import main
 
@@ -296,13 +296,13 @@ def test_errors_are_one_line(course, monkeypatch, capsys, error, status, told):
 
 
 def test_data_says_where_mnist_is(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(data, "MIRRORS", ("http://127.0.0.1:9/",))
+    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
     assert main(["data", "mnist"]) == 1
     assert "could not download" in capsys.readouterr().err
-    monkeypatch.setattr(data, "fetch_mnist", lambda: tmp_path / "cache" / "mnist")
+    monkeypatch.setattr(mnist, "fetch", lambda: tmp_path / "cache" / "mnist")
     assert main(["data", "mnist"]) == 0
     assert capsys.readouterr().out == f"MNIST is in {tmp_path / 'cache' / 'mnist'}\n"
-    monkeypatch.setattr(data, "mnist_at_hand", lambda: True)
+    monkeypatch.setattr(mnist, "at_hand", lambda: True)
     (tmp_path / "given" / "mnist").mkdir(parents=True)
     (tmp_path / "given" / "mnist" / "x.gz").touch()
     for given, folder in (("given", "given"), ("empty", "cache")):
@@ -336,11 +336,11 @@ def test_mnist_is_tried_once_and_the_first_start_does_not_hang(monkeypatch, tmp_
     asked = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes the connection, never answers
         mirror = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
-        monkeypatch.setattr(data, "MIRRORS", (mirror,) * 50)
+        monkeypatch.setattr(mnist, "MIRRORS", (mirror,) * 50)
         started = time.monotonic()
         assert "not here after 1 s" in lab.try_mnist_once(patience=1)
         assert time.monotonic() - started < 5
-    monkeypatch.setattr(data, "fetch_mnist", lambda **_: asked.set())
+    monkeypatch.setattr(mnist, "fetch", lambda **_: asked.set())
     assert lab.try_mnist_once() is None and not asked.is_set()
     monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "other"))
     monkeypatch.setenv("SHRINK_DATA", str(tmp_path))
@@ -351,7 +351,7 @@ def test_mnist_is_tried_once_and_the_first_start_does_not_hang(monkeypatch, tmp_
 
 
 def test_a_network_that_is_not_there_is_said_in_one_line(monkeypatch):
-    monkeypatch.setattr(data, "MIRRORS", ("http://127.0.0.1:9/",))
+    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
     told = lab.try_mnist_once()
     assert told.startswith("MNIST: could not download") and "\n" not in told
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from shrink.classroom import exercise as module
+from shrink.classroom.attempt import Mistake, Wrong
 from shrink.classroom.builder import build_chapter
 from shrink.classroom.checks import prune
-from shrink.classroom.exercise import Exercise, ExerciseError, Mistake, Wrong, is_stub
+from shrink.classroom.exercise import Exercise, ExerciseError, is_stub
 
 CHAPTER = """\
 # %% double

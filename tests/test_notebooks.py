@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from shrink.classroom import builder
+from shrink.classroom.notebook import notebook_bytes
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted(path.stem for path in (ROOT / "course").glob("[0-9][0-9]_*.py"))
@@ -39,7 +40,7 @@ def failing_cells(notebook, **environment):
 def build(chapter, folder, *, solved):
     path = folder / f"{chapter}.ipynb"
     node = builder.build_chapter(ROOT / "course" / f"{chapter}.py", solved)
-    path.write_bytes(builder.notebook_bytes(node))
+    path.write_bytes(notebook_bytes(node))
     return path
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from shrink.classroom import update as module
-from shrink.classroom.builder import BASES, build, read_notebook
+from shrink.classroom.builder import BASES, build
+from shrink.classroom.notebook import read_notebook
 from shrink.classroom.update import Change, copy_missing, merge, update
 
 CHAPTER = """\

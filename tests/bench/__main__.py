@@ -22,7 +22,7 @@ from PIL import Image
 from torch.nn.utils import prune
 
 from shrink import pruning
-from shrink.classroom import data, explorer, models
+from shrink.classroom import explorer, mnist, models
 from shrink.classroom.update import copy_missing
 from tests.browser import jupyter
 from tests.conftest import find_chromium
@@ -87,7 +87,7 @@ def browser() -> None:
     if chromium is None:
         print("browser: Chromium is not installed")
         return
-    for name in ["glyphs", "mnist"] if data.mnist_at_hand() else ["glyphs"]:
+    for name in ["glyphs", "mnist"] if mnist.at_hand() else ["glyphs"]:
         os.environ["SHRINK_DATASET"] = name
         _session(chromium)  # networks and sweeps into the cache
         first, times = _session(chromium)

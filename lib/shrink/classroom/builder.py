@@ -21,9 +21,7 @@ In the students' notebook the solution is one line that raises; in the solved on
 """
 
 import ast
-import json
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +30,17 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
-from nbformat.v4.rwbase import rejoin_lines
 
 from shrink.classroom import CourseError
 from shrink.classroom.exercise import STUB_MESSAGE
 from shrink.classroom.files import write_atomically
+from shrink.classroom.notebook import answered_functions, answers, notebook_bytes, parse
 
 BASES = ".shrink"  # in a student's folder: the pristine notebooks that the copies came from
 _STUB = f'raise NotImplementedError("{STUB_MESSAGE}")'
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 _BEGIN, _END = "### BEGIN SOLUTION", "### END SOLUTION"
 _ANY_MARKER = re.compile(r"\b(BEGIN|END)\s+SOLUTION\b", re.IGNORECASE)
-_ANSWER = re.compile(r"^@\s*(\w+)\s*\.\s*answer\b", re.MULTILINE)
 _CHECK = re.compile(r"(\w+)\.check\(\)")
 _PERCENT = {"extension": ".py", "format_name": "percent", "comment_magics": False}
 _JUPYTEXT_ONLY = {"title", "lines_to_next_cell", "cell_marker"}
@@ -137,39 +134,6 @@ def build_chapter(path: Path, solved: bool) -> NotebookNode:
     )
 
 
-def exercises(notebook: Path | NotebookNode) -> dict[str, NotebookNode]:
-    """The code cells that answer an exercise, by its name, of any notebook, a student's too.
-
-    A cell that does not parse counts; of two answers to one exercise the last one wins.
-    Raises `CourseError` when the file cannot be read as a notebook.
-    """
-    if not isinstance(notebook, NotebookNode):
-        notebook = read_notebook(Path(notebook))
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return {name: cell for cell in code for name in _answers(cell.source)}
-
-
-def read_notebook(path: Path) -> NotebookNode:
-    """A notebook as it stands in the file: ids may be missing or double.
-
-    Raises `CourseError` when the file is not a notebook of format 4.
-    """
-    try:
-        notebook = nbformat.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        if notebook.nbformat == 4:
-            notebook = rejoin_lines(notebook)
-            if all(c.cell_type in _NEW_CELL and isinstance(c.source, str) for c in notebook.cells):
-                return notebook
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise CourseError(f"{path} cannot be read as a notebook ({error})") from error
-    raise CourseError(f"{path} cannot be read as a notebook of format 4")
-
-
-def notebook_bytes(notebook: NotebookNode) -> bytes:
-    """The notebook as the bytes of its file, the same for the same content."""
-    return (nbformat.writes(notebook).rstrip("\n") + "\n").encode()
-
-
 def _chapter_files(course: Path, chapters: Iterable[str] | None = None) -> list[Path]:
     files = {path.stem: path for path in sorted(course.glob("[0-9][0-9]_*.py"))}
     if not files:
@@ -242,18 +206,18 @@ def _split(chapter: str, name: str, kind: str, text: str) -> _Cell:
 
 def _validate_cell(chapter: str, cell: _Cell) -> None:
     """Raise unless the cell parses, and has a solution just where it has an exercise."""
-    answers = _answers(cell.solved) if cell.kind == "code" else []
+    found = answers(cell.solved) if cell.kind == "code" else []
     if _ANY_MARKER.search(cell.solved):
         problem = f"a marker is misspelt or left over; write {_BEGIN} and {_END}"
-    elif cell.kind == "code" and None in (_parse(cell.solved), _parse(cell.student)):
+    elif cell.kind == "code" and None in (parse(cell.solved), parse(cell.student)):
         problem = "the code does not parse"
-    elif cell.solutions and not answers:
+    elif cell.solutions and not found:
         problem = "a solution outside of an exercise"
-    elif answers and not cell.solutions:
+    elif found and not cell.solutions:
         problem = "an exercise without a solution"
-    elif len(answers) > 1:
+    elif len(found) > 1:
         problem = "two exercises in one cell"
-    elif answers and (cell.solutions > 1 or not _has_stub(cell.student)):
+    elif found and (cell.solutions > 1 or not _has_stub(cell.student)):
         problem = "the solution must be the whole body of the function, after its docstring"
     else:
         return
@@ -265,12 +229,12 @@ def _validate_checks(chapter: str, cells: list[_Cell]) -> None:
     unchecked: dict[str, str] = {}
     known: set[str] = set()
     for cell in cells:
-        for exercise in _answers(cell.solved):
+        for exercise in answers(cell.solved):
             if exercise in known:
                 raise BuildError(chapter, cell.name, f"a second exercise named {exercise}")
             known.add(exercise)
             unchecked[exercise] = cell.name
-        if check := _CHECK.fullmatch(ast.unparse(_parse(cell.solved))):
+        if check := _CHECK.fullmatch(ast.unparse(parse(cell.solved))):
             if check[1] not in known:
                 raise BuildError(chapter, cell.name, f"{check[0]} without an exercise above it")
             if unchecked.pop(check[1], None) is None:
@@ -279,35 +243,8 @@ def _validate_checks(chapter: str, cells: list[_Cell]) -> None:
         raise BuildError(chapter, name, f"no cell of its own with {exercise}.check() after it")
 
 
-def _parse(source: str) -> ast.Module | None:
-    """The syntax tree, or None if there is none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an invalid escape in a student's string
-        try:
-            return ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
-
-
-def _answered_functions(tree: ast.Module) -> list[tuple[str, ast.FunctionDef]]:
-    """The top-level functions under `@<exercise>.answer`, with the exercise's name."""
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    decorators = [
-        (_ANSWER.fullmatch("@" + ast.unparse(d)), f) for f in functions for d in f.decorator_list
-    ]
-    return [(match[1], function) for match, function in decorators if match]
-
-
-def _answers(source: str) -> list[str]:
-    """The exercises that the code answers, by its syntax, or by its text if it does not parse."""
-    tree = _parse(source)
-    if tree is None:
-        return _ANSWER.findall(source)
-    return [name for name, _ in _answered_functions(tree)]
-
-
 def _has_stub(source: str) -> bool:
     """Whether the answer is a docstring and the stub, which a check reads as not done yet."""
-    ((_, function),) = _answered_functions(_parse(source))
+    ((_, function),) = answered_functions(parse(source))
     body = function.body[ast.get_docstring(function) is not None :]
     return [ast.unparse(node) for node in body] == [ast.unparse(ast.parse(_STUB))]

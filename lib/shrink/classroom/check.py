@@ -21,8 +21,8 @@ from xml.etree import ElementTree
 from nbformat import NotebookNode
 
 from shrink.classroom import CourseError
-from shrink.classroom.builder import read_notebook
 from shrink.classroom.exercise import Exercise, State
+from shrink.classroom.notebook import read_notebook
 
 CELL_TIMEOUT = 300.0  # seconds
 _CHAPTER = re.compile(r"\d\d_\w+")

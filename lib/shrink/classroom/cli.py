@@ -116,12 +116,12 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _data(args: argparse.Namespace) -> int:
-    from shrink.classroom import data, doctor
+    from shrink.classroom import doctor, mnist
 
     if folder := doctor.mnist_folder():
         print(f"MNIST is at hand already, in {folder}")
     else:
-        print(f"MNIST is in {data.fetch_mnist()}")
+        print(f"MNIST is in {mnist.fetch()}")
     return 0
 
 

@@ -1,51 +1,20 @@
 """The data sets behind one call, `load`: MNIST when it is at hand, else digits drawn from fonts.
 
-Nothing here downloads but `fetch_mnist`, which `shrink data mnist` calls.
+Nothing here downloads; `shrink data mnist` does.
 """
 
-import gzip
-import hashlib
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
-import pooch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from shrink.classroom import CourseError, glyphs
+from shrink.classroom import CourseError, glyphs, mnist
 from shrink.classroom.files import cache_dir, cached_tensors
-
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
-# SHA-256 of each official archive, for the download, and of what is in it, for every reading:
-# an archive that was zipped again is as good.
-MNIST_FILES = {
-    "train-images-idx3-ubyte": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    ),
-    "train-labels-idx1-ubyte": (
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    ),
-    "t10k-images-idx3-ubyte": (
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    ),
-    "t10k-labels-idx1-ubyte": (
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -92,7 +61,7 @@ def load(
     (torch.Size([1197, 1, 28, 28]), torch.float32, torch.int64)
     """
     name = name or os.environ.get("SHRINK_DATASET") or None
-    content = _mnist_content() if name in (None, "mnist") else None
+    content = mnist.content() if name in (None, "mnist") else None
     name = name or ("mnist" if content else "glyphs")
     if name == "mnist":
         dataset, about = _mnist(content), "handwritten digits"
@@ -121,74 +90,6 @@ def ten_digits(dataset: Dataset) -> Split:
     return Split(test.images[first], test.labels[first])
 
 
-def mnist_at_hand() -> bool:
-    """Whether `load("mnist")` would succeed; takes half a second, as all four files are verified.
-
-    Raises `CourseError` when a file in `$SHRINK_DATA` is damaged, as `load` does.
-    """
-    return _mnist_content() is not None
-
-
-def fetch_mnist(timeout: float = 30, progress: bool = True) -> Path:
-    """Download what is missing of MNIST (11 MB) into the cache, and return its folder.
-
-    `timeout` is in seconds and holds for each wait for the server. A download is verified before
-    it takes its name, so one that is killed leaves nothing that looks right. Raises `CourseError`
-    when no mirror delivers.
-    """
-    pooch.get_logger().setLevel("ERROR")
-    folder = cache_dir() / "mnist"
-    for name, (archive_hash, _) in MNIST_FILES.items():
-        if _official_content(folder, name) is None:
-            _download(f"{name}.gz", archive_hash, folder, timeout, progress)
-    return folder
-
-
-def _download(file: str, archive_hash: str, folder: Path, timeout: float, progress: bool) -> None:
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=timeout)
-    reasons = []
-    for mirror in MIRRORS:
-        try:
-            pooch.retrieve(mirror + file, archive_hash, file, folder, downloader=downloader)
-            return
-        except (OSError, ValueError) as error:  # of requests, of the disk; of pooch, for the hash
-            reason = "wrong content" if isinstance(error, ValueError) else type(error).__name__
-            reasons.append(f"{urlsplit(mirror).netloc}: {reason}")
-    raise CourseError(
-        f"could not download {file} ({'; '.join(reasons)}); try `shrink data mnist` again with a "
-        "network, or go on with glyphs, which need none"
-    )
-
-
-def _official_content(folder: Path, name: str) -> bytes | None:
-    """The unzipped official file, or None when it is missing, damaged or another one."""
-    try:
-        content = gzip.decompress((folder / f"{name}.gz").read_bytes())
-    except (OSError, EOFError, zlib.error):
-        return None
-    return content if hashlib.sha256(content).hexdigest() == MNIST_FILES[name][1] else None
-
-
-def _mnist_content() -> dict[str, bytes] | None:
-    """The four unzipped files, from `$SHRINK_DATA/mnist` or else the cache; None if not there."""
-    if os.environ.get("SHRINK_DATA"):
-        folder = Path(os.environ["SHRINK_DATA"], "mnist")
-        if any((folder / f"{name}.gz").exists() for name in MNIST_FILES):
-            return {name: _named_content(folder, name) for name in MNIST_FILES}
-    contents = {name: _official_content(cache_dir() / "mnist", name) for name in MNIST_FILES}
-    return None if None in contents.values() else contents
-
-
-def _named_content(folder: Path, name: str) -> bytes:
-    content = _official_content(folder, name)
-    if content is None:
-        raise CourseError(
-            f"{folder / name}.gz is missing, damaged or not the official MNIST file (its content "
-            "has another SHA-256); copy it again, or unset SHRINK_DATA"
-        )
-    return content
-
-
 def mnist_indices() -> tuple[Tensor, Tensor]:
     """Which of MNIST's 60 000 training images are train (55 000) and validation (5000): int64.
 
@@ -208,7 +109,7 @@ def _mnist(content: dict[str, bytes] | None) -> Dataset:
         )
     images, labels, test_images, test_labels = (
         torch.from_numpy(np.frombuffer(content[name], np.uint8, offset=offset).copy())
-        for name, offset in zip(MNIST_FILES, (16, 8, 16, 8), strict=True)
+        for name, offset in zip(mnist.FILES, (16, 8, 16, 8), strict=True)
     )
     images = images.view(-1, 28, 28)
     train, validation = mnist_indices()

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from jupyter_core.paths import jupyter_path
 
-from shrink.classroom import CourseError, data, glyphs
+from shrink.classroom import CourseError, glyphs, mnist
 from shrink.classroom.files import cache_dir
 from shrink.classroom.training import pick_device
 
@@ -45,7 +45,7 @@ def mnist_folder() -> Path | None:
 
     Raises `CourseError` when a file in `$SHRINK_DATA` is damaged.
     """
-    if not data.mnist_at_hand():
+    if not mnist.at_hand():
         return None
     given = Path(os.environ.get("SHRINK_DATA") or cache_dir(), "mnist")
     return given if any(given.glob("*.gz")) else cache_dir() / "mnist"

@@ -12,38 +12,26 @@ fails in its check and nowhere else:
     magnitude_mask.check()
 """
 
-import copy
 import functools
 import html
 import json
-import math
 import os
 import random
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from IPython.display import HTML, display
+
+from shrink.classroom.attempt import ABSENT, Attempt, Mistake, Wrong, show
 
 STUB_MESSAGE = "your turn"
 
 State = Literal["done", "not done yet", "wrong"]
-_ABSENT: Any = object()  # None is something that an answer may give
 _COLOURS: dict[State, str] = {"done": "#009E73", "not done yet": "#E69F00", "wrong": "#D55E00"}
-
-
-class Wrong(Exception):
-    """Raised inside a check: what is wrong with the answer, in words that help to mend it."""
-
-    def __init__(self, hint: str, *, expected: Any = _ABSENT, given: Any = _ABSENT) -> None:
-        super().__init__(hint)
-        self.hint, self.expected, self.given = hint, expected, given
 
 
 class ExerciseError(AssertionError):
@@ -59,43 +47,6 @@ class Outcome:
 
     state: State
     message: str
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A known wrong answer: a check that fails on the same result gives its hint."""
-
-    name: str
-    function: Callable
-    hint: str
-
-
-class Attempt:
-    """The student's function as a check calls it: inputs are remembered, and must not change."""
-
-    def __init__(self, name: str, function: Callable) -> None:
-        self._name, self._function = name, function
-        self._calls: list[tuple[tuple, Any]] = []
-
-    def __call__(self, *args: Any) -> Any:
-        before = copy.deepcopy(args)
-        result = _run(self._function, args)
-        self._calls.append((before, result))
-        if isinstance(result, BaseException):
-            raise Wrong(f"your code raised {_where(result, self._function)}")
-        if not _same(args, before):
-            raise Wrong("your function changed its input; work on a copy, or on a new tensor")
-        return result
-
-    def __str__(self) -> str:
-        return f"{self._name}({', '.join(map(show, self._calls[-1][0]))})"
-
-    def looks_like(self, mistake: Mistake) -> bool:
-        """Whether the mistake gives what the student's function gave on every input so far."""
-        return all(
-            _same_outcome(result, _run(mistake.function, copy.deepcopy(args)))
-            for args, result in reversed(self._calls)
-        )
 
 
 class Exercise:
@@ -206,9 +157,9 @@ class Exercise:
         if known:
             lines.append(f"  hint:     {known}")
         lines.append(f"  called:   {attempt}")
-        if wrong.expected is not _ABSENT:
+        if wrong.expected is not ABSENT:
             lines.append(f"  expected: {show(wrong.expected)}")
-        if wrong.given is not _ABSENT:
+        if wrong.given is not ABSENT:
             lines.append(f"  given:    {show(wrong.given)}")
         return "\n".join([*lines, f"  again with the same inputs: {self.name}.check(seed={seed})"])
 
@@ -234,61 +185,6 @@ def is_stub(function: Callable) -> bool:
         and STUB_MESSAGE in code.co_consts
         for stub in _STUBS
     )
-
-
-def show(value: Any) -> str:
-    """A value as a student reads it: small tensors whole, large ones by dtype and shape.
-
-    >>> show(torch.tensor([0.5, 2.0])), show({"fc1": torch.zeros(300, 784)})
-    ('tensor([0.5000, 2.0000])', '{fc1: float32 tensor of shape (300, 784)}')
-    """
-    if isinstance(value, torch.Tensor | np.ndarray):
-        kind = "tensor" if isinstance(value, torch.Tensor) else "array"
-        if math.prod(value.shape) > 12:
-            dtype = str(value.dtype).removeprefix("torch.")
-            return f"{dtype} {kind} of shape {tuple(value.shape)}"
-        return " ".join(repr(value.detach() if kind == "tensor" else value).split())
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
-    text = repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _run(function: Callable, args: tuple) -> Any:
-    """What the function returns, or the exception that it raises."""
-    try:
-        return function(*args)
-    except (Exception, SystemExit) as error:
-        return error
-
-
-def _same_outcome(a: Any, b: Any) -> bool:
-    if isinstance(a, BaseException) or isinstance(b, BaseException):
-        return type(a) is type(b)
-    return _same(a, b)
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether nested tensors, arrays and numbers are equal, bit for bit, NaN equal to NaN."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and a.shape == b.shape and bool(torch.all((a == b) | (a != a)))
-    if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and np.array_equal(a, b)
-    if isinstance(a, dict):
-        return list(a) == list(b) and all(_same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return a == b or a != a
-
-
-def _where(error: BaseException, function: Callable) -> str:
-    """The exception, and the last line of the student's own file that it passed through."""
-    text = f"{type(error).__name__}: {error}"
-    own = getattr(getattr(function, "__code__", None), "co_filename", None)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
-    return f"{text}\n  at line {frames[-1].lineno}: {frames[-1].line}" if frames else text
 
 
 def _live_notebook() -> bool:

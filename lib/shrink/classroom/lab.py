@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from shrink.classroom import CourseError, data
+from shrink.classroom import CourseError, mnist
 from shrink.classroom.files import cache_dir, write_atomically
 from shrink.classroom.update import copy_missing
 
@@ -28,13 +28,13 @@ def try_mnist_once(patience: float = PATIENCE) -> str | None:
     `patience` seconds. A try that was interrupted does not count.
     """
     stamp = cache_dir() / "mnist-was-tried"
-    if os.environ.get("SHRINK_DATA") or stamp.exists() or data.mnist_at_hand():
+    if os.environ.get("SHRINK_DATA") or stamp.exists() or mnist.at_hand():
         return None
     reasons: list[str] = []
 
     def fetch() -> None:
         try:
-            data.fetch_mnist(timeout=patience / 4, progress=False)
+            mnist.fetch(timeout=patience / 4, progress=False)
         except (CourseError, OSError) as error:
             reasons.append(str(error))
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from shrink import pruning
-from shrink.classroom.exercise import Attempt, Exercise, Mistake, Wrong
+from shrink.classroom.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercise import Exercise
 
 
 def _keep_all_but(scores: Tensor, count: int) -> Tensor:
