@@ -174,7 +174,8 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} %'}; measured:
 #    zeros are held, and the dense one for the same steps. **How much of the loss comes back? Which
 #    of the two lines is the fair one to compare with?** Then press it again at a higher sparsity.
 # 3. Switch to *initial* weights, as they are before any training, under *global*, and go up from
-#    0.85. **What happens to a layer near 0.9? What does the trained network do there?**
+#    0.9 step by step. **What happens to a layer between 0.95 and 0.96? What does the trained
+#    network keep of that layer there?**
 
 # %% explore-pruning
 explorer = explore_pruning(data, magnitude_mask, global_masks)

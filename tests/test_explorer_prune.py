@@ -13,7 +13,7 @@ from shrink import pruning
 from shrink.classroom import baselines, data, measure, models
 from shrink.classroom.checks import prune as exercises
 from shrink.classroom.exercise import ExerciseError
-from shrink.classroom.explorers import prune
+from shrink.classroom.explorers import prune, prune_figure
 from shrink.classroom.training import Recipe, predict, train
 
 SEEDS = (0, 1)
@@ -34,7 +34,8 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prune, "STOPS", np.array([0, 0.1, 0.37, 0.5, 0.9, 0.92, 0.96, 0.97, 0.99, 1]))
-        patch.setattr(prune, "CURVE", np.array([0, 0.5, 0.9, 0.97, 1]))
+        for module in (prune, prune_figure):
+            patch.setattr(module, "CURVE", np.array([0, 0.5, 0.9, 0.97, 1]))
         patch.setenv("SHRINK_CACHE", str(folder))
         patch.setitem(baselines.RECIPES, (prune.NAME, "digits"), Recipe(epochs=6))
         yield folder
@@ -408,8 +409,8 @@ def test_the_second_time_everything_comes_from_the_cache(first_lab, digits, cach
     monkeypatch.setattr(prune.PruningLab, "_predict", not_again)
     files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     again = new_lab(digits)
-    for key, sweep in first_lab.sweeps.items():
-        assert np.array_equal(again.sweeps[key], sweep)
+    for key, answers in first_lab.answers.items():
+        assert np.array_equal(again.answers[key], answers)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -19,7 +20,7 @@ def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
     >>> magnitude_mask(torch.tensor([0.1, -3.0, 0.2, 1.0]), sparsity=0.5)
     tensor([False,  True, False,  True])
 
-    Where magnitudes tie, the earlier in memory order goes first, and never more than that number:
+    Where magnitudes tie, those that come first, row by row, go first, never more than that number:
 
     >>> magnitude_mask(torch.tensor([2.0, -2.0, 2.0, 2.0]), sparsity=0.5)
     tensor([False, False,  True,  True])
@@ -101,7 +102,7 @@ def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> d
         name → new tensor, one for each of `weights`.
 
     Raises:
-        TypeError: a mask is not a bool tensor.
+        TypeError: `masks` is not a mapping of bool tensors.
         ValueError: a mask has no weight of its name, or another shape or device.
     """
     _check_masks(weights, masks)
@@ -134,7 +135,7 @@ def hold_masks(
         optimizer: any `torch.optim.Optimizer`.
 
     Raises:
-        TypeError: a mask is not a bool tensor.
+        TypeError: `masks` is not a mapping of bool tensors.
         ValueError: a mask has no weight of its name, or another shape or device. Nothing is
             changed then.
 
@@ -163,12 +164,22 @@ def _drop_smallest(scores: Tensor, count: int) -> Tensor:
     """1-D scores → bool mask, False for exactly the `count` smallest, the first of equal ones."""
     if count == 0:
         return torch.ones_like(scores, dtype=torch.bool)
-    threshold = scores.kthvalue(count).values
+    threshold = _kth_smallest(scores, count)
     keep = scores > threshold
     ties = (scores == threshold).nonzero().flatten()
     pruned_ties = count - int((scores < threshold).sum())
     keep[ties[pruned_ties:]] = True
     return keep
+
+
+def _kth_smallest(scores: Tensor, k: int) -> Tensor | float:
+    """The k-th smallest score, counted from 1.
+
+    On the CPU by numpy's partition, ten times as fast as kthvalue (`make bench`).
+    """
+    if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
+        return float(np.partition(scores.numpy(), k - 1)[k - 1])
+    return scores.kthvalue(k).values
 
 
 def _masked(values: Tensor, mask: Tensor) -> Tensor:
@@ -196,6 +207,8 @@ def _check_weight(name: str, weight: Tensor) -> None:
 
 
 def _check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    if not isinstance(masks, Mapping):
+        raise TypeError(f"masks must map names to tensors, not be a {type(masks).__name__}")
     for name, mask in masks.items():
         if name not in weights:
             raise ValueError(f"a mask is named {name!r}, a weight is not: {', '.join(weights)}")

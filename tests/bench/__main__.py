@@ -67,6 +67,13 @@ def masks() -> None:
     print(f"global masks, 266 200 weights: {mine:.1f} ms, torch {theirs:.1f} ms", end="; ")
     print(f"{theirs / mine:.1f}x as fast; same weights kept: {'yes' if same else 'NO'}")
 
+    scores = torch.cat([w.detach().abs().flatten() for w in models.weights(net).values()])
+    k = round(0.9 * len(scores))
+    by_numpy, by_torch = in_turns(
+        lambda: pruning._kth_smallest(scores, k), lambda: scores.kthvalue(k)
+    )
+    print(f"  its k-th smallest alone: {by_numpy:.1f} ms, kthvalue {by_torch:.1f} ms")
+
 
 def png() -> None:
     """A figure's pixels to a PNG: the explorer's encoder against Pillow at its fastest level."""

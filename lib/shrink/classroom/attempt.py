@@ -48,11 +48,12 @@ class Attempt:
         return result
 
     def __str__(self) -> str:
-        return f"{self._name}({', '.join(map(show, self._calls[-1][0]))})"
+        args = self._calls[-1][0] if self._calls else ()
+        return f"{self._name}({', '.join(map(show, args))})"
 
     def looks_like(self, mistake: Mistake) -> bool:
         """Whether the mistake gives what the student's function gave on every input so far."""
-        return all(
+        return bool(self._calls) and all(
             _same_outcome(result, _run(mistake.function, copy.deepcopy(args)))
             for args, result in reversed(self._calls)
         )
@@ -72,7 +73,7 @@ def show(value: Any) -> str:
         return " ".join(repr(value.detach() if kind == "tensor" else value).split())
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
-    text = repr(value)
+    text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 200 else text[:197] + "..."
 
 

@@ -97,6 +97,7 @@ class Explorer(widgets.VBox):
         self.error: BaseException | None = None
         self.redraws = 0
         self._lock, self._pending = threading.Lock(), False
+        self._dimming, self._drawing = threading.Lock(), None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self.image = widgets.Image(
@@ -142,9 +143,10 @@ class Explorer(widgets.VBox):
                 self._lock.release()
 
     def _redraw(self, values: dict[str, Any]) -> None:
-        busy = threading.Timer(_BUSY_AFTER, self.add_class, ["shrink-busy"])
-        busy.daemon = True
-        busy.start()
+        dim = threading.Timer(_BUSY_AFTER, self._dim, [values])
+        dim.daemon = True
+        self._drawing = values
+        dim.start()
         try:
             result = self._compute(**values)
             self.image.value = self._picture(result)
@@ -152,15 +154,24 @@ class Explorer(widgets.VBox):
             self.result, self.error = result, None
             self.redraws += 1
             self.message.value = ""
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a student's exit() too
             self._show(error, values)
         finally:
-            busy.cancel()
-            busy.join()
-            self.remove_class("shrink-busy")
+            dim.cancel()
+            with self._dimming:
+                self._drawing = None
+                self.remove_class("shrink-busy")
+
+    def _dim(self, values: dict[str, Any]) -> None:
+        """Show that a redraw takes long, if it is still the one."""
+        with self._dimming:
+            if self._drawing is values:
+                self.add_class("shrink-busy")
 
     def _picture(self, result: Any) -> bytes:
         if self._artists is None:
+            self.figure.clear()  # of a drawing that failed on the way
+            self.figure.set_layout_engine("constrained")
             artists = self._draw(self.figure, result)
             for artist in _flat(artists):
                 artist.set_animated(True)
@@ -229,7 +240,7 @@ class Explorer(widgets.VBox):
         failure = None
         try:
             self.job.run(values, self._stop, progress)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = error
         self.refresh()
         if failure is not None:

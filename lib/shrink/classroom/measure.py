@@ -126,7 +126,9 @@ def _encode(arrays: Mapping[str, Tensor | np.ndarray]) -> bytes:
     for name, array in arrays.items():
         if not isinstance(array, Tensor | np.ndarray):
             raise TypeError(f"{name} must be a tensor or an array, not a {type(array).__name__}")
-        tensors[name] = torch.as_tensor(array).detach().cpu().contiguous()
+        if isinstance(array, np.ndarray):
+            array = torch.from_numpy(array.copy())  # a view may run backwards
+        tensors[name] = array.detach().cpu().clone(memory_format=torch.contiguous_format)
     return save_bytes(tensors)
 
 

@@ -54,7 +54,7 @@ def pick_device(name: str | None = None) -> torch.device:
     Raises:
         CourseError: the device is unknown to torch, or not there.
     """
-    name = name or os.environ.get("SHRINK_DEVICE")
+    name = name or os.environ.get("SHRINK_DEVICE") or None
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -114,7 +114,9 @@ def train(
     planned = recipe.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(planned, 1))
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    losses = _resume(checkpoint, parts, recipe, seed)
+    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    plan = repr((recipe, seed, len(split), shapes))
+    losses = _resume(checkpoint, parts, plan)
     model.train()
     with hold(optimizer) if hold else nullcontext():
         for epoch in range(len(losses), recipe.epochs):
@@ -131,7 +133,7 @@ def train(
                 if progress is not None:
                     progress(epoch * per_epoch + i + 1, planned)
             losses.append(float(total) / len(split))
-            _save(checkpoint, parts, recipe, seed, losses)
+            _save(checkpoint, parts, plan, losses)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return Training(planned, planned, tuple(losses))
@@ -144,16 +146,16 @@ def _batches(split: Split, recipe: Recipe, seed: int, epoch: int) -> tuple[Tenso
     return order.split(recipe.batch_size)
 
 
-def _save(path: Path | None, parts: dict, recipe: Recipe, seed: int, losses: list[float]) -> None:
+def _save(path: Path | None, parts: dict, plan: str, losses: list[float]) -> None:
     if path is None:
         return
     buffer = io.BytesIO()
     states = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({**states, "plan": repr((recipe, seed)), "losses": losses}, buffer)
+    torch.save({**states, "plan": plan, "losses": losses}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def _resume(path: Path | None, parts: dict, recipe: Recipe, seed: int) -> list[float]:
+def _resume(path: Path | None, parts: dict, plan: str) -> list[float]:
     """Take up the states stored at `path`, if they belong to this plan; the losses so far."""
     if path is None or not path.exists():
         return []
@@ -161,7 +163,7 @@ def _resume(path: Path | None, parts: dict, recipe: Recipe, seed: int) -> list[f
         states = torch.load(path, weights_only=True)  # tensors and numbers, no code
     except Exception:
         return []  # damaged: start again
-    if states.get("plan") != repr((recipe, seed)):
+    if states.get("plan") != plan:
         return []
     for name, part in parts.items():
         part.load_state_dict(states[name])

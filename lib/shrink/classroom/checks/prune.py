@@ -19,7 +19,7 @@ from shrink.classroom.exercise import Exercise
 
 def _keep_all_but(scores: Tensor, count: int) -> Tensor:
     """A mask that drops exactly `count` of the smallest scores, by sorting; count may be off."""
-    keep = torch.ones(scores.numel(), dtype=torch.bool)
+    keep = torch.ones(scores.numel(), dtype=torch.bool, device=scores.device)
     keep[scores.flatten().argsort()[: max(count, 0)]] = False
     return keep.view(scores.shape)
 

@@ -2,8 +2,10 @@
 
 import copy
 import hashlib
+import itertools
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
@@ -38,6 +40,19 @@ STOPS = np.round(np.arange(101) / 100, 2)  # the slider's
 Chooser = Callable[[Mapping[str, Tensor], float], dict[str, Tensor]]
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A network on show, and what no slider changes about it."""
+
+    net: nn.Module
+    weights: dict[str, Tensor]
+    flat: Tensor  # all weights end to end, on the CPU
+    edge: float  # the largest magnitude
+    counts: np.ndarray  # (BINS,): the histogram of all weights
+    file_bytes: int
+    changed: np.ndarray  # (10,): % of a class that the network of another seed answers otherwise
+
+
 class PruningLab:
     """The networks behind the explorer, their sweeps, and the fine-tuned runs so far.
 
@@ -55,15 +70,33 @@ class PruningLab:
             "trained": [baseline(NAME, dataset, seed=s) for s in seeds],
             "initial": [models.build(NAME, s).to(device).eval() for s in seeds],
         }
+        self.answers: dict[tuple[str, str], np.ndarray] = {}  # (stops, images), of the first seed
+        self.curves: dict[tuple[str, str], np.ndarray] = {}  # (seeds, points), fractions
+        self.subjects: dict[str, Subject] = {}
         with tqdm(desc="sweeping over sparsity", total=4 * len(seeds), leave=False) as bar:
-            self.sweeps = {
-                (weights, scope, i): self._sweep(net, scope, i, bar)
-                for weights, nets in self.nets.items()
-                for scope in ("global", "local")
-                for i, net in enumerate(nets)
-            }
+            for weights, scope in itertools.product(self.nets, ("global", "local")):
+                nets = self.nets[weights]
+                sweeps = [self._sweep(net, scope, i, bar) for i, net in enumerate(nets)]
+                self.answers[weights, scope] = sweeps[0]
+                on_curve = [sweeps[0][np.isin(STOPS, CURVE)], *sweeps[1:]]
+                self.curves[weights, scope] = np.stack([self.accuracy(a) for a in on_curve])
+                self.subjects[weights] = self._subject(nets[0], sweeps[0][0], sweeps[1][0])
         self.runs: list[Run] = []
         self._dense_runs: dict[tuple, float] = {}
+
+    def _subject(self, net: nn.Module, answers: np.ndarray, others: np.ndarray) -> Subject:
+        weights = {name: w.detach() for name, w in models.weights(net).items()}
+        flat = torch.cat([w.flatten() for w in weights.values()]).cpu()
+        edge = flat.abs().max().item()
+        return Subject(
+            net=net,
+            weights=weights,
+            flat=flat,
+            edge=edge,
+            counts=torch.histc(flat, BINS, -edge, edge).numpy(),
+            file_bytes=measure.size(net.state_dict()),
+            changed=self._changed(answers, others),
+        )
 
     def _sweep(self, net: nn.Module, scope: str, i: int, bar: tqdm) -> np.ndarray:
         """The answers (stops, images) uint8 at each sparsity: all stops for the first seed."""
@@ -94,52 +127,60 @@ class PruningLab:
         """The fraction right, over the last axis."""
         return (answers == self.labels).mean(-1)
 
-    def chooser(self, scope: str, source: str) -> Chooser:
-        """The function that chooses the masks: the library's, or the student's own."""
-        return choose(scope, self.exercises if source == "mine" else None)
+    def masks(self, subject: Subject, sparsity: float, scope: str, source: str) -> dict:
+        """The masks of the library or, with `source` "mine", of the student's own function.
+
+        Theirs gets copies of the weights, and must give one mask a layer.
+        """
+        if source != "mine":
+            return choose(scope)(subject.weights, sparsity)
+        copies = {name: w.clone() for name, w in subject.weights.items()}
+        masks = choose(scope, self.exercises)(copies, sparsity)
+        pruning.apply_masks(subject.weights, masks)
+        if missing := [name for name in subject.weights if name not in masks]:
+            raise ValueError(f"there is no mask for {', '.join(missing)}")
+        return masks
 
     def view(self, sparsity: float, scope: str, weights: str, source: str, epochs: int) -> View:
         """Everything the figure shows; `epochs` matters to the job only."""
-        net = self.nets[weights][0]
-        tensors = {name: w.detach() for name, w in models.weights(net).items()}
-        masks = self.chooser(scope, source)(tensors, sparsity)
-        pruned = pruning.apply_masks(tensors, masks)
-        sweep = self.sweeps[weights, scope, 0]
+        subject = self.subjects[weights]
+        masks = self.masks(subject, sparsity, scope, source)
+        pruned = pruning.apply_masks(subject.weights, masks)
+        sweep = self.answers[weights, scope]
+        dense = sweep[0]
         at = np.flatnonzero(np.isclose(STOPS, sparsity))
         measured = source == "reference" and len(at)
-        answers = sweep[at[0]] if measured else self._predict(net, pruned)
-        dense = sweep[0]
+        answers = sweep[at[0]] if measured else self._predict(subject.net, pruned)
         casualties = np.flatnonzero((dense == self.labels) & (answers != self.labels))
-        other_seed = self.sweeps[weights, scope, 1][0]
-        other_scope = "local" if scope == "global" else "global"
-        flat = torch.cat([w.flatten() for w in tensors.values()]).cpu()
-        keep = torch.cat([m.flatten() for m in masks.values()]).cpu()
-        edge = flat.abs().max().item()
-        state = net.state_dict()
+        keep = torch.cat([masks[name].flatten() for name in subject.weights]).cpu()
+        kept = torch.where(keep, subject.flat, torch.inf)  # infinity lies in no bin
         return View(
             sparsity=sparsity,
             accuracy=float(self.accuracy(answers)),
             dense_accuracy=float(self.accuracy(dense)),
-            curve=np.stack([self._curve(weights, scope, i) for i in range(len(self.seeds))]),
-            other_curve=self._curve(weights, other_scope, 0),
+            curve=self.curves[weights, scope],
+            other_curve=self.curves[weights, "local" if scope == "global" else "global"][0],
             counts=np.stack(
-                [
-                    torch.histc(x, BINS, -edge, edge).numpy()
-                    for x in (flat, torch.where(keep, flat, torch.inf))
-                ]
+                [subject.counts, torch.histc(kept, BINS, -subject.edge, subject.edge).numpy()]
             ),
-            edge=edge,
+            edge=subject.edge,
             thresholds={
-                n: torch.where(masks[n], 0, w).abs().max().item() for n, w in tensors.items()
+                name: torch.where(masks[name], 0, w).abs().max().item()
+                for name, w in subject.weights.items()
             },
-            kept={n: m.double().mean().item() for n, m in masks.items()},
-            pixels=masks["fc1.weight"].double().mean(0).view(28, 28).cpu().numpy(),
+            kept={
+                name: masks[name].count_nonzero().item() / w.numel() for name, w in pruned.items()
+            },
+            pixels=masks["fc1.weight"].float().mean(0).view(28, 28).cpu().numpy(),
             answers=answers,
             casualties=casualties,
             strip=self._strip(casualties[:SHOWN]),
             captions=tuple(f"{self.labels[i]} → {answers[i]}" for i in casualties[:SHOWN]),
-            changed=np.stack([self._changed(dense, a) for a in (answers, other_seed)]),
-            file_bytes=(measure.size(state), measure.size({**state, **pruned})),
+            changed=np.stack([self._changed(dense, answers), subject.changed]),
+            file_bytes=(
+                subject.file_bytes,
+                measure.size({**subject.net.state_dict(), **pruned}),
+            ),
             runs=tuple(self.runs),
         )
 
@@ -149,12 +190,6 @@ class PruningLab:
         cells[: len(images), :28] = self.images[images]
         rows = cells.reshape(2, SHOWN // 2, 28 + CAPTION, 28)
         return rows.transpose(0, 2, 1, 3).reshape(2 * (28 + CAPTION), -1)
-
-    def _curve(self, weights: str, scope: str, i: int) -> np.ndarray:
-        answers = self.sweeps[weights, scope, i]
-        if i == 0:
-            answers = answers[np.isin(STOPS, CURVE)]
-        return self.accuracy(answers)
 
     def _changed(self, dense: np.ndarray, answers: np.ndarray) -> np.ndarray:
         images = np.bincount(self.labels, minlength=10)
@@ -172,8 +207,8 @@ class PruningLab:
         """
         sparsity, scope, weights = values["sparsity"], values["scope"], values["weights"]
         recipe = Recipe(epochs=values["epochs"])
-        start = self.nets[weights][0]
-        masks = self.chooser(scope, values["source"])(models.weights(start), sparsity)
+        start = self.subjects[weights].net
+        masks = self.masks(self.subjects[weights], sparsity, scope, values["source"])
         control = (weights, recipe)
         parts = 1 if control in self._dense_runs else 2
 
@@ -249,7 +284,7 @@ def explore_pruning(
         summarise,
         controls=controls,
         job=Job("Fine-tune", lab.fine_tune),
-        size=(10, 5.4),
+        size=(9.6, 5.2),
         alt="Pruning LeNet-300-100: accuracy over sparsity, the weights' histogram with the "
         "threshold, what each layer keeps, the pixels still seen, the images it costs, file sizes",
     )

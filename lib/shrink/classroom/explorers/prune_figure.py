@@ -108,7 +108,7 @@ def _draw_histogram(ax: Axes, view: View) -> dict[str, Any]:
 
 def _draw_layers(ax: Axes, view: View) -> dict[str, Any]:
     names = list(view.kept)
-    bars = ax.barh(names, [1] * len(names), color=PRUNED, height=0.6)
+    bars = ax.barh(range(len(names)), [1] * len(names), color=PRUNED, height=0.6)
     texts = [ax.text(1, i, "", va="center", ha="left") for i in range(len(names))]
     ax.set(xscale="log", xlim=(1e-4, 30), xlabel="kept, %", title="kept in each layer")
     ax.set_xticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01", "0.1", "1", "10", "100"])
@@ -120,14 +120,18 @@ def _draw_layers(ax: Axes, view: View) -> dict[str, Any]:
 def _draw_pixels(ax: Axes) -> dict[str, Any]:
     ax.set(xticks=[], yticks=[], title="pixels still seen")
     ax.set_xlabel("dark: all 300 connections")
-    return {"pixels": ax.imshow(np.zeros((28, 28)), cmap="gray_r", vmin=0, vmax=1)}
+    return {
+        "pixels": ax.imshow(
+            np.zeros((28, 28)), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest"
+        )
+    }
 
 
 def _draw_casualties(ax: Axes) -> dict[str, Any]:
     ax.set(title="casualties: right before, wrong now")
     ax.set_axis_off()
     shape = (2 * (28 + CAPTION), 28 * SHOWN // 2)
-    image = ax.imshow(np.zeros(shape), cmap="gray_r", vmin=0, vmax=1)
+    image = ax.imshow(np.zeros(shape), cmap="gray_r", vmin=0, vmax=1, interpolation="bilinear")
     texts = [
         ax.text(
             28 * (i % (SHOWN // 2)) + 14,
@@ -159,8 +163,9 @@ def _draw_changed(ax: Axes) -> dict[str, Any]:
 
 
 def _draw_bytes(ax: Axes, view: View) -> dict[str, Any]:
-    bars = ax.bar(["dense", "pruned"], [0, 0], color=[DENSE, PRUNED])
+    bars = ax.bar(range(2), [0, 0], color=[DENSE, PRUNED])
     ax.set(title="file, KB", ylim=(0, 1.2 * view.file_bytes[0] / 1000))
+    ax.set_xticks(range(2), ["dense", "pruned"])
     texts = [ax.text(i, 0, "", ha="center", va="bottom", fontsize="small") for i in range(2)]
     return {"bytes": list(bars), "byte_texts": texts}
 
