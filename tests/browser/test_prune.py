@@ -55,8 +55,6 @@ def test_chapter_02_in_jupyterlab(chapter, chromium, tmp_path, monkeypatch, reco
         jupyter.open_notebook(page, url, "02_prune.ipynb")
         jupyter.run_all(page)
         explorer = page.locator(".shrink-explorer").first
-        explorer.scroll_into_view_if_needed()
-        shoot(page, "explorer.png")
 
         times = sorted(jupyter.key_to_pixels(page, presses=30))
         median, p95 = statistics.median(times), times[int(0.95 * len(times))]
@@ -85,7 +83,10 @@ def fine_tune_and_stop(page, explorer):
     explorer.get_by_role("button", name="Stop").click()
     explorer.get_by_text("stopped", exact=True).wait_for(timeout=10_000)
     assert "(stopped)" in explorer.locator(".shrink-summary").inner_text()
-    shoot(page, "stopped.png")
+    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
+    explorer.evaluate("element => element.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(500)
+    shoot(page, "explorer.png")
 
 
 def see_the_error_panel(page):
@@ -97,6 +98,5 @@ def see_the_error_panel(page):
     panel = broken.locator(".shrink-error pre")
     panel.wait_for(timeout=10_000)
     assert "ZeroDivisionError" in panel.inner_text() and "s = 7" in panel.inner_text()
-    shoot(page, "error.png")
     page.keyboard.press("ArrowRight")
     panel.wait_for(state="detached", timeout=10_000)

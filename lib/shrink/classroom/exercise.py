@@ -198,6 +198,7 @@ def _live_notebook() -> bool:
 def _panel(outcome: Outcome) -> str:
     """The outcome as HTML that is legible on light and dark themes."""
     first, *rest = outcome.message.splitlines()
+    first = first.removesuffix(f": {outcome.state}")
     details = f"<pre style='margin:4px 0 0'>{html.escape(chr(10).join(rest))}</pre>" if rest else ""
     colour = _COLOURS[outcome.state]
     return (

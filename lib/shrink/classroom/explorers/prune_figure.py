@@ -119,7 +119,7 @@ def _draw_layers(ax: Axes, view: View) -> dict[str, Any]:
 
 def _draw_pixels(ax: Axes) -> dict[str, Any]:
     ax.set(xticks=[], yticks=[], title="pixels still seen")
-    ax.set_xlabel("dark: all 300 connections")
+    ax.set_xlabel("full ink: all 300 connections")
     return {
         "pixels": ax.imshow(
             np.zeros((28, 28)), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest"
