@@ -124,7 +124,11 @@ def make(tmp_path, target, **variables):
         if not (tmp_path / name).exists():
             (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     command = ["make", target, *(f"{name}={value}" for name, value in variables.items())]
-    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    outer = ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # of the make that runs the tests
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    return subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
 
 
 FAKE = """#!/bin/sh

@@ -4,10 +4,12 @@ import json
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 
+from shrink import pruning
 from shrink.classroom import exercise as module
 from shrink.classroom.attempt import Mistake, Wrong
 from shrink.classroom.builder import build_chapter
@@ -448,3 +450,54 @@ def test_an_exercise_says_whether_it_is_done(double):
     assert repr(double) == "<exercise double: open>"
     state(double, lambda x: 2 * x)
     assert repr(double) == "<exercise double: done>"
+
+
+def test_a_changed_input_is_seen_though_it_became_nan_and_gets_no_other_hint():
+    def spoils(weight, sparsity):
+        mask = pruning.magnitude_mask(weight, sparsity)
+        weight.data[~mask] = torch.nan
+        return mask
+
+    prune.magnitude_mask.answer(spoils)
+    outcome = prune.magnitude_mask.judge(0)
+    assert outcome.state == "wrong" and "changed its input" in outcome.message
+    assert "hint:" not in outcome.message
+
+
+def test_a_mask_on_another_device_is_told_so_and_breaks_no_check():
+    prune.magnitude_mask.answer(lambda w, s: pruning.magnitude_mask(w, s).to("meta"))
+    outcome = prune.magnitude_mask.judge(0)
+    assert outcome.state == "wrong" and "shape and device of its weight" in outcome.message
+
+
+def test_what_a_check_cannot_read_is_wrong_and_not_a_traceback():
+    strange = Exercise("strange", lambda answer, rng: answer(1) + "one", core=True, minutes=1)
+    strange.answer(lambda x: x)
+    outcome = strange.judge(0)
+    assert outcome.state == "wrong" and "cannot read your answer (TypeError" in outcome.message
+
+
+def test_another_thread_keeps_the_reference_while_mine_runs():
+    seen = {}
+
+    def elsewhere():
+        seen["other"] = double(2)
+
+    def reference(x):
+        return 2 * x
+
+    double = Exercise("double", lambda answer, rng: None, reference=reference, core=True, minutes=1)
+
+    @double.answer
+    def wrong(x):
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        return 0
+
+    assert double.mine(2) == 0 and seen["other"] == 4
+
+
+def test_the_order_of_the_masks_is_free():
+    prune.global_masks.answer(lambda w, s: dict(reversed(pruning.global_masks(w, s).items())))
+    assert prune.global_masks.judge(0).state == "done"

@@ -308,10 +308,14 @@ def test_an_error_in_a_job_is_shown_and_the_job_can_start_again(error):
     work.go_on.set()
     it.start()
     it.wait(20)
-    assert "out of luck" in it.message.value and it.error is error
+    assert "out of luck" in it.job_message.value
     assert it.status.value == "failed" and buttons(it) == (False, True)
     it.controls["x"].value = 4
-    assert it.message.value == "" and it.result == 4
+    assert it.result == 4 and "out of luck" in it.job_message.value  # until the next start
+    work.error = None
+    it.start()
+    it.wait(20)
+    assert it.job_message.value == "" and it.status.value == "finished"
 
 
 def test_code_that_exits_is_shown_like_an_error():

@@ -129,7 +129,7 @@ def test_the_curves_start_at_the_dense_accuracy_of_their_seed(lab, weights, scop
     assert shown.curve[:, 0] == pytest.approx(dense)
     assert shown.dense_accuracy == pytest.approx(dense[0])
     other = "local" if scope == "global" else "global"
-    assert shown.other_curve == pytest.approx(view(lab, 0.5, weights, other).curve[0])
+    assert shown.other_curve == pytest.approx(view(lab, 0.5, weights, other).curve.mean(0))
 
 
 def test_the_curve_is_what_the_slider_shows(lab):
@@ -153,10 +153,13 @@ def test_what_the_layers_keep_adds_up(lab, weights, scope, sparsity):
 
 def test_thresholds_part_what_went_from_what_stayed(lab):
     shown = view(lab, 0.9, scope="local")
-    for name, weight in models.weights(lab.nets["trained"][0]).items():
-        kept = (weight.abs() > shown.thresholds[name]).sum().item()
+    weights = models.weights(lab.nets["trained"][0]).values()
+    for threshold, weight in zip(shown.thresholds, weights, strict=True):
+        kept = (weight.abs() > threshold).sum().item()
         assert kept == weight.numel() - round(0.9 * weight.numel())
-    assert set(view(lab, 0).thresholds.values()) == {0.0}
+    one = set(view(lab, 0.9).thresholds)
+    assert len(one) == 1 and sum((w.abs() > max(one)).sum().item() for w in weights) == 26_620
+    assert set(view(lab, 0).thresholds) == {0.0}
 
 
 def test_casualties_were_right_before_and_are_wrong_now(lab):
@@ -317,7 +320,7 @@ def test_fine_tuning_keeps_every_run_and_trains_the_control_once(lab, monkeypatc
     assert lab.runs[0].dense_accuracy == lab.runs[1].dense_accuracy
     shown = view(lab, 0.5)
     assert shown.runs == tuple(lab.runs)
-    assert f"{100 * lab.runs[1].accuracy:.2f} %; the dense" in prune.summarise(shown)
+    assert f"{100 * lab.runs[1].accuracy:.2f} %</b>; the dense" in prune.summarise(shown)
 
 
 def test_fine_tuning_leaves_the_networks_on_show_as_they_are(lab):
@@ -335,7 +338,7 @@ def test_a_stopped_run_is_kept_and_marked(lab, step):
     (run,) = lab.runs
     assert run.stopped and run.steps == step and np.isnan(run.dense_accuracy)
     words = prune.summarise(view(lab, 0.5))
-    assert f"{step} steps (stopped)" in words and "was not trained on for comparison" in words
+    assert f"{step} steps, stopped)" in words and "was not trained on for comparison" in words
 
 
 def test_a_control_that_was_stopped_is_no_control(lab):
@@ -391,8 +394,20 @@ def test_the_button_fine_tunes_and_the_run_appears(explorer):
     explorer.start_button.click()
     explorer.wait(60)
     assert explorer.status.value == "finished" and explorer.error is None
-    assert len(explorer.result.runs) == 1 and "Last run" in explorer.text.value
+    assert len(explorer.result.runs) == 1 and "Fine-tuned" in explorer.text.value
     assert explorer.image.value != before
+
+
+def test_runs_stay_with_the_weights_they_began_from(lab):
+    lab.fine_tune(values(), CALM, lambda done, total: None)
+    assert len(view(lab, 0.5, "trained").runs) == 1 and view(lab, 0.5, "initial").runs == ()
+
+
+def test_one_seed_or_one_exercise_is_not_enough(digits):
+    with pytest.raises(ValueError, match=r"at least two seeds are compared, not \(0,\)"):
+        prune.explore_pruning(digits, seeds=(0,))
+    with pytest.raises(ValueError, match="also needs global_masks"):
+        prune.explore_pruning(digits, exercises.magnitude_mask)
 
 
 def test_without_exercises_there_is_no_mine(first_lab, digits):

@@ -1,5 +1,6 @@
 """Every chapter under nbval: the student's fails in its checks only, the solved one nowhere."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 
 from shrink.classroom import builder
+from shrink.classroom.exercise import Exercise
 from shrink.classroom.notebook import notebook_bytes
 
 ROOT = Path(__file__).parents[1]
@@ -79,3 +81,13 @@ def test_solved_notebook_passes_on_mnist(chapter, tmp_path):
     notebook = build(chapter, tmp_path, solved=True)
     failed, said = failing_cells(notebook, SHRINK_DATASET="mnist")
     assert failed == [], said[-3000:]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_headings_say_what_the_exercises_say(chapter):
+    """Core or more, and the minutes, stand in the text and in the exercise: the same."""
+    module = importlib.import_module(f"shrink.classroom.checks.{chapter[3:]}")
+    text = (ROOT / "course" / f"{chapter}.py").read_text(encoding="utf-8")
+    found = re.findall(r"\((core|more), (\d+) minutes\)", text)
+    exercises = [e for e in vars(module).values() if isinstance(e, Exercise)]
+    assert found == [("core" if e.core else "more", str(e.minutes)) for e in exercises]

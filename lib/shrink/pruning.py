@@ -102,7 +102,7 @@ def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> d
         name → new tensor, one for each of `weights`.
 
     Raises:
-        TypeError: `masks` is not a mapping of bool tensors.
+        TypeError: `weights` is no mapping of tensors, or `masks` none of bool tensors.
         ValueError: a mask has no weight of its name, or another shape or device.
     """
     _check_masks(weights, masks)
@@ -135,13 +135,16 @@ def hold_masks(
         optimizer: any `torch.optim.Optimizer`.
 
     Raises:
-        TypeError: `masks` is not a mapping of bool tensors.
-        ValueError: a mask has no weight of its name, or another shape or device. Nothing is
-            changed then.
+        TypeError: `weights` is no mapping of tensors, or `masks` none of bool tensors.
+        ValueError: a mask has no weight of its name, or another shape or device, or its weight is
+            no leaf that requires a gradient. Nothing is changed then.
 
     Source: Han et al. 2015, section 3.3 (retraining keeps the surviving weights' values).
     """
     _check_masks(weights, masks)
+    for name in masks:
+        if not (weights[name].is_leaf and weights[name].requires_grad):
+            raise ValueError(f"{name} is not a parameter to train: a leaf that requires a gradient")
     pairs = [(weights[name], mask) for name, mask in masks.items()]
 
     @torch.no_grad()
@@ -198,8 +201,8 @@ def _number_pruned(sparsity: float, n: int) -> int:
 def _check_weight(name: str, weight: Tensor) -> None:
     if not isinstance(weight, Tensor):
         raise TypeError(f"{name} must be a tensor, not a {type(weight).__name__}")
-    if not weight.is_floating_point():
-        raise TypeError(f"{name} must be floating point, not {weight.dtype}")
+    if weight.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise TypeError(f"{name} must be floating point of 16, 32 or 64 bits, not {weight.dtype}")
     if weight.numel() == 0:
         raise ValueError(f"{name} is empty: its shape is {tuple(weight.shape)}")
     if nans := int(weight.isnan().sum()):
@@ -207,8 +210,12 @@ def _check_weight(name: str, weight: Tensor) -> None:
 
 
 def _check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    if not isinstance(masks, Mapping):
-        raise TypeError(f"masks must map names to tensors, not be a {type(masks).__name__}")
+    for what, given in {"weights": weights, "masks": masks}.items():
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{what} must map names to tensors, not be a {type(given).__name__}")
+    for name, weight in weights.items():
+        if not isinstance(weight, Tensor):
+            raise TypeError(f"{name} must be a tensor, not a {type(weight).__name__}")
     for name, mask in masks.items():
         if name not in weights:
             raise ValueError(f"a mask is named {name!r}, a weight is not: {', '.join(weights)}")

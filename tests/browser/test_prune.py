@@ -82,7 +82,7 @@ def fine_tune_and_stop(page, explorer):
     page.wait_for_function("n => window.times.length > n", arg=before, timeout=10_000)
     explorer.get_by_role("button", name="Stop").click()
     explorer.get_by_text("stopped", exact=True).wait_for(timeout=10_000)
-    assert "(stopped)" in explorer.locator(".shrink-summary").inner_text()
+    assert ", stopped)" in explorer.locator(".shrink-summary").inner_text()
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     explorer.evaluate("element => element.scrollIntoView({block: 'center'})")
     page.wait_for_timeout(500)

@@ -16,9 +16,17 @@ ABSENT: Any = object()  # None is something that an answer may give
 class Wrong(Exception):
     """Raised inside a check: what is wrong with the answer, in words that help to mend it."""
 
-    def __init__(self, hint: str, *, expected: Any = ABSENT, given: Any = ABSENT) -> None:
+    def __init__(
+        self,
+        hint: str,
+        *,
+        expected: Any = ABSENT,
+        given: Any = ABSENT,
+        known_mistakes: bool = True,
+    ) -> None:
         super().__init__(hint)
         self.hint, self.expected, self.given = hint, expected, given
+        self.known_mistakes = known_mistakes  # whether theirs may add a hint
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,10 @@ class Attempt:
         if isinstance(result, BaseException):
             raise Wrong(f"your code raised {_where(result, self._function)}")
         if not _same(args, before):
-            raise Wrong("your function changed its input; work on a copy, or on a new tensor")
+            raise Wrong(
+                "your function changed its input; work on a copy, or on a new tensor",
+                known_mistakes=False,
+            )
         return result
 
     def __str__(self) -> str:
@@ -67,7 +78,7 @@ def show(value: Any) -> str:
     """
     if isinstance(value, torch.Tensor | np.ndarray):
         kind = "tensor" if isinstance(value, torch.Tensor) else "array"
-        if math.prod(value.shape) > 12:
+        if math.prod(value.shape) > 24:
             dtype = str(value.dtype).removeprefix("torch.")
             return f"{dtype} {kind} of shape {tuple(value.shape)}"
         return " ".join(repr(value.detach() if kind == "tensor" else value).split())
@@ -92,18 +103,22 @@ def _same_outcome(a: Any, b: Any) -> bool:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether nested tensors, arrays and numbers are equal, bit for bit, NaN equal to NaN."""
+    """Whether nested tensors, arrays and numbers are equal in type and value, NaN equal to NaN."""
     if type(a) is not type(b):
         return False
     if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and a.shape == b.shape and bool(torch.all((a == b) | (a != a)))
+        alike = ("dtype", "shape", "device", "layout")
+        if any(getattr(a, name) != getattr(b, name) for name in alike):
+            return False
+        return bool(torch.all((a == b) | ((a != a) & (b != b))))
     if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and np.array_equal(a, b)
+        nan = a.dtype.kind in "fc"
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=nan)
     if isinstance(a, dict):
         return list(a) == list(b) and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(_same, a, b))
-    return a == b or a != a
+    return a == b or (a != a and b != b)
 
 
 def _where(error: BaseException, function: Callable) -> str:

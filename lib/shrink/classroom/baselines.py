@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from shrink.classroom import models
 from shrink.classroom.data import Dataset
 from shrink.classroom.files import cache_dir, cached_tensors, write_atomically
-from shrink.classroom.training import Recipe, accuracy, bar_progress, train
+from shrink.classroom.progress import bar_progress
+from shrink.classroom.training import Recipe, accuracy, train
 
 SHIPPED = ("glyphs", "mnist")
 RECIPES = {

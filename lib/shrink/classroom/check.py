@@ -94,8 +94,9 @@ def find_chapters(wanted: Sequence[str], work: Path | None) -> list[Path]:
 def check(notebook: Path, timeout: float = CELL_TIMEOUT) -> Result:
     """Run the notebook in a fresh kernel, in its own folder, and collect what its checks report.
 
-    `timeout` is in seconds, for each cell. The file is not changed. Raises `CourseError` when it
-    cannot be read, or when nbval cannot run at all.
+    `timeout` is in seconds, for each cell. The notebook is not changed; files that its cells write,
+    such as the running table, they write. Raises `CourseError` when it cannot be read, or when
+    nbval cannot run at all.
     """
     notebook = notebook.resolve()
     cells = [c for c in read_notebook(notebook).cells if c.cell_type == "code"]

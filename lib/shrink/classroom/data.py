@@ -4,17 +4,17 @@ Nothing here downloads; `shrink data mnist` does.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from shrink.classroom import CourseError, glyphs, mnist
 from shrink.classroom.files import cache_dir, cached_tensors
+from shrink.classroom.progress import bar_progress
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,9 @@ def _draw_glyphs(show_progress: bool) -> dict[str, Tensor]:
     tensors = {}
     for part, size in glyphs.SIZES.items():
         with tqdm(total=size, desc=f"drawing glyphs, {part}", disable=not show_progress) as bar:
-            images, labels = glyphs.draw(part, progress=_advance(bar))
+            images, labels = glyphs.draw(part, progress=bar_progress(bar))
         tensors |= {f"{part}.images": images, f"{part}.labels": labels}
     return tensors
-
-
-def _advance(bar: tqdm) -> Callable[[int, int], None]:
-    return lambda done, total: bar.update(done - bar.n)
 
 
 def _digits() -> Dataset:

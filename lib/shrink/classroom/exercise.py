@@ -12,7 +12,6 @@ fails in its check and nowhere else:
     magnitude_mask.check()
 """
 
-import functools
 import html
 import json
 import os
@@ -78,8 +77,8 @@ class Exercise:
         self.student: Callable | None = None
         self.passed = False
         self._check = check
-        self._lock, self._students_turns = threading.Lock(), 0
-        functools.update_wrapper(self, reference or check, ("__doc__",), ())
+        self._thread = threading.local()  # an explorer's thread does not change a chapter's cells
+        self.__doc__ = reference.__doc__ if reference else None
 
     def __repr__(self) -> str:
         return f"<exercise {self.name}: {'done' if self.passed else 'open'}>"
@@ -95,7 +94,7 @@ class Exercise:
         return self.student is not None and not is_stub(self.student)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._students_turns or self.passed:
+        if getattr(self._thread, "students_turn", False) or self.passed:
             return self.student(*args, **kwargs)
         if self.reference is None:
             raise ExerciseError(f"{self.name} is yours alone to write: it has no reference to call")
@@ -121,19 +120,21 @@ class Exercise:
                 self._check(attempt, random.Random(seed))
         except Wrong as wrong:
             return Outcome("wrong", self._explain(wrong, attempt, seed))
+        except Exception as error:  # what the check had not thought of is no excuse for silence
+            wrong = Wrong(f"the check cannot read your answer ({type(error).__name__}: {error})")
+            return Outcome("wrong", self._explain(wrong, attempt, seed))
         self.passed = True
         return Outcome("done", f"{self.name}: done")
 
     @contextmanager
     def _students_turn(self) -> Iterator[None]:
         """Inside, a call of the exercise reaches the student's function, a recursive one too."""
-        with self._lock:
-            self._students_turns += 1
+        before = getattr(self._thread, "students_turn", False)
+        self._thread.students_turn = True
         try:
             yield
         finally:
-            with self._lock:
-                self._students_turns -= 1
+            self._thread.students_turn = before
 
     def check(self, seed: int | None = None) -> None:
         """Show whether the answer is right: a panel in a live notebook, otherwise an exception.
@@ -152,7 +153,8 @@ class Exercise:
             raise ExerciseError(outcome.message) from None
 
     def _explain(self, wrong: Wrong, attempt: Attempt, seed: int) -> str:
-        known = next((m.hint for m in self.mistakes if attempt.looks_like(m)), None)
+        mistakes = self.mistakes if wrong.known_mistakes else ()
+        known = next((m.hint for m in mistakes if attempt.looks_like(m)), None)
         lines = [f"{self.name}: {wrong.hint}"]
         if known:
             lines.append(f"  hint:     {known}")

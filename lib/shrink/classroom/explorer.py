@@ -10,6 +10,7 @@ starts and another one stops.
 import base64
 import html
 import struct
+import sysconfig
 import threading
 import time
 import traceback
@@ -35,6 +36,7 @@ _CSS = (
 .shrink-figure { overflow: visible }
 .shrink-busy .shrink-figure img, .shrink-busy img.shrink-figure
   { opacity: .45; transition: opacity .15s }
+.shrink-stale .shrink-figure img, .shrink-stale img.shrink-figure { opacity: .3 }
 .shrink-error pre { margin: 4px 0; padding: 6px 10px; white-space: pre-wrap;
   border-left: 6px solid #D55E00; color: var(--jp-content-font-color1);
   background: var(--jp-layout-color2) }
@@ -43,7 +45,7 @@ _CSS = (
 )
 _BUSY_AFTER = 0.25  # seconds of redrawing until the figure is dimmed
 _SLIDERS = (widgets.FloatSlider, widgets.IntSlider)
-_PACKAGE = Path(__file__).parent
+_LIBRARY = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
 
 
 @dataclass
@@ -102,6 +104,7 @@ class Explorer(widgets.VBox):
         self._stop = threading.Event()
         self.image = widgets.Image(
             format="png",
+            tooltip=alt,
             layout=widgets.Layout(width=f"{width}px", height="auto", max_width="100%"),
         )
         self.image.add_class("shrink-figure")
@@ -154,8 +157,11 @@ class Explorer(widgets.VBox):
             self.result, self.error = result, None
             self.redraws += 1
             self.message.value = ""
+            self.remove_class("shrink-stale")
         except (Exception, SystemExit) as error:  # a student's exit() too
-            self._show(error, values)
+            self.error = error
+            self.message.value = _error_panel(error, values)
+            self.add_class("shrink-stale")
         finally:
             dim.cancel()
             with self._dimming:
@@ -185,17 +191,6 @@ class Explorer(widgets.VBox):
             self.figure.draw_artist(artist)
         return _png(np.asarray(self._canvas.buffer_rgba())[..., :3])
 
-    def _show(self, error: BaseException, values: Mapping[str, Any]) -> None:
-        """The error as a student needs it: what, where in their own code, with which values."""
-        self.error = error
-        lines = [str(error) if isinstance(error, ExerciseError) else _named(error)]
-        if not isinstance(error, ExerciseError):
-            frames = traceback.extract_tb(error.__traceback__)
-            own = [f for f in frames if not _is_library(f.filename)]
-            lines += [f"  line {f.lineno} in {f.name}: {f.line or ''}" for f in own[-2:]]
-            lines.append("  with " + ", ".join(f"{name} = {v}" for name, v in values.items()))
-        self.message.value = f"<pre role='alert'>{html.escape(chr(10).join(lines))}</pre>"
-
     def _job_row(self) -> list[widgets.Widget]:
         if self.job is None:
             return []
@@ -203,9 +198,12 @@ class Explorer(widgets.VBox):
         self.stop_button = widgets.Button(description="Stop", disabled=True)
         self.bar = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="220px"))
         self.status = widgets.Label()
+        self.job_message = widgets.HTML()
+        self.job_message.add_class("shrink-error")
         self.start_button.on_click(self.start)
         self.stop_button.on_click(self.stop)
-        return [widgets.HBox([self.start_button, self.stop_button, self.bar, self.status])]
+        row = widgets.HBox([self.start_button, self.stop_button, self.bar, self.status])
+        return [row, self.job_message]
 
     def start(self, _button: object = None) -> None:
         """Start the job in its thread, unless it is running."""
@@ -213,12 +211,14 @@ class Explorer(widgets.VBox):
             return
         self._stop.clear()
         self.start_button.disabled, self.stop_button.disabled = True, False
-        self.bar.value, self.status.value = 0, "running"
+        self.bar.value, self.status.value, self.job_message.value = 0, "running", ""
         self._thread = threading.Thread(target=self._work, args=(self.values,), daemon=True)
         self._thread.start()
 
     def stop(self, _button: object = None) -> None:
-        """Ask the job to end; it does so after the step under way."""
+        """Ask the job to end, if it runs; it does so after the step under way."""
+        if self._thread is None or not self._thread.is_alive():
+            return
         self._stop.set()
         self.status.value = "stopping"
 
@@ -237,19 +237,16 @@ class Explorer(widgets.VBox):
                 self.bar.value = done / total
                 self.status.value = f"step {done} of {total}"
 
-        failure = None
+        ended = "failed"
         try:
             self.job.run(values, self._stop, progress)
+            ended = "stopped" if self._stop.is_set() else "finished"
         except (Exception, SystemExit) as error:
-            failure = error
-        self.refresh()
-        if failure is not None:
-            self._show(failure, values)
-        self.bar.value = 0
-        self.status.value = (
-            "failed" if failure else "stopped" if self._stop.is_set() else "finished"
-        )
-        self.start_button.disabled, self.stop_button.disabled = False, True
+            self.job_message.value = _error_panel(error, values)
+        finally:
+            self.refresh()
+            self.bar.value, self.status.value = 0, ended
+            self.start_button.disabled, self.stop_button.disabled = False, True
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget, and a PNG with its text for viewers that have no widgets."""
@@ -316,9 +313,23 @@ def _flat(artists: Any) -> list[Artist]:
     return [artist for part in parts for artist in _flat(part)]
 
 
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _error_panel(error: BaseException, values: Mapping[str, Any]) -> str:
+    """The error as a student needs it: what, where in their own code, with which values."""
+    if isinstance(error, ExerciseError):
+        lines = [str(error)]
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if not _is_library(f.filename)]
+        lines = [
+            f"{type(error).__name__}: {error}",
+            *(f"  line {f.lineno} in {f.name}: {f.line or ''}" for f in own[-2:]),
+            "  with " + ", ".join(f"{name} = {value}" for name, value in values.items()),
+        ]
+    return f"<pre role='alert'>{html.escape(chr(10).join(lines))}</pre>"
 
 
 def _is_library(filename: str) -> bool:
-    return "site-packages" in filename or Path(filename).is_relative_to(_PACKAGE)
+    """Whether the file is the course's, Python's or an installed package's, so not a student's."""
+    return any(Path(filename).is_relative_to(folder) for folder in _LIBRARY) or (
+        "site-packages" in filename
+    )

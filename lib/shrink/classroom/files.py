@@ -1,6 +1,7 @@
 """Files that survive a kill: written under a temporary name, then renamed."""
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,11 +31,29 @@ def write_atomically(path: Path | str, content: bytes) -> int:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _patiently(lambda: os.replace(temporary, path))
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return len(content)
+
+
+def remove(path: Path) -> None:
+    """Remove the file if it is there."""
+    _patiently(lambda: path.unlink(missing_ok=True))
+
+
+def _patiently(act: Callable[[], object]) -> None:
+    """Act; on Windows a file that another process is just reading refuses, so try for a second."""
+    for _ in range(20):
+        try:
+            act()
+            return
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(0.05)
+    act()
 
 
 def cached_tensors(path: Path | str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:

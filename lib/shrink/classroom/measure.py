@@ -10,7 +10,7 @@ import html
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +180,9 @@ def _rows(path: Path) -> list[Report]:
     if not path.exists():
         return []
     try:
-        return [Report(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(Report)}
+        return [Report(**{key: row[key] for key in row if key in known}) for row in rows]
     except (ValueError, TypeError) as error:
         raise CourseError(
             f"{path} is no running table ({error}); delete it, and the next row makes a new one"

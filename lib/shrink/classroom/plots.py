@@ -94,17 +94,6 @@ def histogram(ax: Axes, weights: np.ndarray, threshold: float, *, title: str) ->
     ax.set(xlabel="weight", ylabel="weights in the bin", title=title)
 
 
-def curve(ax: Axes, x: np.ndarray, runs: np.ndarray, *, label: str, colour: str) -> None:
-    """The mean of runs (seeds, points) over x, with a band from the lowest to the highest."""
-    ax.plot(x, runs.mean(0), color=colour, label=label)
-    ax.fill_between(x, runs.min(0), runs.max(0), color=colour, alpha=0.25, lw=0)
-
-
-def baseline(ax: Axes, value: float, label: str = "dense") -> None:
-    """The dense network's value as the dashed grey line that it is in every figure."""
-    ax.axhline(value, color=COLOURS["dense"], ls="--", label=label)
-
-
 def accuracy_axis(ax: Axes) -> None:
     """Make y the accuracy in %, stretched towards 100 so that 97 and 98 stand apart.
 

@@ -11,13 +11,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from shrink.classroom import CourseError
 from shrink.classroom.data import Split
-from shrink.classroom.files import write_atomically
-
-Progress = Callable[[int, int], None]
+from shrink.classroom.files import remove, write_atomically
+from shrink.classroom.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,14 @@ def pick_device(name: str | None = None) -> torch.device:
     """
     name = name or os.environ.get("SHRINK_DEVICE") or None
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.ones(1, device=name).sum().item()  # some GPUs are listed and cannot compute
     except (RuntimeError, AssertionError) as error:
-        raise CourseError(f"no device {name!r} here: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0]
+        raise CourseError(
+            f"no device {name!r} here ({reason}); SHRINK_DEVICE=cpu does without"
+        ) from None
     return torch.device(name)
 
 
@@ -77,7 +78,7 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 2000) -> Tensor:
 
 def accuracy(model: nn.Module, split: Split) -> float:
     """The fraction of `split` that the model, on the same device, gets right."""
-    return (predict(model, split.images) == split.labels).double().mean().item()
+    return int((predict(model, split.images) == split.labels).sum()) / len(split)
 
 
 def train(
@@ -135,7 +136,7 @@ def train(
             losses.append(float(total) / len(split))
             _save(checkpoint, parts, plan, losses)
     if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        remove(checkpoint)
     return Training(planned, planned, tuple(losses))
 
 
@@ -168,13 +169,3 @@ def _resume(path: Path | None, parts: dict, plan: str) -> list[float]:
     for name, part in parts.items():
         part.load_state_dict(states[name])
     return states["losses"]
-
-
-def bar_progress(bar: tqdm) -> Progress:
-    """A progress function that moves a tqdm bar."""
-
-    def progress(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return progress

@@ -75,6 +75,22 @@ def _kthvalue_of_zero(weight: Tensor, sparsity: float) -> Tensor:
     return weight.abs() > weight.abs().flatten().kthvalue(round(sparsity * weight.numel())).values
 
 
+def _index_before_zero(weight: Tensor, sparsity: float) -> Tensor:
+    return weight.abs() > _sorted(weight)[round(sparsity * weight.numel()) - 1]
+
+
+def _last_zero(weight: Tensor, sparsity: float) -> Tensor:
+    kept = weight.numel() - round(sparsity * weight.numel())
+    keep = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
+    keep[weight.abs().flatten().argsort()[-kept:]] = True
+    return keep.view(weight.shape)
+
+
+def _positions_as_ranks(weight: Tensor, sparsity: float) -> Tensor:
+    k = round(sparsity * weight.numel())
+    return (weight.abs().flatten().argsort() >= k).view(weight.shape)
+
+
 THRESHOLD = Mistake(
     "threshold",
     _threshold,
@@ -109,6 +125,21 @@ MASK_MISTAKES = (
         "fraction kept", _fraction_kept, "sparsity is the fraction of zeros, not of what is kept"
     ),
     Mistake("truncated", _truncated, "int() cuts off; the number pruned is round(sparsity * n)"),
+    Mistake(
+        "positions as ranks",
+        _positions_as_ranks,
+        "argsort gives the positions of the sorted weights, not the rank of each weight",
+    ),
+    Mistake(
+        "index before zero",
+        _index_before_zero,
+        "for k = 0 the index k - 1 is -1, which is the last and largest: nothing should go",
+    ),
+    Mistake(
+        "last zero",
+        _last_zero,
+        "where nothing is kept, [-0:] is everything: count from the front",
+    ),
     THRESHOLD,
     STRICT_THRESHOLD,
     Mistake(
@@ -126,7 +157,7 @@ MASK_MISTAKES = (
 
 def _wrong_masks(masks: Any, weights: Mapping[str, Tensor], sparsity: float) -> Wrong | None:
     """What is wrong with masks for these weights taken together, by the definition; or None."""
-    if not isinstance(masks, Mapping) or list(masks) != list(weights):
+    if not isinstance(masks, Mapping) or masks.keys() != weights.keys():
         return Wrong(
             "return one mask a layer: a dict with the names of the weights",
             expected=f"a dict with the names {', '.join(weights)}",
@@ -136,15 +167,16 @@ def _wrong_masks(masks: Any, weights: Mapping[str, Tensor], sparsity: float) -> 
         mask = masks[name]
         if not isinstance(mask, Tensor):
             return Wrong("a mask is a tensor", expected="a bool tensor", given=mask)
-        if mask.dtype != torch.bool:
-            return Wrong("a mask is a bool tensor", expected="torch.bool", given=mask.dtype)
+        if mask.dtype != torch.bool or mask.layout != torch.strided:
+            given = f"{mask.dtype}, {mask.layout}"
+            return Wrong("a mask is a bool tensor", expected="torch.bool, dense", given=given)
         if mask.shape != weight.shape or mask.device != weight.device:
             return Wrong(
                 "a mask has the shape and device of its weight",
                 expected=(tuple(weight.shape), str(weight.device)),
                 given=(tuple(mask.shape), str(mask.device)),
             )
-    keep = np.concatenate([m.cpu().numpy().ravel() for m in masks.values()])
+    keep = np.concatenate([masks[name].cpu().numpy().ravel() for name in weights])
     size = np.concatenate([w.detach().cpu().double().numpy().ravel() for w in weights.values()])
     size = np.abs(size)
     number = round(sparsity * keep.size)
@@ -165,7 +197,7 @@ def _wrong_masks(masks: Any, weights: Mapping[str, Tensor], sparsity: float) -> 
 
 def _brief(masks: Mapping[str, Tensor]) -> str:
     return "; ".join(
-        " ".join(str(m.tolist()).split()) if m.numel() <= 12 else f"shape {tuple(m.shape)}"
+        " ".join(str(m.tolist()).split()) if m.numel() <= 24 else f"shape {tuple(m.shape)}"
         for m in masks.values()
     )
 
@@ -315,13 +347,18 @@ def _check_break_the_masks(answer: Attempt, rng: random.Random) -> None:
         raise Wrong(f"the right mask has no answer either: {error}", given=given) from None
     if weight.numel() > 12:
         raise Wrong("twelve weights are plenty", given=weight)
+    hides = []
     for mistake in BREAKABLE:
         mask = mistake.function(weight, sparsity)
         if not _wrong_masks({"weight": mask}, {"weight": weight}, sparsity):
-            raise Wrong(
-                f"the mistake «{mistake.name}» gives a right mask on your input, so it hides there",
-                given=(weight, sparsity, mask),
-            )
+            hides.append(mistake.name)
+    if hides:
+        broken = [m.name for m in BREAKABLE if m.name not in hides]
+        raise Wrong(
+            f"{', '.join(hides)}: on your input the mask comes out right, so the mistake hides "
+            f"(wrong there, as it should be: {', '.join(broken) or 'none'})",
+            given=given,
+        )
 
 
 break_the_masks = Exercise(

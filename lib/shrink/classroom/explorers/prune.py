@@ -62,9 +62,14 @@ class PruningLab:
     def __init__(
         self, dataset: Dataset, exercises: Mapping[str, Exercise], seeds: tuple[int, ...]
     ) -> None:
+        if len(seeds) < 2:
+            raise ValueError(f"at least two seeds are compared, not {seeds!r}")
+        if missing := {"magnitude_mask", "global_masks"} - set(exercises) if exercises else None:
+            raise ValueError(f"the switch to mine also needs {', '.join(sorted(missing))}")
         self.data, self.exercises, self.seeds = dataset, exercises, seeds
         self.labels = dataset.validation.labels.cpu().numpy()
         self.images = dataset.validation.images[:, 0].cpu().numpy()
+        self._images_hash = hashlib.sha256(self.images.tobytes())
         device = dataset.train.images.device
         self.nets: dict[str, list[nn.Module]] = {
             "trained": [baseline(NAME, dataset, seed=s) for s in seeds],
@@ -80,7 +85,8 @@ class PruningLab:
                 self.answers[weights, scope] = sweeps[0]
                 on_curve = [sweeps[0][np.isin(STOPS, CURVE)], *sweeps[1:]]
                 self.curves[weights, scope] = np.stack([self.accuracy(a) for a in on_curve])
-                self.subjects[weights] = self._subject(nets[0], sweeps[0][0], sweeps[1][0])
+                if weights not in self.subjects:
+                    self.subjects[weights] = self._subject(nets[0], sweeps[0][0], sweeps[1][0])
         self.runs: list[Run] = []
         self._dense_runs: dict[tuple, float] = {}
 
@@ -101,8 +107,9 @@ class PruningLab:
     def _sweep(self, net: nn.Module, scope: str, i: int, bar: tqdm) -> np.ndarray:
         """The answers (stops, images) uint8 at each sparsity: all stops for the first seed."""
         stops = STOPS if i == 0 else CURVE
-        key = hashlib.sha256(f"1 {scope} {len(stops)}".encode())
-        for tensor in [*net.state_dict().values(), self.data.validation.images]:
+        key = self._images_hash.copy()
+        key.update(scope.encode() + stops.tobytes())
+        for tensor in net.state_dict().values():
             key.update(tensor.cpu().numpy().tobytes())
 
         def make() -> dict[str, Tensor]:
@@ -152,6 +159,9 @@ class PruningLab:
         measured = source == "reference" and len(at)
         answers = sweep[at[0]] if measured else self._predict(subject.net, pruned)
         casualties = np.flatnonzero((dense == self.labels) & (answers != self.labels))
+        largest_gone = [
+            torch.where(masks[name], 0, w).abs().max().item() for name, w in subject.weights.items()
+        ]
         keep = torch.cat([masks[name].flatten() for name in subject.weights]).cpu()
         kept = torch.where(keep, subject.flat, torch.inf)  # infinity lies in no bin
         return View(
@@ -159,15 +169,13 @@ class PruningLab:
             accuracy=float(self.accuracy(answers)),
             dense_accuracy=float(self.accuracy(dense)),
             curve=self.curves[weights, scope],
-            other_curve=self.curves[weights, "local" if scope == "global" else "global"][0],
+            scope=scope,
+            other_curve=self.curves[weights, "local" if scope == "global" else "global"].mean(0),
             counts=np.stack(
                 [subject.counts, torch.histc(kept, BINS, -subject.edge, subject.edge).numpy()]
             ),
             edge=subject.edge,
-            thresholds={
-                name: torch.where(masks[name], 0, w).abs().max().item()
-                for name, w in subject.weights.items()
-            },
+            thresholds=[max(largest_gone)] * len(masks) if scope == "global" else largest_gone,
             kept={
                 name: masks[name].count_nonzero().item() / w.numel() for name, w in pruned.items()
             },
@@ -181,7 +189,8 @@ class PruningLab:
                 subject.file_bytes,
                 measure.size({**subject.net.state_dict(), **pruned}),
             ),
-            runs=tuple(self.runs),
+            mine=source == "mine",
+            runs=tuple(run for run in self.runs if run.weights == weights),
         )
 
     def _strip(self, images: np.ndarray) -> np.ndarray:
@@ -264,7 +273,10 @@ def explore_pruning(
     Args:
         dataset: its validation images are what the explorer shows; the test set stays unread.
         exercises: `magnitude_mask` and `global_masks`, for the switch *mine / reference*.
-        seeds: the networks behind the band, at least two; the first one is on show.
+        seeds: the networks behind the band; the first one is on show.
+
+    Raises:
+        ValueError: there is only one seed, or one of the exercises.
     """
     lab = PruningLab(dataset, {e.name: e for e in exercises}, seeds)
     wide = widgets.Layout(width="420px")

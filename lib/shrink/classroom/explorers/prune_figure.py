@@ -38,10 +38,11 @@ class View:
     accuracy: float
     dense_accuracy: float
     curve: np.ndarray  # (seeds, len(CURVE)), fractions
-    other_curve: np.ndarray  # (len(CURVE),), of the other scope
+    scope: str
+    other_curve: np.ndarray  # (len(CURVE),), mean of the other scope
     counts: np.ndarray  # (2, BINS): all weights, kept weights
     edge: float  # the histogram reaches from -edge to edge
-    thresholds: dict[str, float]  # layer → the largest magnitude that went
+    thresholds: list[float]  # of each layer: the largest magnitude that went
     kept: dict[str, float]  # layer → fraction kept
     pixels: np.ndarray  # (28, 28): fraction of a pixel's connections that are kept
     answers: np.ndarray  # the network's answer to each validation image
@@ -50,7 +51,8 @@ class View:
     captions: tuple[str, ...]  # label and answer of each
     changed: np.ndarray  # (2, 10): % of a class with another answer: pruned, another seed
     file_bytes: tuple[int, int]  # dense, pruned
-    runs: tuple[Run, ...]
+    mine: bool  # whether the masks are the student's
+    runs: tuple[Run, ...]  # of these weights
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:
@@ -74,9 +76,9 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
     plots.accuracy_axis(ax)
     ax.set(xlabel="sparsity, %", xlim=(0, 100), title="accuracy on validation images")
     (mean,) = ax.plot(x, x, color=PRUNED, label="pruned, mean and range of seeds")
-    (other,) = ax.plot(x, x, color=PRUNED, lw=0.8, ls=":", label="the other scope")
+    (other,) = ax.plot(x, x, color=PRUNED, lw=0.8, ls=":", label="mean of the other ranking")
     dense = ax.axhline(50, color=DENSE, ls="--", label="dense")
-    more = ax.axhline(50, color=DENSE, ls="-.", label="dense, same extra steps")
+    more = ax.axhline(50, color=TUNED, ls=":", label="dense, same extra steps")
     (tuned,) = ax.plot([], [], "D", color=TUNED, label="fine-tuned")
     (halted,) = ax.plot([], [], "D", color=TUNED, mfc="none", label="stopped on the way")
     ax.legend(loc="lower left", fontsize="x-small")
@@ -99,7 +101,7 @@ def _draw_histogram(ax: Axes, view: View) -> dict[str, Any]:
         for colour, label in ((DENSE + "77", "all weights"), (PRUNED, "kept"))
     ]
     lines = [ax.axvline(0, color=TUNED, lw=1) for _ in range(2 * len(view.thresholds))]
-    lines[0].set_label("threshold of a layer")
+    lines[0].set_label("threshold")
     ax.set(yscale="log", ylim=(0.7, 2e5), xlim=(-1, 1), title="weights and threshold")
     ax.set(xlabel="weight, relative to the largest", ylabel="weights in the bin")
     ax.legend(loc="upper right", fontsize="x-small")
@@ -108,13 +110,15 @@ def _draw_histogram(ax: Axes, view: View) -> dict[str, Any]:
 
 def _draw_layers(ax: Axes, view: View) -> dict[str, Any]:
     names = list(view.kept)
-    bars = ax.barh(range(len(names)), [1] * len(names), color=PRUNED, height=0.6)
-    texts = [ax.text(1, i, "", va="center", ha="left") for i in range(len(names))]
-    ax.set(xscale="log", xlim=(1e-4, 30), xlabel="kept, %", title="kept in each layer")
+    dots = [ax.plot([1], [i], "o", color=PRUNED, ms=8)[0] for i in range(len(names))]
+    texts = [ax.text(1, i - 0.2, "", va="bottom", ha="center") for i in range(len(names))]
+    ax.set(xscale="log", xlim=(1e-4, 2), ylim=(-0.6, len(names) - 0.5))
+    ax.set(xlabel="kept, % (each tick is ten times the last)", title="kept in each layer")
+    ax.grid(axis="x", color="#dddddd")
     ax.set_xticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01", "0.1", "1", "10", "100"])
     ax.set_yticks(range(len(names)), [name.removesuffix(".weight") for name in names])
     ax.invert_yaxis()
-    return {"layers": list(bars), "layer_texts": texts}
+    return {"layers": dots, "layer_texts": texts}
 
 
 def _draw_pixels(ax: Axes) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def _draw_pixels(ax: Axes) -> dict[str, Any]:
 
 
 def _draw_casualties(ax: Axes) -> dict[str, Any]:
-    ax.set(title="casualties: right before, wrong now")
+    ax.set(title="first ten casualties: right before, wrong now")
     ax.set_axis_off()
     shape = (2 * (28 + CAPTION), 28 * SHOWN // 2)
     image = ax.imshow(np.zeros(shape), cmap="gray_r", vmin=0, vmax=1, interpolation="bilinear")
@@ -175,14 +179,14 @@ def update(artists: Mapping[str, Any], view: View) -> None:
     _update_accuracy(artists, view)
     for stairs, counts in zip(artists["histogram"], view.counts, strict=True):
         stairs.set_data(counts)
-    for i, threshold in enumerate(view.thresholds.values()):
+    for i, threshold in enumerate(view.thresholds):
         for line, sign in zip(artists["thresholds"][2 * i : 2 * i + 2], (-1, 1), strict=True):
             line.set_xdata([sign * threshold / view.edge] * 2)
-    for bar, text, kept in zip(
+    for dot, text, kept in zip(
         artists["layers"], artists["layer_texts"], view.kept.values(), strict=True
     ):
-        bar.set_width(max(kept, 1e-5))
-        text.set_x(1.3 * max(kept, 1e-4))
+        dot.set_xdata([kept or np.nan])
+        text.set_x(np.clip(kept, 3e-4, 0.7))
         text.set_text(f"{100 * kept:.3g} %" if kept else "empty")
         text.set_color(TUNED if kept == 0 else "black")
     artists["pixels"].set_data(view.pixels)
@@ -210,8 +214,8 @@ def _update_accuracy(artists: Mapping[str, Any], view: View) -> None:
     for line, stopped in zip(artists["runs"], (False, True), strict=True):
         runs = [r for r in view.runs if r.stopped == stopped]
         line.set_data([100 * r.sparsity for r in runs], [100 * r.accuracy for r in runs])
-    more = view.runs[-1].dense_accuracy if view.runs else float("nan")
-    artists["more"].set_ydata([100 * more] * 2)
+    controls = [r.dense_accuracy for r in view.runs if np.isfinite(r.dense_accuracy)]
+    artists["more"].set_ydata([100 * controls[-1] if controls else np.nan] * 2)
 
 
 def summarise(view: View) -> str:
@@ -224,18 +228,25 @@ def summarise(view: View) -> str:
         f"{len(view.casualties):,} that were right are wrong now.",
         f"The file has {pruned:,} bytes; dense it has {dense:,}.",
     ]
+    if view.mine:
+        gone = 100 * (1 - view.counts[1].sum() / view.counts[0].sum())
+        sentences.insert(0, f"<b>Your masks</b>, which prune {gone:.2f} %.")
     if empty:
         sentences.append(f"<b>Nothing is left of {' and '.join(empty)}.</b>")
+    paragraphs = [" ".join(sentences)]
     if view.runs:
-        run = view.runs[-1]
-        control = (
-            f"the dense network after the same steps {100 * run.dense_accuracy:.2f} %"
-            if np.isfinite(run.dense_accuracy)
-            else "the dense network was not trained on for comparison"
-        )
-        sentences.append(
-            f"Last run: {run.scope}, {run.weights} weights, sparsity {run.sparsity:.3g}, "
-            f"{run.steps:,} steps{' (stopped)' if run.stopped else ''}: "
-            f"{100 * run.accuracy:.2f} %; {control}."
-        )
-    return " ".join(sentences)
+        paragraphs.insert(0, _summarise_run(view.runs[-1]))
+    return "<br>".join(paragraphs)
+
+
+def _summarise_run(run: Run) -> str:
+    control = (
+        f"the dense network after the same steps {100 * run.dense_accuracy:.2f} %"
+        if np.isfinite(run.dense_accuracy)
+        else "the dense network was not trained on for comparison"
+    )
+    return (
+        f"<b>Fine-tuned</b> at sparsity {run.sparsity:.3g} ({run.scope}, {run.weights} weights, "
+        f"{run.steps:,} steps{', stopped' if run.stopped else ''}): "
+        f"<b>{100 * run.accuracy:.2f} %</b>; {control}. All below shows the network before."
+    )

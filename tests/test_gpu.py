@@ -1,0 +1,60 @@
+"""What a student does, on a CUDA device: checks, training with held masks, the explorer."""
+
+import pytest
+import torch
+
+from shrink import pruning
+from shrink.classroom import data, models, training
+from shrink.classroom.checks import prune as exercises
+from shrink.classroom.explorers import prune
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def digits():
+    return data.load("digits", device="cuda", announce=False)
+
+
+@pytest.mark.parametrize("name", ["magnitude_mask", "global_masks"])
+def test_the_reference_passes_on_cuda_inputs_too(name):
+    exercise = getattr(exercises, name)
+    exercise.answer(exercise.reference)
+    assert exercise.judge(0).state == "done"
+
+
+def test_a_mask_on_the_cpu_for_a_weight_on_the_gpu_is_told_so():
+    exercises.magnitude_mask.answer(lambda w, s: pruning.magnitude_mask(w, s).cpu())
+    outcome = exercises.magnitude_mask.judge(0)
+    assert outcome.state == "wrong" and "shape and device" in outcome.message
+
+
+def test_training_holds_masks_and_resumes(digits, tmp_path):
+    model = models.build("lenet-300-100", seed=0).cuda()
+    weights = models.weights(model)
+    masks = pruning.global_masks(weights, 0.9)
+    checkpoint = tmp_path / "checkpoint"
+
+    def killed(done, total):
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    arguments = {
+        "hold": lambda optimizer: pruning.hold_masks(weights, masks, optimizer),
+        "checkpoint": checkpoint,
+    }
+    recipe = training.Recipe(epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(model, digits.train, recipe, progress=killed, **arguments)
+    assert checkpoint.exists()
+    assert not training.train(model, digits.train, recipe, **arguments).stopped
+    assert all(not weights[name][~mask].any() for name, mask in masks.items())
+    assert training.accuracy(model, digits.test) > 0.5
+
+
+def test_the_explorer_moves(digits, monkeypatch, tmp_path):
+    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path))
+    explorer = prune.explore_pruning(digits, seeds=(0, 1))
+    explorer.controls["sparsity"].value = 0.9
+    assert explorer.error is None and explorer.redraws == 2
+    assert torch.cuda.memory_allocated() > 0
