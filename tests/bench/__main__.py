@@ -112,7 +112,8 @@ def _session(chromium: str) -> tuple[float, list[float]]:
             jupyter.browser(chromium, scratch) as (page, _),
         ):
             jupyter.open_notebook(page, url, "02_prune.ipynb")
-            first = jupyter.run_until_figure(page)
+            first = jupyter.run_until_figure(page, "explore_pruning(data")
+            jupyter.show_cell(page, "explore_pruning(data")
             return first, jupyter.key_to_pixels(page, presses=40)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

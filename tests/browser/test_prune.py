@@ -54,6 +54,7 @@ def test_chapter_02_in_jupyterlab(chapter, chromium, tmp_path, monkeypatch, reco
     ):
         jupyter.open_notebook(page, url, "02_prune.ipynb")
         jupyter.run_all(page)
+        jupyter.show_cell(page, "explore_pruning(data")
         explorer = page.locator(".shrink-explorer").first
 
         times = sorted(jupyter.key_to_pixels(page, presses=30))
@@ -91,8 +92,8 @@ def fine_tune_and_stop(page, explorer):
 
 def see_the_error_panel(page):
     """An exception in compute is shown with its type, and gone with the next good value."""
+    jupyter.show_cell(page, "1 / (s - 7)")
     broken = page.locator(".shrink-explorer").last
-    broken.scroll_into_view_if_needed()
     broken.locator(jupyter.SLIDER).focus()
     page.keyboard.press("ArrowRight")
     panel = broken.locator(".shrink-error pre")

@@ -104,7 +104,6 @@ class Explorer(widgets.VBox):
         self._stop = threading.Event()
         self.image = widgets.Image(
             format="png",
-            tooltip=alt,
             layout=widgets.Layout(width=f"{width}px", height="auto", max_width="100%"),
         )
         self.image.add_class("shrink-figure")
