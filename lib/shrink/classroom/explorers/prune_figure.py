@@ -113,7 +113,7 @@ def _draw_layers(ax: Axes, view: View) -> dict[str, Any]:
     dots = [ax.plot([1], [i], "o", color=PRUNED, ms=8)[0] for i in range(len(names))]
     texts = [ax.text(1, i - 0.2, "", va="bottom", ha="center") for i in range(len(names))]
     ax.set(xscale="log", xlim=(1e-4, 2), ylim=(-0.6, len(names) - 0.5))
-    ax.set(xlabel="kept, % (each tick is ten times the last)", title="kept in each layer")
+    ax.set(xlabel="kept, %, log scale", title="kept in each layer")
     ax.grid(axis="x", color="#dddddd")
     ax.set_xticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01", "0.1", "1", "10", "100"])
     ax.set_yticks(range(len(names)), [name.removesuffix(".weight") for name in names])
@@ -248,5 +248,5 @@ def _summarise_run(run: Run) -> str:
     return (
         f"<b>Fine-tuned</b> at sparsity {run.sparsity:.3g} ({run.scope}, {run.weights} weights, "
         f"{run.steps:,} steps{', stopped' if run.stopped else ''}): "
-        f"<b>{100 * run.accuracy:.2f} %</b>; {control}. All below shows the network before."
+        f"<b>{100 * run.accuracy:.2f} %</b>; {control}. The figure shows the network before."
     )
