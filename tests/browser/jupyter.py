@@ -43,7 +43,7 @@ _RUN_ALL = """async () => {
 _SHOW = """async text => {
     const notebook = jupyterapp.shell.currentWidget.content;
     const index = notebook.widgets.findIndex(c => c.model.sharedModel.source.includes(text));
-    await notebook.scrollToItem(index, 'center');
+    await notebook.scrollToItem(index, 'center').catch(() => {});  // another scroll came between
 }"""
 SLIDER = ".noUi-handle"
 FIGURE = "img.shrink-figure.widget-image"
