@@ -175,9 +175,9 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} %'}; measured:
 # - *weights and threshold*: what goes lies between the lines. *kept in each layer* says what that
 #   leaves.
 # - *pixels still seen*: for each input pixel, how many of its 300 connections are left.
-# - *casualties*: images that the dense network gets right and the pruned one does not. Beside them,
-#   per digit, the share of answers that pruning changed (blue) and, as a yardstick, the share in which
-#   two unpruned networks of different seeds differ (grey).
+# - *right before, wrong now*: the first ten images that the dense network gets right and the pruned
+#   one does not. Beside them, per digit, the share of answers that pruning changed (blue) and, as a
+#   yardstick, the share in which two unpruned networks of different seeds differ (grey).
 #
 # Three things to try:
 # 1. Move the sparsity from 0.7 up under *global*, then under *local*, which takes the same share from

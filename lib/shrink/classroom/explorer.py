@@ -89,9 +89,8 @@ class Explorer(widgets.VBox):
     ) -> None:
         self._compute, self._draw, self._update, self._summarise = compute, draw, update, summary
         self.controls, self.alt, self.job = dict(controls), alt, job
-        scale = 1.3 if plots.PROJECTION else 1.0
-        width = round(scale * 100 * size[0])
-        self.figure = Figure(figsize=size, dpi=100 * scale, layout="constrained")
+        width, height = (plots.SCALE * inches for inches in size)
+        self.figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
         self._canvas = FigureCanvasAgg(self.figure)
         self._artists: Mapping[str, Any] | None = None
         self._background: Any = None
@@ -104,7 +103,7 @@ class Explorer(widgets.VBox):
         self._stop = threading.Event()
         self.image = widgets.Image(
             format="png",
-            layout=widgets.Layout(width=f"{width}px", height="auto", max_width="100%"),
+            layout=widgets.Layout(width=f"{100 * width:.0f}px", height="auto", max_width="100%"),
         )
         self.image.add_class("shrink-figure")
         self.message, self.text = widgets.HTML(), widgets.HTML()

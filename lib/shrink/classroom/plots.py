@@ -26,14 +26,13 @@ COLOURS = {
     "coded": "#E69F00",
     "distilled": "#56B4E9",
 }
-PROJECTION = os.environ.get("SHRINK_PROJECT") == "1"
-_SCALE = 1.35 if PROJECTION else 1.0
+SCALE = 1.35 if os.environ.get("SHRINK_PROJECT") == "1" else 1.0  # for a projector
 
 mpl.rcParams.update(
     {
-        "font.size": 9 * _SCALE,
-        "axes.titlesize": 9.5 * _SCALE,
-        "lines.linewidth": 1.5 * _SCALE,
+        "font.size": 9 * SCALE,
+        "axes.titlesize": 9.5 * SCALE,
+        "lines.linewidth": 1.5 * SCALE,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlelocation": "left",
@@ -72,7 +71,7 @@ class Plot(Figure):
 
 def new(panels: int = 1, *, alt: str, width: float = 4.5, height: float = 2.8) -> tuple[Plot, list]:
     """An empty plot of one to three panels side by side, each `width` by `height` inches."""
-    plot = Plot(figsize=(width * panels * _SCALE, height * _SCALE), alt=alt)
+    plot = Plot(figsize=(width * panels * SCALE, height * SCALE), alt=alt)
     return plot, list(np.atleast_1d(plot.subplots(1, panels)))
 
 

@@ -123,7 +123,7 @@ def _draw_layers(ax: Axes, view: View) -> dict[str, Any]:
 
 def _draw_pixels(ax: Axes) -> dict[str, Any]:
     ax.set(xticks=[], yticks=[], title="pixels still seen")
-    ax.set_xlabel("full ink: all 300 connections")
+    ax.set_xlabel("full ink: all 300")
     return {
         "pixels": ax.imshow(
             np.zeros((28, 28)), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest"
@@ -132,7 +132,7 @@ def _draw_pixels(ax: Axes) -> dict[str, Any]:
 
 
 def _draw_casualties(ax: Axes) -> dict[str, Any]:
-    ax.set(title="first ten casualties: right before, wrong now")
+    ax.set(title="right before, wrong now")
     ax.set_axis_off()
     shape = (2 * (28 + CAPTION), 28 * SHOWN // 2)
     image = ax.imshow(np.zeros(shape), cmap="gray_r", vmin=0, vmax=1, interpolation="bilinear")
@@ -186,7 +186,7 @@ def update(artists: Mapping[str, Any], view: View) -> None:
         artists["layers"], artists["layer_texts"], view.kept.values(), strict=True
     ):
         dot.set_xdata([kept or np.nan])
-        text.set_x(np.clip(kept, 3e-4, 0.7))
+        text.set_x(np.clip(kept, 4e-4, 0.6))
         text.set_text(f"{100 * kept:.3g} %" if kept else "empty")
         text.set_color(TUNED if kept == 0 else "black")
     artists["pixels"].set_data(view.pixels)
