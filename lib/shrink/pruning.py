@@ -178,7 +178,7 @@ def _drop_smallest(scores: Tensor, count: int) -> Tensor:
 def _kth_smallest(scores: Tensor, k: int) -> Tensor | float:
     """The k-th smallest score, counted from 1.
 
-    On the CPU by numpy's partition, ten times as fast as kthvalue (`make bench`).
+    On the CPU by numpy's partition, several times as fast as kthvalue (`make bench`).
     """
     if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
         return float(np.partition(scores.numpy(), k - 1)[k - 1])
