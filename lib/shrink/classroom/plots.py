@@ -76,9 +76,10 @@ def new(panels: int = 1, *, alt: str, width: float = 4.5, height: float = 2.8) -
 
 
 def digits(images: np.ndarray, captions: Sequence[str] | None = None) -> Plot:
-    """A row of images (n, 28, 28) as dark ink on white, with a caption under each."""
+    """A row of images (n, 28, 28) as dark ink on white, with a caption above each."""
     captions = captions or [""] * len(images)
-    plot = Plot(figsize=(0.8 * len(images), 1.1), alt="digits: " + ", ".join(captions))
+    size = (0.8 * len(images) * SCALE, 1.1 * SCALE)
+    plot = Plot(figsize=size, alt="digits: " + ", ".join(captions))
     for ax, image, caption in zip(plot.subplots(1, len(images)), images, captions, strict=True):
         ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
         ax.set_axis_off()

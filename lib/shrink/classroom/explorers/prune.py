@@ -169,7 +169,6 @@ class PruningLab:
             accuracy=float(self.accuracy(answers)),
             dense_accuracy=float(self.accuracy(dense)),
             curve=self.curves[weights, scope],
-            scope=scope,
             other_curve=self.curves[weights, "local" if scope == "global" else "global"].mean(0),
             counts=np.stack(
                 [subject.counts, torch.histc(kept, BINS, -subject.edge, subject.edge).numpy()]

@@ -38,8 +38,7 @@ class View:
     accuracy: float
     dense_accuracy: float
     curve: np.ndarray  # (seeds, len(CURVE)), fractions
-    scope: str
-    other_curve: np.ndarray  # (len(CURVE),), mean of the other scope
+    other_curve: np.ndarray  # (len(CURVE),), mean of the other ranking
     counts: np.ndarray  # (2, BINS): all weights, kept weights
     edge: float  # the histogram reaches from -edge to edge
     thresholds: list[float]  # of each layer: the largest magnitude that went
