@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--solved", action="store_true", help="with solutions, into build/solved/")
     how.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     add("update", _update, "bring the chapters in work/ up to date; answers are carried over")
+    again = add("reproduce", _reproduce, "run a paper's table on MNIST; resumes after a kill")
+    again.add_argument("paper", choices=["pruning"])
+    again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
+    again.add_argument("--out", type=Path, metavar="FILE", help="default: work/<paper>.json")
     baselines = add("baselines", _baselines, "train the shipped networks afresh (for authors)")
     baselines.add_argument("name", choices=["glyphs", "mnist"])
     add("doctor", _doctor, "say whether this machine can run the course")
@@ -157,6 +161,17 @@ def _baselines(args: argparse.Namespace) -> int:
     if not folder.parent.is_dir():
         raise CourseError(f"no source tree here: {folder.parent} is missing")
     print("\n".join(baselines.ship(folder, data.load(args.name, pick_device()))))
+    return 0
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from shrink.classroom import data
+    from shrink.classroom.reproduce import reproduce
+    from shrink.classroom.training import pick_device
+
+    out = args.out or course_folder(args.root) / "work" / f"{args.paper}.json"
+    print(reproduce(args.paper, data.load("mnist", pick_device()), args.seeds, out))
+    print(f"the record is in {out}")
     return 0
 
 

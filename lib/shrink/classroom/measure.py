@@ -9,7 +9,7 @@ import copy
 import html
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -137,17 +137,31 @@ def read(path: Path | str) -> dict[str, Tensor]:
     return load_bytes(Path(path).read_bytes())
 
 
-def measure(name: str, model: nn.Module, split: Split, dataset: str, path: Path | str) -> Report:
+Arrays = Mapping[str, Tensor]
+
+
+def measure(
+    name: str,
+    model: nn.Module,
+    split: Split,
+    dataset: str,
+    path: Path | str,
+    *,
+    encode: Callable[[Arrays], Arrays] = dict,
+    decode: Callable[[Arrays], Arrays] = dict,
+) -> Report:
     """Write the model to `path`, read it back, and report on what the file holds.
 
     Args:
         name: what the row of the running table is called.
         split: the test images, on any device; the model is evaluated there.
         dataset: the name of the data.
+        encode: the model's tensors by name → the arrays to store; without it, the tensors.
+        decode: the arrays that were stored → the tensors.
     """
-    length = write(path, model.state_dict())
+    length = write(path, encode(model.state_dict()))
     decoded = copy.deepcopy(model).to(split.images.device)
-    decoded.load_state_dict(read(path))
+    decoded.load_state_dict(decode(read(path)))
     parameters = list(decoded.parameters())
     return Report(
         name=name,

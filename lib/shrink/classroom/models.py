@@ -8,15 +8,15 @@ from torch import Tensor, nn
 class LeNet300100(nn.Module):
     """Two hidden layers of 300 and 100 units: 266 610 parameters, 266 200 of them weights.
 
-    Images (n, 1, 28, 28) float32 → logits (n, 10).
+    Images (n, 1, 28, 28) float32 → logits (n, 10). `hidden` makes its smaller relatives.
     Source: LeCun et al. 1998, section III; the variant that Han et al. 2015 prune.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: tuple[int, int] = (300, 100)) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(784, 300)
-        self.fc2 = nn.Linear(300, 100)
-        self.fc3 = nn.Linear(100, 10)
+        self.fc1 = nn.Linear(784, hidden[0])
+        self.fc2 = nn.Linear(hidden[0], hidden[1])
+        self.fc3 = nn.Linear(hidden[1], 10)
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.flatten(1)
@@ -49,16 +49,17 @@ class LeNet5(nn.Module):
 MODELS: dict[str, type[nn.Module]] = {"lenet-300-100": LeNet300100, "lenet-5": LeNet5}
 
 
-def build(name: str, seed: int) -> nn.Module:
+def build(name: str, seed: int, **options: object) -> nn.Module:
     """A freshly initialised network, the same on every call with the same seed.
 
-    The process's own random state is left as it was. Raises `ValueError` for an unknown name.
+    `options` go to the network's class. The process's own random state is left as it was. Raises
+    `ValueError` for an unknown name.
     """
     if name not in MODELS:
         raise ValueError(f"no model named {name!r}; there are {', '.join(MODELS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MODELS[name]()
+        return MODELS[name](**options)
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
