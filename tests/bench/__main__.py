@@ -7,12 +7,14 @@ as arguments choose figures: `make bench ARGS="masks browser"`.
 import argparse
 import copy
 import io
+import itertools
 import os
 import platform
 import shutil
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import torch
 from PIL import Image
 from torch.nn.utils import prune
 
-from shrink import pruning
+from shrink import pruning, sparse
 from shrink.classroom import explorer, mnist, models
 from shrink.classroom.update import copy_missing
 from tests.browser import jupyter
@@ -75,6 +77,51 @@ def masks() -> None:
     print(f"  its k-th smallest alone: {by_numpy:.1f} ms, kthvalue {by_torch:.1f} ms")
 
 
+def sparse_products() -> None:
+    """One product with LeNet's first layer, pruned: dense, `csr_matmul` and torch's CSR, in turns.
+
+    And the encoding of its relative indices against a loop over the weights.
+    """
+    warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+    net = models.build("lenet-300-100", seed=0)
+    for sparsity, batch in itertools.product((0.9, 0.99), (1, 100)):
+        _sparse_product(net.fc1.weight.detach(), sparsity, torch.rand(batch, 784))
+
+    flat = torch.cat([w.detach().flatten() for w in models.weights(net).values()])
+    flat = flat * pruning.magnitude_mask(flat, 0.9)
+    same = [t.tolist() for t in sparse.relative_indices(flat)] == list(_relative_loop(flat))
+    ours, loop = in_turns(
+        lambda: sparse.relative_indices(flat), lambda: _relative_loop(flat), runs=10
+    )
+    print(f"relative indices of {len(flat):,} weights: {ours:.1f} ms, a loop {loop:.0f} ms", end="")
+    print(f"; {loop / ours:.0f}x as fast; same: {'yes' if same else 'NO'}")
+
+
+def _sparse_product(weight: torch.Tensor, sparsity: float, x: torch.Tensor) -> None:
+    weight = weight * pruning.magnitude_mask(weight, sparsity)
+    arrays, torchs = sparse.encode_csr(weight), weight.to_sparse_csr()
+    torch.testing.assert_close(sparse.csr_matmul(arrays, x), x @ weight.T)
+    dense, ours = in_turns(lambda: x @ weight.T, lambda: sparse.csr_matmul(arrays, x))
+    again, theirs = in_turns(lambda: x @ weight.T, lambda: (torchs @ x.T).T)
+    checks, _ = in_turns(lambda: sparse._take_csr(arrays), lambda: None)
+    print(f"300 x 784, {sparsity:.0%} zeros, batch {len(x)}: dense {dense:.3f} ms", end="; times ")
+    print(f"that: csr_matmul {ours / dense:.2f} (its checks {checks / dense:.2f})", end=", ")
+    print(f"torch's CSR {theirs / again:.2f}")
+
+
+def _relative_loop(flat: torch.Tensor) -> tuple[list[int], list[float]]:
+    gaps, values, zeros = [], [], 0
+    for value in flat.tolist():
+        if value == 0:
+            zeros += 1
+            continue
+        fillers, gap = divmod(zeros, 32)
+        gaps += [31] * fillers + [gap]
+        values += [0.0] * fillers + [value]
+        zeros = 0
+    return gaps, values
+
+
 def png() -> None:
     """A figure's pixels to a PNG: the explorer's encoder against Pillow at its fastest level."""
     figure = Image.open(ROOT / "course" / "figures" / "explorer.png").convert("RGB")
@@ -119,7 +166,7 @@ def _session(chromium: str) -> tuple[float, list[float]]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-FIGURES = {"masks": masks, "png": png, "browser": browser}
+FIGURES = {"masks": masks, "sparse": sparse_products, "png": png, "browser": browser}
 
 
 def main() -> None:
