@@ -1,16 +1,18 @@
 """The explorer of chapter 02 on small data: what it shows is what the network does."""
 
 import copy
+import dataclasses
 import io
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from shrink import pruning
-from shrink.classroom import baselines, data, measure, models
+from shrink import pruning, sparse
+from shrink.classroom import baselines, data, formats, measure, models
 from shrink.classroom.checks import prune as exercises
 from shrink.classroom.exercise import ExerciseError
 from shrink.classroom.explorers import prune, prune_figure
@@ -66,7 +68,14 @@ def new_lab(digits):
 
 
 def view(lab, sparsity, weights="trained", scope="global", source="reference"):
-    return lab.view(sparsity=sparsity, scope=scope, weights=weights, source=source, epochs=1)
+    return lab.view(
+        sparsity=sparsity,
+        scope=scope,
+        weights=weights,
+        source=source,
+        schedule="one-shot",
+        epochs=1,
+    )
 
 
 def values(**changed):
@@ -75,6 +84,7 @@ def values(**changed):
         "scope": "global",
         "weights": "trained",
         "source": "reference",
+        "schedule": "one-shot",
         "epochs": 1,
         **changed,
     }
@@ -185,10 +195,34 @@ def test_changed_answers_are_counted_beside_another_seeds(lab):
     assert not view(lab, 0).changed[0].any()
 
 
-def test_a_file_with_zeros_is_as_long_as_the_dense_one(lab, tmp_path):
-    dense, pruned = view(lab, 0.99).file_bytes
-    net = pruned_net(lab, 0.99, "trained", "global")
-    assert measure.write(tmp_path / "net", net.state_dict()) == pruned == dense
+@pytest.mark.parametrize(("weights", "scope"), COMBINATIONS)
+@pytest.mark.parametrize("sparsity", [0, 0.37, 0.925, 0.97, 1])
+@pytest.mark.parametrize("source", ["reference", "mine"])
+def test_the_lengths_are_those_of_the_files(lab, weights, scope, sparsity, source, tmp_path):
+    exercises.magnitude_mask.answer(pruning.magnitude_mask)
+    exercises.global_masks.answer(pruning.global_masks)
+    shown = view(lab, sparsity, weights, scope, source).file_bytes
+    assert tuple(shown) == sparse.FORMATS
+    state = pruned_net(lab, sparsity, weights, scope).state_dict()
+    for format, length in shown.items():
+        measure.write(tmp_path / format, formats.pack(state, format))
+        assert length == (tmp_path / format).stat().st_size
+    assert shown["dense"] == view(lab, 0).file_bytes["dense"]
+
+
+def test_the_lengths_of_mine_are_those_of_the_students_masks(lab):
+    exercises.magnitude_mask.answer(_keeps_the_smallest)
+    mine = view(lab, 0.9, scope="local", source="mine").file_bytes
+    assert mine["bitmap"] == view(lab, 0.1, scope="local").file_bytes["bitmap"]
+
+
+def test_a_format_that_changes_is_measured_again(first_lab, digits, monkeypatch):
+    def pack(state, format):
+        return formats.pack(state, format) | {"one array more": torch.zeros(2)}
+
+    monkeypatch.setattr(prune, "formats", SimpleNamespace(pack=pack))
+    before, after = view(first_lab, 0.9).file_bytes, view(new_lab(digits), 0.9).file_bytes
+    assert all(after[format] > length for format, length in before.items())
 
 
 def test_one_ranking_empties_a_layer_at_initialisation_and_none_after_training(lab):
@@ -209,9 +243,19 @@ def test_the_words_hold_the_numbers(lab):
         f"{100 * shown.accuracy:.2f} %",
         f"dense {100 * shown.dense_accuracy:.2f} %",
         f"{len(shown.casualties)} that were right",
-        f"{shown.file_bytes[1]:,} bytes",
+        f"dense {shown.file_bytes['dense']:,}, bitmap {shown.file_bytes['bitmap']:,}, "
+        f"CSR {shown.file_bytes['csr']:,}, relative {shown.file_bytes['relative']:,};",
     ):
         assert text in words
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "shortest"), [(0, "dense"), (0.5, "bitmap"), (0.97, "CSR"), (1, "relative")]
+)
+def test_the_words_name_the_shortest_format(lab, sparsity, shortest):
+    shown = view(lab, sparsity)
+    assert f"the shortest is {shortest}." in prune.summarise(shown)
+    assert min(shown.file_bytes.values()) == shown.file_bytes[shortest.lower()]
 
 
 # --- mine ----------------------------------------------------------------------------------
@@ -309,6 +353,7 @@ def test_fine_tuning_holds_the_masks_and_has_its_control(lab, monkeypatch):
         answers = predict(network, validation.images)
         assert accuracy == pytest.approx((answers == validation.labels).double().mean().item())
     assert (run.sparsity, run.scope, run.weights) == (0.9, "global", "trained")
+    assert (run.reached, run.schedule, run.mine) == (0.9, "one-shot", False)
     assert calls == [(step, 2 * run.steps) for step in range(1, 2 * run.steps + 1)]
 
 
@@ -355,6 +400,111 @@ def test_fine_tuning_uses_the_students_masks(lab, monkeypatch):
     start = models.weights(lab.nets["trained"][0])
     for name, weight in models.weights(trained[0][0]).items():
         assert not weight[pruning.magnitude_mask(start[name], 0.9)].any()
+    (run,) = lab.runs
+    assert run.mine and run.reached == pytest.approx(0.1)
+    assert "(local, with your masks, trained weights" in prune.summarise(view(lab, 0.5))
+
+
+def _prunes_twice_as_little(weight, sparsity):
+    return pruning.magnitude_mask(weight, sparsity / 2)
+
+
+def test_a_run_is_where_the_students_masks_brought_it(lab):
+    exercises.magnitude_mask.answer(_prunes_twice_as_little)
+    lab.fine_tune(values(scope="local", source="mine"), CALM, lambda done, total: None)
+    assert lab.runs[0].reached == 0.45
+    assert "at sparsity 0.45, not the 0.9 asked for" in prune.summarise(view(lab, 0.5))
+
+
+# --- gradual -------------------------------------------------------------------------------
+
+
+def number_pruned(net):
+    return {name: int((w == 0).sum()) for name, w in models.weights(net).items()}
+
+
+def expected_growth(scope, steps):
+    """Zeros in the network after each step: none at first, then as Zhu and Gupta have it."""
+    half = steps // 2
+    every = max(half // 20, 1)
+    end = half // every * every
+    sizes = [266_200] if scope == "global" else [235_200, 30_000, 1_000]
+    zeros = []
+    for step in range(1, steps + 1):
+        at = min(step // every * every, end)
+        sparsity = 0.9 - 0.9 * (1 - at / end) ** 3
+        zeros.append(sum(round(sparsity * n) for n in sizes))
+    return zeros
+
+
+@pytest.mark.parametrize("scope", ["global", "local"])
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_gradual_grows_along_the_cubic_schedule(lab, monkeypatch, scope, epochs):
+    trained, zeros = [], []
+    monkeypatch.setattr(
+        prune, "train", lambda net, *args, **kw: trained.append(net) or train(net, *args, **kw)
+    )
+    gradual = values(scope=scope, schedule="gradual", epochs=epochs)
+    lab.fine_tune(
+        gradual,
+        CALM,
+        lambda done, total: zeros.append(sum(number_pruned(trained[0]).values())),
+    )
+    (run,) = lab.runs
+    assert zeros[: run.steps] == expected_growth(scope, run.steps)
+    assert zeros[0] < zeros[run.steps // 4] < zeros[run.steps // 2] == zeros[-1] == 239_580
+    assert (run.reached, run.schedule, run.stopped) == (0.9, "gradual", False)
+    if scope == "local":
+        assert list(number_pruned(trained[0]).values()) == [211_680, 27_000, 900]
+    assert not any(number_pruned(trained[1]).values())
+    assert f", gradual, at sparsity 0.9 ({scope}, trained" in prune.summarise(view(lab, 0.5))
+
+
+@pytest.mark.parametrize("images", [1, 128, 300, 12_000])
+@pytest.mark.parametrize("epochs", [1, 3, 20])
+def test_gradual_meets_the_sparsity_exactly_however_many_steps_there_are(images, epochs):
+    weight = torch.nn.Parameter(torch.randn(100_000))
+    steps = epochs * -(-images // 128)
+    optimizer, zeros = torch.optim.SGD([weight], lr=0.0), [0]
+    with prune.grow_over_half([{"w": weight}], optimizer, 0.97, steps):
+        for _ in range(steps):
+            optimizer.step()
+            zeros.append(int((weight == 0).sum()))
+    growths = np.count_nonzero(np.diff(zeros))
+    assert zeros[-1] == zeros[max(steps // 2, 1)] == 97_000
+    assert max(min(steps // 2, 20), 1) <= growths < 40
+
+
+def test_gradual_runs_share_the_control_of_one_shot_runs(lab, monkeypatch):
+    trained = spy_on_training(monkeypatch)
+    for schedule in ("one-shot", "gradual"):
+        lab.fine_tune(values(schedule=schedule), CALM, lambda done, total: None)
+    assert len(trained) == 3 and len({t.steps for _, t in trained}) == 1
+    assert lab.runs[0].dense_accuracy == lab.runs[1].dense_accuracy
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_gradual_run_that_was_stopped_is_at_the_sparsity_it_has(lab, monkeypatch, step):
+    trained, stop = spy_on_training(monkeypatch), threading.Event()
+    if step == 0:
+        stop.set()
+    lab.fine_tune(
+        values(schedule="gradual"), stop, lambda done, total: stop.set() if done == step else None
+    )
+    (run,) = lab.runs
+    zeros = sum(number_pruned(trained[0][0]).values())
+    assert run.stopped and run.steps == step and run.reached == zeros / 266_200 < 0.9
+    assert (zeros > 0) == (step > 0)
+    words = prune.summarise(view(lab, 0.5))
+    assert f"at sparsity {run.reached:.3g}, not the 0.9 asked for" in words
+
+
+def test_gradual_is_the_librarys_alone(lab, monkeypatch):
+    trained = spy_on_training(monkeypatch)
+    exercises.global_masks.answer(pruning.global_masks)
+    with pytest.raises(ExerciseError, match="choose one-shot to fine-tune with your masks"):
+        lab.fine_tune(values(schedule="gradual", source="mine"), CALM, lambda done, total: None)
+    assert trained == [] and lab.runs == []
 
 
 # --- the picture ---------------------------------------------------------------------------
@@ -378,6 +528,57 @@ def test_there_is_a_picture_at_every_extreme(explorer):
     assert len(pictures) >= 4
 
 
+@pytest.mark.parametrize("sparsity", [0, 0.9, 1])
+def test_the_bars_stand_as_high_as_their_numbers_say(explorer, sparsity):
+    explorer.controls["sparsity"].value = sparsity
+    artists, shown = explorer._artists, explorer.result.file_bytes.values()
+    top = artists["bytes"][0].axes.get_ylim()[1]
+    for bar, text, length in zip(artists["bytes"], artists["byte_texts"], shown, strict=True):
+        assert bar.get_height() == text.get_position()[1] == length / 1000 < 0.9 * top
+        assert text.get_text() == f"{length / 1000:.0f}"
+    assert [t.get_text() for t in artists["bytes"][0].axes.get_xticklabels()] == [
+        "dense",
+        "bitmap",
+        "CSR",
+        "relative",
+    ]
+
+
+def run(reached, schedule, stopped):
+    return prune_figure.Run(
+        sparsity=0.9,
+        reached=reached,
+        scope="global",
+        weights="trained",
+        schedule=schedule,
+        mine=False,
+        accuracy=0.5,
+        dense_accuracy=0.9,
+        steps=7,
+        stopped=stopped,
+    )
+
+
+def test_each_kind_of_run_has_its_marker_where_it_got_to(explorer):
+    runs = [run(0.9, "one-shot", False), run(0.8, "gradual", False)]
+    runs += [run(0.7, "one-shot", True), run(0.6, "gradual", True)]
+    shown = dataclasses.replace(explorer.result, runs=tuple(runs))
+    prune.update(explorer._artists, shown)
+    markers = [
+        (line.get_xdata(), line.get_marker(), line.get_markerfacecolor() != "none")
+        for line in explorer._artists["runs"]
+    ]
+    assert markers == [
+        ([80], "s", True),
+        ([90], "D", True),
+        ([60], "s", False),
+        ([70], "D", False),
+    ]
+    legend = explorer._artists["runs"][0].axes.get_legend()
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[-3:] == ["fine-tuned, gradual", "fine-tuned, one-shot", "stopped on the way"]
+
+
 def test_a_missing_answer_is_shown_and_goes_when_the_reference_is_back(explorer):
     before = explorer.image.value
     explorer.controls["source"].value = "mine"
@@ -396,6 +597,21 @@ def test_the_button_fine_tunes_and_the_run_appears(explorer):
     assert explorer.status.value == "finished" and explorer.error is None
     assert len(explorer.result.runs) == 1 and "Fine-tuned" in explorer.text.value
     assert explorer.image.value != before
+
+
+def test_gradual_with_mine_says_why_it_does_not_run(explorer):
+    exercises.global_masks.answer(pruning.global_masks)
+    explorer.controls["source"].value = "mine"
+    explorer.controls["schedule"].value = "gradual"
+    explorer.start_button.click()
+    explorer.wait(60)
+    assert explorer.status.value == "failed"
+    assert "<pre role='alert'>gradual pruning grows" in explorer.job_message.value
+    explorer.controls["source"].value = "reference"
+    explorer.start_button.click()
+    explorer.wait(60)
+    assert explorer.status.value == "finished" and explorer.job_message.value == ""
+    assert explorer.result.runs[-1].schedule == "gradual"
 
 
 def test_runs_stay_with_the_weights_they_began_from(lab):
@@ -426,6 +642,7 @@ def test_the_second_time_everything_comes_from_the_cache(first_lab, digits, cach
     again = new_lab(digits)
     for key, answers in first_lab.answers.items():
         assert np.array_equal(again.answers[key], answers)
+        assert np.array_equal(again.file_bytes[key], first_lab.file_bytes[key])
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
 
 

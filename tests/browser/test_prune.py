@@ -75,6 +75,7 @@ def fine_tune_and_stop(page, explorer):
     epochs = explorer.locator("input[type=number]").nth(1)
     epochs.fill("20")
     epochs.press("Enter")
+    explorer.get_by_role("button", name="gradual").click()
     explorer.get_by_role("button", name="Fine-tune").click()
     explorer.get_by_text("step").wait_for(timeout=10_000)
     before = page.evaluate("() => window.times.length")
@@ -83,7 +84,8 @@ def fine_tune_and_stop(page, explorer):
     page.wait_for_function("n => window.times.length > n", arg=before, timeout=10_000)
     explorer.get_by_role("button", name="Stop").click()
     explorer.get_by_text("stopped", exact=True).wait_for(timeout=10_000)
-    assert ", stopped)" in explorer.locator(".shrink-summary").inner_text()
+    words = explorer.locator(".shrink-summary").inner_text()
+    assert "Fine-tuned, gradual, at sparsity" in words and ", stopped)" in words
     page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
     explorer.evaluate("element => element.scrollIntoView({block: 'center'})")
     page.wait_for_timeout(500)

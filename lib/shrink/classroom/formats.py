@@ -11,7 +11,7 @@ def pack(state: Mapping[str, Tensor], format: str, gap_bits: int = 5) -> dict[st
     """The tensors of a model with its weights in `format`, biases as they are.
 
     A weight, which is a tensor of two or more axes, becomes the arrays of `sparse.encode`, under
-    the names `<weight>/<array>`. On the CPU.
+    the names `<weight>/<array>`; "dense" changes nothing. On the CPU.
 
     >>> import torch
     >>> list(pack({"fc.weight": torch.eye(2), "fc.bias": torch.ones(2)}, "bitmap"))
@@ -24,7 +24,7 @@ def pack(state: Mapping[str, Tensor], format: str, gap_bits: int = 5) -> dict[st
     """
     arrays = {}
     for name, tensor in state.items():
-        if tensor.dim() < 2:
+        if tensor.dim() < 2 or format == "dense":
             arrays[name] = tensor.detach().cpu()
         else:
             parts = sparse.encode(tensor.detach(), format, gap_bits)

@@ -1,10 +1,13 @@
-"""The explorer of chapter 02: sparsity, local or global, before or after training."""
+"""The explorer of chapter 02: sparsity, local or global, before or after training, all at once or
+by and by.
+"""
 
 import copy
 import hashlib
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +15,14 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from shrink import pruning
-from shrink.classroom import measure, models
+from shrink import pruning, sparse
+from shrink.classroom import formats, measure, models
 from shrink.classroom.baselines import baseline
 from shrink.classroom.data import Dataset
-from shrink.classroom.exercise import Exercise
+from shrink.classroom.exercise import Exercise, ExerciseError
 from shrink.classroom.explorer import Explorer, Job
 from shrink.classroom.explorers.prune_figure import (
     BINS,
@@ -32,10 +36,11 @@ from shrink.classroom.explorers.prune_figure import (
     update,
 )
 from shrink.classroom.files import cache_dir, cached_tensors
-from shrink.classroom.training import Recipe, predict, train
+from shrink.classroom.training import Recipe, Training, predict, train
 
 NAME = "lenet-300-100"
 STOPS = np.round(np.arange(101) / 100, 2)  # the slider's
+GROWTHS = 20  # of the masks in a gradual run, where it has the steps
 
 Chooser = Callable[[Mapping[str, Tensor], float], dict[str, Tensor]]
 
@@ -49,7 +54,6 @@ class Subject:
     flat: Tensor  # all weights end to end, on the CPU
     edge: float  # the largest magnitude
     counts: np.ndarray  # (BINS,): the histogram of all weights
-    file_bytes: int
     changed: np.ndarray  # (10,): % of a class that the network of another seed answers otherwise
 
 
@@ -76,13 +80,16 @@ class PruningLab:
             "initial": [models.build(NAME, s).to(device).eval() for s in seeds],
         }
         self.answers: dict[tuple[str, str], np.ndarray] = {}  # (stops, images), of the first seed
+        self.file_bytes: dict[tuple[str, str], np.ndarray] = {}  # (stops, formats), of that seed
         self.curves: dict[tuple[str, str], np.ndarray] = {}  # (seeds, points), fractions
         self.subjects: dict[str, Subject] = {}
         with tqdm(desc="sweeping over sparsity", total=4 * len(seeds), leave=False) as bar:
             for weights, scope in itertools.product(self.nets, ("global", "local")):
                 nets = self.nets[weights]
-                sweeps = [self._sweep(net, scope, i, bar) for i, net in enumerate(nets)]
+                first, *others = (self._sweep(net, scope, i, bar) for i, net in enumerate(nets))
+                sweeps = [first["answers"], *(sweep["answers"] for sweep in others)]
                 self.answers[weights, scope] = sweeps[0]
+                self.file_bytes[weights, scope] = first["bytes"]
                 on_curve = [sweeps[0][np.isin(STOPS, CURVE)], *sweeps[1:]]
                 self.curves[weights, scope] = np.stack([self.accuracy(a) for a in on_curve])
                 if weights not in self.subjects:
@@ -100,30 +107,41 @@ class PruningLab:
             flat=flat,
             edge=edge,
             counts=torch.histc(flat, BINS, -edge, edge).numpy(),
-            file_bytes=measure.size(net.state_dict()),
             changed=self._changed(answers, others),
         )
 
-    def _sweep(self, net: nn.Module, scope: str, i: int, bar: tqdm) -> np.ndarray:
-        """The answers (stops, images) uint8 at each sparsity: all stops for the first seed."""
+    def _sweep(self, net: nn.Module, scope: str, i: int, bar: tqdm) -> dict[str, np.ndarray]:
+        """The "answers" (stops, images) uint8 at each sparsity: all stops for the first seed.
+
+        With them come its "bytes" (stops, formats), which take too long to measure at each redraw.
+        """
         stops = STOPS if i == 0 else CURVE
         key = self._images_hash.copy()
         key.update(scope.encode() + stops.tobytes())
         for tensor in net.state_dict().values():
             key.update(tensor.cpu().numpy().tobytes())
+        if i == 0:  # a format that changes is measured again
+            key.update(repr(file_bytes(net.state_dict())).encode())
 
         def make() -> dict[str, Tensor]:
-            answers = [self._answers(net, choose(scope), s) for s in stops]
-            return {"answers": torch.from_numpy(np.stack(answers))}
+            pruned = (self._pruned(net, scope, s) for s in stops)
+            found = [
+                (self._predict(net, w), file_bytes(net.state_dict() | w) if i == 0 else {})
+                for w in pruned
+            ]
+            return {
+                "answers": torch.from_numpy(np.stack([answers for answers, _ in found])),
+                "bytes": torch.tensor([list(lengths.values()) for _, lengths in found]),
+            }
 
         path = cache_dir() / "sweeps" / f"{key.hexdigest()[:32]}.safetensors"
-        answers = cached_tensors(path, make)["answers"].numpy()
+        sweep = {name: t.numpy() for name, t in cached_tensors(path, make).items()}
         bar.update()
-        return answers
+        return sweep
 
-    def _answers(self, net: nn.Module, chooser: Chooser, sparsity: float) -> np.ndarray:
+    def _pruned(self, net: nn.Module, scope: str, sparsity: float) -> dict[str, Tensor]:
         weights = models.weights(net)
-        return self._predict(net, pruning.apply_masks(weights, chooser(weights, sparsity)))
+        return pruning.apply_masks(weights, choose(scope)(weights, sparsity))
 
     def _predict(self, net: nn.Module, weights: Mapping[str, Tensor]) -> np.ndarray:
         pruned = copy.deepcopy(net)
@@ -148,33 +166,33 @@ class PruningLab:
             raise ValueError(f"there is no mask for {', '.join(missing)}")
         return masks
 
-    def view(self, sparsity: float, scope: str, weights: str, source: str, epochs: int) -> View:
-        """Everything the figure shows; `epochs` matters to the job only."""
+    def view(
+        self, sparsity: float, scope: str, weights: str, source: str, schedule: str, epochs: int
+    ) -> View:
+        """Everything the figure shows; `schedule` and `epochs` matter to the job only."""
         subject = self.subjects[weights]
         masks = self.masks(subject, sparsity, scope, source)
         pruned = pruning.apply_masks(subject.weights, masks)
-        sweep = self.answers[weights, scope]
-        dense = sweep[0]
-        at = np.flatnonzero(np.isclose(STOPS, sparsity))
-        measured = source == "reference" and len(at)
-        answers = sweep[at[0]] if measured else self._predict(subject.net, pruned)
+        dense = self.answers[weights, scope][0]
+        stop = np.flatnonzero(np.isclose(STOPS, sparsity))
+        if source == "reference" and len(stop):
+            answers = self.answers[weights, scope][stop[0]]
+            lengths = dict(
+                zip(sparse.FORMATS, self.file_bytes[weights, scope][stop[0]].tolist(), strict=True)
+            )
+        else:
+            answers = self._predict(subject.net, pruned)
+            lengths = file_bytes(subject.net.state_dict() | pruned)
         casualties = np.flatnonzero((dense == self.labels) & (answers != self.labels))
-        largest_gone = [
-            torch.where(masks[name], 0, w).abs().max().item() for name, w in subject.weights.items()
-        ]
-        keep = torch.cat([masks[name].flatten() for name in subject.weights]).cpu()
-        kept = torch.where(keep, subject.flat, torch.inf)  # infinity lies in no bin
         return View(
             sparsity=sparsity,
             accuracy=float(self.accuracy(answers)),
             dense_accuracy=float(self.accuracy(dense)),
             curve=self.curves[weights, scope],
             other_curve=self.curves[weights, "local" if scope == "global" else "global"].mean(0),
-            counts=np.stack(
-                [subject.counts, torch.histc(kept, BINS, -subject.edge, subject.edge).numpy()]
-            ),
+            counts=self._counts(subject, masks),
             edge=subject.edge,
-            thresholds=[max(largest_gone)] * len(masks) if scope == "global" else largest_gone,
+            thresholds=self._thresholds(subject, masks, scope),
             kept={
                 name: masks[name].count_nonzero().item() / w.numel() for name, w in pruned.items()
             },
@@ -184,13 +202,23 @@ class PruningLab:
             strip=self._strip(casualties[:SHOWN]),
             captions=tuple(f"{self.labels[i]} → {answers[i]}" for i in casualties[:SHOWN]),
             changed=np.stack([self._changed(dense, answers), subject.changed]),
-            file_bytes=(
-                subject.file_bytes,
-                measure.size({**subject.net.state_dict(), **pruned}),
-            ),
+            file_bytes=lengths,
             mine=source == "mine",
             runs=tuple(run for run in self.runs if run.weights == weights),
         )
+
+    def _counts(self, subject: Subject, masks: Mapping[str, Tensor]) -> np.ndarray:
+        keep = torch.cat([masks[name].flatten() for name in subject.weights]).cpu()
+        kept = torch.where(keep, subject.flat, torch.inf)  # infinity lies in no bin
+        return np.stack(
+            [subject.counts, torch.histc(kept, BINS, -subject.edge, subject.edge).numpy()]
+        )
+
+    def _thresholds(self, subject: Subject, masks: Mapping[str, Tensor], scope: str) -> list[float]:
+        largest_gone = [
+            torch.where(masks[name], 0, w).abs().max().item() for name, w in subject.weights.items()
+        ]
+        return [max(largest_gone)] * len(masks) if scope == "global" else largest_gone
 
     def _strip(self, images: np.ndarray) -> np.ndarray:
         """Up to SHOWN images in two rows, each with room for a caption under it."""
@@ -211,49 +239,104 @@ class PruningLab:
     ) -> None:
         """Prune, train on with the zeros held, and train the dense network the same steps.
 
-        The run is kept in `runs`, also when it was stopped on the way.
-        """
-        sparsity, scope, weights = values["sparsity"], values["scope"], values["weights"]
-        recipe = Recipe(epochs=values["epochs"])
-        start = self.subjects[weights].net
-        masks = self.masks(self.subjects[weights], sparsity, scope, values["source"])
-        control = (weights, recipe)
-        parts = 1 if control in self._dense_runs else 2
+        One-shot prunes first and trains on; gradual starts dense, prunes more and more over the
+        first half of the same steps, and does so by the library's masks alone. The run is kept in
+        `runs`, also when it was stopped on the way.
 
+        Raises:
+            ExerciseError: gradual was asked for with masks by "mine". Nothing is trained then.
+        """
+        weights, recipe = values["weights"], Recipe(epochs=values["epochs"])
+        start, control = self.subjects[weights].net, (weights, recipe)
+        parts = 1 if control in self._dense_runs else 2
         net = copy.deepcopy(start)
-        tuned = models.weights(net)
-        training = train(
+        training = self._train(
             net,
-            self.data.train,
             recipe,
-            seed=1,
-            hold=lambda optimizer: pruning.hold_masks(tuned, masks, optimizer),
-            progress=lambda done, total: progress(done, parts * total),
-            stop=stop,
+            stop,
+            lambda done, total: progress(done, parts * total),
+            self._hold(models.weights(net), values, recipe),
         )
         if not training.stopped and parts == 2:
             dense = copy.deepcopy(start)
-            whole = train(
-                dense,
-                self.data.train,
-                recipe,
-                seed=1,
-                progress=lambda done, total: progress(total + done, 2 * total),
-                stop=stop,
+            whole = self._train(
+                dense, recipe, stop, lambda done, total: progress(total + done, 2 * total)
             )
             if not whole.stopped:
                 self._dense_runs[control] = float(self.accuracy(self._predict(dense, {})))
-        self.runs.append(
-            Run(
-                sparsity,
-                scope,
-                weights,
-                float(self.accuracy(self._predict(net, {}))),
-                self._dense_runs.get(control, float("nan")),
-                training.steps,
-                training.stopped,
+        self.runs.append(self._run(net, training, values, self._dense_runs.get(control)))
+
+    def _train(
+        self,
+        net: nn.Module,
+        recipe: Recipe,
+        stop: threading.Event,
+        progress: Callable[[int, int], None],
+        hold: Callable[[Optimizer], AbstractContextManager] | None = None,
+    ) -> Training:
+        split = self.data.train
+        return train(net, split, recipe, seed=1, hold=hold, progress=progress, stop=stop)
+
+    def _hold(
+        self, tuned: Mapping[str, Tensor], values: dict[str, Any], recipe: Recipe
+    ) -> Callable[[Optimizer], AbstractContextManager]:
+        """What keeps the weights of a run sparse while an optimizer trains them."""
+        sparsity, scope, source = values["sparsity"], values["scope"], values["source"]
+        if values["schedule"] == "one-shot":
+            masks = self.masks(self.subjects[values["weights"]], sparsity, scope, source)
+            return lambda optimizer: pruning.hold_masks(tuned, masks, optimizer)
+        if source == "mine":
+            raise ExerciseError(
+                "gradual pruning grows the library's masks, not yours: "
+                "choose one-shot to fine-tune with your masks, or masks by reference"
             )
+        groups = [tuned] if scope == "global" else [{name: w} for name, w in tuned.items()]
+        steps = recipe.epochs * -(-len(self.data.train) // recipe.batch_size)
+        return lambda optimizer: grow_over_half(groups, optimizer, sparsity, steps)
+
+    def _run(
+        self, net: nn.Module, training: Training, values: dict[str, Any], dense: float | None
+    ) -> Run:
+        weights = torch.cat([w.detach().flatten() for w in models.weights(net).values()])
+        return Run(
+            sparsity=values["sparsity"],
+            reached=(weights == 0).sum().item() / len(weights),
+            scope=values["scope"],
+            weights=values["weights"],
+            schedule=values["schedule"],
+            mine=values["source"] == "mine",
+            accuracy=float(self.accuracy(self._predict(net, {}))),
+            dense_accuracy=float("nan") if dense is None else dense,
+            steps=training.steps,
+            stopped=training.stopped,
         )
+
+
+@contextmanager
+def grow_over_half(
+    groups: list[Mapping[str, Tensor]], optimizer: Optimizer, sparsity: float, steps: int
+) -> Iterator[None]:
+    """Prune each group, ranked by itself, from nothing to `sparsity` in the first half of `steps`.
+
+    The last growth falls on the schedule's end, so that the sparsity is met exactly; the second
+    half trains on at that sparsity.
+    """
+    half = max(steps // 2, 1)
+    every = max(half // GROWTHS, 1)
+    end = half - half % every
+
+    def sparsity_at(step: int) -> float:
+        return pruning.cubic_sparsity(step, end=end, final=sparsity)
+
+    with ExitStack() as stack:
+        for group in groups:
+            stack.enter_context(pruning.prune_gradually(group, optimizer, sparsity_at, every=every))
+        yield
+
+
+def file_bytes(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """The length of the model's file in each sparse format."""
+    return {format: measure.size(formats.pack(state, format)) for format in sparse.FORMATS}
 
 
 def choose(scope: str, exercises: Mapping[str, Exercise] | None = None) -> Chooser:
@@ -286,6 +369,7 @@ def explore_pruning(
         "scope": _toggle("ranking", ["global", "local"]),
         "weights": _toggle("weights", ["trained", "initial"]),
         "source": _toggle("masks by", ["reference", "mine"][: 2 if exercises else 1]),
+        "schedule": _toggle("schedule", ["one-shot", "gradual"]),
         "epochs": widgets.IntSlider(3, min=1, max=20, description="epochs", layout=wide),
     }
     return Explorer(
@@ -297,7 +381,8 @@ def explore_pruning(
         job=Job("Fine-tune", lab.fine_tune),
         size=(9.6, 5.2),
         alt="Pruning LeNet-300-100: accuracy over sparsity, the weights' histogram with the "
-        "threshold, what each layer keeps, the pixels still seen, the images it costs, file sizes",
+        "threshold, what each layer keeps, the pixels still seen, the images it costs, the file's "
+        "length in four formats",
     )
 
 

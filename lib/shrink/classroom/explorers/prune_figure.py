@@ -1,5 +1,6 @@
 """The figure of chapter 02's explorer: what a setting shows, drawn and said in words."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 
+from shrink import sparse
 from shrink.classroom import plots
 
 CURVE = np.unique(np.round([*np.arange(0, 70, 5), *np.arange(70, 90, 2), *range(90, 101)])) / 100
 SHOWN = 10  # casualties, in two rows
 CAPTION = 12  # pixels for the text under each
 BINS = 80
+FORMATS = {name: {"csr": "CSR"}.get(name, name) for name in sparse.FORMATS}  # as they are shown
 DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fine-tuned"))
 
 
@@ -21,9 +25,12 @@ DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fin
 class Run:
     """A fine-tuning that the plot keeps: accuracies are fractions of the validation images."""
 
-    sparsity: float
+    sparsity: float  # as asked for
+    reached: float  # the fraction of weights that are zero
     scope: str
     weights: str
+    schedule: str  # "one-shot" or "gradual"
+    mine: bool  # whether the masks were the student's
     accuracy: float
     dense_accuracy: float
     steps: int
@@ -49,7 +56,7 @@ class View:
     strip: np.ndarray  # the first of them as one picture, 0..1
     captions: tuple[str, ...]  # label and answer of each
     changed: np.ndarray  # (2, 10): % of a class with another answer: pruned, another seed
-    file_bytes: tuple[int, int]  # dense, pruned
+    file_bytes: dict[str, int]  # format → the length of the file
     mine: bool  # whether the masks are the student's
     runs: tuple[Run, ...]  # of these weights
 
@@ -58,7 +65,7 @@ def draw(figure: Figure, view: View) -> dict[str, Any]:
     """Draw the axes, and the artists that `update` moves."""
     rows = figure.add_gridspec(2, 1, height_ratios=(3, 2))
     above = rows[0].subgridspec(1, 3, width_ratios=(7, 7, 5)).subplots()
-    below = rows[1].subgridspec(1, 4, width_ratios=(4, 6, 6, 2)).subplots()
+    below = rows[1].subgridspec(1, 4, width_ratios=(4, 6, 6, 4)).subplots()
     return {
         **_draw_accuracy(above[0]),
         **_draw_histogram(above[1], view),
@@ -78,16 +85,30 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
     (other,) = ax.plot(x, x, color=PRUNED, lw=0.8, ls=":", label="mean of the other ranking")
     dense = ax.axhline(50, color=DENSE, ls="--", label="dense")
     more = ax.axhline(50, color=TUNED, ls=":", label="dense, same extra steps")
-    (tuned,) = ax.plot([], [], "D", color=TUNED, label="fine-tuned")
-    (halted,) = ax.plot([], [], "D", color=TUNED, mfc="none", label="stopped on the way")
-    ax.legend(loc="lower left", fontsize="x-small")
+    runs = [
+        ax.plot([], [], shape, ms=size, color=TUNED, mfc=fill, mec=edge, label=label)[0]
+        for shape, size, fill, edge, label in (  # the diamond on the square: both can be seen
+            ("s", 8, TUNED, "white", "fine-tuned, gradual"),
+            ("D", 6, TUNED, "white", "fine-tuned, one-shot"),
+            ("s", 7, "none", TUNED, "_gradual, stopped"),
+            ("D", 6, "none", TUNED, "_one-shot, stopped"),
+        )
+    ]
+    lines, labels = ax.get_legend_handles_labels()
+    ax.legend(
+        [*lines, tuple(runs[2:])],
+        [*labels, "stopped on the way"],
+        handler_map={tuple: HandlerTuple(ndivide=None)},
+        loc="lower left",
+        fontsize="x-small",
+    )
     band = ax.fill_between(x, x, x, color=PRUNED, alpha=0.25, lw=0)
     (marker,) = ax.plot([], [], "o", color=PRUNED, ms=8)
     return {
         "curve": [band, mean, other],
         "dense": dense,
         "more": more,
-        "runs": [tuned, halted],
+        "runs": runs,
         "marker": marker,
     }
 
@@ -166,10 +187,13 @@ def _draw_changed(ax: Axes) -> dict[str, Any]:
 
 
 def _draw_bytes(ax: Axes, view: View) -> dict[str, Any]:
-    bars = ax.bar(range(2), [0, 0], color=[DENSE, PRUNED])
-    ax.set(title="file, KB", ylim=(0, 1.2 * view.file_bytes[0] / 1000))
-    ax.set_xticks(range(2), ["dense", "pruned"])
-    texts = [ax.text(i, 0, "", ha="center", va="bottom", fontsize="small") for i in range(2)]
+    dense = view.file_bytes["dense"] / 1000
+    places = range(len(FORMATS))
+    bars = ax.bar(places, 0, color=[DENSE if name == "dense" else PRUNED for name in FORMATS])
+    ax.axhline(dense, color=DENSE, ls="--", lw=0.8)
+    ax.set(title="file, KB", ylim=(0, 1.75 * dense))  # CSR has 6 bytes for a value's 4
+    ax.set_xticks(places, list(FORMATS.values()), fontsize="small")
+    texts = [ax.text(i, 0, "", ha="center", va="bottom", fontsize="small") for i in places]
     return {"bytes": list(bars), "byte_texts": texts}
 
 
@@ -195,7 +219,7 @@ def update(artists: Mapping[str, Any], view: View) -> None:
     for lines, percents, shift in zip(artists["changed"], view.changed, (-0.2, 0.2), strict=True):
         lines.set_segments([[(i + shift, 0.1), (i + shift, p)] for i, p in enumerate(percents)])
     for bar, text, size in zip(
-        artists["bytes"], artists["byte_texts"], view.file_bytes, strict=True
+        artists["bytes"], artists["byte_texts"], view.file_bytes.values(), strict=True
     ):
         bar.set_height(size / 1000)
         text.set_position((text.get_position()[0], size / 1000))
@@ -210,22 +234,22 @@ def _update_accuracy(artists: Mapping[str, Any], view: View) -> None:
     other.set_ydata(100 * view.other_curve)
     artists["dense"].set_ydata([100 * view.dense_accuracy] * 2)
     artists["marker"].set_data([100 * view.sparsity], [100 * view.accuracy])
-    for line, stopped in zip(artists["runs"], (False, True), strict=True):
-        runs = [r for r in view.runs if r.stopped == stopped]
-        line.set_data([100 * r.sparsity for r in runs], [100 * r.accuracy for r in runs])
+    kinds = itertools.product((False, True), ("gradual", "one-shot"))
+    for line, kind in zip(artists["runs"], kinds, strict=True):
+        runs = [r for r in view.runs if (r.stopped, r.schedule) == kind]
+        line.set_data([100 * r.reached for r in runs], [100 * r.accuracy for r in runs])
     controls = [r.dense_accuracy for r in view.runs if np.isfinite(r.dense_accuracy)]
     artists["more"].set_ydata([100 * controls[-1] if controls else np.nan] * 2)
 
 
 def summarise(view: View) -> str:
     """The numbers of the view in words."""
-    dense, pruned = view.file_bytes
     empty = [name for name, kept in view.kept.items() if kept == 0]
     sentences = [
         f"Sparsity {view.sparsity:.3g}: <b>{100 * view.accuracy:.2f} %</b> right of "
         f"{len(view.answers):,} validation images, dense {100 * view.dense_accuracy:.2f} %.",
         f"{len(view.casualties):,} that were right are wrong now.",
-        f"The file has {pruned:,} bytes; dense it has {dense:,}.",
+        _summarise_bytes(view.file_bytes),
     ]
     if view.mine:
         gone = 100 * (1 - view.counts[1].sum() / view.counts[0].sum())
@@ -238,14 +262,23 @@ def summarise(view: View) -> str:
     return "<br>".join(paragraphs)
 
 
+def _summarise_bytes(file_bytes: Mapping[str, int]) -> str:
+    lengths = [f"{FORMATS[name]} {length:,}" for name, length in file_bytes.items()]
+    shortest = FORMATS[min(file_bytes, key=file_bytes.get)]
+    return f"The file has these bytes: {', '.join(lengths)}; the shortest is {shortest}."
+
+
 def _summarise_run(run: Run) -> str:
     control = (
         f"the dense network after the same steps {100 * run.dense_accuracy:.2f} %"
         if np.isfinite(run.dense_accuracy)
         else "the dense network was not trained on for comparison"
     )
+    asked, reached = f"{run.sparsity:.3g}", f"{run.reached:.3g}"
     return (
-        f"<b>Fine-tuned</b> at sparsity {run.sparsity:.3g} ({run.scope}, {run.weights} weights, "
+        f"<b>Fine-tuned</b>, {run.schedule}, at sparsity {reached}"
+        f"{f', not the {asked} asked for' if reached != asked else ''} "
+        f"({run.scope}{', with your masks' if run.mine else ''}, {run.weights} weights, "
         f"{run.steps:,} steps{', stopped' if run.stopped else ''}): "
         f"<b>{100 * run.accuracy:.2f} %</b>; {control}. The figure shows the network before."
     )
