@@ -11,7 +11,7 @@ import torch
 
 from shrink import pruning
 from shrink.classroom import exercise as module
-from shrink.classroom.attempt import Mistake, Wrong
+from shrink.classroom.attempt import Mistake, Wrong, show
 from shrink.classroom.builder import build_chapter
 from shrink.classroom.checks import prune
 from shrink.classroom.exercise import Exercise, ExerciseError, is_stub
@@ -501,3 +501,102 @@ def test_another_thread_keeps_the_reference_while_mine_runs():
 def test_the_order_of_the_masks_is_free():
     prune.global_masks.answer(lambda w, s: dict(reversed(pruning.global_masks(w, s).items())))
     assert prune.global_masks.judge(0).state == "done"
+
+
+def _check_step(answer, rng):
+    """A step of SGD, after which the weights are doubled."""
+    for lr in (0.5, 0.25):
+        w = torch.nn.Parameter(torch.tensor([1.0 + rng.random(), 2.0]))
+        w.grad = torch.ones(2)
+        right = 2 * (w.detach() - lr)
+        given = answer.in_place(w, torch.optim.SGD([w], lr=lr), watch=lambda w, _: w.detach())
+        if not torch.equal(given, right):
+            raise Wrong("not twice the step", expected=right, given=given)
+        w.detach().zero_()
+        assert torch.equal(given, right)  # a copy: what is done to the weight later is not seen
+
+
+def _steps(w, optimizer):
+    optimizer.step()
+
+
+def _adds_two(w, optimizer):
+    optimizer.step()
+    w.data += 2
+
+
+@pytest.fixture
+def step():
+    mistakes = (Mistake("once", _steps, "double it"), Mistake("two", _adds_two, "do not add"))
+    return Exercise("step", _check_step, core=True, minutes=1, mistakes=mistakes)
+
+
+@pytest.mark.parametrize("result", [None, "ignored"])
+def test_a_function_may_change_its_inputs_where_the_check_asks_for_it(step, result):
+    def answer(w, optimizer):
+        optimizer.step()
+        w.data *= 2
+        return result
+
+    assert state(step, answer) == "done"
+
+
+def test_in_place_a_mistake_is_known_by_what_it_changes(step):
+    """Its optimizer trains the copies it is given, with the gradients that were there."""
+    step.answer(lambda w, optimizer: optimizer.step())
+    assert "\n  hint:     double it\n" in step.judge(0).message
+
+    @step.answer
+    def answer(w, optimizer):
+        optimizer.step()
+        with torch.no_grad():
+            w.add_(2.0)
+
+    assert "\n  hint:     do not add\n" in step.judge(0).message
+    step.answer(lambda w, optimizer: None)
+    assert "hint:" not in step.judge(0).message
+    step.answer(lambda w, optimizer: 1 / 0)
+    assert "your code raised ZeroDivisionError" in step.judge(0).message
+
+
+def test_in_place_the_call_shows_the_inputs_as_they_were_and_names_the_optimizer(step):
+    step.answer(_steps)
+    called = re.search("called: +(.*)", step.judge(0).message)[1]
+    assert re.fullmatch(r"step\(tensor\(\[1\.\d+, 2\.0000\]\), SGD\(lr=0\.5\)\)", called)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "text"),
+    [
+        (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), "SGD(lr=0.1, momentum=0.9)"),
+        (lambda p: torch.optim.Adam(p), "Adam(lr=0.001)"),
+        (lambda p: torch.optim.AdamW(p, weight_decay=0.5), "AdamW(lr=0.001, weight_decay=0.5)"),
+        (lambda p: torch.optim.RMSprop([{"params": p, "lr": 2}]), "RMSprop(lr=0.01)"),
+    ],
+)
+def test_an_optimizer_is_shown_by_what_sets_it_apart(optimizer, text):
+    assert show(optimizer([torch.zeros(1)])) == text
+
+
+def test_a_mistake_that_raises_is_known_by_the_message_too():
+    def check(answer, rng):
+        answer({"a": 1}, "b")
+
+    mistake = Mistake("missing", lambda d, key: d[key], "the key may be missing")
+    get = Exercise("get", check, core=True, minutes=1, mistakes=(mistake,))
+    get.answer(lambda d, key: d["b"])
+    assert "hint:     the key may be missing" in get.judge(0).message
+    get.answer(lambda d, key: d["typo"])
+    assert "KeyError" in get.judge(0).message and "hint:" not in get.judge(0).message
+
+
+def test_a_mistake_is_known_in_another_form_where_the_check_takes_either():
+    def check(answer, rng):
+        if tuple(answer((1, 2, 3), alike=tuple)) != (2, 3, 4):
+            raise Wrong("not one more")
+
+    mistake = Mistake("less", lambda xs: tuple(x - 1 for x in xs), "add, do not subtract")
+    more = Exercise("more", check, core=True, minutes=1, mistakes=(mistake,))
+    assert state(more, lambda xs: [x + 1 for x in xs]) == "done"
+    more.answer(lambda xs: [x - 1 for x in xs])
+    assert "hint:     add, do not subtract" in more.judge(0).message

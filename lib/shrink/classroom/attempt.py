@@ -1,14 +1,17 @@
 """A student's function as a check calls it: what went in, what came out, what is wrong with it."""
 
 import copy
+import inspect
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 
 ABSENT: Any = object()  # None is something that an answer may give
 
@@ -43,31 +46,64 @@ class Attempt:
 
     def __init__(self, name: str, function: Callable) -> None:
         self._name, self._function = name, function
-        self._calls: list[tuple[tuple, Any]] = []
+        self._calls: list[_Call] = []
 
-    def __call__(self, *args: Any) -> Any:
-        before = copy.deepcopy(args)
-        result = _run(self._function, args)
-        self._calls.append((before, result))
-        if isinstance(result, BaseException):
-            raise Wrong(f"your code raised {_where(result, self._function)}")
-        if not _same(args, before):
+    def __call__(self, *args: Any, alike: Callable[[Any], Any] | None = None) -> Any:
+        """What the function returns.
+
+        Where a check takes a list for a tuple, say, `alike` turns either into the same, so that a
+        known mistake is recognised in both.
+        """
+        call, result = self._record(args, lambda result, *_: alike(result) if alike else result)
+        if not _same(args, call.args):
             raise Wrong(
                 "your function changed its input; work on a copy, or on a new tensor",
                 known_mistakes=False,
             )
         return result
 
+    def in_place(self, *args: Any, watch: Callable[..., Any]) -> Any:
+        """Call a function that is to change its arguments: a copy of what `watch(*args)` is then.
+
+        What the function returns is ignored; what else it changed is for the check to see.
+        """
+        call, _ = self._record(args, lambda _, *args: copy.deepcopy(watch(*args)))
+        return call.seen
+
+    def _record(self, args: tuple, see: Callable[..., Any]) -> tuple["_Call", Any]:
+        before = _copied(args)
+        result = _run(self._function, args)
+        raised = isinstance(result, BaseException)
+        call = _Call(before, see, result if raised else see(result, *args))
+        self._calls.append(call)
+        if raised:
+            raise Wrong(f"your code raised {_where(result, self._function)}")
+        return call, result
+
     def __str__(self) -> str:
-        args = self._calls[-1][0] if self._calls else ()
+        args = self._calls[-1].args if self._calls else ()
         return f"{self._name}({', '.join(map(show, args))})"
 
     def looks_like(self, mistake: Mistake) -> bool:
         """Whether the mistake gives what the student's function gave on every input so far."""
         return bool(self._calls) and all(
-            _same_outcome(result, _run(mistake.function, copy.deepcopy(args)))
-            for args, result in reversed(self._calls)
+            _same_outcome(call.seen, call.repeated_by(mistake.function))
+            for call in reversed(self._calls)
         )
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call: its arguments as they were, how a check sees what came of it, and what it saw."""
+
+    args: tuple
+    see: Callable[..., Any]
+    seen: Any
+
+    def repeated_by(self, function: Callable) -> Any:
+        args = _copied(self.args)
+        result = _run(function, args)
+        return result if isinstance(result, BaseException) else self.see(result, *args)
 
 
 def show(value: Any) -> str:
@@ -75,6 +111,11 @@ def show(value: Any) -> str:
 
     >>> show(torch.tensor([0.5, 2.0])), show({"fc1": torch.zeros(300, 784)})
     ('tensor([0.5000, 2.0000])', '{fc1: float32 tensor of shape (300, 784)}')
+
+    An optimizer by what sets it apart, a function by its name:
+
+    >>> show(torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9)), show(show)
+    ('SGD(lr=0.1, momentum=0.9)', 'show')
     """
     if isinstance(value, torch.Tensor | np.ndarray):
         kind = "tensor" if isinstance(value, torch.Tensor) else "array"
@@ -84,8 +125,39 @@ def show(value: Any) -> str:
         return " ".join(repr(value.detach() if kind == "tensor" else value).split())
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Optimizer):
+        usual = inspect.signature(type(value)).parameters
+        options = {k: v for k, v in value.defaults.items() if k in usual}
+        told = [f"{k}={v}" for k, v in options.items() if k == "lr" or v != usual[k].default]
+        return f"{type(value).__name__}({', '.join(told)})"
+    if isinstance(value, FunctionType):
+        return value.__name__
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _copied(args: tuple) -> tuple:
+    """Copies, bound to each other as the originals are: an optimizer to its parameters.
+
+    They have the gradients too, which a Parameter's own copy drops.
+    """
+    copies = copy.deepcopy(args)
+    for tensor, twin in zip(_tensors(args), _tensors(copies), strict=True):
+        if tensor.is_leaf and tensor.grad is not None:
+            twin.grad = tensor.grad.clone()
+    return copies
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Optimizer):
+        yield from _tensors(value.param_groups)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
 
 
 def _run(function: Callable, args: tuple) -> Any:
@@ -98,7 +170,7 @@ def _run(function: Callable, args: tuple) -> Any:
 
 def _same_outcome(a: Any, b: Any) -> bool:
     if isinstance(a, BaseException) or isinstance(b, BaseException):
-        return type(a) is type(b)
+        return type(a) is type(b) and str(a) == str(b)
     return _same(a, b)
 
 

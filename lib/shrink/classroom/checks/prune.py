@@ -1,7 +1,7 @@
-"""The exercises of chapter 02, Prune.
+"""The exercises of chapter 02, Prune. Those that choose masks are made here.
 
-The oracle is the definition, in numpy: how many weights go, and that none that goes is larger than
-one that stays. So any tie order passes, and so does any algorithm.
+Their oracle is the definition, in numpy: how many weights go, and that none that goes is larger
+than one that stays. So any tie order passes, and so does any algorithm.
 """
 
 import random
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shrink import pruning
 from shrink.classroom.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.checks import prune_indices, prune_step, prune_sweep
 from shrink.classroom.exercise import Exercise
 
 
@@ -334,6 +335,11 @@ global_masks = Exercise(
     minutes=10,
     mistakes=GLOBAL_MISTAKES,
 )
+
+# `shrink check` lists a chapter's exercises in the order in which they come here.
+masked_step = prune_step.masked_step
+relative_indices = prune_indices.relative_indices
+sensitivity = prune_sweep.sensitivity
 
 
 def _check_break_the_masks(answer: Attempt, rng: random.Random) -> None:
