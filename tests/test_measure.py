@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from shrink.classroom import CourseError, files, measure
+from shrink import pruning, sparse
+from shrink.classroom import CourseError, files, formats, measure, models
 from shrink.classroom.data import Split
 from shrink.classroom.measure import Report, Table, read, record, size, write
 
@@ -231,3 +232,38 @@ def test_names_survive_the_file(tmp_path):
     odd = report('«ü» "x"\n\\', dataset="数字")
     record(odd, tmp_path / "table.json")
     assert record(report(), tmp_path / "table.json").rows == (odd, report())
+
+
+@pytest.mark.parametrize("format", sparse.FORMATS)
+def test_a_model_in_a_sparse_format_is_evaluated_as_its_file_has_it(split, tmp_path, format):
+    model = models.build("lenet-300-100", seed=0)
+    weights = models.weights(model)
+    model.load_state_dict(
+        pruning.apply_masks(model.state_dict(), pruning.global_masks(weights, 0.9))
+    )
+    path = tmp_path / "model.safetensors"
+    report = measure.measure(
+        "sparse",
+        model,
+        split,
+        "digits",
+        path,
+        encode=lambda state: formats.pack(state, format),
+        decode=lambda arrays: formats.unpack(arrays, format),
+    )
+    whole = measure.measure("whole", model, split, "digits", tmp_path / "whole.safetensors")
+    assert report.file_bytes == path.stat().st_size
+    assert (report.file_bytes < 0.2 * whole.file_bytes) == (format != "dense")
+    assert (report.correct, report.nonzeros) == (whole.correct, whole.nonzeros)
+
+
+def test_what_the_file_lost_counts(split, tmp_path):
+    model = models.build("lenet-300-100", seed=0)
+
+    def lose(state):
+        return {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+
+    path = tmp_path / "model.safetensors"
+    assert measure.measure("", model, split, "digits", path, encode=lose).nonzeros == 0
+    assert measure.measure("", model, split, "digits", path, decode=lose).nonzeros == 0
+    assert all(weight.any() for weight in models.weights(model).values())

@@ -7,8 +7,9 @@ Nothing here uses pyplot. Functions take arrays and return a `Plot`.
 import base64
 import html
 import io
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -110,3 +111,29 @@ def accuracy_axis(ax: Axes) -> None:
     ax.set_yticks([], minor=True)
     ax.set_ylim(5, 99.7)
     ax.set_ylabel("accuracy, %")
+
+
+def curves(
+    ax: Axes,
+    x: np.ndarray,
+    ys: Mapping[str, Sequence[float]],
+    baseline: tuple[str, float] | None = None,
+) -> None:
+    """One line a name, with a legend; the baseline is a dashed grey line across.
+
+    Lines differ in their markers as well as in their colours.
+    """
+    for (name, y), marker in zip(ys.items(), itertools.cycle("os^Dv")):
+        ax.plot(x, y, marker=marker if len(x) <= 25 else None, ms=4, label=name)
+    if baseline is not None:
+        ax.axhline(baseline[1], color=COLOURS["dense"], ls="--", label=baseline[0])
+    if len(ys) + (baseline is not None) > 1:
+        ax.legend(fontsize="small")
+
+
+def dots(ax: Axes, groups: Mapping[str, Sequence[float]]) -> None:
+    """A column of dots a group, its mean as a bar."""
+    for i, values in enumerate(groups.values()):
+        ax.plot([i] * len(values), values, "o", color=COLOURS["pruned"], alpha=0.6)
+        ax.hlines(np.mean(values), i - 0.25, i + 0.25, color="black")
+    ax.set_xticks(range(len(groups)), [name.replace(" ", "\n") for name in groups])

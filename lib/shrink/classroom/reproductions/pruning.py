@@ -234,6 +234,8 @@ class Result:
         ]
         return "\n".join([*lines, "", self.verdict, self.made])
 
+    __repr__ = __str__
+
     @property
     def made(self) -> str:
         """How the record was made, in a line."""
