@@ -63,8 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     lab.epilog = "What stands after -- goes to JupyterLab: shrink lab -- --port=9999"
     check = add("check", _check, "say which exercises are done")
     check.add_argument("chapters", nargs="*", metavar="chapter", help="2, 02_prune or a path")
-    check.add_argument("--json", action="store_true", help="print one JSON document")
     check.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="for each cell")
+    form = check.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument("--csv", action="store_true", help="print a table (with --strict)")
+    strict = check.add_argument_group("grading, for teachers")
+    text = "grade notebooks or folders of them, and trust nothing in them but the answers"
+    strict.add_argument("--strict", action="store_true", help=text)
+    strict.add_argument("--chapter", help="what they are of, 2 or 02_prune; else each says itself")
+    text = "beyond what torch takes (2048)"
+    strict.add_argument("--memory", type=_megabytes, metavar="MB", help=text)
+    check.set_defaults(usage_error=check.error)
     get = add("data", _data, "fetch MNIST (11 MB) into the cache", root=False)
     get.add_argument("name", choices=["mnist"])
     build = add("build", _build, "write the notebooks from course/")
@@ -91,6 +100,12 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
 
 
+def _megabytes(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) < 2**30:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"not a number of MB: {text!r}")
+
+
 def _lab(args: argparse.Namespace) -> int:
     from shrink.classroom import lab
 
@@ -104,6 +119,10 @@ def _lab(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    if args.strict:
+        return _check_strict(args)
+    if given := [n for n in ("chapter", "csv", "memory") if getattr(args, n) not in (None, False)]:
+        args.usage_error(f"--{given[0]} goes with --strict")
     from shrink.classroom import check
 
     only_paths = args.chapters and all(name.endswith(".ipynb") for name in args.chapters)
@@ -117,6 +136,20 @@ def _check(args: argparse.Namespace) -> int:
     if args.json:
         print(check.as_json(results))
     return 0 if all(result.core_done for result in results) else 1
+
+
+def _check_strict(args: argparse.Namespace) -> int:
+    from shrink.classroom import strict
+    from shrink.classroom.strict_report import as_csv, as_json, as_text
+
+    form = as_csv if args.csv else as_json if args.json else as_text
+    to = sys.stdout if form is as_text else sys.stderr
+    root = course_folder(args.root)
+    print(strict.WARNING, file=to, flush=True)
+    timeout, memory = args.timeout or strict.TIMEOUT, args.memory or strict.MEMORY
+    graded = strict.grade(args.chapters, root, args.chapter, timeout, memory)
+    print(form(graded))
+    return 0 if all(submission.core_done for submission in graded) else 1
 
 
 def _data(args: argparse.Namespace) -> int:
