@@ -9,9 +9,9 @@
 # - say which layers a ranking spares, and when it empties one,
 # - store what is left in fewer bytes, and say from which sparsity on that pays.
 #
-# **You need** Python and PyTorch tensors, and 90 minutes, 40 of them for the three core exercises.
-# Run the cells from the top; where a cell says *exercise*, write the function yourself. No GPU is
-# needed.
+# **You need** to have trained a network in PyTorch before, and 90 minutes, 40 of them for the three
+# core exercises; those marked *more* take another 35. Run the cells from the top; where a cell
+# says *exercise*, write the function yourself. No GPU is needed.
 
 # %% setup
 import copy
@@ -40,6 +40,10 @@ data = load(device=training.pick_device())
 
 # %% [markdown] problem
 # ## The problem in one number
+#
+# The data are MNIST's handwritten digits or, offline, *glyphs*: synthetic digits drawn from fonts. The
+# line above says which. They are split in three: the network is trained on one part, every choice is
+# made on the *validation* images, and the *test* images are kept for the last figures.
 #
 # Our network is LeNet-300-100: 784 pixels go into 300 units, these into 100, these into 10. It
 # comes trained. How long is its file, and how many of its weights are near zero? We call a weight
@@ -163,7 +167,7 @@ for name, model in {"dense": net, "pruned": pruned}.items():
 # ## Zeros that are not stored
 #
 # A sparse format lists the values that are left and says where they belong. There are three usual
-# ways to say it. Our eight weights, as a matrix of one row:
+# ways to say it. Our eight weights, as a matrix of one row, in *count × bytes*:
 #
 # | format | where the values belong | bytes of that | values | shape |
 # |---|---|---|---|---|
@@ -172,16 +176,21 @@ for name, model in {"dense": net, "pruned": pruned}.items():
 # | CSR | the column of each value, `1 3 5 7`, and where each row starts and ends, `0 4` | 4 × 1 + 2 × 4 | 4 × 4 | 8 |
 # | relative | the zeros skipped before each value, `1 1 1 1`, in 5 bits each | 3, and 1 to say "5 bits" | 4 × 4 | 8 |
 #
+# The shape is two integers of 4 bytes, which a dense matrix has in the header of its file. Columns take
+# the smallest integer that holds them: one byte here, two for 784 columns.
+#
 # A gap of 5 bits counts up to 31 zeros. Where more come, a *filler* is stored: the gap 31 with the
-# value 0, which takes 32 places. Fewer bits a gap are shorter, and need more fillers.
+# value 0, which takes 32 places, 31 zeros and its own. Fewer bits a gap are shorter, and need more
+# fillers.
 
 # %% formats-by-hand
 row = (weight * mask)[None]
 {format: sparse.num_bytes(sparse.encode(row, format)) for format in sparse.FORMATS}
 
 # %% [markdown] formats-network
-# So few weights are not worth the trouble. Now the network that has lost 80 %. We write its weights in
-# each format; the length is that of the whole file, with names, shapes and biases.
+# Even of eight weights two formats are shorter than dense. CSR is not: its row bounds and its shape
+# cost more than four zeros save. Now the network that has lost 80 %. We write its weights in each
+# format; the length is that of the whole file, with names, shapes and biases.
 
 # %% formats-network-sizes
 for format in sparse.FORMATS:
@@ -197,7 +206,7 @@ for format in sparse.FORMATS[1:]:
     print(f"{format:9} pays from a sparsity of {100 * at:.1f} % on")
 
 # %% formats-curves-measured
-grid = np.array([*range(0, 80, 5), *range(80, 101)])
+grid = np.array([*range(0, 80, 5), *np.arange(80, 100, 0.5)])
 sizes = {format: [] for format in sparse.FORMATS[1:]}
 for percent in grid:
     masks = pruning.global_masks(weights, percent / 100)
@@ -211,12 +220,13 @@ plot, panels = plots.new(2, alt="File size over sparsity in four formats; the sp
 for panel in panels:
     plots.curves(panel, grid, sizes, baseline=dense_file)
     panel.set(xlabel="sparsity, %", ylabel="file, KB", title="the whole network's file")
-panels[1].set(yscale="log", xlim=(80, 101), title="above 80 %, on a log scale")
+panels[1].set(yscale="log", xlim=(80, 100), title="above 80 %, on a log scale")
 plot
 
 # %% [markdown] formats-reading
-# A bitmap costs one bit a weight, kept or not. CSR and relative indices pay by the value. **Where do the
-# lines cross? Why do gaps of 5 bits lose to CSR when few weights are left?** (Think of the fillers.)
+# A bitmap costs one bit a weight, kept or not. CSR and relative indices pay by the value. **Why do gaps
+# of 5 bits, which are so much shorter than a column and a row, lose to CSR when few weights are left?**
+# (Think of the fillers.)
 
 # %% [markdown] latency
 # ## Is it faster now?
@@ -246,24 +256,47 @@ for s in (0.8, 0.95, 0.99):
 # %% [markdown] latency-reading
 # A dense product walks through memory in order and multiplies many numbers at once; a sparse one has
 # to look up where each number belongs. **Sparse is not faster by itself.** Ours skips every zero and
-# is slower all the same; PyTorch's, which is tuned, needs a high sparsity before it wins. From which
-# of the three on does it win on your machine, and by how much less than the share of zeros promises?
+# is slower all the same; PyTorch's, which is tuned, needs a high sparsity before it wins. **At 99 % one
+# would hope for a hundred times faster. How many times is it on your machine?**
+
+# %% [markdown] predict
+# ## Predict
+#
+# We take the trained network as it came, prune more and more of it by the global ranking, and train
+# nothing. At which sparsity, in percent, has it lost **five points** of its accuracy? Write your
+# guess in place of `None`. It is not marked.
+
+# %% predict-guess
+my_guess = None
+
+# %% predict-answer
+scratch = models.build("lenet-300-100", seed).to(data.train.images.device)
+
+
+def evaluate(state):
+    """The accuracy on the validation images, with these weights in place of the trained ones."""
+    scratch.load_state_dict({**net.state_dict(), **state})
+    return training.accuracy(scratch, data.validation)
+
+
+dense = training.accuracy(net, data.validation)
+for percent in range(80, 101):
+    masks = pruning.global_masks(weights, percent / 100)
+    if evaluate(pruning.apply_masks(weights, masks)) < dense - 0.05:
+        break
+print(f"your guess: {'none' if my_guess is None else f'{my_guess} %'}; measured: {percent} %")
 
 # %% [markdown] sensitivity-text
 # ## Which layer can lose how much?
 #
 # We prune one layer at a time and leave the others whole. The *sensitivity* of a layer is how fast
 # the accuracy falls. We look at the validation images: this is what sparsities are chosen by, and a
-# choice must not see the test images (the end of the chapter shows why).
+# choice must not see the test images (the end of the chapter shows why). The scale of accuracy is
+# stretched towards 100 %.
 
 
 # %% sensitivity-shown
-def evaluate(state):
-    pruned.load_state_dict({**net.state_dict(), **state})
-    return training.accuracy(pruned, data.validation)
-
-
-grid = [0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1]
+grid = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1]
 curves = sensitivity(weights, evaluate, grid)
 plot, (panel,) = plots.new(
     alt="Accuracy with one layer pruned, over that layer's sparsity", width=6
@@ -273,6 +306,11 @@ percents = {name: 100 * np.array(curve) for name, curve in curves.items()}
 plots.curves(panel, 100 * np.array(grid), percents, baseline=("dense", percents["fc1.weight"][0]))
 panel.set(xlabel="sparsity of this layer alone, %", xlim=(48, 101), title="one layer pruned")
 plot
+
+# %% [markdown] sensitivity-reading
+# **Which layer is the most fragile, and how much of it did the global ranking keep, above, at 80 %?** The
+# ranking knows nothing of accuracy, and spares that layer all the same. (Mind the small differences:
+# one image of 2000 is 0.05 points, so a line a little above dense is a few images.)
 
 # %% [markdown] rounds
 # ## Prune, train, prune
@@ -320,10 +358,15 @@ one_shot = [
 ]
 plot, (panel,) = plots.new(alt="Accuracy over sparsity: at once, in rounds, dense control", width=6)
 plots.accuracy_axis(panel)
-found = {"at once, not trained": one_shot, "in rounds": tuned, "dense, same steps": same_steps}
+found = {"at once, not trained": one_shot, "in rounds": tuned, "dense, trained as long": same_steps}
 plots.curves(panel, 100 * np.array(rounds), found, baseline=("dense", percents["fc1.weight"][0]))
 panel.set(xlabel="sparsity, %", title="fine-tuning against its control", ylim=(50, 99.7))
 plot
+
+# %% [markdown] rounds-reading
+# Compare the trained lines with each other, not with the dashed one. **Up to which sparsity does the pruned
+# network keep up with the dense one that was trained as long? And what would you have claimed without
+# it?** This is one seed; the paper at the end of the chapter has five.
 
 # %% [markdown] schedule
 # Rounds are steps on a stair. Zhu and Gupta (2017) make it a slope: the sparsity rises a little every
@@ -331,33 +374,19 @@ plot
 #
 # $$s_t = s_f + (s_i - s_f)\left(1 - \frac{t - t_0}{t_1 - t_0}\right)^3$$
 #
-# from $s_i$ (`initial`) before step $t_0$ (`begin`) to $s_f$ (`final`) after step $t_1$ (`end`).
-# `pruning.prune_gradually` follows it; the explorer below lets you compare.
+# for steps $t$ between $t_0$ (`begin`) and $t_1$ (`end`). Before, it is $s_i$ (`initial`), afterwards
+# $s_f$ (`final`). This is *gradual* pruning, against *one-shot*, where all weights go at once and the
+# rest is trained. `pruning.prune_gradually` follows the schedule; the explorer below lets you compare.
 
 # %% schedule-shown
 steps = np.arange(1000)
 slope = [100 * pruning.cubic_sparsity(t, begin=100, end=700, final=0.9) for t in steps.tolist()]
 plot, (panel,) = plots.new(alt="The cubic schedule: sparsity rises fast, then slowly, then stays")
 plots.curves(panel, steps, {"sparsity": slope})
-panel.set(xlabel="training step", ylabel="sparsity, %", title="fast at first, then clamped")
+panel.set(
+    xlabel="training step", ylabel="sparsity, %", title="fast at first, then slower, then constant"
+)
 plot
-
-# %% [markdown] predict
-# ## Predict
-#
-# We go on pruning and train nothing. At which sparsity, in percent, has this network lost **five
-# points** of its accuracy? Write your guess in place of `None`. It is not marked.
-
-# %% predict-guess
-my_guess = None
-
-# %% predict-answer
-dense = training.accuracy(net, data.validation)
-for percent in range(80, 101):
-    masks = pruning.global_masks(weights, percent / 100)
-    if evaluate(pruning.apply_masks(weights, masks)) < dense - 0.05:
-        break
-print(f"your guess: {'none' if my_guess is None else f'{my_guess} %'}; measured: {percent} %")
 
 # %% [markdown] explore
 # ## Explore
@@ -365,7 +394,8 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} %'}; measured:
 # All figures are on the validation images, which we may look at as often as we like.
 #
 # - *accuracy*: the mean over three networks that differ in their seed, and the range between them.
-#   The scale is stretched towards 100 %. The dot is the network on show.
+#   The dot is the network on show, the dotted line the mean of the other ranking. *global* ranks all
+#   weights together, *local* takes the same share from each layer.
 # - *weights and threshold*: what goes lies between the lines. *kept in each layer* says what that
 #   leaves.
 # - *pixels still seen*: for each input pixel, how many of its 300 connections are left.
@@ -375,17 +405,16 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} %'}; measured:
 #   yardstick, the share in which two unpruned networks of different seeds differ (grey).
 #
 # Three things to try:
-# 1. Move the sparsity from 0.7 up under *global*, then under *local*, which takes the same share from
-#    each layer. **Which layer does the global ranking spare? Compare with the sizes and magnitudes
-#    printed above: why does that help?**
+# 1. Move the sparsity from 0.7 up under *global*, then under *local*. **Which layer does the global
+#    ranking spare? Compare with the sizes and magnitudes printed above: why does that help?**
 # 2. Set the sparsity to 0.98 and press *Fine-tune*: the pruned network is trained on for some epochs
 #    while its zeros are held, and the dense one for the same steps. **How much of the lost accuracy
 #    comes back?** Set *schedule* to *gradual* and press it again: **does it matter here whether the
 #    weights go at once or little by little?** And at 0.99? (One run each is one seed each.)
 # 3. Switch to *initial* weights, as they are before any training, under *global*. The three steps in
 #    the histogram are the three layers. (Untrained, the network answers by chance, so look at the
-#    layers and not at the answers.) Go up from 0.9. **Which layer is the narrowest, and what happens
-#    to it between 0.95 and 0.96? What does the trained network keep of it there?**
+#    layers and not at the answers.) Go up from 0.9. **In which layer do the weights spread least, and what
+#    happens to it between 0.95 and 0.96? What does the trained network keep of it there?**
 
 # %% explore-pruning
 explorer = explore_pruning(data, magnitude_mask, global_masks)
@@ -469,7 +498,8 @@ global_masks.check()
 # Write `masked_step(weights, masks, optimizer)`. `loss.backward()` has been called, so the gradients
 # are there. Take one step of the optimizer, after which every pruned weight is exactly zero and every
 # kept weight is what that step makes of it. The optimizer may be any: SGD, SGD with momentum or
-# weight decay, Adam; momentum may remember pruned weights from the time before they were pruned.
+# weight decay, Adam. Momentum is a running mean of past gradients, by which a weight moves even
+# when its gradient is zero, and it may date from the time before the weight was pruned.
 # `weights` is a dict of names and parameters, `masks` a dict of bool tensors, True = keep. A weight
 # without a mask is trained as usual. Change the weights in place; what you return is ignored.
 #
@@ -513,8 +543,8 @@ masked_step.check()
 # Example: sixteen weights, of which numbers 1, 4 and 15 (counted from 0) are 3.4, 0.9 and 1.7, and
 # `gap_bits=3`: `gaps` is `[1, 2, 7, 2]`, `values` is `[3.4, 0.9, 0.0, 1.7]`.
 #
-# With gaps packed to their bits and values in float32, $m$ entries take
-# $\lceil m \cdot \mathtt{gap\_bits} / 8 \rceil + 4\,m$ bytes. So few bits make the gaps short, and the
+# With gaps packed to their bits and values in float32, $e$ entries take
+# $\lceil e \cdot \mathtt{gap\_bits} / 8 \rceil + 4\,e$ bytes. So few bits make the gaps short, and the
 # fillers many.
 #
 # <details><summary>Hint</summary>
@@ -598,12 +628,12 @@ sensitivity.check()
 # | signed | prunes the k smallest values, not magnitudes |
 #
 # On many weights some of them are right by luck. Return one pair `(weight, sparsity)`, with at most
-# twelve weights, on which **all four** give a wrong mask.
+# twelve weights, on which **all four** give a mask that is wrong by the rule of exercise 1.
 #
 # <details><summary>Hint</summary>
 #
 # What must the k-th and the (k+1)-th smallest magnitude have in common, for a threshold between
-# them to fail?
+# them to fail? And for *signed* to fail: of which sign is a weight that must stay?
 # </details>
 
 
@@ -654,7 +684,7 @@ table
 # The interval says how far the accuracy might move with other test images. All rows see the same
 # images, and each network is one training run: another seed could turn a small difference round. So
 # from this table alone we claim neither that pruning costs accuracy nor that it improves it; the
-# paper's table below has five seeds.
+# paper's table below has five seeds. (Two rows may agree to the image by chance.)
 #
 # The bytes are another matter. Three rows hold the same weights, decoded from three files: pruning
 # alone has not shortened the first of them at all. The formats have.
@@ -663,15 +693,23 @@ table
 # ## Where it breaks
 #
 # **Before training, a global ranking empties a layer.** At initialisation the weights of a layer lie
-# between two bounds that depend on how many inputs it has: fc1 has the most inputs and the narrowest
-# bounds, so the ranking takes it first. If one layer is empty, no signal passes, and no training
-# brings it back. In the trained network the weights that matter have grown, in every layer. (A line that
-# ends before 99.5 %: nothing is left of that layer from there on.)
+# between $\pm 1/\sqrt{\text{inputs}}$: in fc1, which has 784 inputs, between ±1/28, in the others between
+# ±1/17 and ±1/10. A threshold that rises reaches the end of fc1 first. If one layer is empty, no signal
+# passes, and no training brings it back. Training spreads the weights, and the largest of every layer
+# grow:
+
+# %% breaks-largest
+untrained = models.weights(models.build("lenet-300-100", seed))
+fresh = {name: w.detach() for name, w in untrained.items()}
+for name, w in weights.items():
+    before, after = fresh[name].abs().max(), w.abs().max()
+    print(f"{name}: largest magnitude {before:.3f} before training, {after:.3f} after")
+
+# %% [markdown] breaks-empty-text
+# What is left of each layer, over the sparsity of the network. A line that ends: nothing is left of that
+# layer from there on.
 
 # %% breaks-empty
-fresh = {
-    name: w.detach() for name, w in models.weights(models.build("lenet-300-100", seed)).items()
-}
 grid = np.round(np.arange(0.8, 1, 0.005), 3)
 plot, panels = plots.new(2, alt="Kept per layer over global sparsity, initial and trained weights")
 for panel, title, start in zip(
@@ -688,21 +726,21 @@ plot
 
 # %% [markdown] breaks-choice
 # **A choice made on the test set flatters itself.** We make 100 networks that are pruned to 90 %, each by
-# a ranking with a little noise in it, so that none is truly better by much. Someone picks the one that does best
-# on 500 images and reports its accuracy *on those images*. How does it do on images that did not
-# choose it? We play this with the validation images, 300 times, so that the test set stays unread.
+# a ranking with a little noise in it. Someone picks the one that does best on 500 images and reports its
+# accuracy *on those images*. How does it do on images that did not choose it? We play this with the
+# validation images, 300 times, so that the test set stays unread.
 
 # %% breaks-choice-played
 generator = torch.Generator().manual_seed(seed)
 right = []
 for _ in range(100):
     noisy = {
-        name: w * torch.exp(0.4 * torch.randn(w.shape, generator=generator)).to(w.device)
+        name: w * torch.exp(0.2 * torch.randn(w.shape, generator=generator)).to(w.device)
         for name, w in weights.items()
     }
     state = pruning.apply_masks(weights, pruning.global_masks(noisy, 0.9))
-    pruned.load_state_dict({**net.state_dict(), **state})
-    answers = training.predict(pruned, data.validation.images)
+    scratch.load_state_dict({**net.state_dict(), **state})
+    answers = training.predict(scratch, data.validation.images)
     right.append((answers == data.validation.labels).cpu().numpy())
 right = np.stack(right)
 
@@ -713,13 +751,15 @@ for _ in range(300):
     best = right[:, looked_at].mean(1).argmax()
     reported.append(100 * right[best, looked_at].mean())
     on_others.append(100 * right[best, ~looked_at].mean())
+print(f"all 100 on average:                 {100 * right.mean():.2f} %")
 print(f"reported, on the images that chose: {np.mean(reported):.2f} %")
 print(f"the same networks on other images:  {np.mean(on_others):.2f} %")
 
 # %% [markdown] breaks-choice-reading
-# The gap is not bad luck: the best of many is partly the luckiest of many. Sparsity, number of epochs,
-# seed: whatever is chosen by a look at the test images spoils them in the same way. That is why
-# some of our images neither train nor test.
+# Choosing finds a network a little better than the average, and reports it as much better than it is.
+# That does not go away with repetition: who picks the best always picks good luck with it. Sparsity,
+# number of epochs, seed: whatever is chosen by a look at the test images spoils them in the same way.
+# That is why some of our images neither train nor test.
 
 # %% [markdown] paper
 # ## The paper
@@ -732,7 +772,10 @@ print(f"the same networks on other images:  {np.mean(on_others):.2f} %")
 # Does that hold? Below is what `shrink reproduce pruning` gave on MNIST, five networks from five seeds,
 # each measured on the model read back from its file, beside three controls: the dense network with the same extra
 # steps, as many weights of each layer kept at *random* places, and a small dense network whose file is
-# no longer than the pruned one's. You can run it yourself; it resumes where you stop it.
+# no longer than the pruned one's. It prunes to 92 % in four rounds of five epochs, and stores what is left in
+# relative indices. "No loss" means less than 0.1 points, ten of the 10 000 test images; that margin and the
+# recipe were fixed before the test images were read. (± is the standard deviation over seeds.) You can run it
+# yourself; it resumes where you stop it.
 
 # %% paper-table
 result = reproduce.stored("pruning")
@@ -747,7 +790,10 @@ panel.set(ylabel="test error, %", title="each dot is a seed; the bar is their me
 plot
 
 # %% [markdown] paper-reading
-# Three things to read off. **Against the network it came from**, the interval says whether pruning cost
-# anything. **Against the dense network with the same extra steps**, whether what it gained was
-# pruning's doing. **Against random places and the small dense network**, whether it matters *which*
-# weights are kept, and whether we could have trained a small network in the first place.
+# Three things to read off. *Against the network it came from*, pruning cost nothing that five seeds can show.
+# *Against the dense network with the same extra steps* it gained nothing either: what looks like a gain
+# is the training's. *Against random places and the small dense network* it wins clearly: it matters
+# which weights are kept, and we could not have had this by training a small network in the first place.
+#
+# You can now choose the weights that go, keep them gone, and store what is left in a tenth of the bytes.
+# The next chapters store each of those weights in less.

@@ -37,7 +37,7 @@ def stored(paper: str) -> object:
 def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> object:
     """Run the paper's recipe for each seed, write the record to `out`, and return the result.
 
-    What a seed gave is kept in the cache under the recipe's name, data and torch version; the same
+    What is trained is kept in the cache, under the recipe, the data and torch's version; the same
     call after a kill goes on from there.
 
     Raises:
@@ -55,21 +55,10 @@ def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> 
         **plan,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {dataset.test.images.device}",
-        "seeds": {str(s): _seed(module, dataset, s, folder / f"seed-{s}") for s in seeds},
+        "seeds": {str(s): module.run(dataset, s, folder / f"seed-{s}") for s in seeds},
     }
     write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())
     return module.Result(record)
-
-
-def _seed(module: ModuleType, dataset: Dataset, seed: int, folder: Path) -> dict:
-    """What the recipe gives for one seed: read from the folder, or run now."""
-    path = folder / "result.json"
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        found = module.run(dataset, seed, folder)
-        write_atomically(path, json.dumps(found).encode())
-        return found
 
 
 def _module(paper: str) -> ModuleType:
