@@ -310,7 +310,8 @@ plot
 # %% [markdown] sensitivity-reading
 # **Which layer is the most fragile, and how much of it did the global ranking keep, above, at 80 %?** The
 # ranking knows nothing of accuracy, and spares that layer all the same. (Mind the small differences:
-# one image of 2000 is 0.05 points, so a line a little above dense is a few images.)
+# one validation image is 0.05 points on glyphs and 0.02 on MNIST, so a line a little above dense is a
+# few images.)
 
 # %% [markdown] rounds
 # ## Prune, train, prune

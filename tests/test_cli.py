@@ -23,12 +23,20 @@ from shrink.classroom.cli import main
 SHRINK = [sys.executable, "-c", "import sys, shrink.classroom.cli as c; sys.exit(c.main())"]
 IMPORTS = """\
 import torch
-from shrink import pruning
-from shrink.classroom.checks.prune import break_the_masks, global_masks, magnitude_mask"""
+from shrink import pruning, sparse
+from shrink.classroom.checks.prune import *"""
+CORE = ("magnitude_mask", "global_masks", "masked_step")
 STUB = 'raise NotImplementedError("your turn")'
 RIGHT = {
     "magnitude_mask": "return pruning.magnitude_mask(*args)",
     "global_masks": "return pruning.global_masks(*args)",
+    "masked_step": """\
+weights, masks, optimizer = args
+    optimizer.step()
+    for name, mask in masks.items():
+        weights[name].data *= mask""",
+    "relative_indices": "return sparse.relative_indices(*args)",
+    "sensitivity": "return pruning.sensitivity(*args)",
     "break_the_masks": "return torch.tensor([-3.0, 1.0, -1.0, 1.0, 2.0]), 0.4",
 }
 SIGNED = """\
@@ -88,6 +96,11 @@ def chapter(folder, extra=(), leave_out=(), **answers):
     return path
 
 
+def undone(**states):
+    """The states of all exercises, "not done yet" where nothing else is said."""
+    return dict.fromkeys(RIGHT, "not done yet") | states
+
+
 def states(document):
     exercises = json.loads(document)["02_prune"]["exercises"]
     return {name: facts["state"] for name, facts in exercises.items()}
@@ -96,7 +109,7 @@ def states(document):
 def test_core_done_is_success_and_more_is_told_apart(tmp_path):
     """Run as a student does from a terminal in a notebook, in work/, with settings around."""
     work = tmp_path / "course" / "work"
-    core = {name: RIGHT[name] for name in ("magnitude_mask", "global_masks")}
+    core = {name: RIGHT[name] for name in CORE}
     path = chapter(work, **core)
     before = path.read_bytes()
     path.with_name("02_prune.before-update-1.ipynb").write_text("not a notebook")
@@ -112,13 +125,11 @@ def test_core_done_is_success_and_more_is_told_apart(tmp_path):
         timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
-    assert states(ended.stdout) == {
-        "magnitude_mask": "done",
-        "global_masks": "done",
-        "break_the_masks": "not done yet",
-    }
+    assert states(ended.stdout) == undone(**dict.fromkeys(CORE, "done"))
     document = json.loads(ended.stdout)["02_prune"]
-    assert [facts["core"] for facts in document["exercises"].values()] == [True, True, False]
+    assert {name: e["core"] for name, e in document["exercises"].items()} == {
+        name: name in CORE for name in RIGHT
+    }
     assert document["errors"] == []
     assert ended.stderr.startswith("checking") and path.read_bytes() == before
     assert {p.name for p in work.iterdir()} == {
@@ -144,7 +155,7 @@ def test_wrong_answers_have_their_hints_whatever_was_saved(tmp_path, capsys):
     nbformat.write(notebook, path)
     assert main(["check", str(path)]) == 1
     told = capsys.readouterr().out
-    assert "02_prune: 0 of 2 core exercises done" in told
+    assert "02_prune: 0 of 3 core exercises done" in told
     assert re.search(r"^  wrong +magnitude_mask: \S", told, re.MULTILINE)
     assert re.search(r"^ {16}  hint: .*magnitude means absolute value", told, re.MULTILINE)
     assert re.search(r"wrong +global_masks: your code raised NotImplementedError", told)
@@ -163,11 +174,7 @@ def test_what_fails_elsewhere_is_named_and_breaks_nothing_else(tmp_path, capsys)
     )
     assert main(["check", str(path), "--json"]) == 1
     told = capsys.readouterr().out
-    assert states(told) == {
-        "magnitude_mask": "not done yet",
-        "global_masks": "done",
-        "break_the_masks": "done",
-    }
+    assert states(told) == undone(global_masks="done", break_the_masks="done")
     errors = json.loads(told)["02_prune"]["errors"]
     assert [(e["cell"], e["id"]) for e in errors] == [
         (1, "broken"),
@@ -187,7 +194,7 @@ def test_a_cell_that_hangs_is_ended(tmp_path, capsys):
     assert main(["check", "02_prune.ipynb", "--timeout", "1"]) == 1
     told = capsys.readouterr().out
     assert "cell [1] hang: not finished after 1 seconds" in told
-    assert told.count("its check did not run") == 3
+    assert told.count("its check did not run") == len(RIGHT)
 
 
 def test_texts_of_a_result():

@@ -16,7 +16,9 @@ def digits():
     return data.load("digits", device="cuda", announce=False)
 
 
-@pytest.mark.parametrize("name", ["magnitude_mask", "global_masks"])
+@pytest.mark.parametrize(
+    "name", ["magnitude_mask", "global_masks", "relative_indices", "sensitivity"]
+)
 def test_the_reference_passes_on_cuda_inputs_too(name):
     exercise = getattr(exercises, name)
     exercise.answer(exercise.reference)

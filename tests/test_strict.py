@@ -20,9 +20,10 @@ from shrink.classroom import checks, cli
 from shrink.classroom.builder import build_chapter
 from shrink.classroom.cli import main
 from shrink.classroom.notebook import exercises, notebook_bytes
-from shrink.classroom.strict_notes import of_exercise, of_notebook
-from shrink.classroom.strict_report import Row, Submission, as_csv, as_text
-from shrink.classroom.strict_source import NotAdmitted, admit, code_cells
+from shrink.classroom.strict.notes import of_exercise, of_notebook
+from shrink.classroom.strict.report import Row, Submission, as_csv, as_text
+from shrink.classroom.strict.runner import Job, Runner
+from shrink.classroom.strict.source import NotAdmitted, admit, code_cells
 
 COURSE = Path(__file__).parents[1] / "course"
 NAMES = ("magnitude_mask", "global_masks")
@@ -399,6 +400,12 @@ def test_comments_that_skip_are_named(solved):
     ]
 
 
+def test_a_check_cell_of_an_older_chapter_is_not_an_edited_one(solved):
+    cells = code_cells(solved)
+    assert of_exercise(cells, "masked_step", "global-masks-check") == ["its check is missing"]
+    assert of_exercise(cells, "masked_step", "global-masks") == ["its check was edited"]
+
+
 @pytest.mark.parametrize(
     "source",
     ["def global_masks(): pass", "for global_masks in (): pass", "import torch as global_masks"],
@@ -506,6 +513,21 @@ def test_text_of_a_report():
         "longer           unreadable",
         "2 notebooks, all core exercises done in 0",
     ]
+
+
+def test_what_passed_counts_in_the_process_after_a_killed_one(solved):
+    """A third exercise calls the first, which passed before the second was killed."""
+    order = (*NAMES, "break_the_masks")
+    own = exercises(solved)[MASK].source.replace(
+        "    k =", "    if sparsity == 7: return 'own'\n    k ="
+    )
+    loops = "@global_masks.answer\ndef global_masks(weights, sparsity):\n    while True: pass"
+    third = "@break_the_masks.answer\ndef f():\n    return magnitude_mask(torch.ones(2), 7)"
+    cells = code_cells(put(solved, magnitude_mask=own, global_masks=loops, extra=[third]))
+    answers = {name: admit(cells, name, order) for name in order}
+    results = Runner(3, 500).run(Job("shrink.classroom.checks.prune", order, answers))
+    assert [state for state, _ in results.values()] == ["done", "wrong", "wrong"]
+    assert re.search(r"given: +own", results["break_the_masks"][1])
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")

@@ -139,15 +139,15 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _check_strict(args: argparse.Namespace) -> int:
-    from shrink.classroom import strict
-    from shrink.classroom.strict_report import as_csv, as_json, as_text
+    from shrink.classroom.strict import grading
+    from shrink.classroom.strict.report import as_csv, as_json, as_text
 
     form = as_csv if args.csv else as_json if args.json else as_text
     to = sys.stdout if form is as_text else sys.stderr
     root = course_folder(args.root)
-    print(strict.WARNING, file=to, flush=True)
-    timeout, memory = args.timeout or strict.TIMEOUT, args.memory or strict.MEMORY
-    graded = strict.grade(args.chapters, root, args.chapter, timeout, memory)
+    print(grading.WARNING, file=to, flush=True)
+    timeout, memory = args.timeout or grading.TIMEOUT, args.memory or grading.MEMORY
+    graded = grading.grade(args.chapters, root, args.chapter, timeout, memory)
     print(form(graded))
     return 0 if all(submission.core_done for submission in graded) else 1
 

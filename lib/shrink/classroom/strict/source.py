@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 
 from shrink.classroom.exercise import STUB_MESSAGE
 from shrink.classroom.notebook import answered_functions, answers, parse
-from shrink.classroom.strict_worker import bare
+from shrink.classroom.strict.worker import bare
 
 ADMITTED = ("torch", "numpy", "math")
 CALLS_THE_ANSWER = "calls the answer"

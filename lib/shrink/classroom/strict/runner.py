@@ -1,6 +1,6 @@
 """How `shrink check --strict` runs answers: each notebook in a process of its own, with limits.
 
-The process is `strict_worker`. It says how an exercise stands as soon as that is known. When one
+The process is `worker`. It says how an exercise stands as soon as that is known. When one
 takes too long, the process is killed with all that it has started; what is left is tried in a fresh
 process, as it is when Python died or the memory ran out.
 """
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
-from shrink.classroom.strict_source import Answer
+from shrink.classroom.strict.source import Answer
 
 START = 300.0  # seconds for Python and torch, on a busy machine too
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP")
@@ -101,7 +101,7 @@ class Runner:
             if self._stopped:
                 raise KeyboardInterrupt
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "shrink.classroom.strict_worker", str(job)],
+                [sys.executable, "-P", "-m", "shrink.classroom.strict.worker", str(job)],
                 cwd=folder,
                 env=_environment(folder),
                 stdin=subprocess.DEVNULL,

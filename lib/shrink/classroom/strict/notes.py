@@ -9,10 +9,11 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from shrink.classroom.notebook import answered_functions
-from shrink.classroom.strict_source import Cell
+from shrink.classroom.strict.source import Cell
 
 _TAGS = ("raises-exception", "nbval-skip")
 _COMMENT = re.compile(r"^\s*#\s*NBVAL_(RAISES_EXCEPTION|SKIP)\b", re.MULTILINE | re.IGNORECASE)
+_CHECK = re.compile(r"\w+\.check\(\)")
 _MACHINERY = {"answer", "check", "judge", "mine", "passed", "reference", "student"}
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -38,11 +39,12 @@ def of_notebook(cells: Sequence[Cell]) -> list[str]:
 
 
 def _check_note(cells: Sequence[Cell], exercise: str, check_id: str) -> str | None:
-    call = f"{exercise}.check()"
-    if any(cell.tree and ast.unparse(cell.tree) == call for cell in cells):
+    codes = [(cell, ast.unparse(cell.tree) if cell.tree else "") for cell in cells]
+    if any(code == f"{exercise}.check()" for _, code in codes):
         return None
+    others = [cell for cell, code in codes if not _CHECK.fullmatch(code)]  # an older chapter's ids
     mentioned = re.compile(rf"\b{exercise}\s*\.\s*check\b")
-    edited = any(cell.id == check_id or mentioned.search(cell.source) for cell in cells)
+    edited = any(cell.id == check_id or mentioned.search(cell.source) for cell in others)
     return "its check was edited" if edited else "its check is missing"
 
 

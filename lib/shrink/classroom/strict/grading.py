@@ -1,8 +1,8 @@
-"""What `shrink check --strict` does: grade notebooks without trusting them.
+"""Finds the submissions and their chapters, and grades them.
 
 Which exercises there are, and their checks, come from the course. Of a notebook nothing is run but
-its answers (`strict_source`), each notebook in a process of its own (`strict_worker`). The rest of
-the chapter is not needed, for a check calls only the answer, on inputs that it draws itself; so
+its answers (`source`), each notebook in a process of its own (`worker`). The rest of the
+chapter is not needed, for a check calls only the answer, on inputs that it draws itself; so
 grading takes seconds where the chapter takes minutes.
 """
 
@@ -21,14 +21,15 @@ from pathlib import Path
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from shrink.classroom import CourseError, strict_notes
+from shrink.classroom import CourseError
 from shrink.classroom.builder import build_chapter
 from shrink.classroom.check import find_chapters
 from shrink.classroom.exercise import Exercise
 from shrink.classroom.notebook import exercises, parse, read_notebook
-from shrink.classroom.strict_report import Row, Submission
-from shrink.classroom.strict_runner import Job, Runner
-from shrink.classroom.strict_source import Answer, Cell, NotAdmitted, admit, code_cells
+from shrink.classroom.strict.notes import of_exercise, of_notebook
+from shrink.classroom.strict.report import Row, Submission
+from shrink.classroom.strict.runner import Job, Runner
+from shrink.classroom.strict.source import Answer, Cell, NotAdmitted, admit, code_cells
 
 TIMEOUT, MEMORY = 60.0, 2048  # seconds for an exercise, MB for a notebook
 LARGEST = 20_000_000  # bytes of a notebook
@@ -187,7 +188,7 @@ def _grade(
         chapter = _which(path, notebook, chapters, asked)
         cells = code_cells(notebook)
         rows = _rows(cells, chapter, runner)
-        return Submission(label, chapter.name, rows, tuple(strict_notes.of_notebook(cells)))
+        return Submission(label, chapter.name, rows, tuple(of_notebook(cells)))
     except _NotGraded as error:
         return Submission(label, error.chapter, (Row("", "", error.state, error.message),))
     except Exception as error:  # the others are graded nevertheless
@@ -260,7 +261,7 @@ def _rows(cells: Sequence[Cell], chapter: Chapter, runner: Runner) -> tuple[Row,
     results |= runner.run(Job(chapter.module, tuple(chapter.check_ids), admitted))
     rows = []
     for exercise in chapter.exercises:
-        notes = strict_notes.of_exercise(cells, exercise.name, chapter.check_ids[exercise.name])
+        notes = of_exercise(cells, exercise.name, chapter.check_ids[exercise.name])
         if answer := admitted.get(exercise.name):
             notes += [*answer.notes, *_borrowed(exercise, answer, chapter, results)]
         kind = "core" if exercise.core else "more"

@@ -1,6 +1,6 @@
 """The process in which `shrink check --strict` runs one student's answers.
 
-`python -m shrink.classroom.strict_worker JOB` limits its own memory once torch is imported, tries
+`python -m shrink.classroom.strict.worker JOB` limits its own memory once torch is imported, tries
 the exercises in order, and writes a line of JSON for each as it is finished. The lines go where
 stdout went; before any answer runs, stdout and stderr are pointed at nothing. Imports are few here:
 they are what grading a notebook costs.

@@ -1,0 +1,1 @@
+"""`shrink check --strict`: grading notebooks without trusting them."""
