@@ -506,7 +506,7 @@ WRONG_INDICES = {
     _none: "return a pair.*given: +None",
     _float_gaps: "gaps are whole numbers.*given: +gaps of torch.float32",
     _float_gaps_when_empty: r"whole numbers.*torch.tensor\(\[\]\).*called: .*0\.\]\), 2\)",
-    _float32_values: "of the weight's dtype, torch.float64.*given: +torch.float32",
+    _float32_values: "of the weight's dtype.*expected: torch.float64.*given: +torch.float32",
     _columns: r"one axis.*given: +shapes \(4, 1\) and \(4, 1\)",
     _swapped: "gaps are whole numbers.*torch.float32",
     _column_by_column: "read back, place",

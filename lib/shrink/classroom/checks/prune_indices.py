@@ -285,7 +285,9 @@ def _wrong_indices(given: Any, weight: Tensor, gap_bits: int) -> Wrong | None:
             f"gaps of {gaps.dtype}, {gaps.layout}",
         )
     if values.dtype != weight.dtype:
-        return wrong(f"values are of the weight's dtype, {weight.dtype}", f"{values.dtype}")
+        return Wrong(
+            "values are of the weight's dtype", expected=str(weight.dtype), given=str(values.dtype)
+        )
     if gaps.dim() != 1 or values.dim() != 1:
         shapes = f"shapes {tuple(gaps.shape)} and {tuple(values.shape)}"
         return wrong("gaps and values have one axis, whatever the weight has", shapes)
