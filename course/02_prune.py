@@ -313,71 +313,18 @@ plot
 # one validation image is 0.05 points on glyphs and 0.02 on MNIST, so a line a little above dense is a
 # few images.)
 
-# %% [markdown] rounds
-# ## Prune, train, prune
-#
-# A network that has lost weights can be trained on while the zeros are held: *fine-tuning*. Han et al.
-# prune in rounds: some weights go, the rest is trained, more go. Here are five rounds, each two epochs
-# long. Masks only grow: what is gone does not come back. **Beside it the dense network is trained for the same extra
-# steps.** Without that control we would credit pruning with what the training did.
-
-# %% rounds-prepare
-rounds = [0.6, 0.8, 0.9, 0.95, 0.98]
-recipe = training.Recipe(epochs=2)
-control = models.build("lenet-300-100", seed).to(data.train.images.device)
-for model in (pruned, control):
-    model.load_state_dict(net.state_dict())
-live = models.weights(pruned)
-tuned, same_steps, states = [], [], []
-
-# %% [markdown] rounds-hold
-# `hold_masks` sets the pruned weights to zero now, and again after each step of the optimizer. We note
-# the accuracy after each round, and keep the states for later.
-
-
-# %% rounds-run
-def fine_tune(masks):
-    number = len(states) + 1
-
-    def hold(optimizer):
-        return pruning.hold_masks(live, masks, optimizer)
-
-    training.train(pruned, data.train, recipe, seed=number, hold=hold)
-    training.train(control, data.train, recipe, seed=number)
-    tuned.append(100 * training.accuracy(pruned, data.validation))
-    same_steps.append(100 * training.accuracy(control, data.validation))
-    states.append([copy.deepcopy(model.state_dict()) for model in (pruned, control)])
-    print(f"round {number}: pruned {tuned[-1]:.2f} %, dense {same_steps[-1]:.2f} %", flush=True)
-
-
-masks = pruning.prune_iteratively(live, rounds, fine_tune)
-{name: f"{100 * m.float().mean():.1f} % kept" for name, m in masks.items()}
-
-# %% rounds-shown
-one_shot = [
-    100 * evaluate(pruning.apply_masks(weights, pruning.global_masks(weights, s))) for s in rounds
-]
-plot, (panel,) = plots.new(alt="Accuracy over sparsity: at once, in rounds, dense control", width=6)
-plots.accuracy_axis(panel)
-found = {"at once, not trained": one_shot, "in rounds": tuned, "dense, trained as long": same_steps}
-plots.curves(panel, 100 * np.array(rounds), found, baseline=("dense", percents["fc1.weight"][0]))
-panel.set(xlabel="sparsity, %", title="fine-tuning against its control", ylim=(50, 99.7))
-plot
-
-# %% [markdown] rounds-reading
-# Compare the trained lines with each other, not with the dashed one. **Up to which sparsity does the pruned
-# network keep up with the dense one that was trained as long? And what would you have claimed without
-# it?** This is one seed; the paper at the end of the chapter has five.
-
 # %% [markdown] schedule
-# Rounds are steps on a stair. Zhu and Gupta (2017) make it a slope: the sparsity rises a little every
-# hundred steps or so while training goes on, fast at first, when there is much to spare,
+# ## At once, or little by little
+#
+# A network that has lost weights can be trained on while the zeros are held: *fine-tuning*. All weights
+# may go at once before that, which is *one-shot* pruning. In *gradual* pruning (Zhu and Gupta 2017) the
+# sparsity rises a little every hundred steps or so while training goes on, fast at first, when there
+# is much to spare,
 #
 # $$s_t = s_f + (s_i - s_f)\left(1 - \frac{t - t_0}{t_1 - t_0}\right)^3$$
 #
 # for steps $t$ between $t_0$ (`begin`) and $t_1$ (`end`). Before, it is $s_i$ (`initial`), afterwards
-# $s_f$ (`final`). This is *gradual* pruning, against *one-shot*, where all weights go at once and the
-# rest is trained. `pruning.prune_gradually` follows the schedule; the explorer below lets you compare.
+# $s_f$ (`final`). `pruning.prune_gradually` follows the schedule; the explorer below lets you compare.
 
 # %% schedule-shown
 steps = np.arange(1000)
@@ -650,6 +597,62 @@ def break_the_masks():
 # %% exercise-6-check
 break_the_masks.check()
 
+# %% [markdown] rounds
+# ## Prune, train, prune
+#
+# Between one-shot and gradual lies what Han et al. do, pruning in rounds: some weights go, the rest is
+# trained, more go. Here are five rounds, each two epochs
+# long. Masks only grow: what is gone does not come back. **Beside it the dense network is trained for the same extra
+# steps.** Without that control we would credit pruning with what the training did.
+
+# %% rounds-prepare
+rounds = [0.6, 0.8, 0.9, 0.95, 0.98]
+recipe = training.Recipe(epochs=2)
+control = models.build("lenet-300-100", seed).to(data.train.images.device)
+for model in (pruned, control):
+    model.load_state_dict(net.state_dict())
+live = models.weights(pruned)
+tuned, same_steps, states = [], [], []
+
+# %% [markdown] rounds-hold
+# `hold_masks` sets the pruned weights to zero now, and again after each step of the optimizer. We note
+# the accuracy after each round, and keep the states for later.
+
+
+# %% rounds-run
+def fine_tune(masks):
+    number = len(states) + 1
+
+    def hold(optimizer):
+        return pruning.hold_masks(live, masks, optimizer)
+
+    training.train(pruned, data.train, recipe, seed=number, hold=hold)
+    training.train(control, data.train, recipe, seed=number)
+    tuned.append(100 * training.accuracy(pruned, data.validation))
+    same_steps.append(100 * training.accuracy(control, data.validation))
+    states.append([copy.deepcopy(model.state_dict()) for model in (pruned, control)])
+    print(f"round {number}: pruned {tuned[-1]:.2f} %, dense {same_steps[-1]:.2f} %", flush=True)
+
+
+masks = pruning.prune_iteratively(live, rounds, fine_tune)
+{name: f"{100 * m.float().mean():.1f} % kept" for name, m in masks.items()}
+
+# %% rounds-shown
+one_shot = [
+    100 * evaluate(pruning.apply_masks(weights, pruning.global_masks(weights, s))) for s in rounds
+]
+plot, (panel,) = plots.new(alt="Accuracy over sparsity: at once, in rounds, dense control", width=6)
+plots.accuracy_axis(panel)
+found = {"at once, not trained": one_shot, "in rounds": tuned, "dense, trained as long": same_steps}
+plots.curves(panel, 100 * np.array(rounds), found, baseline=("dense", percents["fc1.weight"][0]))
+panel.set(xlabel="sparsity, %", title="fine-tuning against its control", ylim=(50, 99.7))
+plot
+
+# %% [markdown] rounds-reading
+# Compare the trained lines with each other, not with the dashed one. **Up to which sparsity does the pruned
+# network keep up with the dense one that was trained as long? And what would you have claimed without
+# it?** This is one seed; the paper at the end of the chapter has five.
+
 # %% [markdown] bill
 # ## What it cost and what it bought
 #
@@ -775,7 +778,7 @@ print(f"the same networks on other images:  {np.mean(on_others):.2f} %")
 # steps, as many weights of each layer kept at *random* places, and a small dense network whose file is
 # no longer than the pruned one's. It prunes to 92 % in four rounds of five epochs, and stores what is left in
 # relative indices. "No loss" means less than 0.1 points, ten of the 10 000 test images; that margin and the
-# recipe were fixed before the test images were read. (± is the standard deviation over seeds.) You can run it
+# recipe were fixed before the test errors of these runs were read. (± is the standard deviation over seeds.) You can run it
 # yourself; it resumes where you stop it.
 
 # %% paper-table
@@ -794,7 +797,7 @@ plot
 # Three things to read off. *Against the network it came from*, pruning cost nothing that five seeds can show.
 # *Against the dense network with the same extra steps* it gained nothing either: what looks like a gain
 # is the training's. *Against random places and the small dense network* it wins clearly: it matters
-# which weights are kept, and we could not have had this by training a small network in the first place.
+# which weights are kept, and a small network, trained as long from the start, did not get there.
 #
 # You can now choose the weights that go, keep them gone, and store what is left in a tenth of the bytes.
 # The next chapters store each of those weights in less.
