@@ -141,14 +141,14 @@ def show_cell(page: Page, text: str) -> None:
 def run_until_figure(page: Page, text: str) -> float:
     """Seconds from the command to run every cell to the pixels of the explorer in that cell."""
     page.evaluate("async () => { await jupyterapp.restored; window.began = performance.now(); }")
-    page.evaluate(f"() => {{ window.ran = ({_RUN_ALL})(); }}")
+    page.evaluate(f"() => {{ ({_RUN_ALL})().finally(() => {{ window.finished = true; }}); }}")
     for _ in range(3000):
         show_cell(page, text)
         if page.evaluate("s => document.querySelector(s)?.naturalWidth > 100", FIGURE):
             break
         page.wait_for_timeout(100)
     seconds = page.evaluate("() => (performance.now() - window.began) / 1000")
-    page.evaluate("() => window.ran")
+    page.wait_for_function("() => window.finished", timeout=300_000)
     return seconds
 
 
