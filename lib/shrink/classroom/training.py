@@ -16,6 +16,7 @@ from shrink.classroom import CourseError
 from shrink.classroom.data import Split
 from shrink.classroom.files import remove, write_atomically
 from shrink.classroom.progress import Progress
+from shrink.modes import in_use
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,10 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
-@torch.no_grad()
 def predict(model: nn.Module, images: Tensor, batch_size: int = 2000) -> Tensor:
     """The class with the largest logit: images (n, 1, 28, 28) → int64 (n,), on their device."""
-    was_training = model.training
-    model.eval()
-    try:
+    with in_use(model):
         return torch.cat([model(batch).argmax(1) for batch in images.split(batch_size)])
-    finally:
-        model.train(was_training)
 
 
 def accuracy(model: nn.Module, split: Split) -> float:

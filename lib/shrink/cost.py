@@ -1,0 +1,332 @@
+"""What a network costs, computed from its shapes: counts, bytes, and an estimate of the energy.
+
+Nothing here is measured. Counts are exact; the energy is an estimate for a machine that is drawn
+up in `layer_energy`, from figures of 2014. What takes time is measured, in `shrink.latency`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from shrink.modes import in_use
+
+ADD = {32: 0.9, 16: 0.4}  # pJ, floats of that many bits
+MULTIPLY = {32: 3.7, 16: 1.1}  # pJ, floats
+INT8_MULTIPLY, INT32_ADD = 0.2, 0.1  # pJ
+SRAM = {8 * 1024: 5.0, 32 * 1024: 10.0, 1024 * 1024: 50.0}  # bytes of memory → pJ for 32 bits
+DRAM = 640.0  # pJ for 32 bits
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer does for one image, in numbers (not bytes).
+
+    `weights` are its parameters, biases too; `inputs` are the numbers it reads, `outputs` those it
+    writes.
+    """
+
+    name: str
+    macs: int
+    weights: float
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The energy in pJ of a multiply-accumulate, and of a number from SRAM and from DRAM."""
+
+    mac: float
+    sram: float
+    dram: float
+
+
+@dataclass(frozen=True)
+class Energy:
+    """An estimate for one image, in pJ: a million of them are a microjoule."""
+
+    arithmetic: float
+    sram: float
+    dram: float
+
+    @property
+    def total(self) -> float:
+        return self.arithmetic + self.sram + self.dram
+
+    def __add__(self, other: "Energy") -> "Energy":
+        return Energy(
+            self.arithmetic + other.arithmetic, self.sram + other.sram, self.dram + other.dram
+        )
+
+
+def parameters_and_bytes(model: nn.Module) -> tuple[int, int]:
+    """The number of parameters, and the bytes that its parameters and buffers take.
+
+    What is used in two places is one tensor, and counts once. A file is a little longer than these
+    bytes: it has names and shapes as well.
+
+    >>> parameters_and_bytes(nn.Linear(3, 2))
+    (8, 32)
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum(p.numel() for p in model.parameters()), sum(t.nbytes for t in tensors)
+
+
+def nonzeros(model: nn.Module) -> int:
+    """The number of parameters that are not zero.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> _ = nn.init.zeros_(layer.bias), nn.init.ones_(layer.weight)
+    >>> nonzeros(layer)
+    6
+    """
+    return sum(int(p.count_nonzero()) for p in model.parameters())
+
+
+def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> int:
+    """The multiply-accumulates of a convolution on one image of `size`, (height, width) in 2-D.
+
+    Each output number sums over the kernel and over the channels of its group. Products with the
+    zeros of the padding count; adding the bias does not.
+
+    >>> conv_macs(nn.Conv2d(1, 2, kernel_size=3), (4, 4))  # 2 x (2 x 2) outputs of 9 products
+    72
+    >>> conv_macs(nn.Conv2d(8, 8, kernel_size=3, stride=2, padding=1, groups=8), (4, 4))
+    288
+
+    Raises:
+        ValueError: the image is smaller than the kernel, or `size` has not one number a dimension
+            of the kernel, or the layer is transposed.
+    """
+    if isinstance(layer, _ConvTransposeNd):
+        raise ValueError(f"no rule counts a transposed convolution, {layer}")
+    size = tuple(size)
+    if len(size) != len(layer.kernel_size):
+        raise ValueError(f"size must have {len(layer.kernel_size)} numbers, got {size}")
+    places = [_conv_places(layer, d, length) for d, length in enumerate(size)]
+    if min(places) < 1:
+        raise ValueError(f"an image of size {size} is smaller than the kernel of {layer}")
+    products = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+    return layer.out_channels * math.prod(places) * products
+
+
+def _conv_places(layer: _ConvNd, d: int, length: int) -> int:
+    """How many places the kernel takes along dimension `d` of an image `length` long there."""
+    reach = layer.dilation[d] * (layer.kernel_size[d] - 1)
+    if layer.padding == "same":
+        return length
+    padding = 0 if layer.padding == "valid" else layer.padding[d]
+    return (length + 2 * padding - reach - 1) // layer.stride[d] + 1
+
+
+# For each kind of layer with parameters of its own: (layer, input, output) → multiply-accumulates.
+# A layer without parameters (ReLU, pooling, dropout, flatten) multiplies nothing. Batch norm, its
+# mean and variance folded in, is one scale and shift for each number.
+RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], int]] = {
+    nn.Linear: lambda layer, x, y: layer.in_features * y.numel(),
+    _ConvNd: lambda layer, x, y: len(x) * conv_macs(layer, x.shape[2:]),
+    _BatchNorm: lambda layer, x, y: y.numel(),
+}
+
+
+def layers(model: nn.Module, example: Tensor) -> list[Layer]:
+    """What each layer with parameters does for one image, in the order in which they run.
+
+    The model runs once, as it does in use (`eval`), and each layer is seen by a hook; the hooks are
+    gone afterwards, and the model is as it was. What calls `torch.nn.functional` with tensors that
+    are no layer's parameters is not seen. A layer that runs twice is there twice, with its weights
+    each time.
+
+    Args:
+        example: images (n, ...) on the model's device; n does not matter.
+
+    Raises:
+        ValueError: a layer has parameters and no rule in `RULES`; or there is no image.
+
+    >>> from torch import zeros
+    >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
+    [Layer(name='0', macs=6, weights=8, inputs=3, outputs=2)]
+    """
+    n = len(example)
+    if n == 0:
+        raise ValueError(f"the example must hold an image, its shape is {tuple(example.shape)}")
+    found: list[Layer] = []
+    hooks = []
+    try:
+        for name, module, rule in _ruled(model):
+
+            def see(module, args, kwargs, y, name=name, rule=rule) -> None:
+                x = [*args, *kwargs.values()][0]
+                own = sum(p.numel() for p in module.parameters(recurse=False))
+                found.append(
+                    Layer(name, rule(module, x, y) // n, own, x.numel() // n, y.numel() // n)
+                )
+
+            hooks.append(module.register_forward_hook(see, with_kwargs=True))
+        with in_use(model):
+            model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:
+    """Each module that has parameters of its own, with its name and its rule."""
+    for name, module in model.named_modules():
+        if next(module.parameters(recurse=False), None) is None:
+            continue
+        rule = next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
+        if rule is None or isinstance(module, _ConvTransposeNd):
+            raise ValueError(f"no rule counts {name or 'the model'}, a {type(module).__name__}")
+        yield name or type(module).__name__, module, rule
+
+
+def macs(model: nn.Module, example: Tensor) -> int:
+    """The multiply-accumulates of the model for one image of `example`; see `layers`.
+
+    >>> from torch import zeros
+    >>> macs(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4)), zeros(1, 3))
+    14
+    """
+    return sum(layer.macs for layer in layers(model, example))
+
+
+def intensity(layer: Layer, batch: int = 1, num_bits: int = 32) -> float:
+    """The arithmetic intensity, in operations a byte: a multiply-accumulate is two operations.
+
+    The weights move once for the whole batch, inputs and outputs once for each image.
+    Source: Williams et al. 2009, "Roofline", who call it operational intensity.
+
+    >>> intensity(Layer("fc", macs=6, weights=8, inputs=3, outputs=2))  # 12 / (4 x 13)
+    0.23076923076923078
+    """
+    numbers = layer.weights + batch * (layer.inputs + layer.outputs)
+    return 2 * layer.macs * batch / (numbers * num_bits / 8)
+
+
+def prices(on_chip: float, num_bits: int = 32) -> Prices:
+    """What arithmetic and memory cost at 45 nm, for numbers of `num_bits`.
+
+    Reading from SRAM costs more where there is more of it. Between 8 KB, 32 KB and 1 MB (1 KB =
+    1024 bytes) we interpolate on a log-log scale, and beyond them extrapolate. Numbers of fewer
+    bits lie packed, so memory costs bits/32 of what a 32-bit word does. 32 and 16 bits are floats;
+    from 8 bits down they are integers, which add up in 32 bits.
+
+    Source: Horowitz 2014, "Computing's energy problem", ISSCC; 8 KB of SRAM and DRAM for 32 bits as
+    Han et al. 2015 quote it, larger SRAM in the same proportion.
+    Differs: an integer product of fewer than 8 bits is an estimate of ours: 0.2 pJ x (bits / 8)².
+
+    Raises:
+        ValueError: `on_chip` is not above 0, or no price is known for `num_bits`.
+
+    >>> price = prices(on_chip=32 * 1024, num_bits=8)
+    >>> round(price.mac, 3), price.sram, price.dram
+    (0.3, 2.5, 160.0)
+    """
+    if num_bits in MULTIPLY:
+        mac = MULTIPLY[num_bits] + ADD[num_bits]
+    elif num_bits in range(1, 9):
+        mac = INT8_MULTIPLY * (num_bits / 8) ** 2 + INT32_ADD
+    else:
+        raise ValueError(f"num_bits must be 32, 16, or 8 and less, got {num_bits}")
+    words = num_bits / 32
+    return Prices(mac, _sram_price(on_chip) * words, DRAM * words)
+
+
+def _sram_price(on_chip: float) -> float:
+    """pJ for 32 bits, on the straight log-log lines through the points of `SRAM`."""
+    if not on_chip > 0:
+        raise ValueError(f"on_chip must be above 0 bytes, got {on_chip}")
+    pieces = list(pairwise(SRAM.items()))
+    (x0, y0), (x1, y1) = next((p for p in pieces if on_chip <= p[1][0]), pieces[-1])
+    return y0 * (on_chip / x0) ** (math.log(y1 / y0) / math.log(x1 / x0))
+
+
+def layer_energy(layer: Layer, price: Prices, room: float, batch: int = 1) -> Energy:
+    """The energy of one layer for one image of a batch: an estimate, for the machine below.
+
+    The machine, in five sentences:
+
+    1. Registers hold what a layer is at work on: for each image a weight and an input is read from
+       SRAM once, however often it is used, and an output is written once.
+    2. SRAM holds `room` numbers: first the inputs and outputs of the whole batch, then weights.
+    3. Weights for which there is room stay, from batch to batch. The others come from DRAM, once
+       a batch.
+    4. Inputs and outputs for which there is no room go to DRAM or come from there, once.
+    5. Nothing else costs: no instructions, no control, no decoding, no leakage, no ReLU or pooling,
+       no adding of biases, nor how images get to the chip and answers from it.
+
+    Registers of real chips are small, so they read more often: (1) makes `sram` a lower bound, and
+    two reads a product would be the upper one. (5) leaves out most of what a CPU uses. So use it
+    to compare, and to see which of the three parts leads.
+
+    Raises `ValueError` when `batch` is below 1.
+
+    >>> layer = Layer("fc", macs=6, weights=8, inputs=3, outputs=2)
+    >>> layer_energy(layer, Prices(mac=1, sram=10, dram=100), room=9)  # 4 of 8 weights stay
+    Energy(arithmetic=6, sram=130, dram=400.0)
+    """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    live = batch * (layer.inputs + layer.outputs)
+    spilled = max(live - room, 0)
+    resident = min(layer.weights, max(room - live, 0))
+    return Energy(
+        arithmetic=layer.macs * price.mac,
+        sram=(layer.weights + layer.inputs + layer.outputs) * price.sram,
+        dram=(layer.weights - resident + spilled) / batch * price.dram,
+    )
+
+
+def energy(
+    network: Sequence[Layer],
+    on_chip: float,
+    batch: int = 1,
+    num_bits: int = 32,
+    weight_bytes: float | None = None,
+) -> list[Energy]:
+    """The energy of each layer of a network for one image: an estimate, see `layer_energy`.
+
+    The layers share `on_chip` bytes of SRAM: room for the inputs and outputs of the hungriest layer
+    is set aside, the rest keeps weights, of the first layers first. So a larger batch shares the
+    weights' way from DRAM among more images, and leaves less room for weights to stay.
+
+    Args:
+        network: as `layers` returns them.
+        batch: images that pass each layer together.
+        num_bits: of weights, inputs and outputs.
+        weight_bytes: what all the weights take where they are stored, if that is not
+            `num_bits` each: the length of a compressed file. Expanding them costs nothing
+            here, and they are kept on the chip as they are stored.
+
+    Raises:
+        ValueError: `batch` is below 1 or `weight_bytes` below 0; and as `prices`.
+
+    >>> fc = Layer("fc", macs=6, weights=8, inputs=3, outputs=2)
+    >>> (one,) = energy([fc], on_chip=20)
+    >>> one.dram == 8 * DRAM  # 20 bytes hold the inputs and outputs, and no weight
+    True
+    """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    price, room = prices(on_chip, num_bits), on_chip * 8 / num_bits
+    weights = sum(layer.weights for layer in network)
+    if weight_bytes is not None and weights:
+        if weight_bytes < 0:
+            raise ValueError(f"weight_bytes must not be negative, got {weight_bytes}")
+        scale = weight_bytes * 8 / num_bits / weights
+        network = [replace(layer, weights=scale * layer.weights) for layer in network]
+    live = [batch * (layer.inputs + layer.outputs) for layer in network]
+    spare = max(room - max(live, default=0), 0)
+    found = []
+    for layer, own in zip(network, live, strict=True):
+        kept = min(layer.weights, spare)
+        spare -= kept
+        found.append(layer_energy(layer, price, min(own, room) + kept, batch))
+    return found

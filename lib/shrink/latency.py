@@ -1,0 +1,180 @@
+"""What takes time, measured on the machine at hand: calls, layers, and what the machine can do.
+
+Every figure from here is a measurement, and another run gives another. Each says what it was taken
+with. What follows from shapes alone is in `shrink.cost`.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shrink.modes import in_use
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The time of one call, in seconds: the median of `runs` calls, and the quartiles around it."""
+
+    low: float
+    median: float
+    high: float
+    runs: int
+    batch: int
+    threads: int
+    device: str
+
+    def __str__(self) -> str:
+        low, median, high = (_three_digits(1000 * t) for t in (self.low, self.median, self.high))
+        return (
+            f"{median} ms ({low} to {high}), batch {self.batch}, "
+            f"{self.threads} thread{'s' * (self.threads != 1)}, {self.device}"
+        )
+
+
+def _three_digits(number: float) -> str:
+    return f"{float(f'{number:.3g}'):g}"
+
+
+def time_call(
+    function: Callable[[], object],
+    warm_up: int = 10,
+    runs: int = 100,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, float, float]:
+    """The quartiles of a function's time: a quarter of the calls took less, half, three quarters.
+
+    The first calls are slower (memory is asked for, caches are cold), so `warm_up` of them go
+    before and are not timed. The median does not mind a few calls in which the machine was busy
+    elsewhere; a mean does.
+
+    Args:
+        clock: returns the time in seconds; read before and after each of the `runs` calls.
+
+    Raises:
+        ValueError: `runs` is below 1, or `warm_up` below 0.
+
+    >>> ticks = iter([0, 9, 10, 11, 20, 23])  # three calls that take 9, 1 and 3
+    >>> time_call(lambda: None, warm_up=0, runs=3, clock=lambda: next(ticks))
+    (2.0, 3.0, 6.0)
+    """
+    if runs < 1 or warm_up < 0:
+        raise ValueError(f"runs must be at least 1 and warm_up 0, got {runs} and {warm_up}")
+    for _ in range(warm_up):
+        function()
+    times = []
+    for _ in range(runs):
+        began = clock()
+        function()
+        times.append(clock() - began)
+    low, median, high = np.quantile(times, [0.25, 0.5, 0.75]).tolist()
+    return low, median, high
+
+
+def latency(model: nn.Module, images: Tensor, warm_up: int = 10, runs: int = 100) -> Latency:
+    """The time that the model takes for a batch of images, on their device, in `eval` mode.
+
+    On a GPU each call waits until the work is done. The model is left as it was.
+    """
+    with in_use(model):
+        times = time_call(_and_wait(lambda: model(images), images.device), warm_up, runs)
+    return Latency(*times, runs, len(images), torch.get_num_threads(), str(images.device))
+
+
+def layer_latencies(
+    model: nn.Module, images: Tensor, warm_up: int = 3, runs: int = 20
+) -> dict[str, Latency]:
+    """The time of each layer with parameters, by name: each alone, on what it gets in the model.
+
+    A layer that runs twice is timed on what it got last.
+
+    Raises `ValueError` when a layer takes more than one tensor.
+    """
+    seen: dict[str, tuple[nn.Module, Tensor]] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if next(module.parameters(recurse=False), None) is not None:
+
+            def see(module, args, kwargs, name=name) -> None:
+                taken = [*args, *kwargs.values()]
+                if len(taken) != 1:
+                    raise ValueError(f"{name or 'the model'} takes {len(taken)} tensors, not one")
+                seen[name or type(module).__name__] = (module, taken[0])
+
+            hooks.append(module.register_forward_pre_hook(see, with_kwargs=True))
+    try:
+        with in_use(model):
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: latency(module, x, warm_up, runs) for name, (module, x) in seen.items()}
+
+
+def _and_wait(function: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The function, which on a GPU returns when its work is done and not when it is queued."""
+    if device.type != "cuda":
+        return function
+
+    def call() -> None:
+        function()
+        torch.cuda.synchronize(device)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """What a machine was seen to do at best.
+
+    `flops` are operations a second, of which a multiply-accumulate is two; `memory` and `cache`
+    are bytes a second, read from an array too large for any cache, and from one of a megabyte that
+    was just read.
+    """
+
+    flops: float
+    memory: float
+    cache: float
+    threads: int
+    device: str
+
+    def at(self, intensity: float) -> float:
+        """The most operations a second at so many operations a byte, the bytes from memory.
+
+        Source: Williams et al. 2009, "Roofline".
+
+        >>> Roofs(flops=100e9, memory=10e9, cache=50e9, threads=1, device="cpu").at(0.5)
+        5000000000.0
+        """
+        return min(self.flops, self.memory * intensity)
+
+
+@torch.no_grad()
+def measure_roofs(device: torch.device | str = "cpu", rounds: int = 20) -> Roofs:
+    """Measure what the machine can do: a large product, a large sum, a small sum read once more.
+
+    A roof is what was reached at best, so each figure is that of the fastest of its runs, which
+    come in turns: what else the machine does for a moment spoils few of each.
+    """
+    device = torch.device(device)
+    n = 4096 if device.type == "cuda" else 1024
+    square = torch.rand(n, n, device=device)
+    large = torch.ones(64 * 2**20, device=device)  # 256 MB
+    small = torch.ones(2**18, device=device)  # 1 MB, about that of LeNet-300-100
+    work = {"product": lambda: square @ square, "memory": large.sum, "cache": small.sum}
+    best = dict.fromkeys(work, math.inf)
+    for _, (name, function) in itertools.product(range(rounds), work.items()):
+        _, took, _ = time_call(_and_wait(function, device), warm_up=1, runs=1)
+        best[name] = min(best[name], took)
+    return Roofs(
+        flops=2 * n**3 / best["product"],
+        memory=large.nbytes / best["memory"],
+        cache=small.nbytes / best["cache"],
+        threads=torch.get_num_threads(),
+        device=str(device),
+    )
