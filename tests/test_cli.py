@@ -378,6 +378,23 @@ def test_the_command_of_jupyterlab(monkeypatch, tmp_path):
     assert "--no-browser" in lab.command(tmp_path)
 
 
+@pytest.mark.parametrize("project", [False, True])
+def test_lab_for_a_projector_makes_figures_larger(monkeypatch, tmp_path, project):
+    """The flag reaches the environment of JupyterLab, and there a figure and its type."""
+    seen = {}
+    monkeypatch.delenv("SHRINK_PROJECT", raising=False)
+    monkeypatch.setattr(os, "execve", lambda program, words, environment: seen.update(environment))
+    monkeypatch.setattr(lab, "prepare", lambda *_: [])
+    main(["lab", *["--project"][: int(project)], "--root", str(Path(__file__).parents[1])])
+    assert ("SHRINK_PROJECT" in seen) == project
+    code = "from shrink.classroom import plots; p, (ax,) = plots.new(alt=''); "
+    code += "print(p.get_figwidth(), ax.title.get_fontsize())"
+    said = subprocess.check_output([sys.executable, "-c", code], env=seen, text=True)
+    width, type_size = map(float, said.split())
+    scale = 1.35 if project else 1
+    assert (width, type_size) == pytest.approx((4.5 * scale, 9.5 * scale))
+
+
 def status_of(url):
     try:
         with urlopen(url, timeout=5) as answer:

@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     lab = add("lab", _lab, "open JupyterLab in work/, with a copy of each chapter")
+    text = "for a projector: larger type and thicker lines in figures and explorers"
+    lab.add_argument("--project", action="store_true", help=text)
     lab.epilog = "What stands after -- goes to JupyterLab: shrink lab -- --port=9999"
     check = add("check", _check, "say which exercises are done")
     check.add_argument("chapters", nargs="*", metavar="chapter", help="2, 02_prune or a path")
@@ -85,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("paper", choices=["pruning"])
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
     again.add_argument("--out", type=Path, metavar="FILE", help="default: work/<paper>.json")
+    text = "merge what a class handed in into one picture an experiment, without names"
+    gather = add("gather", _gather, text, root=False)
+    gather.add_argument(
+        "folder", type=Path, help="holds the files class-*.json, or folders of them"
+    )
+    text = "where the pictures go (default: the same folder)"
+    gather.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     baselines = add("baselines", _baselines, "train the shipped networks afresh (for authors)")
     baselines.add_argument("name", choices=["glyphs", "mnist"])
     add("doctor", _doctor, "say whether this machine can run the course")
@@ -115,7 +124,7 @@ def _lab(args: argparse.Namespace) -> int:
     copies = lab.prepare(root / "notebooks", root / "work")
     new = f", new in it: {', '.join(path.stem for path in copies)}" if copies else ""
     print(f"your chapters are in {root / 'work'}{new}")
-    return lab.start(lab.command(root / "work", args.extra))
+    return lab.start(lab.command(root / "work", args.extra), project=args.project)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -205,6 +214,22 @@ def _reproduce(args: argparse.Namespace) -> int:
     out = args.out or course_folder(args.root) / "work" / f"{args.paper}.json"
     print(reproduce(args.paper, data.load("mnist", pick_device()), args.seeds, out))
     print(f"the record is in {out}")
+    return 0
+
+
+def _gather(args: argparse.Namespace) -> int:
+    from shrink.classroom.gather import gather
+
+    gathered = gather(args.folder)
+    lines = [*map(str, gathered.groups)]
+    if gathered.skipped:
+        lines += [f"left out: {len(gathered.skipped)}", *(f"  {s}" for s in gathered.skipped)]
+    encoding = sys.stdout.encoding or "utf-8"
+    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
+    if not gathered.groups:
+        raise CourseError(f"no results in {args.folder}")
+    for group in gathered.groups:
+        print(f"wrote {group.write(args.out or args.folder)}", flush=True)
     return 0
 
 

@@ -64,13 +64,15 @@ def command(work: Path, extra: Sequence[str] = ()) -> list[str]:
     return [*words, *extra]
 
 
-def start(words: Sequence[str]) -> int:
+def start(words: Sequence[str], project: bool = False) -> int:
     """Become JupyterLab; where a process cannot become another, wait for it and return its status.
 
     OpenMP's threads wait passively: of two busy processes on two cores that spin instead, each
-    was seen to take thirty times as long.
+    was seen to take thirty times as long. With `project`, figures are drawn for a projector.
     """
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    if project:
+        environment["SHRINK_PROJECT"] = "1"
     sys.stdout.flush()
     if os.name == "posix":
         os.execve(words[0], words, environment)

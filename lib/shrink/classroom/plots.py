@@ -27,6 +27,8 @@ COLOURS = {
     "coded": "#E69F00",
     "distilled": "#56B4E9",
 }
+# Where an estimate's energy goes, out of the same palette: memory blue, the dearer the darker.
+ENERGY_COLOURS = {"arithmetic": "#D55E00", "SRAM": "#56B4E9", "DRAM": "#0072B2"}
 SCALE = 1.35 if os.environ.get("SHRINK_PROJECT") == "1" else 1.0  # for a projector
 
 mpl.rcParams.update(
@@ -131,9 +133,86 @@ def curves(
         ax.legend(fontsize="small")
 
 
+def bars(ax: Axes, names: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:
+    """Groups of bars side by side, one group a name, one colour and hatch a key of `values`."""
+    width = 0.8 / len(values)
+    for i, ((label, heights), hatch) in enumerate(zip(values.items(), itertools.cycle(["", "//"]))):
+        places = np.arange(len(names)) + (i - (len(values) - 1) / 2) * width
+        ax.bar(places, heights, width, label=label, hatch=hatch, edgecolor="white")
+    ax.set_xticks(range(len(names)), names)
+    ax.legend(fontsize="small", ncols=len(values))
+
+
+def roofline(
+    ax: Axes,
+    flops: float,
+    ceilings: Mapping[str, float],
+    points: Mapping[str, Sequence[tuple[float, float]]],
+) -> None:
+    """The roofs of a machine, and points (operations a byte, operations a second) under them.
+
+    `flops` is the roof of arithmetic in operations a second, `ceilings` those of memories by name
+    in bytes a second.
+    """
+    x = np.geomspace(0.1, 1000, 200)
+    for (name, bandwidth), style in zip(ceilings.items(), itertools.cycle(["-", ":", "--"])):
+        label = f"roof: {name}, arithmetic"
+        ax.plot(x, np.minimum(flops, bandwidth * x) / 1e9, style, color="black", label=label)
+    for (name, some), marker in zip(points.items(), itertools.cycle("os^Dv")):
+        intensity, speed = np.array(some).T
+        ax.plot(intensity, speed / 1e9, marker, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="10⁹ operations a second")
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+
+
 def dots(ax: Axes, groups: Mapping[str, Sequence[float]]) -> None:
     """A column of dots a group, its mean as a bar."""
     for i, values in enumerate(groups.values()):
         ax.plot([i] * len(values), values, "o", color=COLOURS["pruned"], alpha=0.6)
         ax.hlines(np.mean(values), i - 0.25, i + 0.25, color="black")
     ax.set_xticks(range(len(groups)), [name.replace(" ", "\n") for name in groups])
+
+
+def students(
+    ax: Axes,
+    x: Sequence[float] | Sequence[str],
+    groups: Mapping[str, np.ndarray],
+    baseline: str | None = None,
+) -> None:
+    """A class: each student as a dot, the mean over them, and the band of the middle 80 %.
+
+    Args:
+        x: numbers, joined by a line, or categories, each with a bar; `ax` has its scale already.
+        groups: name → array (students, len(x)).
+        baseline: the category whose mean is a dashed grey line across.
+    """
+    named = isinstance(x[0], str)
+    scale, back = (np.log, np.exp) if ax.get_xscale() == "log" else (np.asarray, np.asarray)
+    places = np.arange(len(x)) if named else scale(x)
+    room = np.diff(places).min() / (len(groups) if named else 1)
+    for i, ((name, values), marker) in enumerate(zip(groups.items(), itertools.cycle("os^Dv"))):
+        colour = list(COLOURS.values())[1 + i % (len(COLOURS) - 1)]
+        centre = places + room * (i - (len(groups) - 1) / 2) * named
+        jitter = np.random.default_rng(0).permutation(np.linspace(-0.15, 0.15, len(values)))
+        at = back(centre + room * jitter[:, None])
+        ax.plot(at.ravel(), values.ravel(), marker, color=colour, ms=3.5 * SCALE, mew=0, alpha=0.5)
+        mean, (low, high) = values.mean(0), np.percentile(values, [10, 90], axis=0)
+        label = f"{name}, mean" if len(groups) > 1 else "mean"
+        if named:
+            ax.bar(centre, high - low, 0.6 * room, low, color=colour, alpha=0.2)
+            ax.hlines(mean, centre - 0.3 * room, centre + 0.3 * room, color=colour, label=label)
+        else:
+            ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+            ax.plot(x, mean, color=colour, label=label)
+    if baseline is not None:
+        mean = np.mean([values[:, list(x).index(baseline)] for values in groups.values()])
+        ax.axhline(mean, color=COLOURS["dense"], ls="--", label=f"{baseline}, mean", zorder=1)
+    ax.plot([], [], "o", color=COLOURS["dense"], ms=3.5 * SCALE, mew=0, label="a student")
+    ax.fill_between(
+        [], [], color=COLOURS["dense"], alpha=0.3, lw=0, label="10th to 90th percentile"
+    )
+    ax.set_xticks(range(len(x)) if named else x, [str(at).replace(", ", ",\n") for at in x])
+    ax.set_xticks([], minor=True)
+    ax.figure.legend(
+        *ax.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small"
+    )

@@ -1,0 +1,230 @@
+"""The class is the experiment: what each student's network gave, as a small file to hand in.
+
+Each name seeds a network of its own. `hand_in` writes what that network gave; `shrink gather` puts
+a class's files into one figure an experiment. A new experiment is an entry in `EXPERIMENTS`.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from reprlib import repr as brief
+
+import torch
+
+from shrink.classroom import CourseError
+from shrink.classroom.files import write_atomically
+from shrink.classroom.training import pick_device
+
+FORMAT, VERSION = "shrink class result", 1
+DATASETS = ("mnist", "glyphs", "digits")
+LONGEST_NAME = 80
+FIELDS = ("format", "version", "experiment", "student", "seed", "dataset", "machine", "results")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What every student of a class does once, and how the class's results are shown.
+
+    `x` are the same for all: numbers, or categories as texts. A y is within `limits`, both
+    included. `y_scale` is "linear", "log" or "accuracy" (`plots.accuracy_axis`). Results on two
+    of `datasets` are never in one figure; without any, the data do not matter. A dashed line is
+    drawn at the mean of the category `baseline`.
+    """
+
+    name: str
+    title: str
+    x: tuple[int, ...] | tuple[str, ...]
+    y_label: str
+    limits: tuple[float, float]
+    series: tuple[str, ...]
+    x_label: str = ""
+    x_scale: str = "linear"
+    y_scale: str = "linear"
+    datasets: tuple[str, ...] = ()
+    baseline: str | None = None
+
+    def check_dataset(self, dataset: object) -> None:
+        """Raise `CourseError` unless the data are among those of the experiment."""
+        if dataset not in (self.datasets or (None,)):
+            needed = f"on one of {', '.join(self.datasets)}" if self.datasets else "of no data set"
+            raise CourseError(f"{self.name} is {needed}, not {brief(dataset)}")
+
+    def checked(self, found: object) -> dict[str, tuple[float, ...]]:
+        """The y's of each series in the order of x; `CourseError` unless all are there and good."""
+        low, high = self.limits
+        by_series = _by_name("the results", found, self.series)
+        checked = {}
+        for series, row in by_series.items():
+            by_x = _by_name(f"the results of {series}", row, self.x)
+            for x, y in by_x.items():
+                if not isinstance(y, Real) or isinstance(y, bool) or not low <= y <= high:
+                    needed = f"a number from {low:g} to {high:g}"
+                    raise CourseError(f"{series}, {x}: {brief(y)} is not {needed}")
+            checked[series] = tuple(map(float, by_x.values()))
+        return checked
+
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment(
+            name="01-measure",
+            title="how long does an image take?",
+            x=(1, 4, 16, 64, 256),
+            x_label="images at once",
+            x_scale="log",
+            y_label="time an image, µs",
+            y_scale="log",
+            limits=(1e-9, 1e9),
+            series=("lenet-300-100", "lenet-5"),
+        ),
+        Experiment(
+            name="02-prune",
+            title="90 % pruned: does it recover?",
+            x=("dense", "90 % pruned", "fine-tuned", "dense, same steps"),
+            y_label="accuracy on validation images, %",
+            y_scale="accuracy",
+            limits=(0, 100),
+            series=("lenet-300-100",),
+            datasets=DATASETS,
+            baseline="dense",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one student found: series → the y's, in the order of the experiment's x."""
+
+    experiment: str
+    student: str
+    dataset: str | None
+    machine: str
+    found: dict[str, tuple[float, ...]]
+
+    def record(self) -> dict:
+        """The content of the file, with a digest by which an edit by hand is noticed."""
+        labels = [str(x) for x in EXPERIMENTS[self.experiment].x]
+        results = {s: dict(zip(labels, ys, strict=True)) for s, ys in self.found.items()}
+        seed = seed_of(self.student)
+        values = (FORMAT, VERSION, self.experiment, self.student, seed, self.dataset, self.machine)
+        record = dict(zip(FIELDS, (*values, results), strict=True))
+        digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+        return record | {"digest": digest}
+
+
+@dataclass(frozen=True, repr=False)
+class HandedIn:
+    """Where a result was written; a notebook shows it as one line."""
+
+    path: Path
+    student: str
+
+    def __repr__(self) -> str:
+        return printable(
+            f'wrote {self.path}, the file to hand in; it holds the name "{self.student}" as typed '
+            "(a nickname will do)"
+        )
+
+
+def seed_of(name: str) -> int:
+    """The seed that a name stands for, in 0 to 2^31 - 1; case and spare blanks do not matter.
+
+    Raises `CourseError` when the name is empty or longer than 80 characters.
+
+    >>> seed_of("Ada Lovelace"), seed_of("  ada   LOVELACE "), seed_of("Ada")
+    (197116655, 197116655, 2130125190)
+    """
+    return int.from_bytes(hashlib.sha256(same_name(name).encode()).digest()[:4], "big") >> 1
+
+
+def same_name(name: str) -> str:
+    """What is the same for all ways to type one name; raises as `seed_of` does."""
+    if not isinstance(name, str):
+        raise CourseError(f'a name is a text such as "Ada", not {brief(name)}')
+    if not 1 <= len(name.strip()) <= LONGEST_NAME:
+        raise CourseError(f"a name has 1 to {LONGEST_NAME} characters, unlike {brief(name)}")
+    if any(unicodedata.category(c) == "Cs" for c in name):
+        raise CourseError(f"{brief(name)} is not a text in Unicode")
+    folded = unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", " ".join(folded.split()))
+
+
+def hand_in(
+    experiment: str,
+    name: str,
+    found: Mapping[str, Mapping[int | str, float]],
+    dataset: str | None = None,
+    folder: Path | str = ".",
+) -> HandedIn:
+    """Write what a student found as a JSON file in `folder`; an earlier one of theirs is replaced.
+
+    Args:
+        experiment: one of `EXPERIMENTS`.
+        name: the student's name or nickname, which seeded the network.
+        found: series → x → y, for every series and x of the experiment.
+        dataset: the name of the data, where they matter to the experiment.
+
+    Raises:
+        CourseError: one of these is not as it must be; the message names it. Nothing is written.
+    """
+    seed = seed_of(name)
+    plan = named(experiment)
+    plan.check_dataset(dataset)
+    result = Result(plan.name, name.strip(), dataset, _machine(), plan.checked(found))
+    letters = unicodedata.normalize("NFKD", same_name(name)).encode("ascii", "ignore").decode()
+    slug = re.sub("[^a-z0-9]+", "-", letters.lower())[:40].strip("-") or "student"
+    path = Path(folder) / f"{stem(plan.name, dataset)}-{slug}-{seed & 0xFFFFFF:06x}.json"
+    text = json.dumps(result.record(), indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode())
+    return HandedIn(path, result.student)
+
+
+def named(name: object) -> Experiment:
+    """The experiment of that name; raises `CourseError` when there is none."""
+    if not isinstance(name, str) or name not in EXPERIMENTS:
+        raise CourseError(f"no experiment {brief(name)}; there are {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def stem(experiment: str, dataset: str | None) -> str:
+    """How the files of an experiment begin: the students' and the class's.
+
+    >>> stem("02-prune", "glyphs")
+    'class-02-prune-glyphs'
+    """
+    return "-".join(["class", experiment, *([dataset] if dataset else [])])
+
+
+def printable(text: str) -> str:
+    """The text with all that steers a terminal written out.
+
+    >>> print(printable("a\\x1b[2Jb"))
+    a\\x1b[2Jb
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _by_name(what: str, given: object, names: tuple) -> dict[str, object]:
+    """The mapping's values under exactly these names, as texts and in their order."""
+    names = [str(name) for name in names]
+    found = {str(key): value for key, value in given.items()} if isinstance(given, Mapping) else {}
+    if set(found) != set(names) or len(given) != len(found):
+        got = list(given) if isinstance(given, Mapping) else given
+        raise CourseError(f"{what} must be for {', '.join(names)}, not {brief(got)}")
+    return {name: found[name] for name in names}
+
+
+def _machine() -> str:
+    return (
+        f"{platform.system()} {platform.machine()}, cores: {os.cpu_count()}, "
+        f"torch {torch.__version__}, threads: {torch.get_num_threads()}, {pick_device()}"
+    )
