@@ -349,6 +349,62 @@ def test_a_slider_has_a_number_box_linked_both_ways():
     assert epochs.value == 20
 
 
+def log_slider(step, **kwargs):
+    return widgets.FloatLogSlider(64, base=2, min=3, max=12, step=step, **kwargs)
+
+
+def test_a_logarithmic_slider_has_a_row_of_its_own_and_a_box_that_shows_its_values():
+    memory = log_slider(0.25, description="memory")
+    it = explorer(lambda x, memory: memory / 1000, memory=memory)
+    assert [len(row.children) for row in it.children if memory in getattr(row, "children", ())] == [
+        2
+    ]
+    assert not memory.readout
+    _, box = number_boxes(it)
+    assert isinstance(box, widgets.BoundedFloatText)
+    assert (box.min, box.max, box.value, box.tooltip) == (8, 4096, 64, "memory")
+    box.value = 100
+    assert memory.value == 100 and it.result == 0.1
+    memory.value = 2**6.25
+    assert box.value == 76.1093 and it.result == 2**6.25 / 1000
+    box.value = 1e6
+    assert memory.value == 4096
+    box.value = 0
+    assert memory.value == 8
+
+
+def test_a_logarithmic_slider_over_whole_numbers_has_a_box_for_whole_numbers():
+    batch = widgets.FloatLogSlider(1, base=2, min=0, max=8, step=1)
+    it = explorer(lambda x, batch: batch, batch=batch)
+    _, box = number_boxes(it)
+    assert isinstance(box, widgets.BoundedIntText)
+    assert (box.min, box.max, box.value) == (1, 256, 1)
+    box.value = 100
+    assert batch.value == 100
+    batch.value = 128
+    assert box.value == 128
+    box.value = 0
+    assert batch.value == 1
+
+
+def test_what_is_typed_between_the_stops_is_sent_so_that_the_front_end_does_not_answer():
+    batch = widgets.FloatLogSlider(1, base=2, min=0, max=8, step=1)
+    it = explorer(lambda x, batch: batch, batch=batch)
+    seen = []
+    batch.observe(lambda _: seen.append((batch.continuous_update, batch._holding_sync)), "value")
+    number_boxes(it)[1].value = 100
+    batch.value = 64
+    assert seen == [(False, True), (True, False)]
+    assert batch.continuous_update
+
+
+def test_a_slider_of_fractions_below_one_has_a_box_for_fractions():
+    rate = widgets.FloatLogSlider(0.01, base=10, min=-3, max=0, step=1)
+    _, box = number_boxes(explorer(lambda x, rate: rate, rate=rate))
+    assert isinstance(box, widgets.BoundedFloatText)
+    assert (box.min, box.max, box.value) == (0.001, 1, 0.01)
+
+
 def test_controls_and_buttons_are_in_the_box():
     switch = widgets.ToggleButtons(options=["a", "b"])
     it = explorer(lambda x, switch: x, switch=switch, job=Job("Go", Work()))

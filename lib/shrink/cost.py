@@ -284,6 +284,26 @@ def layer_energy(layer: Layer, price: Prices, room: float, batch: int = 1) -> En
     )
 
 
+def share_room(network: Sequence[Layer], room: float, batch: int = 1) -> list[tuple[float, float]]:
+    """How layers share SRAM for `room` numbers: for each what is live, and the weights that stay.
+
+    Room for the inputs and outputs of the hungriest layer is set aside; the rest keeps weights, of
+    the first layers first. So a larger batch shares the weights' way from DRAM among more images,
+    and leaves less room for weights to stay.
+
+    >>> fc = Layer("fc", macs=6, weights=8, inputs=3, outputs=2)
+    >>> share_room([fc, fc], room=15)
+    [(5, 8), (5, 2)]
+    """
+    live = [batch * (layer.inputs + layer.outputs) for layer in network]
+    spare, shares = max(room - max(live, default=0), 0), []
+    for layer, own in zip(network, live, strict=True):
+        kept = min(layer.weights, spare)
+        spare -= kept
+        shares.append((min(own, room), kept))
+    return shares
+
+
 def energy(
     network: Sequence[Layer],
     on_chip: float,
@@ -293,9 +313,7 @@ def energy(
 ) -> list[Energy]:
     """The energy of each layer of a network for one image: an estimate, see `layer_energy`.
 
-    The layers share `on_chip` bytes of SRAM: room for the inputs and outputs of the hungriest layer
-    is set aside, the rest keeps weights, of the first layers first. So a larger batch shares the
-    weights' way from DRAM among more images, and leaves less room for weights to stay.
+    The layers share `on_chip` bytes of SRAM, as `share_room` says.
 
     Args:
         network: as `layers` returns them.
@@ -322,11 +340,8 @@ def energy(
             raise ValueError(f"weight_bytes must not be negative, got {weight_bytes}")
         scale = weight_bytes * 8 / num_bits / weights
         network = [replace(layer, weights=scale * layer.weights) for layer in network]
-    live = [batch * (layer.inputs + layer.outputs) for layer in network]
-    spare = max(room - max(live, default=0), 0)
-    found = []
-    for layer, own in zip(network, live, strict=True):
-        kept = min(layer.weights, spare)
-        spare -= kept
-        found.append(layer_energy(layer, price, min(own, room) + kept, batch))
-    return found
+    shares = share_room(network, room, batch)
+    return [
+        layer_energy(layer, price, live + kept, batch)
+        for layer, (live, kept) in zip(network, shares, strict=True)
+    ]

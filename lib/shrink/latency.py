@@ -163,7 +163,7 @@ def measure_roofs(device: torch.device | str = "cpu", rounds: int = 20) -> Roofs
     """
     device = torch.device(device)
     n = 4096 if device.type == "cuda" else 1024
-    square = torch.rand(n, n, device=device)
+    square = torch.ones(n, n, device=device)
     large = torch.ones(64 * 2**20, device=device)  # 256 MB
     small = torch.ones(2**18, device=device)  # 1 MB, about that of LeNet-300-100
     work = {"product": lambda: square @ square, "memory": large.sum, "cache": small.sum}

@@ -44,7 +44,7 @@ _CSS = (
 </style>"""
 )
 _BUSY_AFTER = 0.25  # seconds of redrawing until the figure is dimmed
-_SLIDERS = (widgets.FloatSlider, widgets.IntSlider)
+_SLIDERS = (widgets.FloatSlider, widgets.IntSlider, widgets.FloatLogSlider)
 _LIBRARY = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
 
 
@@ -266,18 +266,50 @@ def _rows(controls: Mapping[str, widgets.Widget]) -> list[widgets.Widget]:
 
 def _with_number_box(slider: widgets.Widget) -> widgets.HBox:
     """The slider and a linked box to type in: in some front ends arrow keys do not reach it."""
+    logarithmic = isinstance(slider, widgets.FloatLogSlider)
+    low, high, step = slider.min, slider.max, slider.step
     whole = isinstance(slider, widgets.IntSlider)
+    if logarithmic:  # they are exponents
+        whole = low >= 0 and all(float(x).is_integer() for x in (slider.base, low, step))
+        low, high, step = slider.base**low, slider.base**high, 1 if whole else None
     box = (widgets.BoundedIntText if whole else widgets.BoundedFloatText)(
         value=slider.value,
-        min=slider.min,
-        max=slider.max,
-        step=slider.step,
+        min=low,
+        max=high,
+        step=step,
         layout=widgets.Layout(width="80px"),
         tooltip=slider.description,
     )
     slider.readout = False
-    widgets.link((slider, "value"), (box, "value"))
+    if logarithmic:
+        _link_logarithmic(slider, box)
+    else:
+        widgets.link((slider, "value"), (box, "value"))
     return widgets.HBox([slider, box])
+
+
+def _link_logarithmic(slider: widgets.FloatLogSlider, box: widgets.Widget) -> None:
+    """Link a box that shows six digits, and in which values between the slider's stops hold.
+
+    With `continuous_update` the front end answers such a value with that of the nearest stop, so
+    it is off while one is sent.
+    """
+
+    def shown() -> float:
+        return float(f"{slider.value:.6g}")
+
+    def show(_change: object) -> None:
+        box.value = shown()
+
+    def type_in(change: Any) -> None:
+        if change.new != shown():
+            with slider.hold_sync():  # one message
+                slider.continuous_update = False
+                slider.value = change.new
+            slider.continuous_update = True
+
+    slider.observe(show, "value")
+    box.observe(type_in, "value")
 
 
 def _png(pixels: np.ndarray) -> bytes:
