@@ -19,17 +19,26 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
+from shrink import cost
 from shrink.classroom import CourseError
 from shrink.classroom.data import Split
 from shrink.classroom.files import write_atomically
 from shrink.classroom.training import predict
+from shrink.latency import latency
 
 RUNNING_TABLE = Path("running_table.json")
+ON_CHIP = 64 * 1024  # bytes of SRAM, of the machine that the energy is estimated for
 
 
 @dataclass(frozen=True)
 class Report:
-    """One row of the running table; sizes in bytes, `correct` of `images` test images."""
+    """One row of the running table; sizes in bytes, `correct` of `images` test images.
+
+    `macs` and `microjoules` are for one image and follow from shapes and the file's length; the
+    energy is an estimate (`cost.energy`, with `ON_CHIP` bytes of SRAM). `milliseconds` are the
+    quartiles of the time of one image, measured on the machine at hand. Rows of older tables have
+    none of the three.
+    """
 
     name: str
     dataset: str
@@ -38,6 +47,9 @@ class Report:
     file_bytes: int
     correct: int
     images: int
+    macs: int | None = None
+    microjoules: float | None = None
+    milliseconds: tuple[float, float, float] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -68,7 +80,17 @@ class Table:
     rows: tuple[Report, ...]
 
     def _cells(self) -> list[tuple[str, ...]]:
-        head = ("", "data", "parameters", "nonzero", "file, bytes", "accuracy, %", "95 % interval")
+        head = (
+            "",
+            "data",
+            "parameters",
+            "nonzero",
+            "file, bytes",
+            "accuracy, % (95 % interval)",
+            "MACs",
+            "energy, µJ, estimated",
+            "time, ms, measured (quartiles)",
+        )
         return [head] + [
             (
                 r.name,
@@ -76,8 +98,10 @@ class Table:
                 f"{r.parameters:,}",
                 f"{r.nonzeros:,}",
                 f"{r.file_bytes:,}",
-                f"{100 * r.accuracy:.2f}",
-                " to ".join(f"{100 * bound:.2f}" for bound in r.interval),
+                _with_range(100 * r.accuracy, *(100 * bound for bound in r.interval), form=".2f"),
+                "" if r.macs is None else f"{r.macs:,}",
+                "" if r.microjoules is None else f"{r.microjoules:.3g}",
+                _time(r.milliseconds),
             )
             for r in self.rows
         ]
@@ -101,6 +125,17 @@ class Table:
                 "</tbody></table>",
             ]
         )
+
+
+def _with_range(value: float, low: float, high: float, form: str) -> str:
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _time(quartiles: tuple[float, float, float] | None) -> str:
+    if quartiles is None:
+        return ""
+    low, median, high = quartiles
+    return _with_range(median, low, high, form=".3g")
 
 
 def write(path: Path | str, arrays: Mapping[str, Tensor | np.ndarray]) -> int:
@@ -152,6 +187,8 @@ def measure(
 ) -> Report:
     """Write the model to `path`, read it back, and report on what the file holds.
 
+    Its time is that of one image on the images' device, with as many threads as torch has.
+
     Args:
         name: what the row of the running table is called.
         split: the test images, on any device; the model is evaluated there.
@@ -162,15 +199,21 @@ def measure(
     length = write(path, encode(model.state_dict()))
     decoded = copy.deepcopy(model).to(split.images.device)
     decoded.load_state_dict(decode(read(path)))
-    parameters = list(decoded.parameters())
+    one = split.images[:1]
+    network = cost.layers(decoded, one)
+    energy = cost.energy(network, ON_CHIP, weight_bytes=length)
+    time = latency(decoded, one)
     return Report(
         name=name,
         dataset=dataset,
-        parameters=sum(p.numel() for p in parameters),
-        nonzeros=sum(int(p.count_nonzero()) for p in parameters),
+        parameters=cost.parameters_and_bytes(decoded)[0],
+        nonzeros=cost.nonzeros(decoded),
         file_bytes=length,
         correct=int((predict(decoded, split.images) == split.labels).sum()),
         images=len(split),
+        macs=sum(layer.macs for layer in network),
+        microjoules=sum(layer.total for layer in energy) / 1e6,
+        milliseconds=(1000 * time.low, 1000 * time.median, 1000 * time.high),
     )
 
 
@@ -194,10 +237,17 @@ def _rows(path: Path) -> list[Report]:
     if not path.exists():
         return []
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(Report)}
-        return [Report(**{key: row[key] for key in row if key in known}) for row in rows]
+        return [_report(row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as error:
         raise CourseError(
             f"{path} is no running table ({error}); delete it, and the next row makes a new one"
         ) from None
+
+
+def _report(row: dict) -> Report:
+    """The report of a row that an older or a newer course may have written."""
+    known = {field.name: row[field.name] for field in fields(Report) if field.name in row}
+    if times := known.get("milliseconds"):
+        low, median, high = map(float, times)
+        known["milliseconds"] = (low, median, high)
+    return Report(**known)
