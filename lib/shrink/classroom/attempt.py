@@ -132,7 +132,7 @@ def show(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(told)})"
     if isinstance(value, FunctionType):
         return value.__name__
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else " ".join(repr(value).split())
     return text if len(text) <= 200 else text[:197] + "..."
 
 
@@ -186,11 +186,21 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
         nan = a.dtype.kind in "fc"
         return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=nan)
+    if isinstance(a, torch.nn.Module):
+        return _same(_inside(a), _inside(b))
     if isinstance(a, dict):
         return list(a) == list(b) and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(_same, a, b))
     return a == b or (a != a and b != b)
+
+
+def _inside(model: torch.nn.Module) -> tuple:
+    """What a function could change of a model: its layers, their mode, and their tensors."""
+    layers = [(name, repr(layer), layer.training) for name, layer in model.named_modules()]
+    named = (model.named_parameters, model.named_buffers)
+    tensors = {name: t for each in named for name, t in each(remove_duplicate=False)}
+    return layers, tensors, [t.requires_grad for t in tensors.values()]
 
 
 def _where(error: BaseException, function: Callable) -> str:

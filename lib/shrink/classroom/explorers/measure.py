@@ -152,8 +152,8 @@ def as_energy(answer: object) -> Energy:
         numbers = []
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise ExerciseError(
-            "layer_energy gives an Energy: arithmetic, sram and dram, three numbers in pJ. "
-            f"Yours gave {answer!r}"
+            "layer_energy gives three numbers in pJ, (arithmetic, sram, dram); "
+            f"yours gave {answer!r}"
         )
     return Energy(*numbers)
 
