@@ -185,7 +185,7 @@ def test_three_numbers_are_an_answer(lab, exercise, answer):
 )
 def test_what_is_no_answer_is_said(lab, exercise, answer):
     exercise.answer(lambda layer, price, room, batch: answer)
-    with pytest.raises(ExerciseError, match="gives an Energy: arithmetic, sram and dram"):
+    with pytest.raises(ExerciseError, match="gives three numbers in pJ"):
         view(lab, source="mine")
 
 

@@ -389,7 +389,7 @@ def test_roofs_are_the_work_over_the_least_time(monkeypatch):
     sums = [(did, took) for _, did, took in work if did]
     small, large = sorted({did for did, _ in sums})
     assert {did for did, _ in products} == {2 * 1024**3}
-    assert (small, large) == (2**20, 256 * 2**20)
+    assert (small, large) == (4 * 2**20, 256 * 2**20)
     assert roofs.flops == max(did / took for did, took in products)
     assert roofs.memory == max(did / took for did, took in sums if did == large)
     assert roofs.cache == max(did / took for did, took in sums if did == small)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 _CHROMIUM = (
     "--no-sandbox",
@@ -136,6 +136,15 @@ def run_all(page: Page) -> None:
 def show_cell(page: Page, text: str) -> None:
     """Scroll to the first cell whose source holds the text; JupyterLab keeps no others attached."""
     page.evaluate(_SHOW, text)
+
+
+def shoot(page: Page, explorer: Locator, name: str) -> None:
+    """Keep a picture of the explorer when `$SHRINK_SCREENSHOTS` names a folder."""
+    if folder := os.environ.get("SHRINK_SCREENSHOTS"):
+        page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
+        explorer.evaluate("element => element.scrollIntoView({block: 'center'})")
+        page.wait_for_timeout(500)
+        page.screenshot(path=Path(folder) / name)
 
 
 def run_until_figure(page: Page, text: str) -> float:

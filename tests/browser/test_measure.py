@@ -1,4 +1,6 @@
-"""The explorer of chapter 01 in JupyterLab: the slider by keyboard, its box, the button, Stop."""
+"""Chapter 01 in JupyterLab, as a student meets it: a slider by keyboard, its box, button, Stop."""
+
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -7,30 +9,30 @@ from tests.browser import jupyter
 
 pytestmark = pytest.mark.browser
 
-CELL = """
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "01_measure.ipynb"
+SLOW = """
 from shrink.classroom.explorers import measure
 
-measure.RUNS, measure.ROUNDS = (0, 1), 1
-explorer = measure.explore_costs(device="cpu")
 measure.RUNS = (2, 60)  # slow enough to be stopped on the way
-explorer
 """
 
 
-@pytest.mark.timeout(120)
-def test_the_costs_in_jupyterlab(chromium, tmp_path, monkeypatch):
+@pytest.mark.timeout(300)
+def test_chapter_01_in_jupyterlab(chromium, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("SHRINK_DATASET", "glyphs")
     root = tmp_path / "work"
     root.mkdir()
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}  # or it asks
-    nbformat.write(notebook, root / "costs.ipynb")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(SLOW))
+    nbformat.write(notebook, root / "01_measure.ipynb")
     with (
         jupyter.server(root, tmp_path / "lab") as url,
         jupyter.browser(chromium, tmp_path) as (page, errors),
     ):
-        jupyter.open_notebook(page, url, "costs.ipynb")
+        jupyter.open_notebook(page, url, "01_measure.ipynb")
         jupyter.run_all(page)
+        jupyter.show_cell(page, "explore_costs(layer")
         explorer = page.locator(".shrink-explorer")
         words = explorer.locator(".shrink-summary")
         memory, batch = (explorer.locator("input[type=number]").nth(i) for i in (0, 1))
@@ -49,7 +51,9 @@ def test_the_costs_in_jupyterlab(chromium, tmp_path, monkeypatch):
         assert batch.input_value() == "256"
 
         measure_and_stop(page, explorer, words)
+        jupyter.shoot(page, explorer, "explorer-01.png")
         assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+        assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
         assert errors == []
 
 

@@ -1,6 +1,5 @@
 """Chapter 02 in JupyterLab, as a student meets it: one session, one kernel, a keyboard."""
 
-import os
 import statistics
 from pathlib import Path
 
@@ -37,12 +36,6 @@ def chapter(tmp_path):
     root.mkdir()
     nbformat.write(notebook, root / "02_prune.ipynb")
     return root
-
-
-def shoot(page, name):
-    """Keep a screenshot when `$SHRINK_SCREENSHOTS` names a folder."""
-    if folder := os.environ.get("SHRINK_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / name)
 
 
 @pytest.mark.timeout(300)
@@ -86,10 +79,7 @@ def fine_tune_and_stop(page, explorer):
     explorer.get_by_text("stopped", exact=True).wait_for(timeout=10_000)
     words = explorer.locator(".shrink-summary").inner_text()
     assert "Fine-tuned, gradual, at sparsity" in words and ", stopped)" in words
-    page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-    explorer.evaluate("element => element.scrollIntoView({block: 'center'})")
-    page.wait_for_timeout(500)
-    shoot(page, "explorer.png")
+    jupyter.shoot(page, explorer, "explorer.png")
 
 
 def see_the_error_panel(page):

@@ -1,0 +1,100 @@
+"""The chapters in a real browser: what a student waits for, and the memory it takes."""
+
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+from playwright.sync_api import Page
+
+from shrink.classroom import mnist
+from shrink.classroom.update import copy_missing
+from tests.bench.rows import Row, goal
+from tests.browser import jupyter
+from tests.conftest import find_chromium
+
+ROOT = Path(__file__).parents[2]
+EXPLORERS = {"01_measure": "explore_costs(", "02_prune": "explore_pruning("}
+PATIENCE = {"glyphs": 100, "mnist": 150}  # ms from a key press to the pixels, 95 of 100 times
+PROCESSES = {"jupyterlab": "server", "ipykernel_launcher": "kernel"}
+
+
+def browser() -> Iterator[Row]:
+    """Each chapter once to fill the cache, once to be timed from its top and by the keyboard."""
+    if find_chromium() is None:
+        yield Row("chapters in a browser", "not measured", "Chromium is not installed", "")
+        return
+    for name in ["glyphs", "mnist"] if mnist.at_hand() else ["glyphs"]:
+        os.environ["SHRINK_DATASET"] = name
+        for chapter, call in EXPLORERS.items():
+            for _ in ("networks and sweeps into the cache", "to be timed"):
+                with _session(chapter) as page:
+                    first = jupyter.run_until_figure(page, call)
+                    jupyter.show_cell(page, call)
+                    times = jupyter.key_to_pixels(page, presses=40)
+            median, p95 = statistics.median(times), np.percentile(times, 95)
+            yield Row(
+                f"chapter {chapter[:2]} on {name}, cache warm, from the top to its explorer",
+                f"{first:.1f} s",
+                *goal(first, 15, "s"),
+            )
+            yield Row(
+                f"chapter {chapter[:2]} on {name}, key press to new pixels, median and p95",
+                f"{median:.0f} and {p95:.0f} ms",
+                *goal(p95, PATIENCE[name], "ms"),
+            )
+
+
+def memory() -> Iterator[Row]:
+    """The most memory that a student's server and kernel took at one time (Linux only)."""
+    if find_chromium() is None or not Path("/proc/self/status").exists():
+        yield Row("memory of a student", "not measured", "needs Linux and Chromium", "")
+        return
+    for name in ["glyphs", "mnist"] if mnist.at_hand() else ["glyphs"]:
+        os.environ["SHRINK_DATASET"] = name
+        for chapter in EXPLORERS:
+            with _session(chapter) as page:
+                began = time.perf_counter()
+                jupyter.run_all(page)
+                seconds = time.perf_counter() - began
+                peaks = dict(_peaks())
+            parts = " and ".join(f"{kind} {peaks[kind]:.0f} MB" for kind in PROCESSES.values())
+            yield Row(
+                f"chapter {chapter[:2]} on {name}, memory of a student, every cell run",
+                f"{sum(peaks.values()):.0f} MB",
+                parts,
+                f"run in {seconds:.0f} s",
+            )
+
+
+def _peaks() -> Iterator[tuple[str, float]]:
+    """The peak resident memory in MB of the server and the kernel that this process started."""
+    for process in psutil.Process().children(recursive=True):
+        command = " ".join(process.cmdline())
+        for word, kind in PROCESSES.items():
+            if word in command:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+                yield kind, int(peak.split()[1]) * 1024 / 1e6
+
+
+@contextmanager
+def _session(chapter: str) -> Iterator[Page]:
+    """A page in which the chapter is open, as students get it."""
+    scratch = Path(tempfile.mkdtemp(prefix="shrink-bench-"))
+    try:
+        copy_missing(ROOT / "notebooks", scratch / "work")
+        with (
+            jupyter.server(scratch / "work", scratch / "lab") as url,
+            jupyter.browser(find_chromium(), scratch) as (page, _),
+        ):
+            jupyter.open_notebook(page, url, f"{chapter}.ipynb")
+            yield page
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,145 @@
+"""The library's own figures, beside what people use today."""
+
+import copy
+import io
+import itertools
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.utils import prune
+from torch.utils.flop_counter import FlopCounterMode
+
+from shrink import cost, pruning, sparse
+from shrink.classroom import explorer, models
+from tests.bench.rows import Row, faster, in_turns
+
+ROOT = Path(__file__).parents[2]
+
+
+def counts() -> Iterator[Row]:
+    """Multiply-accumulates of LeNet-5, beside PyTorch's counter."""
+    net, image = models.build("lenet-5", seed=0), torch.zeros(1, 1, 28, 28)
+
+    def torchs() -> int:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            net(image)
+        return counter.get_total_flops() // 2
+
+    same = "same count" if cost.macs(net, image) == torchs() else "COUNTS DIFFER"
+    ours, theirs = in_turns(lambda: cost.macs(net, image), torchs)
+    yield Row(
+        "counting the multiply-accumulates of LeNet-5",
+        f"{ours:.2f} ms",
+        f"torch's FlopCounterMode {theirs:.2f} ms",
+        f"{faster(ours, theirs)}, {same}",
+    )
+
+
+def masks() -> Iterator[Row]:
+    """Exact-k global pruning of LeNet-300-100, masks applied, beside torch's own."""
+
+    def ours(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+        weights = models.weights(net)
+        chosen = pruning.global_masks(weights, 0.9)
+        pruning.apply_masks(weights, chosen)
+        return chosen
+
+    def torchs(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+        layers = [net.fc1, net.fc2, net.fc3]
+        prune.global_unstructured(
+            [(layer, "weight") for layer in layers], prune.L1Unstructured, amount=0.9
+        )
+        return {f"fc{i + 1}.weight": layer.weight_mask.bool() for i, layer in enumerate(layers)}
+
+    net = models.build("lenet-300-100", seed=0)
+    same = all(map(torch.equal, ours(net).values(), torchs(copy.deepcopy(net)).values()))
+    mine, theirs = in_turns(ours, torchs, lambda: (copy.deepcopy(net),))
+    yield Row(
+        "global masks of 266,200 weights",
+        f"{mine:.1f} ms",
+        f"torch.nn.utils.prune {theirs:.1f} ms",
+        f"{faster(mine, theirs)}, {'same weights kept' if same else 'OTHER WEIGHTS KEPT'}",
+    )
+    scores = torch.cat([w.detach().abs().flatten() for w in models.weights(net).values()])
+    k = round(0.9 * len(scores))
+    by_numpy, by_torch = in_turns(
+        lambda: pruning._kth_smallest(scores, k), lambda: scores.kthvalue(k)
+    )
+    yield Row(
+        "the k-th smallest of them alone",
+        f"{by_numpy:.1f} ms",
+        f"torch.kthvalue {by_torch:.1f} ms",
+        faster(by_numpy, by_torch),
+    )
+
+
+def sparse_products() -> Iterator[Row]:
+    """One product with LeNet's first layer, pruned: dense, `csr_matmul` and torch's CSR.
+
+    And the encoding of its relative indices against a loop over the weights.
+    """
+    warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+    net = models.build("lenet-300-100", seed=0)
+    for sparsity, batch in itertools.product((0.9, 0.99), (1, 100)):
+        yield _sparse_product(net.fc1.weight.detach(), sparsity, torch.rand(batch, 784))
+
+    flat = torch.cat([w.detach().flatten() for w in models.weights(net).values()])
+    flat = flat * pruning.magnitude_mask(flat, 0.9)
+    same = [t.tolist() for t in sparse.relative_indices(flat)] == list(_relative_loop(flat))
+    ours, loop = in_turns(
+        lambda: sparse.relative_indices(flat), lambda: _relative_loop(flat), runs=10
+    )
+    yield Row(
+        f"relative indices of {len(flat):,} weights",
+        f"{ours:.1f} ms",
+        f"a loop {loop:.0f} ms",
+        f"{faster(ours, loop)}, {'same' if same else 'NOT THE SAME'}",
+    )
+
+
+def _sparse_product(weight: torch.Tensor, sparsity: float, x: torch.Tensor) -> Row:
+    weight = weight * pruning.magnitude_mask(weight, sparsity)
+    arrays, torchs = sparse.encode_csr(weight), weight.to_sparse_csr()
+    torch.testing.assert_close(sparse.csr_matmul(arrays, x), x @ weight.T)
+    dense, ours = in_turns(lambda: x @ weight.T, lambda: sparse.csr_matmul(arrays, x))
+    again, theirs = in_turns(lambda: x @ weight.T, lambda: (torchs @ x.T).T)
+    return Row(
+        f"csr_matmul, 300 by 784, {sparsity:.0%} zeros, batch {len(x)}",
+        f"{ours:.3f} ms",
+        f"dense {dense:.3f} ms",
+        f"{faster(ours, dense)}; torch's CSR {faster(theirs, again)}",
+    )
+
+
+def _relative_loop(flat: torch.Tensor) -> tuple[list[int], list[float]]:
+    gaps, values, zeros = [], [], 0
+    for value in flat.tolist():
+        if value == 0:
+            zeros += 1
+            continue
+        fillers, gap = divmod(zeros, 32)
+        gaps += [31] * fillers + [gap]
+        values += [0.0] * fillers + [value]
+        zeros = 0
+    return gaps, values
+
+
+def png() -> Iterator[Row]:
+    """A figure's pixels to a PNG: the explorer's encoder against Pillow at its fastest level."""
+    figure = Image.open(ROOT / "course" / "figures" / "explorer.png").convert("RGB")
+    pixels = np.asarray(figure)
+
+    def pillow() -> None:
+        Image.fromarray(pixels).save(io.BytesIO(), "png", compress_level=1)
+
+    mine, theirs = in_turns(lambda: explorer._png(pixels), pillow)
+    yield Row(
+        f"PNG of {pixels.shape[1]} by {pixels.shape[0]} pixels",
+        f"{mine:.1f} ms",
+        f"Pillow {theirs:.1f} ms",
+        faster(mine, theirs),
+    )
