@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from shrink import pruning, sparse
-from shrink.classroom import formats, measure, models, plots, reproduce, training
+from shrink.classroom import experiments, formats, measure, models, plots, reproduce, training
 from shrink.classroom.baselines import baseline
 from shrink.classroom.checks.prune import (
     break_the_masks,
@@ -227,6 +227,12 @@ plot
 # A bitmap costs one bit a weight, kept or not. CSR and relative indices pay by the value. **Why do gaps
 # of 5 bits, which are so much shorter than a column and a row, lose to CSR when few weights are left?**
 # (Think of the fillers.)
+#
+# <details><summary>Answer</summary>
+#
+# Every 32 zeros in a row cost a filler: a gap and a value, 37 bits, for nothing. At a sparsity of 99 % a hundred
+# places hold one weight, so there are more fillers than weights.
+# </details>
 
 # %% [markdown] latency
 # ## Is it faster now?
@@ -258,6 +264,12 @@ for s in (0.8, 0.95, 0.99):
 # to look up where each number belongs. **Sparse is not faster by itself.** Ours skips every zero and
 # is slower all the same; PyTorch's, which is tuned, needs a high sparsity before it wins. **At 99 % one
 # would hope for a hundred times faster. How many times is it on your machine?**
+#
+# <details><summary>Answer</summary>
+#
+# At best a few times: what is left to compute is a hundredth, and the rest is looking up, and calling the
+# product at all. (Chapter 01: at batch 1 the dense product was not limited by arithmetic to begin with.)
+# </details>
 
 # %% [markdown] predict
 # ## Predict
@@ -312,6 +324,11 @@ plot
 # ranking knows nothing of accuracy, and spares that layer all the same. (Mind the small differences:
 # one validation image is 0.05 points on glyphs and 0.02 on MNIST, so a line a little above dense is a
 # few images.)
+#
+# <details><summary>Answer</summary>
+#
+# fc3, whose weights are few and large. The ranking by magnitude kept most of it, more than of any other layer.
+# </details>
 
 # %% [markdown] schedule
 # ## At once, or little by little
@@ -363,6 +380,14 @@ plot
 #    the histogram are the three layers. (Untrained, the network answers by chance, so look at the
 #    layers and not at the answers.) Go up from 0.9. **In which layer do the weights spread least, and what
 #    happens to it between 0.95 and 0.96? What does the trained network keep of it there?**
+#
+# <details><summary>Answers</summary>
+#
+# 1. fc3, and fc2 a little. A small layer with large weights costs little to keep, and all signals pass through it.
+# 2. Nearly all. Whether at once or little by little makes a difference that one seed cannot show; we promise none.
+# 3. In fc1, whose weights lie between ±1/28. At 0.96 none of them is left, and no signal passes. The trained network
+#    still keeps some of every layer.
+# </details>
 
 # %% explore-pruning
 explorer = explore_pruning(data, magnitude_mask, global_masks)
@@ -652,6 +677,12 @@ plot
 # Compare the trained lines with each other, not with the dashed one. **Up to which sparsity does the pruned
 # network keep up with the dense one that was trained as long? And what would you have claimed without
 # it?** This is one seed; the paper at the end of the chapter has five.
+#
+# <details><summary>Answer</summary>
+#
+# Within a few validation images up to about 95 %; at 98 % it falls behind. Without the control one might have claimed that
+# pruning to 80 % improves the network.
+# </details>
 
 # %% [markdown] bill
 # ## What it cost and what it bought
@@ -659,7 +690,9 @@ plot
 # The network of the third round has lost 90 % of its weights; the control has had the same steps. Each
 # is written to a file, read back and tested, on the **test** images. Apart from the ten digits
 # at the top, which decided nothing, we have not looked at them. The rows go into
-# `running_table.json` beside this notebook, where the other chapters add theirs.
+# `running_table.json` beside this notebook, where the other chapters add theirs. Multiply-accumulates (MACs) are
+# counted, the time of one image is measured on your machine, the energy is an estimate for a machine with 64 KB of memory
+# on its chip, which fetches the bytes of the file (chapter 01).
 
 # %% bill-table
 for model, state in zip((pruned, control), states[rounds.index(0.9)], strict=True):
@@ -691,7 +724,14 @@ table
 # paper's table below has five seeds. (Two rows may agree to the image by chance.)
 #
 # The bytes are another matter. Three rows hold the same weights, decoded from three files: pruning
-# alone has not shortened the first of them at all. The formats have.
+# alone has not shortened the first of them at all. The formats have, and the estimated energy follows the
+# bytes. **Which columns has pruning not moved at all?** The decoded network is dense again, so it computes
+# with its zeros.
+#
+# <details><summary>Answer</summary>
+#
+# Parameters and MACs, and the time (what it differs by is noise).
+# </details>
 
 # %% [markdown] breaks
 # ## Where it breaks
@@ -764,6 +804,39 @@ print(f"the same networks on other images:  {np.mean(on_others):.2f} %")
 # That does not go away with repetition: who picks the best always picks good luck with it. Sparsity,
 # number of epochs, seed: whatever is chosen by a look at the test images spoils them in the same way.
 # That is why some of our images neither train nor test.
+
+# %% [markdown] class
+# ## The class is the experiment
+#
+# One network is one throw of the dice. A class has thirty. Your name (a nickname will do) is the seed of *your*
+# network: it is trained from scratch, pruned to 90 %, and trained on; a copy that was not pruned takes
+# the same steps. **Do you expect yours to recover?** Write the name in place of `None`, run both cells, and send
+# the file to your teacher, who puts those of the whole class into one picture. It takes half a minute on glyphs
+# and about three on MNIST.
+
+# %% class-name
+my_name = None
+
+# %% class-run
+if my_name is not None:
+    mine = baseline("lenet-300-100", data, seed=experiments.seed_of(my_name))
+    longer, live = copy.deepcopy(mine), models.weights(mine)
+    found = {"dense": 100 * training.accuracy(mine, data.validation)}
+    masks = pruning.global_masks(live, 0.9)
+    mine.load_state_dict(pruning.apply_masks(live, masks), strict=False)
+    found["90 % pruned"] = 100 * training.accuracy(mine, data.validation)
+
+    recipe = training.Recipe(epochs=4)
+    training.train(
+        mine,
+        data.train,
+        recipe,
+        hold=lambda optimizer: pruning.hold_masks(live, masks, optimizer),
+    )
+    training.train(longer, data.train, recipe)
+    found["fine-tuned"] = 100 * training.accuracy(mine, data.validation)
+    found["dense, same steps"] = 100 * training.accuracy(longer, data.validation)
+    print(experiments.hand_in("02-prune", my_name, {"lenet-300-100": found}, data.name))
 
 # %% [markdown] paper
 # ## The paper

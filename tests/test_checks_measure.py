@@ -153,27 +153,27 @@ def by_walking(layer, size):
 def the_chapters_energy(layer, price, room, batch):
     live = batch * (layer.inputs + layer.outputs)
     spilled = max(live - room, 0)
-    resident = min(layer.weights, max(room - live, 0))
+    resident = min(layer.parameters, max(room - live, 0))
     arithmetic = layer.macs * price.mac
-    sram = (layer.weights + layer.inputs + layer.outputs) * price.sram
-    dram = (layer.weights - resident + spilled) / batch * price.dram
+    sram = (layer.parameters + layer.inputs + layer.outputs) * price.sram
+    dram = (layer.parameters - resident + spilled) / batch * price.dram
     return arithmetic, sram, dram
 
 
 def all_that_does_not_fit(layer, price, room, batch):
     """In a batch, what does not fit passes once, a weight like an input: the order is all one."""
-    numbers = layer.weights + batch * (layer.inputs + layer.outputs)
+    numbers = layer.parameters + batch * (layer.inputs + layer.outputs)
     outside = max(0, numbers - room)
-    sram = layer.weights + layer.inputs + layer.outputs
+    sram = layer.parameters + layer.inputs + layer.outputs
     return [layer.macs * price.mac, sram * price.sram, outside * price.dram / batch]
 
 
 def weights_first(layer, price, room, batch):
     """Against the second rule, and nobody can tell: a number costs the same, whose ever it is."""
-    resident = min(layer.weights, room)
+    resident = min(layer.parameters, room)
     spilled = max(batch * (layer.inputs + layer.outputs) - (room - resident), 0)
     energy = the_chapters_energy(layer, price, room, batch)
-    return *energy[:2], (layer.weights - resident + spilled) / batch * price.dram
+    return *energy[:2], (layer.parameters - resident + spilled) / batch * price.dram
 
 
 def energy_in_float32(layer, price, room, batch):
@@ -182,7 +182,7 @@ def energy_in_float32(layer, price, room, batch):
 
 def the_batch_divided(layer, price, room, batch):
     live, spilled = batch * (layer.inputs + layer.outputs), 0
-    missing = layer.weights
+    missing = layer.parameters
     if live > room:
         spilled = live - room
     elif live + missing <= room:
@@ -190,7 +190,7 @@ def the_batch_divided(layer, price, room, batch):
     else:
         missing -= room - live
     counts = np.array(
-        [batch * layer.macs, batch * layer.weights + live, missing + spilled], dtype=float
+        [batch * layer.macs, batch * layer.parameters + live, missing + spilled], dtype=float
     )
     return counts * [price.mac, price.sram, price.dram] / batch
 
@@ -414,7 +414,7 @@ def _mistake(exercise, name):
         ("conv_macs", "groups forgotten", torch.tensor),
         ("conv_macs", "no +1", float),
         ("layer_energy", "all or nothing", lambda parts: cost.Energy(*parts)),
-        ("layer_energy", "weights of each image", list),
+        ("layer_energy", "parameters of each image", list),
         ("layer_energy", "two reads a product", np.array),
         ("layer_energy", "nothing spills", torch.tensor),  # float32
         ("time_call", "warm-up timed", list),
@@ -737,13 +737,13 @@ def _strings(*args):
 
 
 def _sets_weights(layer, price, room, batch):
-    layer.weights = min(layer.weights, room)
+    layer.parameters = min(layer.parameters, room)
     return the_chapters_energy(layer, price, room, batch)
 
 
 def _forces_weights(layer, price, room, batch):
     answer = the_chapters_energy(layer, price, room, batch)
-    object.__setattr__(layer, "weights", 0)
+    object.__setattr__(layer, "parameters", 0)
     return answer
 
 
@@ -769,8 +769,8 @@ def _spills_once_an_image(layer, price, room, batch):
     """Each image is taken by itself to the room that its share of the batch has."""
     live = layer.inputs + layer.outputs
     spilled = max(live - room // batch, 0)
-    resident = min(layer.weights, max(room - batch * live, 0))
-    dram = (layer.weights - resident) / batch + spilled
+    resident = min(layer.parameters, max(room - batch * live, 0))
+    dram = (layer.parameters - resident) / batch + spilled
     return *the_chapters_energy(layer, price, room, batch)[:2], dram * price.dram
 
 
@@ -786,7 +786,7 @@ def _fetched_past_sram(*args):
     """Weights are read from DRAM, and not from SRAM as well."""
     layer, price, room, batch = args
     arithmetic, sram, dram = the_chapters_energy(*args)
-    missing = layer.weights - min(layer.weights, max(room - batch * (sram // price.sram), 0))
+    missing = layer.parameters - min(layer.parameters, max(room - batch * (sram // price.sram), 0))
     return arithmetic, sram - missing * price.sram, dram
 
 
@@ -820,7 +820,10 @@ def test_other_wrong_energies_are_told_what_is_wrong(function, message):
 
 
 def test_the_machine_that_counts_agrees_with_the_library_and_the_chapters_example():
-    layer, price = cost.Layer("fc", macs=6, weights=8, inputs=3, outputs=2), cost.Prices(1, 10, 100)
+    layer, price = (
+        cost.Layer("fc", macs=6, parameters=8, inputs=3, outputs=2),
+        cost.Prices(1, 10, 100),
+    )
     assert measure_energy._right(layer, price, 9, 1) == (6, 130, 400)
     for batch in (1, 2, 3, 7):
         for room in range(60):

@@ -133,7 +133,7 @@ def test_the_courses_models_count_as_torch_counts(name, batch):
     assert batch * cost.macs(model, x) == torchs_macs(model, x)
     found = cost.layers(model, x)
     assert cost.macs(model, x) == sum(layer.macs for layer in found)
-    assert sum(layer.weights for layer in found) == cost.parameters_and_bytes(model)[0]
+    assert sum(layer.parameters for layer in found) == cost.parameters_and_bytes(model)[0]
 
 
 def test_what_the_papers_networks_count():
@@ -144,7 +144,7 @@ def test_what_the_papers_networks_count():
     assert [layer.macs for layer in five] == [288_000, 1_600_000, 400_000, 5_000]
     assert [layer.inputs for layer in five] == [784, 2880, 800, 500]
     assert [layer.outputs for layer in five] == [11_520, 3200, 500, 10]
-    assert [layer.weights for layer in five] == [520, 25_050, 400_500, 5010]
+    assert [layer.parameters for layer in five] == [520, 25_050, 400_500, 5010]
 
 
 @given(convs(), st.integers(1, 3))
@@ -164,7 +164,7 @@ def test_convolutions_count_as_torch_counts_them_or_both_refuse(case, batch):
     assert batch * layer.macs == expected
     assert batch * layer.outputs == conv(x).numel()
     assert batch * layer.inputs == x.numel()
-    assert layer.weights == sum(p.numel() for p in conv.parameters())
+    assert layer.parameters == sum(p.numel() for p in conv.parameters())
 
 
 @given(convs())
@@ -198,7 +198,7 @@ def test_linears_with_extra_axes_count_as_torch_counts_them(n_in, n_out, axes, b
             for _in in range(n_in):
                 by_loop += 1
     assert layer.macs == by_loop
-    assert layer.weights == n_in * n_out + bias * n_out
+    assert layer.parameters == n_in * n_out + bias * n_out
     assert (layer.inputs, layer.outputs) == (math.prod(axes) * n_in, math.prod(axes) * n_out)
 
 
@@ -225,13 +225,13 @@ def test_a_size_of_another_dimension_is_refused(size):
 
 def test_a_layer_that_is_used_twice_counts_twice_and_an_idle_one_never():
     model, x = Twice(), torch.zeros(2, 3)
-    assert cost.layers(model, x) == 2 * [Layer("fc", macs=9, weights=12, inputs=3, outputs=3)]
+    assert cost.layers(model, x) == 2 * [Layer("fc", macs=9, parameters=12, inputs=3, outputs=3)]
     assert 2 * cost.macs(model, x) == torchs_macs(model, x) == 36
 
 
 def test_a_layer_with_two_names_has_the_first():
     model, x = used_twice(), torch.zeros(2, 5)
-    assert cost.layers(model, x) == 2 * [Layer("0", macs=25, weights=30, inputs=5, outputs=5)]
+    assert cost.layers(model, x) == 2 * [Layer("0", macs=25, parameters=30, inputs=5, outputs=5)]
     assert 2 * cost.macs(model, x) == torchs_macs(model, x) == 100
 
 
@@ -244,10 +244,10 @@ def test_layers_that_share_their_weights_both_count():
 def test_nested_layers_come_in_the_order_in_which_they_run():
     model, x = Nested(), torch.zeros(3, 2, 9, 9)
     assert cost.layers(model, x) == [
-        Layer("body.0.0", macs=4 * 49 * 18, weights=76, inputs=162, outputs=196),
-        Layer("body.0.1", macs=196, weights=8, inputs=196, outputs=196),
-        Layer("body.1.0", macs=8 * 9 * 18, weights=144, inputs=196, outputs=72),
-        Layer("head", macs=40, weights=45, inputs=8, outputs=5),
+        Layer("body.0.0", macs=4 * 49 * 18, parameters=76, inputs=162, outputs=196),
+        Layer("body.0.1", macs=196, parameters=8, inputs=196, outputs=196),
+        Layer("body.1.0", macs=8 * 9 * 18, parameters=144, inputs=196, outputs=72),
+        Layer("head", macs=40, parameters=45, inputs=8, outputs=5),
     ]
     # torch's counter knows no batch norm
     assert 3 * (cost.macs(model, x) - 196) == torchs_macs(model.eval(), x)
@@ -464,7 +464,7 @@ def test_tied_weights_that_are_zero_count_once():
 
 
 def test_intensity_by_hand():
-    layer = Layer("fc", macs=200, weights=220, inputs=10, outputs=20)
+    layer = Layer("fc", macs=200, parameters=220, inputs=10, outputs=20)
     assert cost.intensity(layer) == 400 / 1000
     assert cost.intensity(layer, batch=10) == 4000 / (4 * 520)
     assert cost.intensity(layer, num_bits=8) == 400 / 250
@@ -584,13 +584,13 @@ class Machine:
         live = [(i, n) for i in range(batch) for n in range(layer.inputs + layer.outputs)]
         for _number in live[self.work :]:  # no place for it: it comes from DRAM, or goes there
             self.events[k, "dram"] += 1
-        for weight in range(layer.weights):
+        for weight in range(layer.parameters):
             if (k, weight) not in self.kept:
                 self.events[k, "dram"] += 1
                 if len(self.kept) < self.keep:
                     self.kept.add((k, weight))
         for _image in range(batch):
-            for _number in range(layer.weights):
+            for _number in range(layer.parameters):
                 self.events[k, "sram"] += 1
             for _number in range(layer.inputs):
                 self.events[k, "sram"] += 1
@@ -662,12 +662,12 @@ def test_a_network_of_one_layer_is_that_layer(layer, on_chip, batch, bits):
     st.none() | st.floats(0, 100),
 )
 def test_more_memory_never_means_more_dram_and_nothing_is_negative(
-    network, one, other, batch, weight_bytes
+    network, one, other, batch, stored_bytes
 ):
-    if not sum(layer.weights for layer in network):
-        weight_bytes = None
+    if not sum(layer.parameters for layer in network):
+        stored_bytes = None
     small, large = (
-        energy(network, size, batch, weight_bytes=weight_bytes) for size in sorted((one, other))
+        energy(network, size, batch, stored_bytes=stored_bytes) for size in sorted((one, other))
     )
     for less, more in zip(small, large, strict=True):
         assert more.dram <= less.dram + 1e-6
@@ -686,20 +686,20 @@ def test_a_larger_batch_shares_the_weights_that_never_stay(layer, room, one, oth
         spilled = max(batch * live - room, 0) / batch
         return layer_energy(layer, PRICES, room, batch).dram - spilled * PRICES.dram
 
-    if room <= few * live or room <= layer.weights:
+    if room <= few * live or room <= layer.parameters:
         assert weights_only(many) <= weights_only(few) + 1e-9
     no_room = layer_energy(layer, PRICES, 0, many)
-    assert no_room.dram == pytest.approx((layer.weights / many + live) * PRICES.dram)
+    assert no_room.dram == pytest.approx((layer.parameters / many + live) * PRICES.dram)
 
 
 def test_a_larger_batch_can_drive_weights_out():
-    layer = Layer("fc", macs=8, weights=8, inputs=1, outputs=1)
+    layer = Layer("fc", macs=8, parameters=8, inputs=1, outputs=1)
     assert layer_energy(layer, PRICES, room=10, batch=1).dram == 0
     assert layer_energy(layer, PRICES, room=10, batch=4).dram == 6 / 4 * PRICES.dram
 
 
 def test_energy_by_hand():
-    layer = Layer("fc", macs=6, weights=8, inputs=3, outputs=2)
+    layer = Layer("fc", macs=6, parameters=8, inputs=3, outputs=2)
     price = Prices(mac=1, sram=10, dram=100)
     assert layer_energy(layer, price, room=0) == Energy(6, 130, 1300)
     assert layer_energy(layer, price, room=2) == Energy(6, 130, 1100)
@@ -763,8 +763,8 @@ def test_lenet_300_100(lenet):
 def test_a_stored_file_takes_the_weights_place(lenet):
     live = 4 * (784 + 300)
     plain = energy(lenet, on_chip=64 * KB, batch=2)
-    assert all(map(same, energy(lenet, on_chip=64 * KB, batch=2, weight_bytes=4 * 266_610), plain))
-    packed = {"weight_bytes": 27_000}
+    assert all(map(same, energy(lenet, on_chip=64 * KB, batch=2, stored_bytes=4 * 266_610), plain))
+    packed = {"stored_bytes": 27_000}
     assert microjoules(lenet, "dram", on_chip=live, **packed) == pytest.approx(27_000 * 160 / 1e6)
     half = microjoules(lenet, "dram", on_chip=live + 13_500, **packed)
     assert half == pytest.approx(13_500 * 160 / 1e6)
@@ -772,7 +772,7 @@ def test_a_stored_file_takes_the_weights_place(lenet):
     assert microjoules(lenet, "arithmetic", on_chip=live, **packed) == pytest.approx(1.22452)
     numbers = 27_000 / 4 + 784 + 2 * (300 + 100) + 10
     assert microjoules(lenet, "sram", on_chip=32 * KB, **packed) == pytest.approx(numbers / 1e5)
-    assert lenet[0].weights == 784 * 300 + 300  # what was handed in is as it was
+    assert lenet[0].parameters == 784 * 300 + 300  # what was handed in is as it was
 
 
 @given(
@@ -784,12 +784,12 @@ def test_a_stored_file_takes_the_weights_place(lenet):
 )
 def test_each_layer_has_its_share_of_the_file(network, times, places, batch, bits):
     """A file that is longer `times` over is like layers with so many times the weights."""
-    total = sum(layer.weights for layer in network)
+    total = sum(layer.parameters for layer in network)
     if total == 0:
         return
-    larger = [Layer(x.name, x.macs, times * x.weights, x.inputs, x.outputs) for x in network]
+    larger = [Layer(x.name, x.macs, times * x.parameters, x.inputs, x.outputs) for x in network]
     on_chip, length = places * bits / 8, times * total * bits / 8
-    found = energy(network, on_chip, batch, bits, weight_bytes=length)
+    found = energy(network, on_chip, batch, bits, stored_bytes=length)
     assert all(map(same, found, energy(larger, on_chip, batch, bits)))
 
 

@@ -11,11 +11,12 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
-from shrink.classroom import builder
+from shrink.classroom import builder, gather, models
 from shrink.classroom.exercise import Exercise
 from shrink.classroom.notebook import notebook_bytes
 
 ROOT = Path(__file__).parents[1]
+COURSE = ROOT / "course"
 CHAPTERS = sorted(path.stem for path in (ROOT / "course").glob("[0-9][0-9]_*.py"))
 
 
@@ -91,3 +92,25 @@ def test_headings_say_what_the_exercises_say(chapter):
     found = re.findall(r"\((core|more), (\d+) minutes\)", text)
     exercises = [e for e in vars(module).values() if isinstance(e, Exercise)]
     assert found == [("core" if e.core else "more", str(e.minutes)) for e in exercises]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_class_experiment_writes_what_gather_takes(chapter, tmp_path, monkeypatch):
+    """Its cell run with a name, on small data: without one, as elsewhere here, it does nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHRINK_DATASET", "digits")
+    cells = {
+        c.id: c.source for c in builder.build_chapter(COURSE / f"{chapter}.py", solved=True).cells
+    }
+    names = {}
+    exec(cells["setup"], names)
+    names |= {"networks": models.MODELS, "image": names["data"].validation.images[:1]}
+    exec(cells["class-name"], names)
+    assert names["my_name"] is None
+    exec(cells["class-run"], names)
+    assert list(tmp_path.glob("*.json")) == []
+    names["my_name"] = "Ada"
+    exec(cells["class-run"], names)
+    gathered = gather.gather(tmp_path)
+    assert [(g.experiment[:2], len(g.results)) for g in gathered.groups] == [(chapter[:2], 1)]
+    assert gathered.skipped == ()

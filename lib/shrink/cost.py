@@ -26,13 +26,13 @@ DRAM = 640.0  # pJ for 32 bits
 class Layer:
     """What one layer does for one image, in numbers (not bytes).
 
-    `weights` are its parameters, biases too; `inputs` are the numbers it reads, `outputs` those it
-    writes.
+    `parameters` are its own, weights and biases; `inputs` are the numbers it reads, `outputs` those
+    it writes.
     """
 
     name: str
     macs: int
-    weights: float
+    parameters: float
     inputs: int
     outputs: int
 
@@ -139,8 +139,8 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
 
     The model runs once, as it does in use (`eval`), and each layer is seen by a hook; the hooks are
     gone afterwards, and the model is as it was. What calls `torch.nn.functional` with tensors that
-    are no layer's parameters is not seen. A layer that runs twice is there twice, with its weights
-    each time.
+    are no layer's parameters is not seen. A layer that runs twice is there twice, with its
+    parameters each time.
 
     Args:
         example: images (n, ...) on the model's device; n does not matter.
@@ -150,7 +150,7 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
 
     >>> from torch import zeros
     >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
-    [Layer(name='0', macs=6, weights=8, inputs=3, outputs=2)]
+    [Layer(name='0', macs=6, parameters=8, inputs=3, outputs=2)]
     """
     n = len(example)
     if n == 0:
@@ -200,13 +200,13 @@ def macs(model: nn.Module, example: Tensor) -> int:
 def intensity(layer: Layer, batch: int = 1, num_bits: int = 32) -> float:
     """The arithmetic intensity, in operations a byte: a multiply-accumulate is two operations.
 
-    The weights move once for the whole batch, inputs and outputs once for each image.
+    The parameters move once for the whole batch, inputs and outputs once for each image.
     Source: Williams et al. 2009, "Roofline", who call it operational intensity.
 
-    >>> intensity(Layer("fc", macs=6, weights=8, inputs=3, outputs=2))  # 12 / (4 x 13)
+    >>> intensity(Layer("fc", macs=6, parameters=8, inputs=3, outputs=2))  # 12 / (4 x 13)
     0.23076923076923078
     """
-    numbers = layer.weights + batch * (layer.inputs + layer.outputs)
+    numbers = layer.parameters + batch * (layer.inputs + layer.outputs)
     return 2 * layer.macs * batch / (numbers * num_bits / 8)
 
 
@@ -253,10 +253,10 @@ def layer_energy(layer: Layer, price: Prices, room: float, batch: int = 1) -> En
 
     The machine, in five sentences:
 
-    1. Registers hold what a layer is at work on: for each image a weight and an input is read from
-       SRAM once, however often it is used, and an output is written once.
-    2. SRAM holds `room` numbers: first the inputs and outputs of the whole batch, then weights.
-    3. Weights for which there is room stay, from batch to batch. The others come from DRAM, once
+    1. Registers hold what a layer is at work on: for each image a parameter and an input is read
+       from SRAM once, however often it is used, and an output is written once.
+    2. SRAM holds `room` numbers: first the inputs and outputs of the whole batch, then parameters.
+    3. Parameters for which there is room stay, from batch to batch. The others come from DRAM, once
        a batch.
     4. Inputs and outputs for which there is no room go to DRAM or come from there, once.
     5. Nothing else costs: no instructions, no control, no decoding, no leakage, no ReLU or pooling,
@@ -268,37 +268,37 @@ def layer_energy(layer: Layer, price: Prices, room: float, batch: int = 1) -> En
 
     Raises `ValueError` when `batch` is below 1.
 
-    >>> layer = Layer("fc", macs=6, weights=8, inputs=3, outputs=2)
-    >>> layer_energy(layer, Prices(mac=1, sram=10, dram=100), room=9)  # 4 of 8 weights stay
+    >>> layer = Layer("fc", macs=6, parameters=8, inputs=3, outputs=2)
+    >>> layer_energy(layer, Prices(mac=1, sram=10, dram=100), room=9)  # 4 of 8 stay
     Energy(arithmetic=6, sram=130, dram=400.0)
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     live = batch * (layer.inputs + layer.outputs)
     spilled = max(live - room, 0)
-    resident = min(layer.weights, max(room - live, 0))
+    resident = min(layer.parameters, max(room - live, 0))
     return Energy(
         arithmetic=layer.macs * price.mac,
-        sram=(layer.weights + layer.inputs + layer.outputs) * price.sram,
-        dram=(layer.weights - resident + spilled) / batch * price.dram,
+        sram=(layer.parameters + layer.inputs + layer.outputs) * price.sram,
+        dram=(layer.parameters - resident + spilled) / batch * price.dram,
     )
 
 
 def share_room(network: Sequence[Layer], room: float, batch: int = 1) -> list[tuple[float, float]]:
-    """How layers share SRAM for `room` numbers: for each what is live, and the weights that stay.
+    """How layers share SRAM for `room` numbers: what is live of each, and the parameters that stay.
 
-    Room for the inputs and outputs of the hungriest layer is set aside; the rest keeps weights, of
-    the first layers first. So a larger batch shares the weights' way from DRAM among more images,
-    and leaves less room for weights to stay.
+    Room for the inputs and outputs of the hungriest layer is set aside; the rest keeps parameters,
+    of the first layers first. So a larger batch shares their way from DRAM among more images, and
+    leaves less room for them to stay.
 
-    >>> fc = Layer("fc", macs=6, weights=8, inputs=3, outputs=2)
+    >>> fc = Layer("fc", macs=6, parameters=8, inputs=3, outputs=2)
     >>> share_room([fc, fc], room=15)
     [(5, 8), (5, 2)]
     """
     live = [batch * (layer.inputs + layer.outputs) for layer in network]
     spare, shares = max(room - max(live, default=0), 0), []
     for layer, own in zip(network, live, strict=True):
-        kept = min(layer.weights, spare)
+        kept = min(layer.parameters, spare)
         spare -= kept
         shares.append((min(own, room), kept))
     return shares
@@ -309,7 +309,7 @@ def energy(
     on_chip: float,
     batch: int = 1,
     num_bits: int = 32,
-    weight_bytes: float | None = None,
+    stored_bytes: float | None = None,
 ) -> list[Energy]:
     """The energy of each layer of a network for one image: an estimate, see `layer_energy`.
 
@@ -318,15 +318,15 @@ def energy(
     Args:
         network: as `layers` returns them.
         batch: images that pass each layer together.
-        num_bits: of weights, inputs and outputs.
-        weight_bytes: what all the weights take where they are stored, if that is not
+        num_bits: of parameters, inputs and outputs.
+        stored_bytes: what all the parameters take where they are stored, if that is not
             `num_bits` each: the length of a compressed file. Expanding them costs nothing
             here, and they are kept on the chip as they are stored.
 
     Raises:
-        ValueError: `batch` is below 1 or `weight_bytes` below 0; and as `prices`.
+        ValueError: `batch` is below 1 or `stored_bytes` below 0; and as `prices`.
 
-    >>> fc = Layer("fc", macs=6, weights=8, inputs=3, outputs=2)
+    >>> fc = Layer("fc", macs=6, parameters=8, inputs=3, outputs=2)
     >>> (one,) = energy([fc], on_chip=20)
     >>> one.dram == 8 * DRAM  # 20 bytes hold the inputs and outputs, and no weight
     True
@@ -334,12 +334,12 @@ def energy(
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     price, room = prices(on_chip, num_bits), on_chip * 8 / num_bits
-    weights = sum(layer.weights for layer in network)
-    if weight_bytes is not None and weights:
-        if weight_bytes < 0:
-            raise ValueError(f"weight_bytes must not be negative, got {weight_bytes}")
-        scale = weight_bytes * 8 / num_bits / weights
-        network = [replace(layer, weights=scale * layer.weights) for layer in network]
+    parameters = sum(layer.parameters for layer in network)
+    if stored_bytes is not None and parameters:
+        if stored_bytes < 0:
+            raise ValueError(f"stored_bytes must not be negative, got {stored_bytes}")
+        scale = stored_bytes * 8 / num_bits / parameters
+        network = [replace(layer, parameters=scale * layer.parameters) for layer in network]
     shares = share_room(network, room, batch)
     return [
         layer_energy(layer, price, live + kept, batch)

@@ -133,8 +133,8 @@ class Roofs:
     """What a machine was seen to do at best.
 
     `flops` are operations a second, of which a multiply-accumulate is two; `memory` and `cache`
-    are bytes a second, read from an array too large for any cache, and from one of a megabyte that
-    was just read.
+    are bytes a second, read from an array too large for any cache, and from one of four megabytes
+    that was just read.
     """
 
     flops: float
@@ -165,7 +165,7 @@ def measure_roofs(device: torch.device | str = "cpu", rounds: int = 20) -> Roofs
     n = 4096 if device.type == "cuda" else 1024
     square = torch.ones(n, n, device=device)
     large = torch.ones(64 * 2**20, device=device)  # 256 MB
-    small = torch.ones(2**18, device=device)  # 1 MB, about that of LeNet-300-100
+    small = torch.ones(2**20, device=device)  # 4 MB; of less, starting the threads is the most
     work = {"product": lambda: square @ square, "memory": large.sum, "cache": small.sum}
     best = dict.fromkeys(work, math.inf)
     for _, (name, function) in itertools.product(range(rounds), work.items()):

@@ -201,7 +201,7 @@ def measure(
     decoded.load_state_dict(decode(read(path)))
     one = split.images[:1]
     network = cost.layers(decoded, one)
-    energy = cost.energy(network, ON_CHIP, weight_bytes=length)
+    energy = cost.energy(network, ON_CHIP, stored_bytes=length)
     time = latency(decoded, one)
     return Report(
         name=name,

@@ -24,8 +24,8 @@ def _live(layer: Layer, batch: int) -> int:
 
 
 def _resident(layer: Layer, room: float) -> float:
-    """How many weights stay in so much room."""
-    return min(layer.weights, max(room, 0))
+    """How many parameters stay in so much room."""
+    return min(layer.parameters, max(room, 0))
 
 
 def _arithmetic(layer: Layer, price: Prices, room: int, batch: int) -> float:
@@ -33,11 +33,11 @@ def _arithmetic(layer: Layer, price: Prices, room: int, batch: int) -> float:
 
 
 def _sram(layer: Layer, price: Prices, room: int, batch: int) -> float:
-    return (layer.weights + layer.inputs + layer.outputs) * price.sram
+    return (layer.parameters + layer.inputs + layer.outputs) * price.sram
 
 
 def _dram(layer: Layer, price: Prices, room: int, batch: int) -> float:
-    missing = layer.weights - _resident(layer, room - _live(layer, batch))
+    missing = layer.parameters - _resident(layer, room - _live(layer, batch))
     return (missing + _spilled(layer, room, batch)) / batch * price.dram
 
 
@@ -61,7 +61,7 @@ def _but_dram(count: Callable[[Layer, int, int], float]) -> Callable[..., Parts]
 
 
 def _missing(layer: Layer, room: int, batch: int) -> float:
-    return layer.weights - _resident(layer, room - _live(layer, batch))
+    return layer.parameters - _resident(layer, room - _live(layer, batch))
 
 
 def _exchanged_prices(layer: Layer, price: Prices, room: int, batch: int) -> Parts:
@@ -87,18 +87,18 @@ MISTAKES = (
     ),
     Mistake(
         "sram without outputs",
-        _but_sram(lambda layer, batch: layer.weights + layer.inputs),
+        _but_sram(lambda layer, batch: layer.parameters + layer.inputs),
         "sram: the outputs are written there",
     ),
     Mistake(
         "sram without inputs",
-        _but_sram(lambda layer, batch: layer.weights + layer.outputs),
+        _but_sram(lambda layer, batch: layer.parameters + layer.outputs),
         "sram: the inputs are read there",
     ),
     Mistake(
-        "sram without weights",
+        "sram without parameters",
         _but_sram(lambda layer, batch: layer.inputs + layer.outputs),
-        "sram: the weights are read there, wherever they came from",
+        "sram: the parameters are read there, wherever they came from",
     ),
     Mistake(
         "sram price for dram",
@@ -131,46 +131,49 @@ MISTAKES = (
         "where there is room left, nothing spills: not a negative number, max(..., 0)",
     ),
     Mistake(
-        "no weights stay",
+        "no parameters stay",
         _but_dram(
-            lambda layer, room, batch: (layer.weights + _spilled(layer, room, batch)) / batch
+            lambda layer, room, batch: (layer.parameters + _spilled(layer, room, batch)) / batch
         ),
-        "weights for which there is room stay in SRAM, and do not come from DRAM",
+        "parameters for which there is room stay in SRAM, and do not come from DRAM",
     ),
     Mistake(
         "residents fetched",
         _but_dram(
             lambda layer, room, batch: (
-                (layer.weights - _missing(layer, room, batch) + _spilled(layer, room, batch))
+                (layer.parameters - _missing(layer, room, batch) + _spilled(layer, room, batch))
                 / batch
             )
         ),
-        "the weights that stay are paid for here; it is the others that come from DRAM",
+        "the parameters that stay are paid for here; it is the others that come from DRAM",
     ),
     Mistake(
         "all or nothing",
         _but_dram(
             lambda layer, room, batch: (
-                (layer.weights * (_missing(layer, room, batch) > 0) + _spilled(layer, room, batch))
+                (
+                    layer.parameters * (_missing(layer, room, batch) > 0)
+                    + _spilled(layer, room, batch)
+                )
                 / batch
             )
         ),
-        "where some weights fit, these stay: only the others come from DRAM",
+        "where some parameters fit, these stay: only the others come from DRAM",
     ),
     Mistake(
-        "room for weights alone",
+        "room for parameters alone",
         _but_dram(
             lambda layer, room, batch: (
-                (layer.weights - _resident(layer, room) + _spilled(layer, room, batch)) / batch
+                (layer.parameters - _resident(layer, room) + _spilled(layer, room, batch)) / batch
             )
         ),
-        "inputs and outputs take their part of the room before weights do",
+        "inputs and outputs take their part of the room before parameters do",
     ),
     Mistake(
         "outputs take no room",
         _but_dram(
             lambda layer, room, batch: _dram(
-                Layer("", 0, layer.weights, layer.inputs, 0), Prices(0, 0, 1), room, batch
+                Layer("", 0, layer.parameters, layer.inputs, 0), Prices(0, 0, 1), room, batch
             )
         ),
         "dram: outputs take room in SRAM too",
@@ -180,8 +183,8 @@ MISTAKES = (
         _but_dram(
             lambda layer, room, batch: (
                 (
-                    layer.weights
-                    - min(layer.weights, room - _live(layer, batch))
+                    layer.parameters
+                    - min(layer.parameters, room - _live(layer, batch))
                     + _spilled(layer, room, batch)
                 )
                 / batch
@@ -195,13 +198,13 @@ MISTAKES = (
         "inputs and outputs for which SRAM has no room go to DRAM, and cost there",
     ),
     Mistake(
-        "weights of each image",
+        "parameters of each image",
         _but_dram(
             lambda layer, room, batch: (
                 _missing(layer, room, batch) + _spilled(layer, room, batch) / batch
             )
         ),
-        "weights come from DRAM once a batch: its images share them, / batch",
+        "parameters come from DRAM once a batch: its images share them, / batch",
     ),
     Mistake(
         "spilled of the batch",
@@ -224,13 +227,13 @@ MISTAKES = (
     ),
     Mistake(
         "sram of the batch",
-        _but_sram(lambda layer, batch: layer.weights + _live(layer, batch)),
+        _but_sram(lambda layer, batch: layer.parameters + _live(layer, batch)),
         "sram: inputs and outputs are those of one image, not of the whole batch",
     ),
     Mistake(
-        "sram weights once a batch",
-        _but_sram(lambda layer, batch: layer.weights / batch + layer.inputs + layer.outputs),
-        "sram: each image reads the weights there; it is from DRAM that they come once a batch",
+        "sram parameters once a batch",
+        _but_sram(lambda layer, batch: layer.parameters / batch + layer.inputs + layer.outputs),
+        "sram: each image reads the parameters there; it is from DRAM that they come once a batch",
     ),
     Mistake("all of the batch", _whole_batch, "this is the whole batch; the answer is for 1 image"),
     Mistake(
@@ -238,7 +241,7 @@ MISTAKES = (
         _but_dram(
             lambda layer, room, batch: (
                 (
-                    layer.weights
+                    layer.parameters
                     - _resident(layer, room - _live(layer, 1))
                     + _spilled(layer, room, 1)
                 )
@@ -260,13 +263,13 @@ def _events(layer: Layer, room: int, batch: int) -> dict[str, int]:
             if len(held) < room:
                 held.add((image, *name))
     stay: set[int] = set()
-    for weight in range(layer.weights):
+    for weight in range(layer.parameters):
         if len(held) + len(stay) < room:
             stay.add(weight)
 
     events, fetched = dict.fromkeys(_PARTS, 0), set(stay)
     for image in range(batch):
-        for weight in range(layer.weights):
+        for weight in range(layer.parameters):
             if weight not in fetched:
                 events["dram"] += 1
                 fetched.add(weight)
@@ -324,7 +327,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Args]]:
 
 
 def _numbers(layer: Layer) -> tuple[float, int, int]:
-    return layer.weights, layer.inputs, layer.outputs
+    return layer.parameters, layer.inputs, layer.outputs
 
 
 def _parts(result: Any) -> tuple[float, ...] | None:

@@ -179,6 +179,14 @@ MISTAKES = (
         _as_if(**{n: _first(n) for n in ("kernel_size", "stride", "padding", "dilation")}),
         "kernel_size, stride and padding are pairs: [0] for the height, [1] for the width",
     ),
+    *(
+        Mistake(
+            f"{' and '.join(names)}: heights only",
+            _as_if(**{name: _first(name) for name in names}),
+            f"{' and '.join(names)}: pairs, [0] for the height and [1] for the width",
+        )
+        for names in (("stride",), ("padding",), ("stride", "padding"))
+    ),
     Mistake(
         "groups forgotten",
         _as_if(groups=lambda layer: 1),

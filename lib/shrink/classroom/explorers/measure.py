@@ -27,7 +27,7 @@ from shrink.classroom.explorers.measure_figure import (
 )
 from shrink.classroom.training import pick_device
 from shrink.cost import Energy, Layer
-from shrink.latency import Latency
+from shrink.latency import Latency, Roofs
 
 NETWORKS = {"LeNet-300-100": "lenet-300-100", "LeNet-5": "lenet-5"}  # as shown → as built
 RUNS, ROUNDS = (2, 9), 6  # warm-up and timed: so few that all of it takes some seconds
@@ -40,23 +40,29 @@ Progress = Callable[[int, int], None]
 class MeasureLab:
     """The networks behind the explorer: counted once, and measured at the start and when asked."""
 
-    def __init__(self, exercise: Exercise | None, device: torch.device) -> None:
+    def __init__(
+        self, exercise: Exercise | None, device: torch.device, roofs: Roofs | None = None
+    ) -> None:
         self.exercise, self.device = exercise, device
         self.nets = {shown: models.build(n, seed=0).to(device) for shown, n in NETWORKS.items()}
         self.layers = {n: cost.layers(net, self._images(1)) for n, net in self.nets.items()}
         with tqdm(desc="measuring this machine", total=STEPS, leave=False) as bar:
-            self.measured = self._measure(threading.Event(), lambda done, total: bar.update())
+            self.measured = self._measure(
+                threading.Event(), lambda done, total: bar.update(), roofs
+            )
 
     def _images(self, batch: int) -> torch.Tensor:
         noise = torch.rand(batch, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         return noise.to(self.device)
 
-    def _measure(self, stop: threading.Event, progress: Progress) -> Measured | None:
-        """Roofs and networks, measured afresh; None when it was stopped on the way."""
+    def _measure(
+        self, stop: threading.Event, progress: Progress, roofs: Roofs | None = None
+    ) -> Measured | None:
+        """Roofs (if not given) and networks, measured afresh; None when stopped on the way."""
         layers: dict[tuple[str, int], dict[str, Latency]] = {}
         whole: dict[tuple[str, int], Latency] = {}
         began = time.monotonic()
-        roofs = latency.measure_roofs(self.device, rounds=ROUNDS)
+        roofs = roofs or latency.measure_roofs(self.device, rounds=ROUNDS)
         progress(1, STEPS)
         for model, net in self.nets.items():
             for batch in BATCHES:
@@ -99,7 +105,7 @@ class MeasureLab:
         batch, network, measured = round(batch), self.layers[model], self.measured
         nearest = min(BATCHES, key=lambda b: abs(math.log2(b / batch)))
         hungriest = max(network, key=lambda layer: layer.inputs + layer.outputs)
-        weights = sum(layer.weights for layer in network)
+        weights = sum(layer.parameters for layer in network)
         room = memory * KB * 8 / bits
         kept = sum(kept for _, kept in cost.share_room(network, room, batch))
         energies = self.energies(model, memory, batch, bits, source)
@@ -159,20 +165,24 @@ def as_energy(answer: object) -> Energy:
 
 
 def explore_costs(
-    exercise: Exercise | None = None, *, device: torch.device | str | None = None
+    exercise: Exercise | None = None,
+    *,
+    device: torch.device | str | None = None,
+    roofs: Roofs | None = None,
 ) -> Explorer:
     """The explorer of chapter 01: the energy is an estimate, the roofline is measured here and now.
 
     Args:
         exercise: `layer_energy`, for the switch *reference / mine*.
         device: to measure on; by default the one that `pick_device` picks.
+        roofs: of that device, if they have been measured; "Measure again" measures them anew.
     """
-    lab = MeasureLab(exercise, torch.device(device) if device else pick_device())
+    lab = MeasureLab(exercise, torch.device(device) if device else pick_device(), roofs)
     controls = {
         "memory": _slider("on chip, KB", 64, low=3, high=12, step=0.25),
         "batch": _slider("batch", 1, low=0, high=8, step=1),
         "bits": _toggle("bits", [32, 16, 8, 4, 2, 1], 44),
-        "model": _toggle("model", list(NETWORKS), 112),
+        "model": _toggle("model", list(NETWORKS), 130),
     }
     if exercise is not None:
         controls["source"] = _toggle("energy by", ["reference", "mine"], 92)

@@ -1,0 +1,795 @@
+# %% [markdown] title
+# # 01 · Measure: what a network costs
+#
+# **You will** count what two small networks do for an image, measure how long they take for it, and
+# estimate the energy. The three do not agree, and you will find out why.
+#
+# **You will be able to**
+# - count parameters, bytes and multiply-accumulates of any network, and say what follows from each of them,
+# - time a network so that another person can judge the figure, and say what limits it on your machine,
+# - tell a count from a measurement and a measurement from an estimate.
+#
+# **You need** some PyTorch (the first five cells tell you whether it is enough) and 90 minutes, 40 of
+# them for the three core exercises; those marked *more* take another 25. Run the cells from the
+# top; where a cell says *exercise*, write the function yourself. No GPU is needed.
+
+# %% setup
+import math
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from shrink import cost, latency
+from shrink.classroom import experiments, measure, models, plots, training
+from shrink.classroom.baselines import baseline
+from shrink.classroom.checks.measure import (
+    conv_macs,
+    fewer_but_slower,
+    layer_energy,
+    parameters_and_bytes,
+    time_call,
+)
+from shrink.classroom.data import load, ten_digits
+from shrink.classroom.explorers.measure import explore_costs
+
+seed = 0
+data = load(device=training.pick_device())
+
+# %% [markdown] selftest
+# ## Five cells of PyTorch
+#
+# Before you run each of the next five cells, say what it will show. If fewer than four come out as you said,
+# spend an hour with PyTorch's own
+# [beginner's tutorial](https://docs.pytorch.org/tutorials/beginner/basics/intro.html) first. It will be
+# well spent.
+#
+# **1.** Which shape?
+
+# %% selftest-1
+images = torch.rand(64, 1, 28, 28)
+images.flatten(1).shape
+
+# %% [markdown] selftest-2-text
+# **2.** True or False, and what for?
+
+# %% selftest-2
+layer = nn.Linear(784, 300)
+with torch.no_grad():
+    y = layer(images.flatten(1))
+y.requires_grad
+
+# %% [markdown] selftest-3-text
+# **3.** A *hook* is called each time a layer runs. How many lines are printed?
+
+# %% selftest-3
+hook = layer.register_forward_hook(lambda layer, inputs, output: print(output.shape))
+layer(torch.rand(2, 784))
+hook.remove()
+_ = layer(torch.rand(3, 784))
+
+# %% [markdown] selftest-4-text
+# **4.** Which names and shapes? (This dictionary is what a file of the network holds.)
+
+# %% selftest-4
+{name: tuple(tensor.shape) for name, tensor in nn.Linear(3, 2).state_dict().items()}
+
+# %% [markdown] selftest-5-text
+# **5.** How many bits does it take to number 300 units? (Later chapters store such numbers.)
+
+# %% selftest-5
+math.ceil(math.log2(300))
+
+# %% [markdown] problem
+# ## The problem in one number
+#
+# LeNet-300-100 recognises a digit of 28 by 28 pixels. 784 numbers go into 300 units, these into 100,
+# these into 10. For one image that is 784 · 300 + 300 · 100 + 100 · 10 = 266,200 *multiply-accumulates*
+# (MACs): a product, added to a sum.
+#
+# How many of them can your machine do in a second? We measure it on a large matrix product, which is
+# what it does best. (`measure_roofs` measures how fast memory is as well; we need that later.) Then we know how
+# long an image should take, and we measure how long it takes.
+
+# %% problem-number
+net = baseline("lenet-300-100", data, seed=seed)
+image = data.validation.images[:1]
+
+roofs = latency.measure_roofs(image.device)
+should = 2 * 266_200 / roofs.flops  # a multiply-accumulate is two operations
+takes = latency.latency(net, image)
+print(f"the machine: {roofs.flops / 2e9:.0f} billion multiply-accumulates a second")
+print(f"an image should take {1e6 * should:.1f} µs, and takes {1e6 * takes.median:.1f} µs")
+print(f"that is {takes.median / should:.0f} times as long")
+
+# %% [markdown] problem-where
+# **Where does the rest of the time go?** Keep your guess; we come back to it. A network has several costs, and
+# they are not proportional to each other. We take them one by one.
+#
+# One of them is *memory*. A processor computes with the numbers that are on its own chip, where there is
+# little room: some megabytes at most, in *SRAM*, which a PC uses as a *cache*, a copy of what was
+# needed last. All else lies in *DRAM*, on other chips: gigabytes, and slow and costly to reach.
+
+# %% [markdown] by-hand
+# ## One layer by hand
+#
+# A linear layer with 3 inputs and 2 outputs, in 32-bit floats. Count before you read on.
+#
+# | | how many | |
+# |---|---|---|
+# | parameters | 3 · 2 weights and 2 biases | 8 |
+# | bytes | 4 each | 32 |
+# | multiply-accumulates for an image | one for each weight | 6 |
+# | numbers that move to compute | 8 parameters, 3 inputs, 2 outputs | 13 |
+# | operations a byte | 2 · 6 / (4 · 13) | 0.23 |
+# | arithmetic, at 4.6 pJ a multiply-accumulate | 6 · 4.6 pJ | 27.6 pJ |
+# | fetching the parameters from DRAM, at 640 pJ each | 8 · 640 pJ | 5120 pJ |
+#
+# A picojoule (pJ) is a millionth of a millionth of a joule. The two prices are those of Horowitz (2014),
+# for the chips of that time. **The layer spends 185 times as much energy to fetch its numbers as to compute with
+# them.** That is why it pays to make a network small, even where nobody minds a long file.
+
+# %% by-hand-code
+tiny = nn.Linear(3, 2)
+(layer,) = cost.layers(tiny, torch.zeros(1, 3))
+print(parameters_and_bytes(tiny), layer, f"{cost.intensity(layer):.2f} operations a byte")
+
+# %% [markdown] mathematics
+# ## The mathematics
+#
+# | symbol | in code | what it is |
+# |---|---|---|
+# | $C, K$ | `in_channels`, `out_channels` | channels that go in, channels that come out |
+# | $g$ | `groups` | the channels fall into $g$ groups that do not see each other; usually 1 |
+# | $h, w$ | `kernel_size` | height and width of the kernel |
+# | $H, W$ | `size` | height and width of the image |
+# | $s, p$ | `stride`, `padding` | the kernel moves by $s$; $p$ zeros stand on each side |
+# | $B$ | `batch` | images that go through a layer together |
+#
+# A kernel that moves over an image of height $H$ takes
+#
+# $$H' = \left\lfloor \frac{H + 2p - h}{s} \right\rfloor + 1$$
+#
+# places, and $W'$ across. At each it gives one number for each of the $K$ channels, which sums over the
+# kernel and over the channels of its group:
+#
+# $$\text{MACs} = K\,H'\,W' \cdot \frac{C}{g}\,h\,w$$
+#
+# A linear layer is the case of one place: inputs times outputs. The *arithmetic intensity* of a layer is
+# what it computes for each byte that it moves. Parameters move once for the whole batch, inputs and outputs
+# for each image. A multiply-accumulate is two operations, a float32 four bytes:
+#
+# $$I = \frac{2 \cdot B \cdot \text{MACs}}{4\,\big(\text{parameters} + B\,(\text{inputs} + \text{outputs})\big)}
+# \text{ operations a byte}$$
+
+# %% mathematics-code
+conv = nn.Conv2d(20, 50, kernel_size=5)
+conv_macs(conv, (12, 12))  # 50 x 8 x 8 numbers, each the sum of 20 x 5 x 5 products
+
+# %% [markdown] naive
+# ## First in slow motion, then at once
+#
+# A convolution as loops, with a counter in the middle. It is the definition, and far too slow to use.
+
+
+# %% naive-code
+def convolve(image, kernel, stride):
+    """image (C, H, W), kernel (K, C, h, w) → the output, and the multiply-accumulates it took."""
+    (k_out, channels, h, w), macs = kernel.shape, 0
+    places = [range(0, n - k + 1, stride) for n, k in zip(image.shape[1:], (h, w), strict=True)]
+    output = torch.zeros(k_out, len(places[0]), len(places[1]))
+    for k in range(k_out):
+        for i, top in enumerate(places[0]):
+            for j, left in enumerate(places[1]):
+                for c in range(channels):
+                    patch = image[c, top : top + h, left : left + w]
+                    output[k, i, j] += (patch * kernel[k, c]).sum()
+                    macs += patch.numel()
+    return output, macs
+
+
+# %% [markdown] naive-agree-text
+# The loops, PyTorch's convolution and the formula agree. So does a counter that is not ours: PyTorch has
+# one, which watches what runs and counts two operations a multiply-accumulate.
+
+# %% naive-agree
+small = nn.Conv2d(2, 3, kernel_size=3, stride=2, bias=False)
+picture = torch.rand(2, 9, 8)
+output, counted = convolve(picture, small.weight.detach(), stride=2)
+with FlopCounterMode(display=False) as counter, torch.no_grad():
+    same = torch.allclose(small(picture[None])[0], output, atol=1e-5)
+print(same, counted, conv_macs(small, (9, 8)), counter.get_total_flops() // 2)
+
+# %% [markdown] real
+# ## Two real networks
+#
+# Beside LeNet-300-100 we take LeNet-5, a convolutional network for the same images: two convolutions, each
+# followed by pooling, then two linear layers. Both come trained. These ten images, one of each digit, come
+# back in every chapter, and above each stands LeNet-5's answer.
+
+# %% real-digits
+net5 = baseline("lenet-5", data, seed=seed)
+networks = {"lenet-300-100": net, "lenet-5": net5}
+ten = ten_digits(data)
+plots.digits(
+    ten.images[:, 0].cpu().numpy(), [str(a) for a in training.predict(net5, ten.images).tolist()]
+)
+
+# %% [markdown] real-counts-text
+# `cost.layers` sends an image through a network and looks at each layer with a hook.
+
+# %% real-counts
+for name, model in networks.items():
+    print(f"{name}: {parameters_and_bytes(model)[0]:,} parameters")
+    for layer in cost.layers(model, image):
+        print(f"  {layer.name:6} {layer.parameters:8,} parameters {layer.macs:10,} MACs an image")
+
+# %% real-shares
+plot, panels = plots.new(2, alt="Share of parameters and of multiply-accumulates, layer by layer")
+for panel, (name, model) in zip(panels, networks.items(), strict=True):
+    found = cost.layers(model, image)
+    shares = {
+        "parameters": [layer.parameters for layer in found],
+        "MACs": [layer.macs for layer in found],
+    }
+    shares = {what: 100 * np.array(n) / sum(n) for what, n in shares.items()}
+    plots.bars(panel, [layer.name for layer in found], shares)
+    panel.set(ylabel="share of the network, %", title=name, ylim=(0, 115))
+plot
+
+# %% [markdown] real-reading
+# In LeNet-300-100 a weight is used once an image, so the two shares are nearly the same. In LeNet-5 they are
+# not. **Which of its layers would you shrink to make the file shorter, and which to save arithmetic?**
+#
+# <details><summary>Answer</summary>
+#
+# For the file fc1, for arithmetic conv2: a kernel has few weights, and uses each at every place.
+# "How many parameters?" is one question of several.
+# </details>
+#
+# And the file? It is the bytes of the parameters and a header with their names and shapes.
+
+# %% real-file
+for name, model in networks.items():
+    _, in_memory = parameters_and_bytes(model)
+    on_disk = measure.write("model.safetensors", model.state_dict())
+    print(f"{name}: {in_memory:,} bytes of numbers, {on_disk:,} bytes on disk")
+
+# %% [markdown] latency
+# ## Time: how to measure it
+#
+# We take a network that has not run before, and time the same call 200 times.
+
+# %% latency-first
+fresh = models.build("lenet-5", seed=1).to(image.device).eval()
+microseconds = []
+with torch.no_grad():
+    for _ in range(200):
+        began = time.perf_counter()
+        fresh(image).argmax().item()  # .item() waits for a GPU
+        microseconds.append(1e6 * (time.perf_counter() - began))
+
+# %% latency-first-shown
+plot, panels = plots.new(
+    2, alt="Times of 200 calls in order, and their histogram with mean and median"
+)
+panels[0].plot(microseconds, ".", ms=4)
+panels[0].set(xlabel="call", ylabel="time, µs", ylim=0, title="200 calls in order")
+panels[1].hist(microseconds, bins=60)
+panels[1].axvline(np.mean(microseconds), color="black", ls=":", label="mean")
+panels[1].axvline(np.median(microseconds), color="black", label="median")
+panels[1].set(xlabel="time, µs", ylabel="calls", title="how often each time came")
+panels[1].legend()
+plot
+
+# %% [markdown] latency-rule
+# The first calls ask for memory, fill caches, choose an algorithm, and often take longer. Some of the later ones
+# are interrupted, because the machine has other things to do. A mean mixes all that; one call alone may be any
+# of these dots. So we **let some calls go first, time many, give the median, and say how far the middle half
+# spreads** (the quartiles). With it we say how many images went through together (the *batch*), on which device,
+# and how many *threads*, cores at work at the same time, there were.
+#
+# That makes a time one can judge. It does not make it one for ever: the quartiles say how calls differ within
+# a second, and the next minute the whole lot may lie elsewhere. **So compare only times that were taken beside each
+# other.**
+
+# %% latency-networks
+for name, model in networks.items():
+    print(f"{name:13} {latency.latency(model, image)}")
+
+# %% [markdown] latency-layers-text
+# Now layer by layer, each alone, on what it gets inside the network; and the two poolings, which multiply
+# nothing at all. For 64 images:
+
+# %% latency-layers
+batch = data.validation.images[:64]
+for name, model in networks.items():
+    macs = {layer.name: 64 * layer.macs for layer in cost.layers(model, batch)}
+    for layer, found in latency.layer_latencies(model, batch).items():
+        us = 1e6 * found.median
+        print(
+            f"{name:13} {layer:6} {macs[layer]:11,} MACs {us:6.0f} µs {macs[layer] / us:8,.0f} MACs a µs"
+        )
+for name, shape in {"pool1": (64, 20, 24, 24), "pool2": (64, 50, 8, 8)}.items():
+    pool = latency.latency(nn.MaxPool2d(2), torch.rand(shape, device=image.device))
+    print(f"lenet-5       {name:6} {0:11,} MACs {1e6 * pool.median:6.0f} µs")
+
+# %% [markdown] latency-layers-reading
+# If time followed arithmetic, all layers would get the same done in a microsecond, and pooling would be
+# free. **Which layers get most done, which least? What do the slow ones have in common?**
+
+# %% [markdown] roofline
+# ## What limits a layer
+#
+# A processor waits for numbers as well as computing with them. It does at most $P$ operations a second, and
+# gets at most $M$ bytes a second from memory. A layer that does $I$ operations for each byte cannot be faster than
+#
+# $$\min(P,\; M \cdot I) \text{ operations a second}$$
+#
+# That is the *roofline* (Williams et al. 2009): on the left a layer is limited by memory, on the right by
+# arithmetic. $P$ and $M$ were measured at the top: $P$ by a product of two large matrices, $M$ by the sum over
+# an array far too large for any cache. A second $M$ comes from an array of four megabytes, which a cache can hold,
+# as it can our networks. Each point is a layer as it ran.
+
+# %% roofline-measured
+points = {}
+for batch in (1, 64):
+    some = data.validation.images[:batch]
+    for name, model in networks.items():
+        times = latency.layer_latencies(model, some)
+        points[f"{name}, batch {batch}"] = {
+            layer.name: (
+                cost.intensity(layer, batch),
+                2 * layer.macs * batch / times[layer.name].median,
+            )
+            for layer in cost.layers(model, some)
+        }
+
+# %% roofline-shown
+plot, (panel,) = plots.new(
+    alt="Roofline with each layer's measured speed at batch 1 and 64", width=7, height=3.6
+)
+ceilings = {"memory": roofs.memory, "cache": roofs.cache}
+plots.roofline(panel, roofs.flops, ceilings, points)
+panel.set(title=f"measured in float32, {roofs.threads} threads, {roofs.device}")
+plot
+
+# %% [markdown] roofline-reading
+# A batch moves a linear layer to the right: its parameters are fetched once and used for each image.
+# **Which points lie near a roof? Which lie far below, and why?**
+#
+# <details><summary>Answer</summary>
+#
+# Usually: at batch 64 the large layers come nearest to the roof of arithmetic. At batch 1 the large linear layers lie near
+# a roof of memory. The smallest layers lie far below: each call of a layer takes some microseconds, whatever
+# there is to compute. A roof is what is possible, not a promise.
+#
+# A point *above* the flat roof means that the machine was busy with something else while the roof was measured: run
+# the chapter's first measurement again.
+# </details>
+#
+# Now we can say where the time of our image went.
+
+# %% roofline-answer
+in_bytes = 4 * parameters_and_bytes(net)[0]
+print(f"measured:                                {1e6 * takes.median:6.1f} µs")
+print(f"to compute, at best:                     {1e6 * should:6.1f} µs")
+print(f"to fetch the parameters from memory:     {1e6 * in_bytes / roofs.memory:6.1f} µs")
+print(f"to fetch them from the cache, if there:  {1e6 * in_bytes / roofs.cache:6.1f} µs")
+
+# %% [markdown] roofline-answer-reading
+# **One image uses each weight once, and each weight has to come from somewhere.** The machine spends most of the time
+# on the way of the numbers, and some on calling layers. So a network of fewer bytes can be faster without
+# computing less.
+
+# %% [markdown] energy
+# ## Energy: an estimate
+#
+# Nobody has a power meter at hand that resolves a microjoule. So we estimate, from a table that Horowitz gave
+# in 2014, for chips of 45 nm. In pJ:
+#
+# | | 32-bit float | 16-bit float | 8-bit integer |
+# |---|---|---|---|
+# | multiply | 3.7 | 1.1 | 0.2 |
+# | add | 0.9 | 0.4 | 0.1 (to a 32-bit sum) |
+#
+# | read 32 bits from | 8 KB of SRAM, on the chip | 32 KB | 1 MB | DRAM |
+# |---|---|---|---|---|
+# | | 5 | 10 | 50 | 640 |
+#
+# (45 nm is the width of the smallest structures.) A large memory costs more at each access than a small one;
+# between the sizes of the table we interpolate, on logarithmic scales. For integers of fewer than 8 bits there
+# are no figures: we take 0.2 pJ times (bits / 8)². Newer chips need less of everything, but a number from far away
+# still costs much more than computing with it.
+#
+# To get from prices to a network we need a machine, and we assume a simple one. For each image a layer
+# reads its parameters and inputs from SRAM once, and writes its outputs there once. SRAM holds the inputs and
+# outputs of the whole batch first, then as many parameters as fit; all layers share it. The parameters that do not
+# fit come from DRAM, once a batch, and inputs and outputs that do not fit go there and back. Instructions,
+# control and leakage are left out. **So the figures are for comparing, and not for a battery.** (Exercise 3 has you
+# write this machine.)
+
+# %% energy-price
+price = cost.prices(on_chip=64 * 1024)
+print(
+    f"64 KB of SRAM: {price.sram:.1f} pJ for 32 bits; DRAM {price.dram:.0f}; a MAC {price.mac:.1f}"
+)
+
+# %% energy-networks
+for name, model in networks.items():
+    for batch in (1, 64):
+        parts = cost.energy(cost.layers(model, image), on_chip=64 * 1024, batch=batch)
+        micro = {
+            part: sum(getattr(e, part) for e in parts) / 1e6
+            for part in ("arithmetic", "sram", "dram")
+        }
+        print(
+            f"{name:13} batch {batch:2}, estimate:",
+            ", ".join(f"{p} {e:.1f} µJ" for p, e in micro.items()),
+        )
+
+# %% [markdown] energy-reading
+# **For one image at a time, which part leads? And for 64? Which part has not changed?**
+#
+# <details><summary>Answer</summary>
+#
+# DRAM, by far. With 64 images a parameter's way from DRAM is shared by 64: for LeNet-300-100 SRAM and DRAM then cost
+# about the same. Arithmetic and SRAM are as before.
+# </details>
+
+# %% [markdown] predict
+# ## Predict
+#
+# We send 256 images through LeNet-300-100 at once. How many times as long as for one image does it take?
+# Write your guess in place of `None`. It is not marked.
+
+# %% predict-guess
+my_guess = None
+
+# %% predict-answer
+one, many = (latency.latency(net, data.validation.images[:n]).median for n in (1, 256))
+print(f"your guess: {'none' if my_guess is None else my_guess}; measured: {many / one:.1f} times")
+
+# %% [markdown] explore
+# ## Explore
+#
+# - *energy of an image*: the estimate, for each layer and for all. Mind the axis: it follows the values. *The same
+#   over the memory on chip*: for all sizes of SRAM; the line is where the slider stands.
+# - *roofline, measured here*: points are the layers in float32, at batches of 1 to 256; the large
+#   ones at the batch nearest to the slider's. Bits and memory do not move them, since nothing was measured there.
+# - *bytes*: the parameters, and the inputs and outputs of the hungriest layer. The line is the memory on the chip.
+#
+# Three things to try:
+# 1. LeNet-300-100, batch 1. Move the on-chip memory up from 8 KB. **Where does the DRAM part vanish, and why
+#    there? Why does the sum rise again after that?**
+# 2. Leave the memory at 64 KB and move the batch up. **Which part falls, which stay? Then take LeNet-5: why does its
+#    DRAM part not vanish at batch 256?** (Look at the bytes.)
+# 3. Batch 1, LeNet-300-100, memory at 256 KB: type it into the box. Go from 32 bits down. **At which of the bits do all the
+#    parameters stay on the chip, and what does that do to the energy?** The rest of this course is about
+#    getting there without losing the accuracy.
+#
+# <details><summary>Answers</summary>
+#
+# 1. Where all parameters fit beside the inputs and outputs, at about 1 MB. After that a still larger SRAM only makes each
+#    access dearer.
+# 2. DRAM falls, because the images of a batch share the parameters' way; arithmetic and SRAM stay. LeNet-5's first
+#    layer gives 11,520 numbers for each image. For 256 images they do not fit on the chip, and go to DRAM and back.
+# 3. At 4 bits; at 8 they just do not fit. Fewer bits make every part cheaper, and where all fits, DRAM is gone.
+# </details>
+
+# %% explore-costs
+explorer = explore_costs(layer_energy, device=image.device, roofs=roofs)
+explorer
+
+# %% [markdown] exercises
+# ## Exercises
+#
+# The chapter works before you have solved them: an exercise answers with the library's function
+# until your own passes its check. The library is there to be read, too. After the third, go back to
+# the explorer and set *energy by* to *mine*.
+
+# %% [markdown] exercise-1
+# ### 1 · Parameters and bytes (core, 10 minutes)
+#
+# Write `parameters_and_bytes(model)`: return two whole numbers, the parameters of any model, and the bytes
+# of everything its file must hold. That is its parameters and its *buffers*: numbers that belong to a model
+# and are not trained, such as the running means of batch norm. Each number takes the bytes of its own type. A
+# tensor that is used in two places counts once.
+#
+# Example: `parameters_and_bytes(nn.Linear(3, 2))` is `(8, 32)`.
+#
+# <details><summary>Hint</summary>
+#
+# `model.parameters()` gives each tensor once, however often it is used; `state_dict()` does not. Where are the
+# buffers? Which type has half the bytes?
+# </details>
+
+
+# %% exercise-1-answer
+@parameters_and_bytes.answer
+def parameters_and_bytes(model):
+    """Return (parameters, bytes)."""
+    ### BEGIN SOLUTION
+    parameters = sum(p.numel() for p in model.parameters())
+    tensors = [*model.parameters(), *model.buffers()]
+    return parameters, sum(t.numel() * t.element_size() for t in tensors)
+    ### END SOLUTION
+
+
+# %% exercise-1-check
+parameters_and_bytes.check()
+
+# %% [markdown] exercise-2
+# ### 2 · Multiply-accumulates of a convolution (core, 15 minutes)
+#
+# Write `conv_macs(layer, size)`: the multiply-accumulates of an `nn.Conv2d` for one image, whose height and
+# width are `size`. The layer knows its `in_channels`, `out_channels`, `groups`, and `kernel_size`,
+# `stride`, `padding`, `dilation`: these four are pairs (height, width). Products with the zeros of the padding
+# count, the bias does not.
+#
+# Where `dilation` is $d$, the kernel's numbers stand $d$ pixels apart, so that it reaches over $d\,(h - 1) + 1$
+# pixels in place of $h$.
+#
+# Example: `conv_macs(nn.Conv2d(8, 8, kernel_size=3, stride=2, padding=1, groups=8), (4, 4))` is 288: 8
+# channels of 2 by 2 numbers, each the sum of 9 products.
+#
+# <details><summary>Hint</summary>
+#
+# How many places down, how many across (they may differ: everything is a pair)? How many numbers does the layer give,
+# then, and how many products is each of them the sum of? `//` rounds down.
+# </details>
+
+
+# %% exercise-2-answer
+@conv_macs.answer
+def conv_macs(layer, size):
+    """Return the multiply-accumulates of the layer for one image."""
+    ### BEGIN SOLUTION
+    outputs = layer.out_channels
+    products = layer.in_channels // layer.groups
+    for d in range(2):
+        reach = layer.dilation[d] * (layer.kernel_size[d] - 1) + 1
+        outputs *= (size[d] + 2 * layer.padding[d] - reach) // layer.stride[d] + 1
+        products *= layer.kernel_size[d]
+    return outputs * products
+    ### END SOLUTION
+
+
+# %% exercise-2-check
+conv_macs.check()
+
+# %% [markdown] exercise-3
+# ### 3 · The energy of a layer (core, 15 minutes)
+#
+# Write `layer_energy(layer, price, room, batch)`: return three numbers in pJ, `(arithmetic, sram, dram)`, for
+# **one** image of the batch.
+#
+# `layer` has `macs`, `parameters`, `inputs` and `outputs`, all but the second for one image. `price` has `mac`, the pJ
+# of a multiply-accumulate, and `sram` and `dram`, those of one number read or written there. `room` is how
+# many numbers SRAM holds (it may be a fraction). The machine:
+#
+# 1. For each image, each parameter is read from SRAM once (wherever it came from), each input is read there once,
+#    and each output is written there once.
+# 2. SRAM holds the inputs and outputs of the **whole batch** first. In the room that is left parameters stay, from
+#    one batch to the next.
+# 3. The parameters that did not fit come from DRAM, once for the whole batch.
+# 4. Of the batch's inputs and outputs, each number that did not fit crosses to or from DRAM once.
+#
+# Example: 6 MACs, 8 parameters, 3 inputs, 2 outputs, prices 1, 10 and 100, room for 9, batch 1: `(6, 130, 400)`.
+# Five of the nine places go to inputs and outputs, four parameters stay, four come from DRAM.
+#
+# <details><summary>Hint</summary>
+#
+# Say the unit of each line aloud: numbers or pJ, of the batch or of an image? And what if there is more room than is
+# needed, or less: no count may come out negative, and no more parameters can stay than there are.
+# </details>
+
+
+# %% exercise-3-answer
+@layer_energy.answer
+def layer_energy(layer, price, room, batch):
+    """Return (arithmetic, sram, dram) in pJ for one image."""
+    ### BEGIN SOLUTION
+    live = batch * (layer.inputs + layer.outputs)
+    spilled = max(live - room, 0)
+    resident = min(layer.parameters, max(room - live, 0))
+    arithmetic = layer.macs * price.mac
+    sram = (layer.parameters + layer.inputs + layer.outputs) * price.sram
+    dram = (layer.parameters - resident + spilled) / batch * price.dram
+    return arithmetic, sram, dram
+    ### END SOLUTION
+
+
+# %% exercise-3-check
+layer_energy.check()
+
+# %% [markdown] exercise-4
+# ### 4 · A stopwatch that can be trusted (more, 15 minutes)
+#
+# Write `time_call(function, warm_up, runs, clock)`: call `function()` first `warm_up` times without timing
+# it, then `runs` times, each timed by itself. `clock()` returns the time in seconds. Return the quartiles
+# of those times, `(low, median, high)`: a quarter of the calls took less than the first, half less than the second,
+# a quarter more than the third, by the rule of `np.quantile`.
+#
+# Example: with `warm_up=0` and three calls that take 9, 1 and 3 seconds, the answer is `(2.0, 3.0, 6.0)`.
+#
+# <details><summary>Hint</summary>
+#
+# Read the clock before and after each call, and keep the difference. `np.quantile` takes a list of times and
+# a list of fractions. The clock is an argument so that the check can bring one of its own.
+# </details>
+
+
+# %% exercise-4-answer
+@time_call.answer
+def time_call(function, warm_up, runs, clock):
+    """Return the quartiles of the function's time in seconds: (low, median, high)."""
+    ### BEGIN SOLUTION
+    for _ in range(warm_up):
+        function()
+    times = []
+    for _ in range(runs):
+        began = clock()
+        function()
+        times.append(clock() - began)
+    return tuple(np.quantile(times, [0.25, 0.5, 0.75]).tolist())
+    ### END SOLUTION
+
+
+# %% exercise-4-check
+time_call.check()
+
+# %% [markdown] exercise-5
+# ### 5 · Fewer, and slower (more, 10 minutes)
+#
+# "It has fewer multiply-accumulates, so it is faster." Break that sentence on this machine. Return two networks
+# `(fewer, more)` of PyTorch's own layers (`nn.Sequential` of `nn.` layers), which take an image of shape
+# (1, 1, 28, 28) to 10 numbers. The first must have fewer multiply-accumulates than the second, more than none,
+# and yet take at least 1.5 times as long for one image. The check counts and measures, now and here, on one
+# thread of the processor.
+#
+# <details><summary>Hint</summary>
+#
+# Look at the points far below the roofs once more. What did all of them pay for?
+# </details>
+
+
+# %% exercise-5-answer
+@fewer_but_slower.answer
+def fewer_but_slower():
+    """Return (fewer, more)."""
+    ### BEGIN SOLUTION
+    deep = [nn.Linear(16, 16) for _ in range(60)]
+    fewer = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), *deep, nn.Linear(16, 10))
+    wide = [nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)]
+    return fewer, nn.Sequential(nn.Flatten(), *wide)
+    ### END SOLUTION
+
+
+# %% exercise-5-check
+fewer_but_slower.check()
+
+# %% [markdown] bill
+# ## What they cost
+#
+# Each chapter ends with a bill. A network is written to a file, the file is read back, and what comes out of it
+# is counted, timed, and tested on the **test** images, which are used for nothing else. The row goes into
+# `running_table.json` beside this notebook, where the next chapters add theirs.
+#
+# Three kinds of figures stand side by side. Parameters, bytes and MACs are *counted*, and the same everywhere. Accuracy and
+# time are *measured*, and have a spread. Energy is *estimated*, here for a machine with 64 KB of SRAM that
+# fetches the bytes of the file for one image at a time.
+
+# %% bill-table
+for name, model in networks.items():
+    report = measure.measure(f"dense, {name}", model, data.test, data.name, "model.safetensors")
+    table = measure.record(report)
+table
+
+# %% [markdown] bill-reading
+# **LeNet-5 has 1.6 times the parameters. What does that say about the other columns?**
+#
+# <details><summary>Answer</summary>
+#
+# The file is 1.6 times as long, and since the energy for one image is mostly that of fetching the file, it is about that
+# many times as large. About arithmetic and time it says nothing: both are several times as large as the parameters suggest.
+# </details>
+
+# %% [markdown] breaks
+# ## Where it breaks
+#
+# **An estimate is as good as its assumptions.** We assumed that each weight is read from SRAM once an image, however
+# often it is used. That takes large *registers*, the few numbers that a processor holds right where it computes.
+# Suppose there are none, so that each product reads its weight and its input from SRAM. Real chips lie
+# between the two. With 2 MB of SRAM and one image nothing comes from DRAM, and the four layers of LeNet-5 cost:
+
+# %% breaks-assumption
+price = cost.prices(on_chip=2 * 2**20)
+with_registers, without = [], []
+for layer in (found := cost.layers(net5, image)):
+    energy = cost.layer_energy(layer, price, room=2**19)
+    with_registers.append(energy.total / 1e6)
+    without.append((energy.arithmetic + (2 * layer.macs + layer.outputs) * price.sram) / 1e6)
+plot, (panel,) = plots.new(
+    alt="Estimated energy of LeNet-5's layers with and without registers", width=6
+)
+plots.bars(
+    panel, [layer.name for layer in found], {"registers": with_registers, "no registers": without}
+)
+panel.set(ylabel="energy, µJ, estimate", title="which layer costs the most?")
+plot
+
+# %% [markdown] breaks-reading
+# **Which layer would you shrink to save energy?** With registers fc1, without them conv2: the answer depends on one
+# sentence of the assumptions. An energy that is quoted without them says little.
+#
+# **A measurement is as good as its conditions.** The same network, the same machine, with one thread and with all:
+
+# %% breaks-threads
+threads = torch.get_num_threads()
+for n in sorted({1, threads}):
+    torch.set_num_threads(n)
+    for batch in (1, 256):
+        print(latency.latency(net, data.validation.images[:batch]))
+torch.set_num_threads(threads)
+
+# %% [markdown] breaks-threads-reading
+# **Are more threads always faster here?** Run the cell twice: which differences come back, and which do not?
+#
+# <details><summary>Answer</summary>
+#
+# For 256 images usually yes. For one image there is so little to share that a second thread may gain nothing, or cost
+# time. A difference that does not come back is no finding.
+# </details>
+
+# %% [markdown] class
+# ## The class is the experiment
+#
+# Do the same networks take the same time for everyone? Your name (a nickname will do) is the seed of *your* two
+# networks. They are not trained; does that matter for the time? Write it in place of `None`, run both cells and
+# send the file to your teacher, who puts those of the whole class into one picture.
+
+# %% class-name
+my_name = None
+
+# %% class-run
+if my_name is not None:
+    found = {}
+    for name in networks:
+        mine = models.build(name, experiments.seed_of(my_name)).to(image.device)
+        batches = {
+            n: latency.latency(mine, data.validation.images[:n], runs=30)
+            for n in (1, 4, 16, 64, 256)
+        }
+        found[name] = {n: 1e6 * t.median / n for n, t in batches.items()}
+    print(experiments.hand_in("01-measure", my_name, found))
+
+# %% [markdown] paper
+# ## The papers
+#
+# Mark Horowitz, *Computing's Energy Problem (and what we can do about it)*, ISSCC 2014. Read it for the table, and for
+# the argument that followed from it: that arithmetic is cheap, and moving numbers is not. Its claim for us: fetching a
+# 32-bit number from DRAM costs more than a hundred times as much as multiplying by it.
+#
+# Samuel Williams, Andrew Waterman and David Patterson, *Roofline: An Insightful Visual Performance Model for Multicore
+# Architectures*, Communications of the ACM, 2009. Read it for the picture. Its claim: no program is faster than the
+# lower of the two roofs.
+
+# %% paper-verdict
+print(f"DRAM over multiply, from the table: {cost.DRAM / cost.MULTIPLY[32]:.0f}")
+reached = {f"{layer} of {name}": xy for name, some in points.items() for layer, xy in some.items()}
+over_memory = [name for name, (i, f) in reached.items() if roofs.at(i) < f <= roofs.flops]
+over_arithmetic = [name for name, (_, f) in reached.items() if f > roofs.flops]
+print(f"of {len(reached)} points above the roof of memory: {'; '.join(over_memory) or 'none'}")
+print(f"above the roof of arithmetic: {'; '.join(over_arithmetic) or 'none'}")
+
+# %% [markdown] paper-reading
+# Our verdicts. *Energy*: **not reproduced**, because we have nothing to measure it with. We use the table, and we call what
+# comes out an estimate. *Roofline*: **as far as the cell above says**. A point above the roof of memory does not refute it: our
+# networks are so small that they can stay in the cache, which is faster. A point above the roof of arithmetic would, were
+# the machine all ours; mostly it says that the roof was measured in a bad moment. And the points far below say that a roof is a
+# bound and not a forecast.
+#
+# You can now say what a network costs, in which sense, and how you know. The next chapter makes one smaller.
