@@ -318,7 +318,7 @@ def test_whatever_lies_in_the_folder(tmp_path):
     (tmp_path / ".ipynb_checkpoints").mkdir()
     (tmp_path / ".ipynb_checkpoints" / "a.json").write_text("{")
     (tmp_path / "._mac.json").write_text("{")
-    expected = {"running_table.json"}
+    expected = {"running_table.json", "notes.txt"}
     if os.name == "posix":
         (tmp_path / "loop.json").symlink_to("loop.json")
         (tmp_path / "gone.json").symlink_to("nowhere")
@@ -327,6 +327,7 @@ def test_whatever_lies_in_the_folder(tmp_path):
         os.mkfifo(tmp_path / "pipe.json")
         (tmp_path / os.fsdecode(b"\xff\x1b.JSON")).write_text("{")
         expected |= {"loop.json", "gone.json", "pipe.json", os.fsdecode(b"\xff\x1b.JSON")}
+        expected |= {"x.json/up", "up.json"}
         if os.geteuid():
             (tmp_path / "shut").mkdir(mode=0)
             (tmp_path / "shut.json").touch(mode=0)
@@ -457,7 +458,7 @@ COLOURS = [plots.COLOURS["pruned"], plots.COLOURS["fine-tuned"]]
 def test_the_figure_of_numbers_is_the_mean_and_the_band_of_all_students(tmp_path):
     values, plot, ax = drawn_group(tmp_path, MEASURE)
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    assert ax.get_title(loc="left") == f"{MEASURE.title}\n30 students"
+    assert ax.get_title(loc="left") == f"{MEASURE.title}\n30 students, 1 kind of machine"
     means = {a.get_label(): a for a in ax.lines if a.get_linestyle() == "-"}
     bands = [a for a in ax.collections if isinstance(a, PolyCollection)]
     for i, name in enumerate(MEASURE.series):
@@ -549,12 +550,20 @@ def test_gather_draws_and_tells(tmp_path, capsys):
     hand_in_a_class(tmp_path, PRUNE, 30, "glyphs")
     hand_in_a_class(tmp_path, MEASURE)
     (tmp_path / "a\x1b[2J.json").write_text("{}")
+    (tmp_path / "class-01-bob.json.txt").write_text("{}")
+    (tmp_path / "of bob.zip").write_bytes(b"PK")
+    (tmp_path / ".hidden").write_text("")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*.json")}
     assert main(["gather", str(tmp_path), "--out", str(tmp_path / "new" / "out")]) == 0
     told = capsys.readouterr().out
-    assert "01-measure, 30 students: time an image, µs, mean ± standard deviation" in told
+    assert (
+        "01-measure, 30 students, 1 kind of machine: time an image, µs, mean ± standard deviation"
+        in told
+    )
     assert "02-prune, 30 students, glyphs: accuracy on validation" in told
-    assert "left out: 1\n  a\\x1b[2J.json: not a result" in told and "\x1b" not in told
+    assert "left out: 3\n" in told and "\n  a\\x1b[2J.json: not a result" in told
+    assert "\n  class-01-bob.json.txt: no .json file\n  of bob.zip: no .json file\n" in told
+    assert "\x1b" not in told and "hidden" not in told
     assert "Pupil" not in told
     assert {p: p.read_bytes() for p in tmp_path.rglob("*.json")} == before
     names = ["class-01-measure.png", "class-02-prune-glyphs.png"]
@@ -564,6 +573,7 @@ def test_gather_draws_and_tells(tmp_path, capsys):
         assert f"wrote {picture}\n" in told
         assert imread(picture).shape[1] > 1000 and b"Pupil" not in picture.read_bytes()
     assert main(["gather", str(tmp_path)]) == main(["gather", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("left out: 3\n") == 2  # not our own pictures
     assert sorted(p.name for p in tmp_path.glob("*.png")) == names
 
 

@@ -433,9 +433,9 @@ def test_titles_say_what_is_estimated_what_measured_and_what_counted(explorer):
 
 def test_the_bytes_are_in_words_too(explorer):
     set_controls(explorer, memory=64)
-    assert texts(explorer, "byte_texts") == ["1,041 KB, 5.7 % stays", "fc1: 4.23 KB"]
+    assert texts(explorer, "byte_texts") == ["1,041 KB, 5.7 % would stay", "fc1: 4.23 KB"]
     set_controls(explorer, model="LeNet-5", batch=256)
-    assert texts(explorer, "byte_texts") == ["1,684 KB, 0 % stays", "conv1: 12,304 KB"]
+    assert texts(explorer, "byte_texts") == ["1,684 KB, 0 % would stay", "conv1: 12,304 KB"]
 
 
 def test_labels_of_near_points_are_apart():

@@ -184,9 +184,9 @@ def test_latency_says_how_it_was_taken(images, two_threads, monkeypatch):
 
 def test_a_latency_in_words():
     found = Latency(0.000987, 0.001234, 0.0456, runs=100, batch=64, threads=1, device="cpu")
-    assert str(found) == "1.23 ms (0.987 to 45.6), batch 64, 1 thread, cpu"
+    assert str(found) == "1.23 ms (0.987 to 45.6, 100 runs), batch 64, 1 thread, cpu"
     more = Latency(1e-5, 2e-5, 3e-5, runs=9, batch=1, threads=2, device="cuda:0")
-    assert str(more) == "0.02 ms (0.01 to 0.03), batch 1, 2 threads, cuda:0"
+    assert str(more) == "0.02 ms (0.01 to 0.03, 9 runs), batch 1, 2 threads, cuda:0"
 
 
 def test_a_latency_above_a_second_in_words():
@@ -196,7 +196,7 @@ def test_a_latency_above_a_second_in_words():
 
 def test_a_gpu_is_waited_for_after_each_call(monkeypatch):
     log = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append(str(device)))
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: log.append(str(device)))
     timed = timing._and_wait(lambda: log.append("call"), torch.device("cuda:1"))
     assert log == []
     timed(), timed()

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import threading
 from dataclasses import replace
 
@@ -121,11 +122,12 @@ def test_a_report_says_what_the_file_holds(tmp_path, net, split):
     path = tmp_path / "net.safetensors"
     found = measure.measure("first ten", net, split, "dots", path)
     expected = Report("first ten", "dots", 7840, 10, path.stat().st_size, 19, 20)
-    assert replace(found, macs=None, microjoules=None, milliseconds=None) == expected
+    assert replace(found, macs=None, microjoules=None, milliseconds=None, timed_on=None) == expected
     assert found.accuracy == 0.95
     assert found.macs == 7840
     low, median, high = found.milliseconds
     assert 0 < low <= median <= high < 1000
+    assert re.fullmatch(r"\d+ threads?, cpu", found.timed_on)
 
 
 def test_the_energy_is_that_of_reading_the_file(tmp_path, net, split):
@@ -152,12 +154,13 @@ def test_rows_of_an_older_table_have_empty_cells(tmp_path):
     old |= {"file_bytes": 100, "correct": 9, "images": 10, "gone": 1}
     path.write_text(json.dumps([old]))
     new = replace(report("new"), macs=7, microjoules=1.5, milliseconds=(0.1, 0.2, 0.4))
+    new = replace(new, timed_on="2 threads, cpu")
     table = record(new, path)
     assert table.rows[0] == Report("dense", "mnist", 10, 10, 100, 9, 10)
     assert record(new, path).rows[1] == new
     html = table._repr_html_()
     assert "<td></td><td></td><td></td>" in html
-    assert "<td>7</td><td>1.5</td><td>0.2 (0.1 to 0.4)</td>" in html
+    assert "<td>7</td><td>1.5</td><td>0.2 (0.1 to 0.4), 2 threads, cpu</td>" in html
     assert "energy, µJ, estimated" in html and "time, ms, measured" in html
 
 
@@ -237,6 +240,14 @@ def test_the_table_lies_in_the_folder_where_the_student_works(tmp_path, monkeypa
         b"[1, 2]",
         b'[{"name": "", "dataset": "", "parameters": 1, "nonzeros": 1, "file_bytes": 1,'
         b' "correct": 1, "images": 1, "milliseconds": [1, 2]}]',
+        b'[{"name": "", "dataset": "", "parameters": 1, "nonzeros": 1, "file_bytes": 1,'
+        b' "correct": 1, "images": 1, "milliseconds": []}]',
+        b'[{"name": "", "dataset": "", "parameters": 1, "nonzeros": 1, "file_bytes": 1,'
+        b' "correct": 0, "images": 0}]',
+        b'[{"name": "", "dataset": "", "parameters": 1, "nonzeros": 1, "file_bytes": 1,'
+        b' "correct": 1, "images": 1, "macs": "x"}]',
+        b'[{"name": null, "dataset": "", "parameters": 1, "nonzeros": 1, "file_bytes": 1,'
+        b' "correct": 1, "images": 1}]',
         b"null",
         b"",
         b"\xff\xfe\x00",
@@ -307,3 +318,10 @@ def test_what_the_file_lost_counts(split, tmp_path):
     assert measure.measure("", model, split, "digits", path, encode=lose).nonzeros == 0
     assert measure.measure("", model, split, "digits", path, decode=lose).nonzeros == 0
     assert all(weight.any() for weight in models.weights(model).values())
+
+
+def test_a_model_that_cannot_be_counted_writes_nothing(split, tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Bilinear(784, 784, 10))
+    with pytest.raises(ValueError, match="no rule counts"):
+        measure.measure("", model, split, "digits", tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """What teachers read names what is there; the hand-out of its command holds no solution."""
 
+import os
 import re
 import shlex
 import shutil
@@ -64,7 +65,7 @@ def test_commands_are_there(page, capsys):
         assert [option for option in options.split() if option not in said] == []
 
 
-def test_the_hand_out_installs_and_updates_and_holds_no_solution(tmp_path):
+def test_the_hand_out_can_be_installed_and_updated_and_holds_no_solution(tmp_path):
     for name in hand_out():
         source, target = ROOT / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,14 +73,24 @@ def test_the_hand_out_installs_and_updates_and_holds_no_solution(tmp_path):
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
     named = [*project["license-files"], project["readme"], "requirements.lock", "Makefile"]
     assert [name for name in named if not (tmp_path / name).is_file()] == []
+    code = "import shrink; from shrink.classroom.cli import main; print(shrink.__file__); "
     told = subprocess.check_output(
-        [sys.executable, "-c", "from shrink.classroom.cli import main; main(['update'])"],
+        [sys.executable, "-c", code + "main(['update'])"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "lib")},
         text=True,
     )
-    assert told.splitlines() == [f"{chapter}: copied" for chapter in CHAPTERS]
+    library, *copied = told.splitlines()
+    assert Path(library) == tmp_path / "lib" / "shrink" / "__init__.py"
+    assert copied == [f"{chapter}: copied" for chapter in CHAPTERS]
     texts = [path for path in tmp_path.rglob("*") if path.suffix in (".ipynb", ".md", ".toml")]
     assert len(texts) > len(CHAPTERS)
     for path in texts:
         assert "BEGIN SOLUTION" not in path.read_text(encoding="utf-8"), path
     assert not list((tmp_path / "course").rglob("*.py"))
+
+
+def test_nothing_is_left_to_fill_in():
+    for page in (TEACHING, *PAGES):
+        text = page.read_text(encoding="utf-8")
+        assert not re.findall(r"\b[A-Z]+_(?:LIMIT|TOTAL|MB)\w*", text), page

@@ -125,12 +125,14 @@ def _conv_places(layer: _ConvNd, d: int, length: int) -> int:
 
 
 # For each kind of layer with parameters of its own: (layer, input, output) → multiply-accumulates.
-# A layer without parameters (ReLU, pooling, dropout, flatten) multiplies nothing. Batch norm, its
-# mean and variance folded in, is one scale and shift for each number.
+# A layer without parameters (ReLU, pooling, dropout, flatten) counts as none. A norm is one scale
+# and shift for each number; finding mean and variance, where they are not stored, is left out.
 RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], int]] = {
     nn.Linear: lambda layer, x, y: layer.in_features * y.numel(),
     _ConvNd: lambda layer, x, y: len(x) * conv_macs(layer, x.shape[2:]),
     _BatchNorm: lambda layer, x, y: y.numel(),
+    nn.LayerNorm: lambda layer, x, y: y.numel(),
+    nn.GroupNorm: lambda layer, x, y: y.numel(),
 }
 
 
@@ -146,7 +148,8 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
         example: images (n, ...) on the model's device; n does not matter.
 
     Raises:
-        ValueError: a layer has parameters and no rule in `RULES`; or there is no image.
+        ValueError: a layer has parameters and no rule in `RULES`; or there is no image, or no axis
+            of images.
 
     >>> from torch import zeros
     >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
@@ -162,6 +165,9 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
 
             def see(module, args, kwargs, y, name=name, rule=rule) -> None:
                 x = [*args, *kwargs.values()][0]
+                if x.dim() < 2 or len(x) % n or len(y) % n:
+                    shape = tuple(example.shape)
+                    raise ValueError(f"the first axis of the example must be images, got {shape}")
                 own = sum(p.numel() for p in module.parameters(recurse=False))
                 found.append(
                     Layer(name, rule(module, x, y) // n, own, x.numel() // n, y.numel() // n)
@@ -206,6 +212,8 @@ def intensity(layer: Layer, batch: int = 1, num_bits: int = 32) -> float:
     >>> intensity(Layer("fc", macs=6, parameters=8, inputs=3, outputs=2))  # 12 / (4 x 13)
     0.23076923076923078
     """
+    if batch < 1 or num_bits < 1:
+        raise ValueError(f"batch and num_bits must be at least 1, got {batch} and {num_bits}")
     numbers = layer.parameters + batch * (layer.inputs + layer.outputs)
     return 2 * layer.macs * batch / (numbers * num_bits / 8)
 
@@ -241,8 +249,8 @@ def prices(on_chip: float, num_bits: int = 32) -> Prices:
 
 def _sram_price(on_chip: float) -> float:
     """pJ for 32 bits, on the straight log-log lines through the points of `SRAM`."""
-    if not on_chip > 0:
-        raise ValueError(f"on_chip must be above 0 bytes, got {on_chip}")
+    if not 0 < on_chip < math.inf:
+        raise ValueError(f"on_chip must be a number of bytes above 0, got {on_chip}")
     pieces = list(pairwise(SRAM.items()))
     (x0, y0), (x1, y1) = next((p for p in pieces if on_chip <= p[1][0]), pieces[-1])
     return y0 * (on_chip / x0) ** (math.log(y1 / y0) / math.log(x1 / x0))
@@ -295,6 +303,8 @@ def share_room(network: Sequence[Layer], room: float, batch: int = 1) -> list[tu
     >>> share_room([fc, fc], room=15)
     [(5, 8), (5, 2)]
     """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
     live = [batch * (layer.inputs + layer.outputs) for layer in network]
     spare, shares = max(room - max(live, default=0), 0), []
     for layer, own in zip(network, live, strict=True):
@@ -310,6 +320,7 @@ def energy(
     batch: int = 1,
     num_bits: int = 32,
     stored_bytes: float | None = None,
+    by: Callable[[Layer, Prices, float, int], Energy] = layer_energy,
 ) -> list[Energy]:
     """The energy of each layer of a network for one image: an estimate, see `layer_energy`.
 
@@ -322,6 +333,7 @@ def energy(
         stored_bytes: what all the parameters take where they are stored, if that is not
             `num_bits` each: the length of a compressed file. Expanding them costs nothing
             here, and they are kept on the chip as they are stored.
+        by: what gives the energy of one layer: (layer, price, room, batch).
 
     Raises:
         ValueError: `batch` is below 1 or `stored_bytes` below 0; and as `prices`.
@@ -331,17 +343,15 @@ def energy(
     >>> one.dram == 8 * DRAM  # 20 bytes hold the inputs and outputs, and no weight
     True
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
-    price, room = prices(on_chip, num_bits), on_chip * 8 / num_bits
-    parameters = sum(layer.parameters for layer in network)
-    if stored_bytes is not None and parameters:
-        if stored_bytes < 0:
-            raise ValueError(f"stored_bytes must not be negative, got {stored_bytes}")
-        scale = stored_bytes * 8 / num_bits / parameters
+    if stored_bytes is not None and stored_bytes < 0:
+        raise ValueError(f"stored_bytes must not be negative, got {stored_bytes}")
+    price, room = prices(on_chip, num_bits), on_chip * 8 // num_bits
+    once = {layer.name: layer.parameters for layer in network}  # a layer may run twice
+    if stored_bytes is not None and any(once.values()):
+        scale = stored_bytes * 8 / num_bits / sum(once.values())
         network = [replace(layer, parameters=scale * layer.parameters) for layer in network]
     shares = share_room(network, room, batch)
     return [
-        layer_energy(layer, price, live + kept, batch)
+        by(layer, price, live + kept, batch)
         for layer, (live, kept) in zip(network, shares, strict=True)
     ]

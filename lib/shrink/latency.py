@@ -8,6 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +32,13 @@ class Latency:
 
     def __str__(self) -> str:
         low, median, high = (_three_digits(1000 * t) for t in (self.low, self.median, self.high))
-        return (
-            f"{median} ms ({low} to {high}), batch {self.batch}, "
-            f"{self.threads} thread{'s' * (self.threads != 1)}, {self.device}"
-        )
+        times = f"{median} ms ({low} to {high}, {self.runs} runs)"
+        return f"{times}, batch {self.batch}, {self.conditions}"
+
+    @property
+    def conditions(self) -> str:
+        """On what it was measured."""
+        return f"{self.threads} thread{'s' * (self.threads != 1)}, {self.device}"
 
 
 def _three_digits(number: float) -> str:
@@ -79,11 +83,13 @@ def time_call(
 def latency(model: nn.Module, images: Tensor, warm_up: int = 10, runs: int = 100) -> Latency:
     """The time that the model takes for a batch of images, on their device, in `eval` mode.
 
-    On a GPU each call waits until the work is done. The model is left as it was.
+    On a GPU each call waits until the work is done, and convolutions compute in float32 proper.
+    The model is left as it was.
     """
-    with in_use(model):
+    threads = torch.get_num_threads()
+    with in_use(model), _float32(images.device):
         times = time_call(_and_wait(lambda: model(images), images.device), warm_up, runs)
-    return Latency(*times, runs, len(images), torch.get_num_threads(), str(images.device))
+    return Latency(*times, runs, len(images), threads, str(images.device))
 
 
 def layer_latencies(
@@ -118,14 +124,26 @@ def layer_latencies(
 
 def _and_wait(function: Callable[[], object], device: torch.device) -> Callable[[], object]:
     """The function, which on a GPU returns when its work is done and not when it is queued."""
-    if device.type != "cuda":
+    if device.type == "cpu":
         return function
 
     def call() -> None:
         function()
-        torch.cuda.synchronize(device)
+        torch.accelerator.synchronize(device)
 
     return call
+
+
+def _float32(device: torch.device) -> AbstractContextManager:
+    """Inside, convolutions on CUDA compute in float32, and not, as they may, in TF32."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled,
+        benchmark=torch.backends.cudnn.benchmark,
+        deterministic=torch.backends.cudnn.deterministic,
+        allow_tf32=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -133,8 +151,8 @@ class Roofs:
     """What a machine was seen to do at best.
 
     `flops` are operations a second, of which a multiply-accumulate is two; `memory` and `cache`
-    are bytes a second, read from an array too large for any cache, and from one of four megabytes
-    that was just read.
+    are bytes a second, read from an array of 256 MB, too large for most caches, and from one that
+    was just read: 4 MB, or 32 MB on a GPU.
     """
 
     flops: float
@@ -162,10 +180,10 @@ def measure_roofs(device: torch.device | str = "cpu", rounds: int = 20) -> Roofs
     come in turns: what else the machine does for a moment spoils few of each.
     """
     device = torch.device(device)
-    n = 4096 if device.type == "cuda" else 1024
+    n, few = (1024, 2**20) if device.type == "cpu" else (4096, 2**23)  # a GPU is slow to start
     square = torch.ones(n, n, device=device)
     large = torch.ones(64 * 2**20, device=device)  # 256 MB
-    small = torch.ones(2**20, device=device)  # 4 MB; of less, starting the threads is the most
+    small = torch.ones(few, device=device)  # of less, starting the threads would be the most
     work = {"product": lambda: square @ square, "memory": large.sum, "cache": small.sum}
     best = dict.fromkeys(work, math.inf)
     for _, (name, function) in itertools.product(range(rounds), work.items()):
@@ -176,5 +194,5 @@ def measure_roofs(device: torch.device | str = "cpu", rounds: int = 20) -> Roofs
         memory=large.nbytes / best["memory"],
         cache=small.nbytes / best["cache"],
         threads=torch.get_num_threads(),
-        device=str(device),
+        device=str(square.device),
     )

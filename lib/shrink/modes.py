@@ -11,6 +11,8 @@ from torch import nn
 def in_use(model: nn.Module) -> Iterator[None]:
     """Inside, the model is in `eval` mode and no gradients are kept; after, each part is as it was.
 
+    The modes are the model's own: two threads that use one model at once get in each other's way.
+
     >>> model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2)).train()
     >>> _ = model[1].eval()  # frozen, as in fine-tuning
     >>> with in_use(model):

@@ -61,9 +61,15 @@ def put_in(text: str, new: str) -> str:
     return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
+def _figure(name: str) -> str:
+    if name not in FIGURES:
+        raise argparse.ArgumentTypeError(f"no figure {name!r}; there are {', '.join(FIGURES)}")
+    return name
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("figures", nargs="*", choices=[*FIGURES, []], default=[])
+    parser.add_argument("figures", nargs="*", type=_figure, metavar="figure")
     parser.add_argument("--readme", action="store_true", help="all of them, into README.md")
     parser.add_argument("--machine", help="the machine in words, for the table in README.md")
     args = parser.parse_args()

@@ -161,13 +161,17 @@ def run_until_figure(page: Page, text: str) -> float:
     return seconds
 
 
-def key_to_pixels(page: Page, presses: int, key: str = "ArrowRight") -> list[float]:
-    """Milliseconds from each press of a key on the first slider to the new pixels on screen."""
+def key_to_pixels(page: Page, presses: int, back_after: int | None = None) -> list[float]:
+    """Milliseconds from each arrow key on the first slider to the new pixels on screen.
+
+    It moves right, and after `back_after` presses left again.
+    """
     page.locator(FIGURE).first.wait_for(timeout=30_000)
     page.locator(SLIDER).first.focus()
     page.evaluate(_WATCH, FIGURE)
     for i in range(presses):
-        page.keyboard.press(key)
+        back = back_after is not None and i >= back_after
+        page.keyboard.press("ArrowLeft" if back else "ArrowRight")
         page.wait_for_function("n => window.times.length >= n", arg=i + 1, timeout=10_000)
         page.wait_for_timeout(60)
     return page.evaluate("() => window.times")

@@ -224,13 +224,18 @@ def _gather(args: argparse.Namespace) -> int:
     lines = [*map(str, gathered.groups)]
     if gathered.skipped:
         lines += [f"left out: {len(gathered.skipped)}", *(f"  {s}" for s in gathered.skipped)]
-    encoding = sys.stdout.encoding or "utf-8"
-    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
+    _say("\n".join(lines))
     if not gathered.groups:
         raise CourseError(f"no results in {args.folder}")
     for group in gathered.groups:
-        print(f"wrote {group.write(args.out or args.folder)}", flush=True)
+        _say(f"wrote {group.write(args.out or args.folder)}")
     return 0
+
+
+def _say(text: str) -> None:
+    """Print the text; what the terminal's encoding lacks is written out."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _doctor(args: argparse.Namespace) -> int:

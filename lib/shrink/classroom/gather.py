@@ -1,6 +1,6 @@
 """What `shrink gather` does: a class's results, from the files of `hand_in`, as figures.
 
-Whatever else lies in the folder is told and left out.
+Whatever else lies in the folder is told and left out, but for hidden files and our own pictures.
 """
 
 import io
@@ -48,9 +48,12 @@ class Group:
 
     @property
     def about(self) -> str:
-        """How many students, and on which data."""
+        """How many students, and on which data, or on how many kinds of machine."""
         students = f"{len(self.results)} student{'s' * (len(self.results) != 1)}"
-        return f"{students}, {self.dataset}" if self.dataset else students
+        if self.dataset:
+            return f"{students}, {self.dataset}"
+        kinds = len({result.machine for result in self.results})
+        return f"{students}, {kinds} kind{'s' * (kinds != 1)} of machine"
 
     def __str__(self) -> str:
         plan = EXPERIMENTS[self.experiment]
@@ -87,7 +90,7 @@ class Group:
         Raises `CourseError` when another picture has that name.
         """
         path = folder / f"{experiments.stem(self.experiment, self.dataset)}.png"
-        if path.exists() and SOFTWARE.encode() not in path.read_bytes()[:1024]:
+        if path.exists() and not _is_ours(path):
             raise CourseError(f"{path} is no picture of shrink gather: move it, or pass --out")
         buffer = io.BytesIO()
         self.draw().savefig(buffer, format="png", dpi=200, metadata={"Software": SOFTWARE})
@@ -165,7 +168,7 @@ def parse(content: bytes) -> Result:
 
 
 def _json_files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
-    """The paths relative to the folder, sorted; a folder that cannot be read is skipped."""
+    """The paths relative to the folder, sorted; what cannot be read or is not JSON is skipped."""
 
     def skip(error: OSError) -> None:
         name = Path(error.filename).relative_to(folder).as_posix()
@@ -174,9 +177,26 @@ def _json_files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
     found = []
     for place, folders, files in os.walk(folder, onerror=skip):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        names = [n for n in files if n.lower().endswith(".json") and not n.startswith(".")]
-        found += [Path(place, name).relative_to(folder).as_posix() for name in names]
+        links = [name for name in folders if Path(place, name).is_symlink()]  # not followed
+        for name in (*links, *files):
+            path = Path(place, name)
+            shown = path.relative_to(folder).as_posix()
+            if name.startswith(".") or _is_ours(path):
+                continue
+            if name in links or not name.lower().endswith(".json"):
+                kind = "a link to a folder" if name in links else "no .json file"
+                skipped.append(Skipped(shown, kind))
+            else:
+                found.append(shown)
     return iter(sorted(found))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a picture that an earlier `shrink gather` wrote."""
+    try:
+        return path.suffix == ".png" and SOFTWARE.encode() in path.read_bytes()[:1024]
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> bytes:
@@ -204,5 +224,6 @@ def _no_constant(name: str) -> None:
 
 def _mean_and_deviation(values: np.ndarray) -> str:
     """Over the students; of a single one there is no deviation."""
-    mean = f"{values.mean():.2f}"
-    return f"{mean} ± {values.std(ddof=1):.2f}" if len(values) > 1 else mean
+    form = ".2f" if values.mean() >= 0.1 else ".3g"
+    mean = f"{values.mean():{form}}"
+    return f"{mean} ± {values.std(ddof=1):{form}}" if len(values) > 1 else mean

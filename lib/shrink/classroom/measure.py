@@ -36,8 +36,8 @@ class Report:
 
     `macs` and `microjoules` are for one image and follow from shapes and the file's length; the
     energy is an estimate (`cost.energy`, with `ON_CHIP` bytes of SRAM). `milliseconds` are the
-    quartiles of the time of one image, measured on the machine at hand. Rows of older tables have
-    none of the three.
+    quartiles of the time of one image, measured as `timed_on` says. Rows of older tables have
+    none of the four.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Report:
     macs: int | None = None
     microjoules: float | None = None
     milliseconds: tuple[float, float, float] | None = None
+    timed_on: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -101,7 +102,7 @@ class Table:
                 _with_range(100 * r.accuracy, *(100 * bound for bound in r.interval), form=".2f"),
                 "" if r.macs is None else f"{r.macs:,}",
                 "" if r.microjoules is None else f"{r.microjoules:.3g}",
-                _time(r.milliseconds),
+                _time(r),
             )
             for r in self.rows
         ]
@@ -131,11 +132,11 @@ def _with_range(value: float, low: float, high: float, form: str) -> str:
     return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
 
-def _time(quartiles: tuple[float, float, float] | None) -> str:
-    if quartiles is None:
+def _time(report: Report) -> str:
+    if report.milliseconds is None:
         return ""
-    low, median, high = quartiles
-    return _with_range(median, low, high, form=".3g")
+    low, median, high = report.milliseconds
+    return f"{_with_range(median, low, high, form='.3g')}, {report.timed_on or 'unknown'}"
 
 
 def write(path: Path | str, arrays: Mapping[str, Tensor | np.ndarray]) -> int:
@@ -196,11 +197,10 @@ def measure(
         encode: the model's tensors by name → the arrays to store; without it, the tensors.
         decode: the arrays that were stored → the tensors.
     """
-    length = write(path, encode(model.state_dict()))
-    decoded = copy.deepcopy(model).to(split.images.device)
-    decoded.load_state_dict(decode(read(path)))
-    one = split.images[:1]
+    decoded, one = copy.deepcopy(model).to(split.images.device), split.images[:1]
     network = cost.layers(decoded, one)
+    length = write(path, encode(model.state_dict()))
+    decoded.load_state_dict(decode(read(path)))
     energy = cost.energy(network, ON_CHIP, stored_bytes=length)
     time = latency(decoded, one)
     return Report(
@@ -214,6 +214,7 @@ def measure(
         macs=sum(layer.macs for layer in network),
         microjoules=sum(layer.total for layer in energy) / 1e6,
         milliseconds=(1000 * time.low, 1000 * time.median, 1000 * time.high),
+        timed_on=time.conditions,
     )
 
 
@@ -237,8 +238,10 @@ def _rows(path: Path) -> list[Report]:
     if not path.exists():
         return []
     try:
-        return [_report(row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
+        rows = [_report(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        str(Table(tuple(rows)))  # a row that cannot be shown is no row
+        return rows
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise CourseError(
             f"{path} is no running table ({error}); delete it, and the next row makes a new one"
         ) from None
@@ -247,7 +250,7 @@ def _rows(path: Path) -> list[Report]:
 def _report(row: dict) -> Report:
     """The report of a row that an older or a newer course may have written."""
     known = {field.name: row[field.name] for field in fields(Report) if field.name in row}
-    if times := known.get("milliseconds"):
-        low, median, high = map(float, times)
+    if known.get("milliseconds") is not None:
+        low, median, high = map(float, known["milliseconds"])
         known["milliseconds"] = (low, median, high)
     return Report(**known)

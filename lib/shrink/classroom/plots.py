@@ -203,7 +203,9 @@ def students(
     for i, ((name, values), marker) in enumerate(zip(groups.items(), itertools.cycle("os^Dv"))):
         colour = list(COLOURS.values())[1 + i % (len(COLOURS) - 1)]
         centre = places + room * (i - (len(groups) - 1) / 2) * named
-        jitter = np.random.default_rng(0).permutation(np.linspace(-0.15, 0.15, len(values)))
+        jitter = np.random.default_rng(0).permutation(
+            np.linspace(-0.15, 0.15, len(values) + 2)[1:-1]
+        )
         at = back(centre + room * jitter[:, None])
         ax.plot(at.ravel(), values.ravel(), marker, color=colour, ms=3.5 * SCALE, mew=0, alpha=0.5)
         mean, (low, high) = values.mean(0), np.percentile(values, [10, 90], axis=0)

@@ -91,12 +91,8 @@ class MeasureLab:
         network, on_chip = self.layers[model], memory * KB
         if source != "mine":
             return cost.energy(network, on_chip, batch, bits)
-        price = cost.prices(on_chip, bits)
-        shares = cost.share_room(network, on_chip * 8 / bits, batch)
-        return [
-            as_energy(self.exercise.mine(layer, price, live + kept, batch))
-            for layer, (live, kept) in zip(network, shares, strict=True)
-        ]
+        mine = self.exercise.mine
+        return cost.energy(network, on_chip, batch, bits, by=lambda *args: as_energy(mine(*args)))
 
     def view(
         self, memory: float, batch: float, bits: int, model: str, source: str = "reference"
@@ -106,7 +102,7 @@ class MeasureLab:
         nearest = min(BATCHES, key=lambda b: abs(math.log2(b / batch)))
         hungriest = max(network, key=lambda layer: layer.inputs + layer.outputs)
         weights = sum(layer.parameters for layer in network)
-        room = memory * KB * 8 / bits
+        room = memory * KB * 8 // bits
         kept = sum(kept for _, kept in cost.share_room(network, room, batch))
         energies = self.energies(model, memory, batch, bits, source)
         curve = [sum_up(self.energies(model, m, batch, bits, source)) for m in MEMORIES]

@@ -29,6 +29,7 @@ PARTS = {  # colour, hatch in the bars, marker and line of the curves
     "SRAM": (plots.ENERGY_COLOURS["SRAM"], "...", "s", "--"),
     "DRAM": (plots.ENERGY_COLOURS["DRAM"], "", "o", "-"),
 }
+TOTAL = plots.COLOURS["quantized"]  # green: of the palette, what is left
 SHAPES = "osD^"  # of the layers' points
 SMALL, TINY = "small", "x-small"
 
@@ -119,7 +120,7 @@ def _legend_beside_title(ax: Axes, handles: list, labels: list[str]) -> None:
 
 def _draw_curve(ax: Axes) -> dict[str, Any]:
     lines, marks = [], []
-    for part, (colour, _, marker, dashes) in {**PARTS, "total": ("black", "", "", ":")}.items():
+    for part, (colour, _, marker, dashes) in {**PARTS, "total": (TOTAL, "", "", ":")}.items():
         (line,) = ax.plot(MEMORIES, MEMORIES, dashes, color=colour)
         (mark,) = ax.plot([], [], marker or "D", color=colour, ms=6, mec="white")
         ax.plot([], [], dashes, marker=marker or "D", color=colour, label=part, mec="white")
@@ -162,7 +163,7 @@ def _draw_roofline(ax: Axes, view: View) -> dict[str, Any]:
 def _reach(view: View) -> tuple[float, float]:
     """From well below what was measured to well above: the next measurement gets in too."""
     rates = np.array([points[1] for points in view.points.values()])
-    return rates.min() / 2e10, 4 * max(view.roofs.flops, rates.max()) / 1e9
+    return rates.min() / 1e11, 20 * max(view.roofs.flops, rates.max()) / 1e9
 
 
 def _draw_bytes(ax: Axes) -> dict[str, Any]:
@@ -275,7 +276,7 @@ def _update_bytes(artists: Mapping[str, Any], view: View) -> None:
         artists["bytes"],
         artists["byte_texts"],
         (view.weight_bytes / KB, view.live_bytes / KB),
-        ("{} KB, " + share(view.stays) + " stays", view.hungriest + ": {} KB"),
+        ("{} KB, " + share(view.stays) + " would stay", view.hungriest + ": {} KB"),
         strict=True,
     ):
         bar.set_width(size - bar.get_x())
