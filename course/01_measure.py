@@ -319,6 +319,12 @@ for name, shape in {"pool1": (64, 20, 24, 24), "pool2": (64, 50, 8, 8)}.items():
 # %% [markdown] latency-layers-reading
 # If time followed arithmetic, all layers would get the same done in a microsecond, and pooling would be
 # free. **Which layers get most done, which least? What do the slow ones have in common?**
+#
+# <details><summary>Answer</summary>
+#
+# Usually the large layers get most done, and the last layers, of a few thousand MACs an image, least: there is too little to do
+# for the time it takes to start. Pooling multiplies nothing, and has to read every number all the same.
+# </details>
 
 # %% [markdown] roofline
 # ## What limits a layer
@@ -380,9 +386,9 @@ print(f"to fetch the parameters from memory:     {1e6 * in_bytes / roofs.memory:
 print(f"to fetch them from the cache, if there:  {1e6 * in_bytes / roofs.cache:6.1f} µs")
 
 # %% [markdown] roofline-answer-reading
-# **One image uses each weight once, and each weight has to come from somewhere.** The machine spends most of the time
-# on the way of the numbers, and some on calling layers. So a network of fewer bytes can be faster without
-# computing less.
+# **One image uses each weight once, and each weight has to come from somewhere.** Compare the lines: on a
+# processor the way of the numbers is usually most of the time, the calling of layers much of the rest, and arithmetic
+# little. (On a GPU it is mostly the calling.) So a network of fewer bytes can be faster without computing less.
 
 # %% [markdown] energy
 # ## Energy: an estimate
