@@ -84,8 +84,8 @@ def grade(
     found = find(wanted, root / "work", chapters)
     runner = Runner(timeout, memory)
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(_grade, *one, chapters, asked, runner) for one in found]
-        try:
+        try:  # from the first submission on: what runs is stopped, whenever Ctrl-C comes
+            futures = [pool.submit(_grade, *one, chapters, asked, runner) for one in found]
             bar = tqdm(futures, file=sys.stderr, unit="notebook", disable=len(found) < 2)
             graded = [future.result() for future in bar]
         except BaseException:
