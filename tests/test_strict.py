@@ -536,9 +536,12 @@ def test_a_stop_ends_what_runs(course, solved, tmp_path):
         tmp_path / "a.ipynb", put(solved, magnitude_mask=CHEATS["loops"]["magnitude_mask"])
     )
     (tmp_path / "tmp").mkdir()
-    command = [sys.executable, "-c", "import sys, shrink.classroom.cli as c; sys.exit(c.main())"]
+    heed = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # even behind &
+    )
+    code = heed + "import sys, shrink.classroom.cli as c; sys.exit(c.main())"
     process = subprocess.Popen(
-        [*command, "check", "--strict", str(path), "--root", str(course)],
+        [sys.executable, "-c", code, "check", "--strict", str(path), "--root", str(course)],
         env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
         stderr=subprocess.DEVNULL,
     )
