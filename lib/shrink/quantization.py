@@ -1,0 +1,307 @@
+"""Affine quantization: x ≈ scale · (q - zero_point), where q is an integer of few bits.
+
+Choose the parameters, quantize, and pack the bits so that a file is as short as it says.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CHUNK = 2**18  # numbers at a time, a megabyte: each step of the rounding finds them in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class QParams:
+    """Scale and zero point, and which integers there are.
+
+    `scale` float32 above 0 and `zero_point` int32 have the same shape: () for a whole tensor, and
+    otherwise one that broadcasts against what is quantized, or one for `group` numbers each along
+    the last axis. `narrow` leaves out the lowest integer.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+    num_bits: int = 8
+    signed: bool = True
+    narrow: bool = False
+    group: int | None = None
+
+    @property
+    def q_min(self) -> int:
+        """The lowest integer: of 8 bits -128, unsigned 0, and one more if `narrow`."""
+        return (-(2 ** (self.num_bits - 1)) if self.signed else 0) + int(self.narrow)
+
+    @property
+    def q_max(self) -> int:
+        """The highest integer: of 8 bits 127, unsigned 255."""
+        return 2 ** (self.num_bits - int(self.signed)) - 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The smallest type of torch that holds the integers and that it computes with."""
+        if self.num_bits <= 8:
+            return torch.int8 if self.signed else torch.uint8
+        return torch.int16 if self.signed else torch.int32
+
+
+def choose_qparams(
+    x_min: Tensor | float,
+    x_max: Tensor | float,
+    num_bits: int = 8,
+    symmetric: bool = False,
+    signed: bool = True,
+    narrow: bool = False,
+) -> QParams:
+    """The scale and zero point with which the integers span x_min to x_max.
+
+    The range is widened to hold zero, and zero is met exactly: it is q = zero_point. So padding,
+    pruned weights and what a ReLU cuts off stay zero.
+
+    Args:
+        x_min, x_max: float32 of one shape, or numbers: one range, or one a channel.
+        num_bits: 2 to 16.
+        symmetric: zero point 0, and a scale that covers the larger magnitude. The integers reach
+            from -2^(b-1) to 2^(b-1) - 1; `signed` must be True.
+        narrow: without the lowest integer, so that the rest lie even about zero. At 2 bits
+            these are -1, 0 and 1: ternary.
+
+    A range of no width gets the scale 1 (it holds nothing but zero).
+
+    Source: Jacob et al. 2018, section 2.1 and 3 (uint8, asymmetric); symmetric as in Krishnamoorthi
+    2018, section 2.2.
+
+    Raises:
+        ValueError: a bound is NaN or infinite, x_min is above x_max, num_bits is not 2 to 16, or
+            symmetric and unsigned.
+
+    >>> p = choose_qparams(-1.0, 3.0, num_bits=2, signed=False)
+    >>> p.scale.item(), p.zero_point.item(), p.q_min, p.q_max  # 0..3 for a width of 4
+    (1.3333333730697632, 1, 0, 3)
+    """
+    if num_bits not in range(2, 17):
+        raise ValueError(f"num_bits must be 2 to 16, got {num_bits}")
+    if symmetric and not signed:
+        raise ValueError("symmetric quantization is signed: its zero point is 0")
+    low, high = (torch.as_tensor(x, dtype=torch.float32) for x in (x_min, x_max))
+    _refuse_nonfinite(torch.stack(torch.broadcast_tensors(low, high)), "the range")
+    if (low > high).any():
+        worst = (low - high).argmax()
+        raise ValueError(
+            f"x_min must not be above x_max, got {low.flatten()[worst]} and {high.flatten()[worst]}"
+        )
+    low, high = low.clamp(max=0).double(), high.clamp(min=0).double()
+    of = QParams(low.float(), low.int(), num_bits, signed, narrow)  # for its integers
+    if symmetric:
+        scale = torch.maximum(high / of.q_max, low / of.q_min)
+    else:
+        scale = (high - low) / (of.q_max - of.q_min)
+    scale = torch.where(scale > 0, scale, 1).float().clamp(min=torch.finfo(torch.float32).tiny)
+    if symmetric:
+        zero_point = torch.zeros_like(scale)
+    else:
+        zero_point = (of.q_min - low / scale).round().clamp(of.q_min, of.q_max)
+    return QParams(scale, zero_point.int(), num_bits, signed, narrow)
+
+
+def qparams_of(
+    x: Tensor,
+    num_bits: int = 8,
+    symmetric: bool = False,
+    signed: bool = True,
+    narrow: bool = False,
+    axis: int | None = None,
+    group: int | None = None,
+) -> QParams:
+    """The parameters that span a tensor's values: one range for all, or one for each of its parts.
+
+    Args:
+        x: float, any shape, also empty.
+        axis: a range for each index along this axis, a *channel*: 0 for the outputs of a linear
+            layer or a convolution. Scale and zero point have x's axes, all of length 1 but this.
+        group: a range for so many numbers in a row along the last axis; the last group of a row may
+            be shorter. Scale and zero point then have ⌈columns / group⌉ columns.
+
+    The others are those of `choose_qparams`.
+
+    Raises:
+        ValueError: x has NaN or infinities (with how many), both `axis` and `group` are given,
+            x has no such axis, or group is below 1.
+
+    >>> rows = torch.tensor([[-1.0, 1.27], [0.0, 12.7]])
+    >>> qparams_of(rows, symmetric=True, axis=0).scale.flatten()
+    tensor([0.0100, 0.1000])
+    """
+    _refuse_nonfinite(x, "the tensor")
+    if axis is not None and group is not None:
+        raise ValueError(f"either an axis or a group, got axis {axis} and group {group}")
+    options = (num_bits, symmetric, signed, narrow)
+    if group is not None:
+        return _by_group(x, group, options)
+    if axis is None:
+        low, high = (x.min(), x.max()) if x.numel() else (x.new_zeros(()), x.new_zeros(()))
+        return choose_qparams(low, high, *options)
+    if not -x.dim() <= axis < x.dim():
+        raise ValueError(f"no axis {axis} in a tensor of shape {tuple(x.shape)}")
+    others = [d for d in range(x.dim()) if d != axis % x.dim()]
+    if x.numel() == 0:
+        shape = [1 if d in others else x.shape[d] for d in range(x.dim())]
+        return choose_qparams(x.new_zeros(shape), x.new_zeros(shape), *options)
+    return choose_qparams(x.amin(others, keepdim=True), x.amax(others, keepdim=True), *options)
+
+
+def _by_group(x: Tensor, group: int, options: tuple) -> QParams:
+    if group < 1 or x.dim() == 0:
+        raise ValueError(f"group must be at least 1 in a row of numbers, got {group}")
+    missing = -x.shape[-1] % group
+    padded = torch.nn.functional.pad(x, (0, missing))  # with zeros, which every range holds
+    parts = padded.unflatten(-1, (-1, group))
+    low, high = (parts.amin(-1), parts.amax(-1)) if parts.numel() else (parts.sum(-1),) * 2
+    chosen = choose_qparams(low, high, *options)
+    return replace(chosen, group=group)
+
+
+def quantize(x: Tensor, qparams: QParams) -> Tensor:
+    """The nearest integers, q = round(x / scale) + zero_point; what lies outside saturates.
+
+    Halves are rounded to even. An infinity becomes the lowest or highest integer.
+
+    Args:
+        x: float, of a shape that the parameters broadcast against.
+
+    Returns:
+        Integers of x's shape in the type `qparams.dtype`: int8 or uint8 up to 8 bits.
+
+    Source: Jacob et al. 2018, equation 1 and section 3.
+    Differs: x is multiplied by the float32 reciprocal of the scale, as torch does; dividing gives
+    a neighbour in some values of ten million.
+
+    Raises:
+        ValueError: x has NaN, which no integer stands for (with how many); or its shape does not
+            fit.
+
+    >>> p = QParams(torch.tensor(0.5), torch.tensor(3, dtype=torch.int32))
+    >>> quantize(torch.tensor([0.0, 0.25, 0.75, -100.0, 100.0]), p)  # 0.5 and 1.5 are halves
+    tensor([   3,    3,    5, -128,  127], dtype=torch.int8)
+    """
+    scale, zero_point = _fitted(qparams, x)
+    factor = scale.reciprocal()
+    q = torch.empty(x.shape, dtype=qparams.dtype, device=x.device)
+    if scale.numel() != 1 or x.device.type != "cpu":
+        nearest = (x * factor).round_().add_(zero_point).clamp_(qparams.q_min, qparams.q_max)
+        _refuse_nan(nearest.sum(), x)
+        return q.copy_(nearest)
+    factor, zero_point = factor.reshape(()), zero_point.reshape(())
+    flat, room = x.detach().reshape(-1), torch.empty(min(CHUNK, x.numel()))
+    for some, into in zip(flat.split(CHUNK), q.view(-1).split(CHUNK), strict=True):
+        nearest = torch.mul(some, factor, out=room[: len(some)]).round_().add_(zero_point)
+        into.copy_(nearest.clamp_(qparams.q_min, qparams.q_max))
+        _refuse_nan(nearest.sum(), x)  # all else is finite now, and their sum with it
+    return q
+
+
+def dequantize(q: Tensor, qparams: QParams) -> Tensor:
+    """The floats that the integers stand for, scale · (q - zero_point), float32 of q's shape.
+
+    >>> p = QParams(torch.tensor(0.5), torch.tensor(3, dtype=torch.int32))
+    >>> dequantize(torch.tensor([3, 5, -128], dtype=torch.int8), p)
+    tensor([  0.0000,   1.0000, -65.5000])
+    """
+    scale, zero_point = _fitted(qparams, q)
+    return (q.int() - zero_point) * scale  # int8 would wrap: -128 - 3 is 125
+
+
+def fake_quantize(x: Tensor, qparams: QParams) -> Tensor:
+    """The floats that are left of x after quantizing: float32 of x's shape, on the grid of q.
+
+    >>> p = choose_qparams(-1.0, 1.0, num_bits=2, symmetric=True, narrow=True)
+    >>> fake_quantize(torch.tensor([-5.0, -0.6, 0.2, 0.5, 0.6]), p)
+    tensor([-1., -1.,  0.,  0.,  1.])
+    """
+    return dequantize(quantize(x, qparams), qparams)
+
+
+def pack_bits(q: Tensor, num_bits: int) -> Tensor:
+    """Integers of few bits, one after the other: uint8 of ⌈n · num_bits / 8⌉ bytes.
+
+    Args:
+        q: n integers, any shape: 0 to 2^b - 1, or -2^(b-1) to 2^(b-1) - 1, which is stored as its
+            two's complement. The highest bit of each comes first.
+        num_bits: 1 to 7.
+
+    Raises:
+        ValueError: a value needs more bits, or num_bits is not 1 to 7.
+
+    >>> pack_bits(torch.tensor([1, 2, 3, 0, 2]), num_bits=2)  # 01 10 11 00 | 10
+    tensor([108, 128], dtype=torch.uint8)
+    """
+    _check_packed(num_bits)
+    values = q.detach().cpu().flatten().long()
+    low, high = -(2 ** (num_bits - 1)), 2**num_bits - 1
+    if len(values) and (values.min() < 0 or values.max() > high):
+        high = 2 ** (num_bits - 1) - 1
+        if values.min() < low or values.max() > high:
+            found = f"{int(values.min())} to {int(values.max())}"
+            raise ValueError(f"{found} is more than {num_bits} bits hold")
+    bits = np.unpackbits(values.numpy().astype(np.uint8)[:, None], axis=1)[:, 8 - num_bits :]
+    return torch.from_numpy(np.packbits(bits)).to(q.device)
+
+
+def unpack_bits(packed: Tensor, num_bits: int, count: int, signed: bool = False) -> Tensor:
+    """The `count` integers that `pack_bits` was given: (count,) uint8, or int8 if signed.
+
+    Raises:
+        ValueError: num_bits is not 1 to 7, `packed` is not uint8 of one axis, or its length is
+            not that of so many integers.
+
+    >>> unpack_bits(torch.tensor([108, 128], dtype=torch.uint8), num_bits=2, count=5)
+    tensor([1, 2, 3, 0, 2], dtype=torch.uint8)
+    >>> unpack_bits(torch.tensor([108, 128], dtype=torch.uint8), num_bits=2, count=5, signed=True)
+    tensor([ 1, -2, -1,  0, -2], dtype=torch.int8)
+    """
+    _check_packed(num_bits)
+    if packed.dtype != torch.uint8 or packed.dim() != 1:
+        raise ValueError(f"packed must be uint8 of one axis, got {packed.dtype}, {packed.dim()}")
+    if count < 0 or len(packed) != -(-count * num_bits // 8):
+        raise ValueError(f"{count} numbers of {num_bits} bits are not {len(packed)} bytes")
+    bits = np.zeros((count, 8), np.uint8)
+    used = np.unpackbits(packed.cpu().numpy(), count=count * num_bits)
+    bits[:, 8 - num_bits :] = used.reshape(count, num_bits)
+    values = np.packbits(bits)
+    if signed:
+        unused = 8 - num_bits
+        values = (values << unused).view(np.int8) >> unused  # the sign bit fills up what is above
+    return torch.from_numpy(values).to(packed.device)
+
+
+def _fitted(qparams: QParams, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and zero point as they broadcast against x."""
+    both = (qparams.scale, qparams.zero_point)
+    if qparams.group is not None:
+        both = (p.repeat_interleave(qparams.group, -1)[..., : x.shape[-1]] for p in both)
+    scale, zero_point = both
+    try:
+        fits = torch.broadcast_shapes(scale.shape, x.shape) == x.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        shapes = f"{tuple(scale.shape)} do not fit a tensor of shape {tuple(x.shape)}"
+        raise ValueError(f"parameters of shape {shapes}")
+    return scale, zero_point
+
+
+def _refuse_nan(total: Tensor, x: Tensor) -> None:
+    if total.isnan():
+        raise ValueError(f"{int(x.isnan().sum())} of {x.numel()} values are NaN")
+
+
+def _refuse_nonfinite(x: Tensor, what: str) -> None:
+    nans, infinities = int(x.isnan().sum()), int(x.isinf().sum())
+    if nans or infinities:
+        raise ValueError(f"{what} has {nans} NaN and {infinities} infinite of {x.numel()} values")
+
+
+def _check_packed(num_bits: int) -> None:
+    if num_bits not in range(1, 8):
+        raise ValueError(f"num_bits must be 1 to 7, got {num_bits}")
