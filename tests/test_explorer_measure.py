@@ -121,11 +121,11 @@ def test_at_batch_1_the_arithmetic_is_little_beside_the_dram(lab):
 
 def test_bytes_are_counted(lab):
     shown = view(lab, memory=64)
-    assert shown.weight_bytes == 4 * 266_610
+    assert shown.parameter_bytes == 4 * 266_610
     assert (shown.hungriest, shown.live_bytes) == ("fc1", 4 * 1084)
     assert shown.stays == pytest.approx((64 * 1024 - 4 * 1084) / (4 * 266_610))
     shown = view(lab, memory=64, batch=256, bits=2, model="LeNet-5")
-    assert shown.weight_bytes == 431_080 / 4
+    assert shown.parameter_bytes == 431_080 / 4
     assert (shown.hungriest, shown.live_bytes) == ("conv1", 256 * (784 + 20 * 24 * 24) / 4)
     assert shown.stays == 0
     assert view(lab, memory=4096, bits=1).stays == 1
@@ -266,7 +266,7 @@ def test_the_words_tell_the_estimate_from_the_measurement(lab):
         f"{total.total / 1e6:.3g} µJ",
         f"arithmetic {total.arithmetic / 1e6:.3g}",
         f"DRAM {total.dram / 1e6:.3g} ({100 * total.dram / total.total:.1f} %)",
-        "Of 1,041 KB of weights 0 % stay on chip",
+        "Of 1,041 KB of parameters 0 % stay on chip",
     ):
         assert text in estimate
     for text in ("Measured here", "50 µs</b> an image (45 to 60)", "float32", "2 threads, cpu"):
@@ -348,7 +348,7 @@ def test_all_that_is_on_a_fixed_axis_lies_within_it(lab, memory, batch, bits, mo
     shown = view(lab, memory, batch, bits, model)
     micro = shown.curve[[0, 1, 3]] / 1e6
     assert micro.min() > 0.01 and micro.max() < 1000
-    for size in (shown.weight_bytes, shown.live_bytes):
+    for size in (shown.parameter_bytes, shown.live_bytes):
         assert 0.02 < size / 1024 < 1e5
     low, high = measure_figure._reach(view(lab))
     for x, y in shown.points.values():

@@ -101,7 +101,7 @@ class MeasureLab:
         batch, network, measured = round(batch), self.layers[model], self.measured
         nearest = min(BATCHES, key=lambda b: abs(math.log2(b / batch)))
         hungriest = max(network, key=lambda layer: layer.inputs + layer.outputs)
-        weights = sum(layer.parameters for layer in network)
+        parameters = sum(layer.parameters for layer in network)
         room = memory * KB * 8 // bits
         kept = sum(kept for _, kept in cost.share_room(network, room, batch))
         energies = self.energies(model, memory, batch, bits, source)
@@ -115,10 +115,10 @@ class MeasureLab:
             energies={layer.name: e for layer, e in zip(network, energies, strict=True)},
             total=sum_up(energies),
             curve=np.array([(e.arithmetic, e.sram, e.dram, e.total) for e in curve]).T,
-            weight_bytes=weights * bits / 8,
+            parameter_bytes=parameters * bits / 8,
             live_bytes=batch * (hungriest.inputs + hungriest.outputs) * bits / 8,
             hungriest=hungriest.name,
-            stays=kept / weights,
+            stays=kept / parameters,
             roofs=measured.roofs,
             nearest=nearest,
             points={layer.name: self._points(measured, model, layer) for layer in network},

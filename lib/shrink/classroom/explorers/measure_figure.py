@@ -55,10 +55,10 @@ class View:
     energies: dict[str, Energy]  # layer → for one image
     total: Energy
     curve: np.ndarray  # (4, len(MEMORIES)): arithmetic, SRAM, DRAM, total
-    weight_bytes: float
+    parameter_bytes: float
     live_bytes: float  # inputs and outputs of the hungriest layer, for the whole batch
     hungriest: str
-    stays: float  # the fraction of the weights that stays on chip
+    stays: float  # the fraction of the parameters that stays on chip
     roofs: Roofs  # measured
     nearest: int  # the measured batch nearest to the one asked for
     points: dict[str, np.ndarray]  # layer → (2, len(BATCHES)): operations a byte, a second
@@ -170,7 +170,7 @@ def _draw_bytes(ax: Axes) -> dict[str, Any]:
     bars, texts = [], []
     for i, (words, colour, hatch) in enumerate(
         (
-            ("weights", plots.COLOURS["shared"], ""),
+            ("parameters", plots.COLOURS["shared"], ""),
             ("inputs and outputs, hungriest layer", plots.COLOURS["coded"], "\\\\\\"),
         )
     ):
@@ -275,7 +275,7 @@ def _update_bytes(artists: Mapping[str, Any], view: View) -> None:
     for bar, text, size, words in zip(
         artists["bytes"],
         artists["byte_texts"],
-        (view.weight_bytes / KB, view.live_bytes / KB),
+        (view.parameter_bytes / KB, view.live_bytes / KB),
         ("{} KB, " + share(view.stays) + " would stay", view.hungriest + ": {} KB"),
         strict=True,
     ):
@@ -315,7 +315,9 @@ def summarise(view: View) -> str:
         f"{number(parts.arithmetic / MICRO)}, SRAM {number(parts.sram / MICRO)} and DRAM "
         f"{number(parts.dram / MICRO)}{dram}."
     )
-    stays = f"Of {number(view.weight_bytes / KB)} KB of weights {share(view.stays)} stay on chip."
+    stays = (
+        f"Of {number(view.parameter_bytes / KB)} KB of parameters {share(view.stays)} stay on chip."
+    )
     batch = f"{whole.batch}" + f", the nearest to {view.batch}" * (whole.batch != view.batch)
     low, median, high = (1e6 * t / whole.batch for t in (whole.low, whole.median, whole.high))
     time = (
