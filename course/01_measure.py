@@ -336,7 +336,7 @@ for name, shape in {"pool1": (64, 20, 24, 24), "pool2": (64, 50, 8, 8)}.items():
 #
 # That is the *roofline* (Williams et al. 2009): on the left a layer is limited by memory, on the right by
 # arithmetic. $P$ and $M$ were measured at the top: $P$ by a product of two large matrices, $M$ by the sum over
-# an array far too large for any cache. A second $M$ comes from an array of four megabytes, which a cache can hold,
+# an array too large for most caches. A second $M$ comes from an array of four megabytes, which a cache can hold,
 # as it can our networks. Each point is a layer as it ran.
 
 # %% roofline-measured

@@ -262,7 +262,7 @@ for s in (0.8, 0.95, 0.99):
 # %% [markdown] latency-reading
 # A dense product walks through memory in order and multiplies many numbers at once; a sparse one has
 # to look up where each number belongs. **Sparse is not faster by itself.** Ours skips every zero and
-# is slower all the same; PyTorch's, which is tuned, needs a high sparsity before it wins. **At 99 % one
+# is slower all the same; PyTorch's, which is tuned, needs a high sparsity before it can win. **At 99 % one
 # would hope for a hundred times faster. How many times is it on your machine?**
 #
 # <details><summary>Answer</summary>

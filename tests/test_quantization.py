@@ -136,6 +136,8 @@ def test_a_range_that_is_none_is_named(arguments, message):
 def test_the_channel_with_the_wrong_range_is_shown():
     with pytest.raises(ValueError, match=r"got 4\.0 and 3\.0"):
         choose_qparams(torch.tensor([-1.0, 4.0]), torch.tensor([1.0, 3.0]))
+    with pytest.raises(ValueError, match=r"got 4\.0 and 3\.0"):
+        choose_qparams(torch.tensor([-1.0, 4.0]), 3.0)
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
@@ -208,10 +210,21 @@ def test_a_long_tensor_is_done_whole_and_left_as_it_was(n):
         quantize(x, params)
 
 
-@pytest.mark.parametrize("layout", [lambda x: x.t(), lambda x: x[:, ::2], lambda x: x.double()])
-def test_any_layout_and_type_of_float(layout):
-    x = layout(random(6, 8))
-    params = qparams_of(x)
+@pytest.mark.parametrize("axis", [None, 0])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda x: x.t(),
+        lambda x: x[:, ::2],
+        torch.Tensor.double,
+        torch.Tensor.half,
+        torch.Tensor.bfloat16,
+        torch.Tensor.requires_grad_,
+    ],
+)
+def test_any_layout_and_type_of_float(layout, axis):
+    x = layout(random(60, 80))
+    params = qparams_of(x, 16, axis=axis)
     assert torch.equal(quantize(x, params), quantize(x.float().contiguous(), params))
     assert fake_quantize(x, params).dtype == torch.float32
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from shrink.modes import in_use
 
@@ -115,7 +115,11 @@ def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> 
     return layer.out_channels * math.prod(places) * products
 
 
-def _conv_places(layer: _ConvNd, d: int, length: int) -> int:
+def _count_conv(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor, y: Tensor) -> int:
+    return len(x) * conv_macs(layer, x.shape[2:])
+
+
+def _conv_places(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, d: int, length: int) -> int:
     """How many places the kernel takes along dimension `d` of an image `length` long there."""
     reach = layer.dilation[d] * (layer.kernel_size[d] - 1)
     if layer.padding == "same":
@@ -129,7 +133,7 @@ def _conv_places(layer: _ConvNd, d: int, length: int) -> int:
 # and shift for each number; finding mean and variance, where they are not stored, is left out.
 RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], int]] = {
     nn.Linear: lambda layer, x, y: layer.in_features * y.numel(),
-    _ConvNd: lambda layer, x, y: len(x) * conv_macs(layer, x.shape[2:]),
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _count_conv),
     _BatchNorm: lambda layer, x, y: y.numel(),
     nn.LayerNorm: lambda layer, x, y: y.numel(),
     nn.GroupNorm: lambda layer, x, y: y.numel(),
@@ -188,7 +192,7 @@ def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:
         if next(module.parameters(recurse=False), None) is None:
             continue
         rule = next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
-        if rule is None or isinstance(module, _ConvTransposeNd):
+        if rule is None:
             raise ValueError(f"no rule counts {name or 'the model'}, a {type(module).__name__}")
         yield name or type(module).__name__, module, rule
 

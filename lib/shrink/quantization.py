@@ -31,12 +31,12 @@ class QParams:
     @property
     def q_min(self) -> int:
         """The lowest integer: of 8 bits -128, unsigned 0, and one more if `narrow`."""
-        return (-(2 ** (self.num_bits - 1)) if self.signed else 0) + int(self.narrow)
+        return _integers(self.num_bits, self.signed, self.narrow)[0]
 
     @property
     def q_max(self) -> int:
         """The highest integer: of 8 bits 127, unsigned 255."""
-        return 2 ** (self.num_bits - int(self.signed)) - 1
+        return _integers(self.num_bits, self.signed, self.narrow)[1]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -44,6 +44,11 @@ class QParams:
         if self.num_bits <= 8:
             return torch.int8 if self.signed else torch.uint8
         return torch.int16 if self.signed else torch.int32
+
+
+def _integers(num_bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+    lowest = -(2 ** (num_bits - 1)) if signed else 0
+    return lowest + int(narrow), 2 ** (num_bits - int(signed)) - 1
 
 
 def choose_qparams(
@@ -84,24 +89,25 @@ def choose_qparams(
         raise ValueError(f"num_bits must be 2 to 16, got {num_bits}")
     if symmetric and not signed:
         raise ValueError("symmetric quantization is signed: its zero point is 0")
-    low, high = (torch.as_tensor(x, dtype=torch.float32) for x in (x_min, x_max))
-    _refuse_nonfinite(torch.stack(torch.broadcast_tensors(low, high)), "the range")
+    bounds = (torch.as_tensor(x, dtype=torch.float32).detach() for x in (x_min, x_max))
+    low, high = torch.broadcast_tensors(*bounds)
+    _refuse_nonfinite(torch.stack([low, high]), "the range")
     if (low > high).any():
         worst = (low - high).argmax()
         raise ValueError(
             f"x_min must not be above x_max, got {low.flatten()[worst]} and {high.flatten()[worst]}"
         )
     low, high = low.clamp(max=0).double(), high.clamp(min=0).double()
-    of = QParams(low.float(), low.int(), num_bits, signed, narrow)  # for its integers
+    q_min, q_max = _integers(num_bits, signed, narrow)
     if symmetric:
-        scale = torch.maximum(high / of.q_max, low / of.q_min)
+        scale = torch.maximum(high / q_max, low / q_min)
     else:
-        scale = (high - low) / (of.q_max - of.q_min)
+        scale = (high - low) / (q_max - q_min)
     scale = torch.where(scale > 0, scale, 1).float().clamp(min=torch.finfo(torch.float32).tiny)
     if symmetric:
         zero_point = torch.zeros_like(scale)
     else:
-        zero_point = (of.q_min - low / scale).round().clamp(of.q_min, of.q_max)
+        zero_point = (q_min - low / scale).round().clamp(q_min, q_max)
     return QParams(scale, zero_point.int(), num_bits, signed, narrow)
 
 
@@ -174,8 +180,8 @@ def quantize(x: Tensor, qparams: QParams) -> Tensor:
         Integers of x's shape in the type `qparams.dtype`: int8 or uint8 up to 8 bits.
 
     Source: Jacob et al. 2018, equation 1 and section 3.
-    Differs: x is multiplied by the float32 reciprocal of the scale, as torch does; dividing gives
-    a neighbour in some values of ten million.
+    Differs: x, as float32, is multiplied by the reciprocal of the scale, as torch does; near a half
+    dividing may give the neighbour.
 
     Raises:
         ValueError: x has NaN, which no integer stands for (with how many); or its shape does not
@@ -189,13 +195,14 @@ def quantize(x: Tensor, qparams: QParams) -> Tensor:
     factor = scale.reciprocal()
     q = torch.empty(x.shape, dtype=qparams.dtype, device=x.device)
     if scale.numel() != 1 or x.device.type != "cpu":
-        nearest = (x * factor).round_().add_(zero_point).clamp_(qparams.q_min, qparams.q_max)
+        nearest = (x.detach().float() * factor).round_().add_(zero_point)
+        nearest.clamp_(qparams.q_min, qparams.q_max)
         _refuse_nan(nearest.sum(), x)
         return q.copy_(nearest)
     factor, zero_point = factor.reshape(()), zero_point.reshape(())
     flat, room = x.detach().reshape(-1), torch.empty(min(CHUNK, x.numel()))
     for some, into in zip(flat.split(CHUNK), q.view(-1).split(CHUNK), strict=True):
-        nearest = torch.mul(some, factor, out=room[: len(some)]).round_().add_(zero_point)
+        nearest = torch.mul(some.float(), factor, out=room[: len(some)]).round_().add_(zero_point)
         into.copy_(nearest.clamp_(qparams.q_min, qparams.q_max))
         _refuse_nan(nearest.sum(), x)  # all else is finite now, and their sum with it
     return q

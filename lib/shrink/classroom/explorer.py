@@ -256,6 +256,16 @@ class Explorer(widgets.VBox):
         return data, {"image/png": {"alt": self.alt}}
 
 
+def toggle(description: str, options: list, width: int = 92) -> widgets.ToggleButtons:
+    """A choice among a few options, as buttons `width` pixels wide."""
+    return widgets.ToggleButtons(
+        options=options,
+        description=description,
+        style={"button_width": f"{width}px", "description_width": "65px"},
+        layout=widgets.Layout(width=f"{80 + (width + 6) * len(options)}px"),
+    )
+
+
 def _rows(controls: Mapping[str, widgets.Widget]) -> list[widgets.Widget]:
     """The controls in a box that wraps, the sliders in rows of their own above the rest."""
     sliders = [c for c in controls.values() if isinstance(c, _SLIDERS)]

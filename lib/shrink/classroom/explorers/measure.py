@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from shrink import cost, latency
 from shrink.classroom import models
 from shrink.classroom.exercise import Exercise, ExerciseError
-from shrink.classroom.explorer import Explorer, Job
+from shrink.classroom.explorer import Explorer, Job, toggle
 from shrink.classroom.explorers.measure_figure import (
     BATCHES,
     KB,
@@ -177,11 +177,11 @@ def explore_costs(
     controls = {
         "memory": _slider("on chip, KB", 64, low=3, high=12, step=0.25),
         "batch": _slider("batch", 1, low=0, high=8, step=1),
-        "bits": _toggle("bits", [32, 16, 8, 4, 2, 1], 44),
-        "model": _toggle("model", list(NETWORKS), 130),
+        "bits": toggle("bits", [32, 16, 8, 4, 2, 1], 44),
+        "model": toggle("model", list(NETWORKS), 130),
     }
     if exercise is not None:
-        controls["source"] = _toggle("energy by", ["reference", "mine"], 92)
+        controls["source"] = toggle("energy by", ["reference", "mine"])
     return Explorer(
         lab.view,
         draw,
@@ -207,13 +207,4 @@ def _slider(
         step=step,
         description=description,
         layout=widgets.Layout(width="420px"),
-    )
-
-
-def _toggle(description: str, options: list, width: int) -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(
-        options=options,
-        description=description,
-        style={"button_width": f"{width}px", "description_width": "65px"},
-        layout=widgets.Layout(width=f"{80 + (width + 6) * len(options)}px"),
     )

@@ -23,7 +23,7 @@ from shrink.classroom import formats, measure, models
 from shrink.classroom.baselines import baseline
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercise import Exercise, ExerciseError
-from shrink.classroom.explorer import Explorer, Job
+from shrink.classroom.explorer import Explorer, Job, toggle
 from shrink.classroom.explorers.prune_figure import (
     BINS,
     CAPTION,
@@ -366,10 +366,10 @@ def explore_pruning(
         "sparsity": widgets.FloatSlider(
             0.5, min=0, max=1, step=0.01, description="sparsity", layout=wide
         ),
-        "scope": _toggle("ranking", ["global", "local"]),
-        "weights": _toggle("weights", ["trained", "initial"]),
-        "source": _toggle("masks by", ["reference", "mine"][: 2 if exercises else 1]),
-        "schedule": _toggle("schedule", ["one-shot", "gradual"]),
+        "scope": toggle("ranking", ["global", "local"]),
+        "weights": toggle("weights", ["trained", "initial"]),
+        "source": toggle("masks by", ["reference", "mine"][: 2 if exercises else 1]),
+        "schedule": toggle("schedule", ["one-shot", "gradual"]),
         "epochs": widgets.IntSlider(3, min=1, max=20, description="epochs", layout=wide),
     }
     return Explorer(
@@ -383,13 +383,4 @@ def explore_pruning(
         alt="Pruning LeNet-300-100: accuracy over sparsity, the weights' histogram with the "
         "threshold, what each layer keeps, the pixels still seen, the images it costs, the file's "
         "length in four formats",
-    )
-
-
-def _toggle(description: str, options: list[str]) -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(
-        options=options,
-        description=description,
-        style={"button_width": "92px", "description_width": "65px"},
-        layout=widgets.Layout(width=f"{80 + 98 * len(options)}px"),
     )
