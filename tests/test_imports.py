@@ -10,7 +10,7 @@ import shrink
 
 LIB = Path(shrink.__file__).parent
 FILES = sorted(LIB.rglob("*.py"))
-COMPOSING = {"codec.py", "integer.py"}
+COMPOSING = {"calibration.py", "codec.py", "conversion.py", "integer.py"}
 SHARED = {"modes"}  # no technique: what several of them need of PyTorch
 DRAWING = {"classroom/plots.py", "classroom/explorer.py"}
 WIDGETS = {"classroom/explorer.py"}

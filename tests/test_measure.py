@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from shrink import pruning, sparse
+from shrink import cost, pruning, sparse
 from shrink.classroom import CourseError, files, formats, measure, models
 from shrink.classroom.data import Split
 from shrink.classroom.measure import Report, Table, read, record, size, write
@@ -306,6 +306,19 @@ def test_a_model_in_a_sparse_format_is_evaluated_as_its_file_has_it(split, tmp_p
     assert report.file_bytes == path.stat().st_size
     assert (report.file_bytes < 0.2 * whole.file_bytes) == (format != "dense")
     assert (report.correct, report.nonzeros) == (whole.correct, whole.nonzeros)
+
+
+def test_a_product_of_integers_costs_less_energy_than_one_of_floats(split, tmp_path):
+    model, path = models.build("lenet-300-100", seed=0), tmp_path / "model.safetensors"
+    floats, integers = (
+        measure.measure("", model, split, "digits", path, num_bits=bits).microjoules
+        for bits in (32, 8)
+    )
+    network = cost.layers(model, split.images[:1])
+    length = path.stat().st_size
+    energy = cost.energy(network, measure.ON_CHIP, num_bits=8, stored_bytes=length)
+    assert integers == pytest.approx(sum(layer.total for layer in energy) / 1e6)
+    assert integers < floats
 
 
 def test_what_the_file_lost_counts(split, tmp_path):

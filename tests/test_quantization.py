@@ -164,6 +164,11 @@ def test_fake_quantize_equals_torchs_bit_for_bit(options, seed, magnitude, over)
     assert torch.equal(fake_quantize(y, params), expected)
 
 
+def test_each_number_of_one_axis_is_a_channel():
+    params = qparams_of(torch.tensor([1.27, 0.0, -2.54]), symmetric=True, narrow=True, axis=0)
+    assert params.scale.tolist() == pytest.approx([0.01, 1, 0.02])
+
+
 @pytest.mark.parametrize("options", OPTIONS[: 5 * 6], ids=ids)
 @pytest.mark.parametrize(("shape", "axis"), [((7, 30), 0), ((7, 30), 1), ((4, 3, 5, 5), 1)])
 def test_channels_equal_torchs_bit_for_bit(options, shape, axis):

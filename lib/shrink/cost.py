@@ -129,6 +129,7 @@ def _conv_places(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, d: int, length: int) 
 
 
 # For each kind of layer with parameters of its own: (layer, input, output) → multiply-accumulates.
+# A layer of another kind may bring its own rule, a method `count_macs` of input and output.
 # A layer without parameters (ReLU, pooling, dropout, flatten) counts as none. A norm is one scale
 # and shift for each number; finding mean and variance, where they are not stored, is left out.
 RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], int]] = {
@@ -191,7 +192,8 @@ def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:
     for name, module in model.named_modules():
         if next(module.parameters(recurse=False), None) is None:
             continue
-        rule = next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
+        rule = getattr(type(module), "count_macs", None)
+        rule = rule or next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
         if rule is None:
             raise ValueError(f"no rule counts {name or 'the model'}, a {type(module).__name__}")
         yield name or type(module).__name__, module, rule

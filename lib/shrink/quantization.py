@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK = 2**18  # numbers at a time, a megabyte: each step of the rounding finds them in the cache
+CHUNK = 2**20  # numbers at a time: few enough for the cache, many enough to share among threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +151,8 @@ def qparams_of(
     if not -x.dim() <= axis < x.dim():
         raise ValueError(f"no axis {axis} in a tensor of shape {tuple(x.shape)}")
     others = [d for d in range(x.dim()) if d != axis % x.dim()]
+    if not others:  # amin over no axis would be amin over all
+        return choose_qparams(x, x, *options)
     if x.numel() == 0:
         shape = [1 if d in others else x.shape[d] for d in range(x.dim())]
         return choose_qparams(x.new_zeros(shape), x.new_zeros(shape), *options)

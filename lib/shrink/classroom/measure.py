@@ -185,6 +185,7 @@ def measure(
     *,
     encode: Callable[[Arrays], Arrays] = dict,
     decode: Callable[[Arrays], Arrays] = dict,
+    num_bits: int = 32,
 ) -> Report:
     """Write the model to `path`, read it back, and report on what the file holds.
 
@@ -196,12 +197,13 @@ def measure(
         dataset: the name of the data.
         encode: the model's tensors by name → the arrays to store; without it, the tensors.
         decode: the arrays that were stored → the tensors.
+        num_bits: what the model computes in, for the energy: 8 for a network of integers.
     """
     decoded, one = copy.deepcopy(model).to(split.images.device), split.images[:1]
     network = cost.layers(decoded, one)
     length = write(path, encode(model.state_dict()))
     decoded.load_state_dict(decode(read(path)))
-    energy = cost.energy(network, ON_CHIP, stored_bytes=length)
+    energy = cost.energy(network, ON_CHIP, num_bits=num_bits, stored_bytes=length)
     time = latency(decoded, one)
     return Report(
         name=name,
