@@ -302,7 +302,7 @@ def test_models_have_the_papers_sizes_and_their_seed():
     sizes = {
         name: sum(p.numel() for p in models.build(name, 0).parameters()) for name in models.MODELS
     }
-    assert sizes == {"lenet-300-100": 266_610, "lenet-5": 431_080}
+    assert sizes == {"lenet-300-100": 266_610, "lenet-5": 431_080, "separable": 9_226}
     weights = models.weights(models.build("lenet-300-100", 0))
     assert sum(w.numel() for w in weights.values()) == 266_200
     for name in models.MODELS:

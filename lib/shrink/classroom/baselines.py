@@ -26,6 +26,9 @@ RECIPES = {
     ("lenet-5", "digits"): Recipe(epochs=20, learning_rate=0.05),
     ("lenet-5", "glyphs"): Recipe(epochs=12, learning_rate=0.05),
     ("lenet-5", "mnist"): Recipe(epochs=12, learning_rate=0.05),
+    ("separable", "digits"): Recipe(epochs=20, learning_rate=0.05),
+    ("separable", "glyphs"): Recipe(epochs=10, learning_rate=0.05),
+    ("separable", "mnist"): Recipe(epochs=6, learning_rate=0.05),
 }
 
 

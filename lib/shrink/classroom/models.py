@@ -46,7 +46,41 @@ class LeNet5(nn.Module):
         return self.fc2(x)
 
 
-MODELS: dict[str, type[nn.Module]] = {"lenet-300-100": LeNet300100, "lenet-5": LeNet5}
+class SeparableNet(nn.Module):
+    """A small relative of MobileNet: depthwise and pointwise convolutions, 9 226 parameters.
+
+    Images (n, 1, 28, 28) float32 → logits (n, 10). Batch norm and a ReLU follow each convolution.
+    Source: Howard et al. 2017, "MobileNets", section 3.1, with two blocks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 16, 3, stride=2, padding=1, bias=False)
+        self.norm0 = nn.BatchNorm2d(16)
+        self.depthwise1 = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False)
+        self.norm1 = nn.BatchNorm2d(16)
+        self.pointwise1 = nn.Conv2d(16, 32, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(32)
+        self.depthwise2 = nn.Conv2d(32, 32, 3, stride=2, padding=1, groups=32, bias=False)
+        self.norm3 = nn.BatchNorm2d(32)
+        self.pointwise2 = nn.Conv2d(32, 64, 1, bias=False)
+        self.norm4 = nn.BatchNorm2d(64)
+        self.fc = nn.Linear(576, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.relu(self.norm0(self.stem(images)))
+        x = F.relu(self.norm1(self.depthwise1(x)))
+        x = F.relu(self.norm2(self.pointwise1(x)))
+        x = F.relu(self.norm3(self.depthwise2(x)))
+        x = F.relu(self.norm4(self.pointwise2(x)))
+        return self.fc(F.max_pool2d(x, 2).flatten(1))
+
+
+MODELS: dict[str, type[nn.Module]] = {
+    "lenet-300-100": LeNet300100,
+    "lenet-5": LeNet5,
+    "separable": SeparableNet,
+}
 
 
 def build(name: str, seed: int, **options: object) -> nn.Module:
