@@ -1,6 +1,7 @@
 """Integer arithmetic against Python's integers, numpy's int64 and ONNX Runtime."""
 
 import math
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -247,19 +248,47 @@ def exact(a, b):
     return a.numpy().astype(np.int64) @ b.numpy().astype(np.int64).T
 
 
-@pytest.mark.parametrize("product", [matmul, integer._plain_matmul], ids=["torch", "plain"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+PRODUCTS = [integer._int8_matmul, integer._int32_matmul, integer._plain_matmul]
+of_each_product = pytest.mark.parametrize("product", PRODUCTS, ids=["int8", "int32", "plain"])
+
+
+@of_each_product
+@pytest.mark.parametrize("shape", [s for s in SHAPES if 0 not in s], ids=str)
 def test_products_equal_numpys_int64(product, shape):
     n, k, m = shape
-    if product is integer._plain_matmul and 0 in shape:
-        pytest.skip("matmul answers these itself")
     a, b = random_int8(n, k), random_int8(m, k, seed=1)
     y = product(a, b)
     assert y.dtype == torch.int32 and y.shape == (n, m)
     assert np.array_equal(y.numpy(), exact(a, b))
 
 
-@pytest.mark.parametrize("product", [matmul, integer._plain_matmul], ids=["torch", "plain"])
+@pytest.mark.parametrize("int8", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_product_is_exact_on_any_machine(int8, shape, monkeypatch):
+    """Whether it has an int8 product or not; and the other one is not called."""
+    called = []
+    for name in ("_int8_matmul", "_int32_matmul"):
+        product = getattr(integer, name)
+        note = lambda a, b, name=name, product=product: called.append(name) or product(a, b)  # noqa: E731
+        monkeypatch.setattr(integer, name, note)
+    monkeypatch.setattr(integer, "has_int8_product", lambda: int8)
+    n, k, m = shape
+    a, b = random_int8(n, k), random_int8(m, k, seed=1)
+    y = matmul(a, b)
+    assert y.dtype == torch.int32 and y.shape == (n, m)
+    assert np.array_equal(y.numpy(), exact(a, b))
+    assert called == ([] if 0 in shape else ["_int8_matmul" if int8 else "_int32_matmul"])
+
+
+@pytest.mark.parametrize("faster", ["_int8_matmul", "_int32_matmul"])
+def test_the_product_that_was_faster_is_taken(faster, monkeypatch):
+    for name in ("_int8_matmul", "_int32_matmul"):
+        seconds = 0 if name == faster else 0.02
+        monkeypatch.setattr(integer, name, lambda a, b, seconds=seconds: time.sleep(seconds))
+    assert integer.has_int8_product.__wrapped__() == (faster == "_int8_matmul")
+
+
+@of_each_product
 @pytest.mark.parametrize("k", [2, 784, 2**17 - 1])
 @pytest.mark.parametrize(("left", "right"), [(-128, -128), (127, -128), (-128, 127), (127, 127)])
 def test_the_largest_sums_are_exact(product, k, left, right):
@@ -272,8 +301,8 @@ def test_the_largest_sums_are_exact(product, k, left, right):
 @settings(max_examples=40, deadline=None)
 def test_products_of_any_shape(n, k, m, seed):
     a, b = random_int8(n, k, seed=seed), random_int8(m, k, seed=seed + 1)
-    assert np.array_equal(matmul(a, b).numpy(), exact(a, b))
-    assert np.array_equal(integer._plain_matmul(a, b).numpy(), exact(a, b))
+    for product in PRODUCTS:
+        assert np.array_equal(product(a, b).numpy(), exact(a, b))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +322,8 @@ def test_products_of_any_shape(n, k, m, seed):
 def test_products_of_any_layout(layout):
     a, b = layout(random_int8(30, 30)), layout(random_int8(30, 30, seed=1))
     for left, right in ((a, b), (a.clone(), b), (a, b.clone())):
-        assert np.array_equal(matmul(left, right).numpy(), exact(a, b))
+        for product in PRODUCTS:
+            assert np.array_equal(product(left, right).numpy(), exact(a, b))
 
 
 def test_the_plain_path_in_several_parts_has_the_same_bits(monkeypatch):
@@ -710,16 +740,21 @@ class Types(TorchDispatchMode):
 INTEGERS = {torch.int8, torch.int32, torch.int64}
 
 
+@pytest.mark.parametrize("int8", [True, False])
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_between_input_and_output_is_a_float(networks, glyphs, name, per_channel):
+def test_nothing_between_input_and_output_is_a_float(
+    networks, glyphs, name, per_channel, int8, monkeypatch
+):
+    """On a machine with an int8 product, and on one without."""
+    monkeypatch.setattr(integer, "has_int8_product", lambda: int8)
     network = networks[name, per_channel]
     images = glyphs.test.images[:20]
     q = quantized_input(network, images)
     with torch.no_grad(), Types() as types:
         sums = network.layers(q)
     assert types.seen == INTEGERS and sums.dtype == torch.int32
-    assert "_int_mm" in types.operations
+    assert ("_int_mm" in types.operations) == int8
     assert network(images).equal(sums * network.output_scale)
 
 
