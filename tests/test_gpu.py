@@ -6,7 +6,8 @@ import torch
 from shrink import pruning
 from shrink.classroom import data, models, training
 from shrink.classroom.checks import prune as exercises
-from shrink.classroom.explorers import prune
+from shrink.classroom.checks import quantize as of_quantizing
+from shrink.classroom.explorers import prune, quantize
 
 pytestmark = pytest.mark.gpu
 
@@ -21,6 +22,13 @@ def digits():
 )
 def test_the_reference_passes_on_cuda_inputs_too(name):
     exercise = getattr(exercises, name)
+    exercise.answer(exercise.reference)
+    assert exercise.judge(0).state == "done"
+
+
+@pytest.mark.parametrize("name", ["quantize", "quantize_channels", "pack_bits", "fold_batch_norm"])
+def test_a_quantizer_passes_on_cuda_inputs_too(name):
+    exercise = getattr(of_quantizing, name)
     exercise.answer(exercise.reference)
     assert exercise.judge(0).state == "done"
 
@@ -60,3 +68,12 @@ def test_the_explorer_moves(digits, monkeypatch, tmp_path):
     explorer.controls["sparsity"].value = 0.9
     assert explorer.error is None and explorer.redraws == 2
     assert torch.cuda.memory_allocated() > 0
+
+
+def test_the_explorer_of_quantization_moves(digits, monkeypatch, tmp_path):
+    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path))
+    explorer = quantize.explore_quantization(digits, seeds=(0, 1))
+    for what in ("weights", "activations"):
+        explorer.controls["what"].value = what
+        explorer.controls["bits"].value = 3
+        assert explorer.error is None

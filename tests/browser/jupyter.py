@@ -138,6 +138,13 @@ def show_cell(page: Page, text: str) -> None:
     page.evaluate(_SHOW, text)
 
 
+def cut_off(explorer: Locator) -> list[str]:
+    """The labels and buttons of an explorer whose words do not fit."""
+    return explorer.locator(".widget-label, button").evaluate_all(
+        "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    )
+
+
 def shoot(page: Page, explorer: Locator, name: str) -> None:
     """Keep a picture of the explorer when `$SHRINK_SCREENSHOTS` names a folder."""
     if folder := os.environ.get("SHRINK_SCREENSHOTS"):

@@ -39,6 +39,7 @@ def test_chapter_01_in_jupyterlab(chromium, tmp_path, monkeypatch):
 
         assert len(jupyter.key_to_pixels(page, presses=4)) >= 4
         assert memory.input_value() == "128"  # four quarters of a doubling
+        assert jupyter.cut_off(explorer) == []
         assert "measured here" in words.inner_text().lower()
 
         batch.fill("100")

@@ -54,6 +54,7 @@ def test_chapter_02_in_jupyterlab(chapter, chromium, tmp_path, monkeypatch, reco
         median, p95 = statistics.median(times), times[int(0.95 * len(times))]
         print(f"key press to pixels: median {median:.0f} ms, p95 {p95:.0f} ms")
         record_property("key_to_pixels_ms", {"median": median, "p95": p95})
+        assert jupyter.cut_off(explorer) == []
         assert "Sparsity 0.8:" in explorer.locator(".shrink-summary").inner_text()
 
         fine_tune_and_stop(page, explorer)

@@ -96,6 +96,17 @@ EXPERIMENTS = {
             datasets=DATASETS,
             baseline="dense",
         ),
+        Experiment(
+            name="03-quantize",
+            title="how few bits does a weight need?",
+            x=(2, 3, 4, 5, 6, 8),
+            x_label="bits a weight",
+            y_label="accuracy on validation images, %",
+            y_scale="accuracy",
+            limits=(0, 100),
+            series=("one scale", "a scale a channel"),
+            datasets=DATASETS,
+        ),
     )
 }
 
