@@ -154,8 +154,11 @@ def the_usual(q_x, z_x, q_w, q_b, multiplier, shift, z_y):
     return y.clamp(-128, 127).to(torch.int8)
 
 
-def halves_to_even_in_float64(q_x, z_x, q_w, q_b, multiplier, shift, z_y):
-    y = torch.round(widened(q_x, z_x, q_w, q_b).double() * (multiplier / 2**shift)) + z_y
+def halves_to_even(q_x, z_x, q_w, q_b, multiplier, shift, z_y):
+    p, half = widened(q_x, z_x, q_w, q_b).long() * multiplier, 1 << (shift - 1)
+    below = p >> shift
+    rest = p - (below << shift)
+    y = below + ((rest > half) | ((rest == half) & (below % 2 == 1))).long() + z_y
     return y.clamp(-128, 127).to(torch.int8)
 
 
@@ -335,7 +338,7 @@ RIGHT = {
     "integer_linear": [
         integer_linear.reference,
         the_usual,
-        halves_to_even_in_float64,
+        halves_to_even,
         halves_away_from_zero,
         zero_point_before_the_shift,
         in_python,

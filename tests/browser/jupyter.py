@@ -27,10 +27,12 @@ _WATCH = """selector => {
     const image = document.querySelector(selector);
     window.times = [];
     document.addEventListener('keydown', () => { window.pressed = performance.now() }, true);
-    new MutationObserver(async () => {
+    window.watching?.disconnect();
+    window.watching = new MutationObserver(async () => {
         await image.decode();
         requestAnimationFrame(() => window.times.push(performance.now() - window.pressed));
-    }).observe(image, {attributes: true, attributeFilter: ['src']});
+    });
+    window.watching.observe(image, {attributes: true, attributeFilter: ['src']});
 }"""
 _RUN_ALL = """async () => {
     await jupyterapp.restored;
@@ -45,6 +47,7 @@ _SHOW = """async text => {
     const index = notebook.widgets.findIndex(c => c.model.sharedModel.source.includes(text));
     await notebook.scrollToItem(index, 'center').catch(() => {});  // another scroll came between
 }"""
+_ENDS = ("min", "now", "max")
 SLIDER = ".noUi-handle"
 FIGURE = "img.shrink-figure.widget-image"
 
@@ -168,17 +171,19 @@ def run_until_figure(page: Page, text: str) -> float:
     return seconds
 
 
-def key_to_pixels(page: Page, presses: int, back_after: int | None = None) -> list[float]:
-    """Milliseconds from each arrow key on the first slider to the new pixels on screen.
+def key_to_pixels(page: Page, presses: int, slider: int = 0) -> list[float]:
+    """Milliseconds from each arrow key on a slider to the new pixels on screen.
 
-    It moves right, and after `back_after` presses left again.
+    It moves right, and turns where it ends.
     """
     page.locator(FIGURE).first.wait_for(timeout=30_000)
-    page.locator(SLIDER).first.focus()
+    handle, key = page.locator(SLIDER).nth(slider), "ArrowRight"
+    handle.focus()
     page.evaluate(_WATCH, FIGURE)
     for i in range(presses):
-        back = back_after is not None and i >= back_after
-        page.keyboard.press("ArrowLeft" if back else "ArrowRight")
+        low, now, high = (float(handle.get_attribute(f"aria-value{e}")) for e in _ENDS)
+        key = {low: "ArrowRight", high: "ArrowLeft"}.get(now, key)
+        page.keyboard.press(key)
         page.wait_for_function("n => window.times.length >= n", arg=i + 1, timeout=10_000)
         page.wait_for_timeout(60)
     return page.evaluate("() => window.times")

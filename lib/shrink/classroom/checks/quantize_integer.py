@@ -333,6 +333,12 @@ LINEAR_MISTAKES = (
         "this rounds up: add half of 2**shift before the shift, 1 << (shift - 1), not all of it",
     ),
     Mistake(
+        "float64",
+        _scaled(lambda sums, m, s: torch.round(sums.double() * m / 2**s).long()),
+        "float64 has 53 bits and the product 62, so near a half it is rounded to the other side; "
+        "whole numbers and a shift are exact",
+    ),
+    Mistake(
         "float32",
         _scaled(lambda sums, m, s: torch.round(sums.int() * (m / 2**s)).long()),
         "integers times a Python float give float32, which has 24 bits, and near a half that "
@@ -473,6 +479,12 @@ def _linear_cases(rng: random.Random) -> Iterator[Callable[[], tuple]]:
     yield above_halves
     yield below_halves
     yield huge_sums
+
+    def beyond_float64() -> tuple:
+        """Just below a half: the product takes 62 bits, and a float64 has 53."""
+        return exactly([15 * (2**27 - 1)], 13 * (2**27 + 1), 55, 0)
+
+    yield beyond_float64
     yield lambda: case(5, 70, 9)
     yield lambda: exactly(
         [rng.randint(-20, 20) for _ in range(8)], *nearest_fixed_point(rng.uniform(3, 9))

@@ -42,6 +42,7 @@ IMAGES = 1000  # validation images that are asked whenever a setting is new
 SEEN, BATCH = 500, 100  # training images for calibration
 FAULTY = 2  # the calibration batch in which the outlier is
 GROUP = 64
+VERSION = 1  # of the sweeps: a change to calibration or quantization that moves them must raise it
 GRANULARITIES = ("tensor", "channel", "group")
 ON_SHOW = {"weights": 0, "activations": 1}  # fc1's weights, and the inputs of fc2
 CHUNK = 2**15  # numbers at a time: they stay in the cache
@@ -95,15 +96,14 @@ class Network:
             self.inputs.append(F.linear(self.inputs[-1], weight, bias).relu())
 
     def answers(
-        self,
-        weights: Sequence[Tensor],
-        change: Callable[[int, Tensor], Tensor] = lambda layer, x: x,
+        self, weights: Sequence[Tensor], change: Callable[[int, Tensor], Tensor] | None = None
     ) -> np.ndarray:
         """The answers with these weights, and each layer's inputs changed, batch by batch."""
         answers = []
-        for x in self.images.split(BATCH):
+        for x in self.images.split(BATCH if change else IMAGES):
             for layer, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
-                x = F.linear(change(layer, x.relu() if layer else x), weight, bias)
+                x = x.relu() if layer else x
+                x = F.linear(change(layer, x) if change else x, weight, bias)
             answers.append(x.argmax(1))
         return torch.cat(answers).to(torch.uint8).cpu().numpy()
 
@@ -230,7 +230,7 @@ class QuantizationLab:
 
     def _sweep(self, net: Network, bar: tqdm) -> np.ndarray:
         """The accuracy of a seed, (settings, bits), where nothing is disturbed."""
-        key = hashlib.sha256(repr((UNDISTURBED, BITS, GROUP, BATCH)).encode())
+        key = hashlib.sha256(repr((VERSION, UNDISTURBED, BITS, GROUP, BATCH)).encode())
         for tensor in (*net.state.values(), net.images, net.inputs[0]):
             key.update(tensor.cpu().numpy().tobytes())
 

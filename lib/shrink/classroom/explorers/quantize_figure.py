@@ -20,7 +20,8 @@ from matplotlib.ticker import (
 from shrink.classroom import plots
 
 BITS = tuple(range(2, 9))
-CLIPS = np.geomspace(0.01, 1, 25)  # of the largest magnitude
+CLIPS = np.geomspace(0.003, 1, 30)  # of the largest magnitude
+TICKS = 1000  # levels that are drawn at most: a quantizer that does not round leaves many more
 DYNAMIC = "dynamic"
 BINS = 120
 SHOWN = 10  # images whose answer changed, in two rows
@@ -118,9 +119,10 @@ def _draw_errors(ax: Axes) -> dict[str, Any]:
     (least,) = ax.plot([], [], "v", color="black", ms=7, mec="white", label="least")
     (now,) = ax.plot([], [], "o", color=QUANTIZED, ms=8, mec="white", label="now")
     (line,) = ax.plot([], [], color=QUANTIZED, lw=1)
-    ax.set(xscale="log", xlim=(1, 110), ylim=(0, 1), ylabel="sum of squared errors")
+    ax.set(xscale="log", xlim=(0.3, 112), ylim=(0, 1), ylabel="sum of squared errors")
     ax.set(xlabel="clip, % of the largest magnitude, log scale", title="squared error")
-    ax.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    ticks = ("0.3", "1", "3", "10", "30", "100")
+    ax.set_xticks([float(tick) for tick in ticks], ticks)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_locator(LinearLocator(3))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
@@ -232,7 +234,8 @@ def _update_line(artists: Mapping[str, Any], view: View) -> None:
         span.set_x(left)
         span.set_width(max(right - left, 0))
     levels = view.levels
-    artists["levels"].set_segments([[(x, 0.075), (x, 0.4)] for x in levels])
+    drawn = levels[:: -(-len(levels) // TICKS)]
+    artists["levels"].set_segments([[(x, 0.075), (x, 0.4)] for x in drawn])
     artists["levels"].set_linewidth(plots.SCALE * max(0.6, min(2, 60 / len(levels))))
     ax = artists["line_axis"].axes
     low, high = min(view.edges[0], levels.min()), max(view.edges[-1], levels.max())
@@ -240,7 +243,7 @@ def _update_line(artists: Mapping[str, Any], view: View) -> None:
     ax.set_xlim(low - room, high + room)
     numbers = "weights of fc1" if view.what == "weights" else "activations between fc1 and fc2"
     whose = f" of {view.part}, the median range" if view.part else ""
-    artists["line_title"].set_text(f"{numbers}, and the {len(levels)} levels{whose}")
+    artists["line_title"].set_text(f"{numbers}, and the {len(levels):,} levels{whose}")
 
 
 def _update_errors(artists: Mapping[str, Any], view: View) -> None:
