@@ -10,8 +10,8 @@ import shrink
 
 LIB = Path(shrink.__file__).parent
 FILES = sorted(LIB.rglob("*.py"))
-COMPOSING = {"calibration.py", "codec.py", "conversion.py", "integer.py"}
-SHARED = {"modes"}  # no technique: what several of them need of PyTorch
+COMPOSING = {"calibration.py", "codec.py", "codec_reader.py", "conversion.py", "integer.py"}
+SHARED = {"files", "modes", "symbols"}  # no techniques: what several of them need
 DRAWING = {"classroom/plots.py", "classroom/explorer.py"}
 WIDGETS = {"classroom/explorer.py"}
 TECHNIQUES_MAY_IMPORT = {"torch", "numpy", *sys.stdlib_module_names}

@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 
 from shrink.classroom import models
 from shrink.classroom.data import Dataset
-from shrink.classroom.files import cache_dir, cached_tensors, write_atomically
+from shrink.classroom.files import cache_dir, cached_tensors
 from shrink.classroom.progress import bar_progress
 from shrink.classroom.training import Recipe, accuracy, train
+from shrink.files import write_atomically
 
 SHIPPED = ("glyphs", "mnist")
 RECIPES = {

@@ -33,8 +33,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_
 
 from shrink.classroom import CourseError
 from shrink.classroom.exercise import STUB_MESSAGE
-from shrink.classroom.files import write_atomically
 from shrink.classroom.notebook import answered_functions, answers, notebook_bytes, parse
+from shrink.files import write_atomically
 
 BASES = ".shrink"  # in a student's folder: the pristine notebooks that the copies came from
 _STUB = f'raise NotImplementedError("{STUB_MESSAGE}")'

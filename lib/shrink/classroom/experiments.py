@@ -19,8 +19,8 @@ from reprlib import repr as brief
 import torch
 
 from shrink.classroom import CourseError
-from shrink.classroom.files import write_atomically
 from shrink.classroom.training import pick_device
+from shrink.files import write_atomically
 
 FORMAT, VERSION = "shrink class result", 1
 DATASETS = ("mnist", "glyphs", "digits")

@@ -16,7 +16,7 @@ import numpy as np
 
 from shrink.classroom import CourseError, experiments, plots
 from shrink.classroom.experiments import EXPERIMENTS, Result
-from shrink.classroom.files import write_atomically
+from shrink.files import write_atomically
 
 LARGEST = 64 * 1024  # bytes of a file; a result has about a thousand
 SOFTWARE = "shrink gather"  # says in a PNG that we made it

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shrink.classroom import CourseError, mnist
-from shrink.classroom.files import cache_dir, write_atomically
+from shrink.classroom.files import cache_dir
 from shrink.classroom.update import copy_missing
+from shrink.files import write_atomically
 
 PATIENCE = 20.0  # seconds for the one try to fetch MNIST, all together
 

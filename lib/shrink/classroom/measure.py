@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from shrink import cost
 from shrink.classroom import CourseError
 from shrink.classroom.data import Split
-from shrink.classroom.files import write_atomically
 from shrink.classroom.training import predict
+from shrink.files import write_atomically
 from shrink.latency import latency
 
 RUNNING_TABLE = Path("running_table.json")

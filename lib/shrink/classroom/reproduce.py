@@ -19,7 +19,8 @@ import torch
 
 from shrink.classroom import CourseError
 from shrink.classroom.data import Dataset
-from shrink.classroom.files import cache_dir, write_atomically
+from shrink.classroom.files import cache_dir
+from shrink.files import write_atomically
 
 PAPERS = ("pruning",)
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from shrink.classroom import CourseError
 from shrink.classroom.data import Split
-from shrink.classroom.files import remove, write_atomically
+from shrink.classroom.files import remove
 from shrink.classroom.progress import Progress
+from shrink.files import write_atomically
 from shrink.modes import in_use
 
 

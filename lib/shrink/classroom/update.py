@@ -20,8 +20,8 @@ from nbformat.v4 import new_notebook
 
 from shrink.classroom import CourseError
 from shrink.classroom.builder import BASES
-from shrink.classroom.files import write_atomically
 from shrink.classroom.notebook import exercises, notebook_bytes, read_notebook
+from shrink.files import write_atomically
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
