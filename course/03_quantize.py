@@ -85,8 +85,8 @@ plots.digits(ten.images[:, 0].cpu().numpy(), [str(answer) for answer in answers]
 # | back: (q + 1) · 1 | −1 | 0 | 0 | 2 | 2 |
 #
 # Two things went wrong, and they will follow us through the chapter. 0.4 became 0: that is *rounding*. 5.0
-# became 2: that is *clipping*. The lowest two bits of 4 are 00, and 0 would come back as 1; it must not be so: what lies
-# outside *saturates*.
+# became 2: that is *clipping*. Keeping only the lowest two bits of 4 would give 0, which comes back as (0 + 1) · 1 = 1. That
+# must not be: what lies outside *saturates*.
 
 # %% [markdown] mathematics
 # ## The mathematics
@@ -108,8 +108,10 @@ plots.digits(ten.images[:, 0].cpu().numpy(), [str(answer) for answer in answers]
 # $$q = \mathrm{clamp}\!\left(\mathrm{round}(x / s) + z,\; q_{\min},\; q_{\max}\right) \qquad
 # \hat x = s\,(q - z)$$
 #
-# This is *affine* quantization. With $z = 0$ it is called *symmetric*: the scale is then chosen by the larger
-# magnitude, and one product less is needed later. Halves are rounded to even, as torch does it.
+# This is *affine* quantization. With $z = 0$ it is called *symmetric*: the scale then covers both ends,
+# $s = \max(x_{\max} / q_{\max},\; x_{\min} / q_{\min})$, and one product less is needed later. The lowest integer has no partner
+# among the positive ones; *narrow* leaves it out, and then $s = \max|x| / q_{\max}$ (as in exercises 3 and 8). Halves are rounded
+# to even, as torch does it.
 
 # %% mathematics-code
 x = torch.tensor([-0.9, 0.0, 0.4, 2.1, 5.0])
@@ -172,8 +174,8 @@ for bits in (8, 6, 4, 3, 2):
     print(f"{bits} bits:  {length:9,} bytes, {full / length:4.1f}x {evaluate(state):.2f} % right")
 
 # %% [markdown] real-reading
-# A quarter of the bytes for nothing, and half of those again for next to nothing. At 2 bits it is over. **Why is
-# the file of 8 bits not quite four times shorter?**
+# A quarter of the bytes for nothing, and half of those again for next to nothing. At 2 bits it is over. **A quarter
+# of 1,066,896 bytes is 266,724. Where do the other 2,064 of the file of 8 bits come from?**
 #
 # <details><summary>Answer</summary>
 #
@@ -183,7 +185,7 @@ for bits in (8, 6, 4, 3, 2):
 # %% [markdown] noise
 # ## Six decibels a bit
 #
-# Rounding moves each number by at most half a step, and one place of that half is as likely as another. The mean
+# Rounding moves each number by at most half a step, and every error up to that is as likely as another. The mean
 # square of such an error is $s^2/12$. One bit more halves the step, so the square of the error falls to a
 # quarter. In *decibels*, $10 \log_{10}$ of a ratio of squares, a quarter is 6.02. **So each bit buys 6 dB of signal to
 # noise**, as long as nothing is clipped and the steps are small beside the numbers.
@@ -219,8 +221,9 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# Read the distance between the lines in dB and divide by 6. Below 4 bits the lines bend: many weights are rounded to
-# zero, and an error as large as the number itself is no longer spread evenly over half a step.
+# Read the distance between the lines in dB and divide by 6: on glyphs 9 dB or one and a half bits for channels, 13.5 dB or more
+# than two for groups. Below 4 bits the rule ends: many weights are rounded to zero, and their error is the number itself, no
+# longer anything up to half a step.
 # </details>
 
 # %% [markdown] outlier
@@ -282,13 +285,13 @@ for bits in (8, 4, 3, 2):
         print(f"{name:20} {bits:4} {measure.size(arrays):9,} {right:8.2f}")
 
 # %% [markdown] channels-reading
-# **At which number of bits do the finer scales pay for their bytes here?** Compare a row with the row of one more
+# **Are bytes better spent on finer scales, or on one more bit?** Compare a row with the row of one more
 # bit and one scale.
 #
 # <details><summary>Answer</summary>
 #
-# From 4 bits up one scale leaves nothing to be won (differences of a few images are no effect). At 3 and 2 bits finer
-# scales win more than they cost; whether they beat one bit more is another question, which the table answers: read it.
+# From 4 bits up one scale leaves nothing to be won (differences of a few images are no effect). At 2 bits one more bit is far better.
+# In between, at 3 bits, finer scales come within a point of 4 bits or reach it, in fewer bytes.
 # </details>
 
 # %% [markdown] activations
@@ -352,8 +355,9 @@ for method in calibration.METHODS:
 #
 # By hand: $M = 0.3$ and $a = 25$, with 3 bits in place of 31: $0.3 \approx 5 / 2^4$, so $25 \cdot 5 = 125$; add $8$, half of
 # $2^4$, so that the shift rounds, and shift by 4: $133 \gg 4 = 8$. In floats it is 7.5; 5/16 is a little more than 0.3, so
-# here it was 7.8. With 31 bits such a difference is next to nothing. A ReLU costs nothing: it is a clamp at the zero point,
-# and clamped it is anyway.
+# here it was 7.8. With 31 bits such a difference is next to nothing. A ReLU costs nothing: after it no
+# number is negative, so $z_y$ is $q_{\min}$, and the clamp is there already. The last layer is not brought back to int8: its
+# sums times $s_x s_w$ are the logits.
 
 # %% integers-built
 whole = conversion.quantize_model(net, calibration_images)
@@ -385,7 +389,7 @@ print(f"{int(changed.sum())} of {len(changed)} answers changed")
 # %% [markdown] overflow
 # ### Why the sums are in 32 bits
 #
-# A product of two int8 needs 15 bits and a sign, a sum of 784 of them up to 26. What would a smaller accumulator make of
+# With the zero point taken off, a product is at most 255 · 127: 15 bits and a sign. A sum of 784 of them has up to 25 and a sign. What would a smaller accumulator make of
 # it? It keeps the lowest bits and forgets the rest: 300 in 8 bits is 44. We take the sums of fc1 on real images, and
 # wrap them to what fits.
 
@@ -402,8 +406,8 @@ for bits in (8, 16, 32):
 #
 # <details><summary>Answer</summary>
 #
-# Products of both signs cancel, so nearly half of the sums still fit; the bound is for the worst case. A product is at most 255 · 127 (the zero
-# point taken off), so 32 bits are sure of 2³¹ / 32,385, about 66,000 of them.
+# Products of both signs cancel, so nearly half of the sums still fit; the bound is for the worst case. 32 bits are sure of
+# 2³¹ / 32,385, about 66,000 products.
 # </details>
 
 # %% [markdown] latency
@@ -412,7 +416,8 @@ for bits in (8, 16, 32):
 # The same network three ways, on 1000 images: in floats; with weights that were rounded to 8 bits and are floats again; and
 # on integers. Then its first layer alone, three ways again: the very same whole numbers, held in int8, in int32 and in float32.
 # Some processors have instructions that multiply many int8 at once and add them up (on x86 they are called VNNI). Others have not,
-# and there `integer.matmul` multiplies in int32: the same bits, at another price.
+# and there our network multiplies in int32: the same bits, at another price. (The row of int8 below is torch's own product,
+# which without such instructions is the slowest of all.)
 
 # %% latency-measured
 images = data.validation.images[:1000]
@@ -437,15 +442,15 @@ for kind in (torch.int8, torch.int32, torch.float32):
 #
 # <details><summary>Answer</summary>
 #
-# That of 8 bits: nothing here multiplies numbers of 4 bits, so they are unpacked first. The file is half as long, and
-# the time the same, or longer.
+# That of the integers: nothing here multiplies numbers of 4 bits, so they are unpacked to int8 first. The file is half as long,
+# and the time the same, or longer.
 # </details>
 
 # %% [markdown] predict
 # ## Predict
 #
-# One scale for each layer, symmetric, weights only, nothing trained afterwards. In the table above the network holds out
-# down to 3 bits, and first loses more than **five points** at 2. Now make the largest weight of fc1 eight times as large. We go
+# One scale for each layer, symmetric, weights only, nothing trained afterwards. In the table of *On the real network* it holds
+# out down to 3 bits, and first loses more than **five points** at 2. Now make the largest weight of fc1 eight times as large. We go
 # from 8 bits down again: at how many has it lost five points for the first time? Write your guess in place of `None`.
 # It is not marked.
 
@@ -488,8 +493,8 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} bits'}")
 #   images for calibration, as a faulty image would. *clip* cuts the range off at a percentile of the magnitudes.
 # - *answers changed*, against float32 with the same outlier; beside it how many answers another seed changes.
 #
-# Three things to try:
-# 1. Weights, 8 bits, a scale per tensor. Raise *outlier* to 32, then to 128. **By how many bits does the curve of accuracy move
+# Three things to try, with *range* at asymmetric:
+# 1. Weights, 8 bits, a scale per tensor, which is one for the whole layer. Raise *outlier* to 32, then to 128. **By how many bits does the curve of accuracy move
 #    to the right?** Now a scale per channel. **What does it give back, and for how many bytes?**
 # 2. Outlier back to 1, 3 bits. Lower *clip* from 100 to 90. **At which percentile is the squared error least? Is the accuracy best there
 #    as well?** And at 2 bits?
@@ -499,9 +504,9 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} bits'}")
 # <details><summary>Answers</summary>
 #
 # 1. By four or five bits at 32, by six or so at 128: each doubling of the range costs one. With a scale per channel one row of
-#    300 suffers, and the network does not notice; 2 KB.
+#    300 suffers, and the network does not notice; 2 KB of scales and zero points.
 # 2. Near the 98th percentile. The accuracy is not best there, but near 99.9: the squared error counts all weights alike, and
-#    the few large ones do more than their share. At 2 bits clipping is worth it all the same, near 99.5.
+#    the few large ones do more than their share. At 2 bits clipping is worth it all the same, anywhere from 98 to 99.5.
 # 3. *percentile*, for which one number is nothing, and *dynamic*, which never sees those images; the moving average partly. Min-max
 #    takes the outlier as it comes. *Squared error* keeps it too: to clip one number 64 times as large costs more than to round
 #    all others coarsely. *Entropy* keeps the accuracy at 4 bits and loses it at 5 and 6: the outlier stands so far out that often
@@ -564,7 +569,8 @@ scale_and_zero_point.check()
 #
 # <details><summary>Hint</summary>
 #
-# A cast to int8 does not ask whether a number fits: 300 becomes 44. So the order of things matters.
+# A cast to int8 does not ask whether a number fits: 300 becomes 44. So the order of things matters: the zero point, the clamp, and
+# the cast last.
 # </details>
 
 
@@ -903,7 +909,7 @@ entropy_threshold.check()
 #
 # Each row is written to a file, read back and tested on the **test** images, which we have not looked at apart from the ten
 # digits. *Weights in n bits* compute in floats, from weights that were n bits in the file; *integers* compute in
-# int8. The calibration that it uses, min-max, was fixed before: all five are equally good here. (The columns are explained in
+# int8. The calibration that it uses, min-max, was fixed before. (The columns are explained in
 # chapter 01. The energy of a product is that of 8 bits where it is computed in 8 bits.)
 
 
@@ -940,9 +946,10 @@ table
 # ## Where it breaks
 #
 # **One scale a layer can ruin a network.** *MobileNets* take convolutions apart: a *depthwise* one, in which each channel
-# has a small kernel of its own, and a *pointwise* one, which mixes channels. Batch norms follow. Folded into a
-# depthwise layer, they multiply each of its channels by another number, and the channels' ranges drift apart. Here
-# is a small one, trained like the others.
+# has a small kernel of its own, and a *pointwise* one, which mixes channels. Batch norms follow, which in use are one
+# multiplication and one addition for each channel; to *fold* one is to multiply it into the weights of the layer before
+# (exercise 10). Folded into a depthwise layer, they multiply each of its channels by another number, and the channels' ranges
+# drift apart. Here is a small one, trained like the others.
 
 # %% breaks-network
 separable = baseline("separable", data, seed=seed)
@@ -969,7 +976,7 @@ for bits in (8, 6, 5, 4, 3):
 # %% [markdown] breaks-rescaled-text
 # With fewer bits one scale fails long before a scale a channel does; at 8 bits this network survives. Larger ones need not:
 # in MobileNetV2 the ranges differ so much that 8 bits with one scale end at chance (Nagel et al. 2019). We help ours to such
-# ranges, **without changing what it computes**: one channel's signal is divided by 256 before a ReLU, and its
+# ranges, **without changing what it computes**: one channel's signal (the one with the widest range) is divided by 256 before a ReLU, and its
 # depthwise kernel is multiplied by 256 after it. ReLU(x / 256) · 256 is ReLU(x), so in floats nothing changes.
 
 # %% breaks-rescaled

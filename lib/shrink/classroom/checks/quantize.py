@@ -82,7 +82,8 @@ def _back_to_floats(x: Tensor, scale: float, zero_point: int, num_bits: int) -> 
 CAST_BEFORE_CLAMP = Mistake(
     "cast before clamp",
     _cast_before_clamp,
-    "a cast to int8 wraps around, 300 becomes 44, and then it is too late to clamp: clamp first",
+    "a cast to int8 wraps around, 300 becomes 44, and then it is too late to clamp: add the zero "
+    "point, clamp, and cast last",
 )
 WRONG_SIGN = Mistake(
     "wrong sign",

@@ -75,6 +75,12 @@ MISTAKES = (
         _code(lambda values, b: _from_the_low_end(_low_first(values, b))),
         "your first integer is in the low bits of the first byte; it is to be in the high ones",
     ),
+    Mistake(
+        "first columns",
+        _code(lambda values, b: _bytes("".join(f"{value:08b}"[:b] for value in values))),
+        "of the eight bits of a byte you took the first, which are zeros: the integer is in the "
+        "last num_bits of them",
+    ),
     Mistake("not packed", _code(lambda values, b: values), "this is still one integer a byte"),
     Mistake(
         "bits unpacked",
