@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from shrink import codec, codec_reader, quantization, sharing
 from shrink.codec import CodecError, Quantized, decode, encode, load, regions, save
+from shrink.quantization import QParams
 from shrink.sharing import Shared
 from tests.fuzz_codec import fuzz, repaired, samples
 
 names = st.text(min_size=1, max_size=60).filter(lambda name: len(name.encode()) <= 255)
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
+ONE_HALF = torch.tensor(0.5)
 BYTES = np.random.default_rng(0).integers(0, 256, 20_000, np.uint8).tobytes()
 
 
@@ -78,7 +80,7 @@ def test_any_shared_weight_comes_back(shape, k, zero, code, gap_bits, skew, seed
     if zero:
         codebook[where] = 0
     shared = Shared(codebook, numbers.to(torch.uint8).view(shape), where)
-    content = encode({"w": shared}, code=code, gap_bits=gap_bits if zero else None)
+    content = encode({"w": shared}, code=code, gap_bits=gap_bits)
     assert same(decode(content)["w"], shared.weight)
 
 
@@ -220,10 +222,22 @@ def test_regions_name_what_is_there():
             "finite values, not",
         ),
         (
-            {"w": Shared(torch.ones(1), torch.zeros(1, dtype=torch.uint8))},
-            {"gap_bits": 2},
+            {"w": Quantized(torch.tensor([3]).char(), quantization.choose_qparams(-1, 1, 2))},
+            {},
             ValueError,
-            "keeps zeros, and this one has none",
+            "integers of 2 bits are -2 to 1, not 3 to 3",
+        ),
+        (
+            {"w": Quantized(torch.tensor([3]).char(), QParams(ONE_HALF, torch.tensor(200)))},
+            {},
+            ValueError,
+            "zero points of 8 bits are -128 to 127, not 200 to 200",
+        ),
+        (
+            {"w": Quantized(torch.tensor([3]).char(), QParams(-ONE_HALF, torch.tensor(0)))},
+            {},
+            ValueError,
+            r"scales are finite and above 0, not \[-0.5\]",
         ),
         (
             {"w": Quantized(torch.zeros(1, dtype=torch.uint8), quantization.choose_qparams(0, 1))},

@@ -89,15 +89,17 @@ def encode(
             which `decode` gives back as float32. A shared weight that keeps zeros is stored as gaps
             and values, or without gaps, whichever is shorter. A codebook has at most 256 values.
         code: one of `CODES`, for gaps and values; None takes the shortest for each.
-        gap_bits: 1 to 8; None takes for each weight what should be shortest by its entropy.
+        gap_bits: 1 to 8, for weights that keep zeros; None takes for each what should be shortest
+            by its entropy.
 
     Source: Han, Mao, Dally 2016, "Deep Compression", sections 2 to 4.
     Differs: the paper gives no file. Ours has relative indices as `sparse.relative_indices`.
 
     Raises:
         TypeError: something is none of the three, or a tensor of a type that is not in `DTYPES`.
-        ValueError: a name is empty, over 255 bytes or holds a "/", a codebook is too long, an
-            integer has no value in it, or an option is out of range.
+        ValueError: a name is empty or over 255 bytes, a codebook is too long, an integer has no
+            value in it or does not fit its bits, a scale is not above 0, or an option is out of
+            range.
     """
     if code is not None and code not in CODES:
         raise ValueError(f"the code must be one of {', '.join(CODES)}, not {code!r}")
@@ -180,6 +182,12 @@ def _encode_quantized(part: Quantized) -> bytes:
     if not (p.signed and bits <= 8 and part.q.dtype == torch.int8):
         raise ValueError(f"signed integers of 2 to 8 bits are stored, not {part.q.dtype}, {bits}")
     dequantize(part.q, p)  # raises where the shapes do not fit
+    if not ((p.scale > 0) & p.scale.isfinite()).all():
+        raise ValueError(f"scales are finite and above 0, not {p.scale.flatten().tolist()}")
+    for what, whole in (("integers", part.q), ("zero points", p.zero_point)):
+        if whole.numel() and not p.q_min <= int(whole.min()) <= int(whole.max()) <= p.q_max:
+            found = f"{int(whole.min())} to {int(whole.max())}"
+            raise ValueError(f"{what} of {bits} bits are {p.q_min} to {p.q_max}, not {found}")
     head = _head(QUANTIZED, part.q.shape) + bytes([bits])
     columns = part.q.shape[-1] if part.q.dim() else 1
     head += _varint(min(p.group or 0, max(columns, 1)))
@@ -200,11 +208,9 @@ def _encode_shared(part: Shared, code: str | None, gap_bits: int | None) -> byte
     if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < k:
         found = f"{int(numbers.min())} to {int(numbers.max())}"
         raise ValueError(f"numbers into {k} values are 0 to {k - 1}, not {found}")
-    if gap_bits is not None and part.zero is None:
-        raise ValueError("gap_bits are for a weight that keeps zeros, and this one has none")
     shape, codebook = part.assignments.shape, _codebook(part.codebook)
     ways = []
-    if gap_bits is None:
+    if gap_bits is None or part.zero is None:
         ways.append(_head(SHARED, shape) + codebook + _symbols(numbers, k, code))
     if part.zero is not None:
         bits = gap_bits or min(

@@ -88,7 +88,7 @@ def has_int8_product() -> bool:
 
 
 def _int32_matmul(a: Tensor, b: Tensor) -> Tensor:
-    """The longer matrix goes to the right, where torch cuts it into pieces for the cache."""
+    """The many rows of `a` stand on the right, where torch takes them in pieces for the cache."""
     return (b.int() @ a.int().T).T.contiguous()
 
 
