@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from tests.bench import chapters, library
+from tests.bench import chapters, coding, library, quantized
 from tests.bench.rows import Row
 
 README = Path(__file__).parents[2] / "README.md"
@@ -24,6 +24,11 @@ FIGURES = {
     "counts": library.counts,
     "masks": library.masks,
     "sparse": library.sparse_products,
+    "integers": quantized.inference,
+    "quantizing": quantized.quantizing,
+    "clustering": coding.clustering,
+    "coding": coding.coding,
+    "files": coding.files,
     "png": library.png,
     "browser": chapters.browser,
     "memory": chapters.memory,

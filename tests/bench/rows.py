@@ -19,16 +19,16 @@ class Row(NamedTuple):
 
 
 def in_turns(
-    a: Callable, b: Callable, prepare: Callable = lambda: (), runs: int = 40
+    a: Callable, b: Callable, prepare: Callable = lambda: (), runs: int = 40, warm_up: int = 3
 ) -> tuple[float, float]:
     """Median milliseconds of each, after a warm-up, on what `prepare` returns, run A B A B."""
     times: dict[Callable, list[float]] = {a: [], b: []}
-    for run in range(runs + 3):
+    for run in range(runs + warm_up):
         for function in (a, b):
             arguments = prepare()
             began = time.perf_counter()
             function(*arguments)
-            if run >= 3:
+            if run >= warm_up:
                 times[function].append(1000 * (time.perf_counter() - began))
     return statistics.median(times[a]), statistics.median(times[b])
 
