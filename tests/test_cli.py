@@ -397,7 +397,7 @@ def test_lab_for_a_projector_makes_figures_larger(monkeypatch, tmp_path, project
 
 def status_of(url):
     try:
-        with urlopen(url, timeout=5) as answer:
+        with urlopen(url, timeout=60) as answer:
             return answer.status
     except HTTPError as error:
         return error.code
@@ -424,7 +424,7 @@ def test_lab_answers_on_its_url_with_its_token(course, tmp_path):
         try:
             pattern = rf"http://127\.0\.0\.1:{port}/lab\?token=(\w+)"
             while not (url := re.search(pattern, log.read_text())):
-                assert process.poll() is None and time.monotonic() - started < 60, log.read_text()
+                assert process.poll() is None and time.monotonic() - started < 180, log.read_text()
                 time.sleep(0.1)
             assert log.read_text().startswith(f"your chapters are in {course / 'work'}{copied}\n")
             contents = f"http://127.0.0.1:{port}/api/contents/02_prune.ipynb?content=0"
@@ -433,5 +433,5 @@ def test_lab_answers_on_its_url_with_its_token(course, tmp_path):
             assert status_of(contents) == 403
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=90)
     assert (course / "work" / "02_prune.ipynb").exists()

@@ -1,17 +1,19 @@
 """On MNIST, in a minute: the network that the course starts from, and what pruning leaves of it."""
 
+import statistics
+
 import pytest
 import torch
 
 from shrink import pruning
-from shrink.classroom import data, models
+from shrink.classroom import data, models, reproduce
 from shrink.classroom.baselines import baseline
 from shrink.classroom.training import Recipe, accuracy, pick_device, train
 
 
 @pytest.fixture
 def one_thread():
-    """Sums in one order: two threads add in another, and this very run then errs 1.60 %."""
+    """Sums in one order, at least on one machine: others add in another, and err differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -20,7 +22,11 @@ def one_thread():
 
 @pytest.mark.mnist
 @pytest.mark.usefixtures("one_thread")
-def test_pruned_to_8_percent_and_fine_tuned_it_errs_at_most_as_the_papers_network():
+def test_pruned_to_8_percent_and_fine_tuned_it_errs_as_the_record_has_it():
+    """At most its mean and three standard deviations; weights at random places err far more."""
+    errors = reproduce.stored("pruning").errors
+    limit = statistics.mean(errors["pruned"]) + 3 * statistics.stdev(errors["pruned"])
+    assert limit < min(errors["random"])
     mnist = data.load("mnist", device=pick_device(), announce=False)
     net = baseline("lenet-300-100", mnist)
     weights = models.weights(net)
@@ -33,6 +39,6 @@ def test_pruned_to_8_percent_and_fine_tuned_it_errs_at_most_as_the_papers_networ
         hold=lambda optimizer: pruning.hold_masks(weights, masks, optimizer),
     )
     assert sum(int(w.count_nonzero()) for w in weights.values()) <= round(0.08 * 266_200)
-    wrong = round(len(mnist.test) * (1 - accuracy(net, mnist.test)))
-    print(f"8 % of the weights: {wrong / 100:.2f} % test error")
-    assert wrong <= 160
+    error = 100 * (1 - accuracy(net, mnist.test))
+    print(f"8 % of the weights: {error:.2f} % test error, at most {limit:.2f}")
+    assert error <= limit
