@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import nbformat
@@ -396,11 +396,17 @@ def test_lab_for_a_projector_makes_figures_larger(monkeypatch, tmp_path, project
 
 
 def status_of(url):
-    try:
-        with urlopen(url, timeout=60) as answer:
-            return answer.status
-    except HTTPError as error:
-        return error.code
+    """What the server answers; it may print its URL a moment before it listens."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urlopen(url, timeout=60) as answer:
+                return answer.status
+        except HTTPError as error:
+            return error.code
+        except URLError:
+            assert time.monotonic() < deadline, f"{url} refuses"
+            time.sleep(0.2)
 
 
 def test_lab_answers_on_its_url_with_its_token(course, tmp_path):
