@@ -312,6 +312,7 @@ def test_training_the_weights_is_training_their_codebook(optimizer):
             (x @ weight.T - y).square().mean().backward()
             steps.step()
             assert weight.equal(shared["w"].weight)
+            assert not weight.grad[start == 0].any()
     expected = codebook.detach().masked_fill(still, 0)
     assert torch.allclose(shared["w"].codebook, expected, atol=1e-6)
     assert not torch.allclose(expected, share(start, 6).codebook, atol=1e-3)
