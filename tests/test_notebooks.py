@@ -24,7 +24,7 @@ def failing_cells(notebook, **environment):
     """Run the notebook under nbval; the ids of the code cells that fail, and what pytest said."""
     junit = notebook.with_suffix(".xml")
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q"]
-    command += ["-p", "no:cacheprovider", "--noconftest", f"--rootdir={notebook.parent}"]
+    command += ["-p", "shrink.classroom.patience", "-p", "no:cacheprovider", "--noconftest", f"--rootdir={notebook.parent}"]
     command += [f"--junitxml={junit}", "-o", "addopts=", str(notebook)]
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
@@ -115,3 +115,21 @@ def test_the_class_experiment_writes_what_gather_takes(chapter, tmp_path, monkey
     gathered = gather.gather(tmp_path)
     assert [(g.experiment[:2], len(g.results)) for g in gathered.groups] == [(chapter[:2], 1)]
     assert gathered.skipped == ()
+
+
+def test_what_comes_late_from_a_busy_machine_fails_no_cell(tmp_path):
+    """nbval's own limit is five seconds, and a student's check waits as long as these tests."""
+    cell = nbformat.v4.new_code_cell(
+        "import time\n"
+        "session = get_ipython().kernel.session\n"
+        "send = session.send\n"
+        "def late(stream, content, *args, **kwargs):\n"
+        "    time.sleep(7 if 'idle' in str(args) else 0)\n"
+        "    return send(stream, content, *args, **kwargs)\n"
+        "session.send = late\n",
+        id="late",
+    )
+    notebook = tmp_path / "late.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook)
+    failed, said = failing_cells(notebook)
+    assert failed == [], said[-3000:]

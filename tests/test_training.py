@@ -11,9 +11,9 @@ from torch import nn
 
 from shrink import pruning
 from shrink.classroom import CourseError, baselines, data, models
-from shrink.classroom.baselines import RECIPES, baseline
+from shrink.classroom.baselines import RECIPES, baseline, pruned_baseline
 from shrink.classroom.data import Split
-from shrink.classroom.progress import bar_progress
+from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, accuracy, pick_device, predict, train
 
 SHIPPED = Path(baselines.__file__).parent / "baselines"
@@ -326,6 +326,22 @@ def test_a_baseline_is_trained_once(quick, digits, monkeypatch):
     assert [path.name for path in files] == ["lenet-300-100-digits-0.safetensors"]
 
 
+def test_a_pruned_baseline_has_8_percent_of_the_weights_and_is_made_once(
+    quick, digits, monkeypatch
+):
+    dense, pruned = (make("lenet-300-100", digits) for make in (baseline, pruned_baseline))
+    left = sum(int(w.count_nonzero()) for w in models.weights(pruned).values())
+    assert left == 266_200 - round(0.92 * 266_200) and not pruned.training
+    assert accuracy(pruned, digits.validation) > 0.9 * accuracy(dense, digits.validation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "train", lambda *args, **kwargs: pytest.fail("trained again"))
+        assert same(pruned_baseline("lenet-300-100", digits), pruned)
+        assert same(baseline("lenet-300-100", digits), dense)
+    monkeypatch.setattr(baselines, "TUNING", Recipe(epochs=1))
+    assert not same(pruned_baseline("lenet-300-100", digits), pruned)
+
+
 def test_seeds_and_recipes_have_baselines_of_their_own(quick, digits, monkeypatch):
     first = baseline("lenet-300-100", digits)
     other_seed = baseline("lenet-300-100", digits, seed=1)
@@ -394,3 +410,11 @@ def test_the_shipped_baseline_errs_at_most_1_6_percent_on_mnist():
     assert (SHIPPED / "lenet-300-100-mnist-0.safetensors").is_file()
     mnist = data.load("mnist", announce=False)
     assert accuracy(baseline("lenet-300-100", mnist), mnist.test) >= 0.984
+
+
+def test_a_bar_in_a_notebook_moves_once_a_second_at_most(capsys):
+    with new_bar("work", total=1000) as bar:
+        for _ in range(1000):
+            bar.update()
+        assert bar.last_print_n == 0
+    assert capsys.readouterr().err.count("\r") == 2  # where it began and where it ended

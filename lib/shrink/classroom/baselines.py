@@ -1,8 +1,10 @@
 """The trained dense networks that every chapter starts from: shipped, cached, or trained now."""
 
+import itertools
 import json
 import platform
 from dataclasses import astuple
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -12,10 +14,11 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from shrink import pruning
 from shrink.classroom import models
 from shrink.classroom.data import Dataset
 from shrink.classroom.files import cache_dir, cached_tensors
-from shrink.classroom.progress import bar_progress
+from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, accuracy, train
 from shrink.files import write_atomically
 
@@ -31,6 +34,9 @@ RECIPES = {
     ("separable", "glyphs"): Recipe(epochs=10, learning_rate=0.05),
     ("separable", "mnist"): Recipe(epochs=6, learning_rate=0.05),
 }
+
+PRUNING = (0.8, 0.92)  # the sparsity after each round, over all layers
+TUNING = Recipe(epochs=4, weight_decay=1e-4)  # of each round
 
 
 def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
@@ -51,15 +57,35 @@ def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
         model.load_state_dict(load_bytes(shipped.read_bytes()))
         return model
     recipe = RECIPES[name, dataset.name]
-    path = (
-        cache_dir()
-        / "baselines"
-        / "-".join(map(str, astuple(recipe)))
-        / _file(name, dataset.name, seed)
-    )
+    path = cache_dir() / "baselines" / _plan(recipe) / _file(name, dataset.name, seed)
 
     def make() -> dict[str, Tensor]:
         _train(model, name, dataset, seed, checkpoint=path.with_suffix(".partial"))
+        return model.state_dict()
+
+    model.load_state_dict(cached_tensors(path, make))
+    return model.eval()
+
+
+def pruned_baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
+    """The baseline with 8 % of its weights, pruned in rounds by magnitude and fine-tuned.
+
+    It comes from the cache or is made now, with a progress bar; device, mode and errors are as for
+    `baseline`.
+    """
+    model = baseline(name, dataset, seed=seed)
+    weights = models.weights(model)
+    path = cache_dir() / "pruned" / _plan(*PRUNING, TUNING) / _file(name, dataset.name, seed)
+
+    def tune(bar: tqdm, masks: dict[str, Tensor]) -> None:
+        hold = partial(pruning.hold_masks, weights, masks)
+        train(model, dataset.train, TUNING, seed=seed, hold=hold, progress=lambda *_: bar.update())
+
+    def make() -> dict[str, Tensor]:
+        steps = len(PRUNING) * TUNING.epochs * -(-len(dataset.train) // TUNING.batch_size)
+        title = f"pruning {name} on {dataset.name}, seed {seed}"
+        with new_bar(title, total=steps, unit="step") as bar:
+            pruning.prune_iteratively(weights, PRUNING, partial(tune, bar))
         return model.state_dict()
 
     model.load_state_dict(cached_tensors(path, make))
@@ -99,6 +125,12 @@ def ship(folder: Path, dataset: Dataset) -> list[str]:
     return [f"{name}: {facts['test error in %']} % test error" for name, facts in made.items()]
 
 
+def _plan(*parts: Recipe | float) -> str:
+    """A folder's name that says how what is in it was made."""
+    numbers = (astuple(part) if isinstance(part, Recipe) else (part,) for part in parts)
+    return "-".join(map(str, itertools.chain.from_iterable(numbers)))
+
+
 def _file(name: str, data: str, seed: int) -> str:
     return f"{name}-{data}-{seed}.safetensors"
 
@@ -106,7 +138,7 @@ def _file(name: str, data: str, seed: int) -> str:
 def _train(
     model: nn.Module, name: str, dataset: Dataset, seed: int, checkpoint: Path | None = None
 ) -> None:
-    with tqdm(desc=f"training {name} on {dataset.name}, seed {seed}", unit="step") as bar:
+    with new_bar(f"training {name} on {dataset.name}, seed {seed}", unit="step") as bar:
         train(
             model,
             dataset.train,

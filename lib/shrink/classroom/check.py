@@ -181,6 +181,7 @@ def _run_nbval(
     settings = folder / "pytest.ini"
     settings.write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env"]
+    command += ["-p", "shrink.classroom.patience"]
     command += ["-p", "no:cacheprovider", "-q", "--color=no", "--noconftest"]
     command += ["-c", str(settings), "--rootdir", str(folder), f"--junitxml={junit}"]
     command += [f"--nbval-cell-timeout={timeout:g}", str(notebook)]

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from shrink.classroom import CourseError, glyphs, mnist
 from shrink.classroom.files import cache_dir, cached_tensors
-from shrink.classroom.progress import bar_progress
+from shrink.classroom.progress import bar_progress, new_bar
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _glyphs(show_progress: bool) -> Dataset:
 def _draw_glyphs(show_progress: bool) -> dict[str, Tensor]:
     tensors = {}
     for part, size in glyphs.SIZES.items():
-        with tqdm(total=size, desc=f"drawing glyphs, {part}", disable=not show_progress) as bar:
+        with new_bar(f"drawing glyphs, {part}", total=size, disable=not show_progress) as bar:
             images, labels = glyphs.draw(part, progress=bar_progress(bar))
         tensors |= {f"{part}.images": images, f"{part}.labels": labels}
     return tensors

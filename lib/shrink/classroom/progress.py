@@ -7,6 +7,15 @@ from tqdm.auto import tqdm
 Progress = Callable[[int, int], None]
 
 
+def new_bar(what: str, **options: object) -> tqdm:
+    """A bar that moves once a second: in a notebook each move is messages to the browser.
+
+    What reads a cell's messages only at its end, as nbval does, loses some if they are thousands.
+    `options` go to tqdm.
+    """
+    return tqdm(desc=what, mininterval=1, **options)
+
+
 def bar_progress(bar: tqdm) -> Progress:
     """A progress function that moves a tqdm bar."""
 

@@ -3,13 +3,12 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from shrink import cost, latency
 from shrink.classroom import models
@@ -25,6 +24,7 @@ from shrink.classroom.explorers.measure_figure import (
     summarise,
     update,
 )
+from shrink.classroom.progress import Progress, new_bar
 from shrink.classroom.training import pick_device
 from shrink.cost import Energy, Layer
 from shrink.latency import Latency, Roofs
@@ -33,8 +33,6 @@ NETWORKS = {"LeNet-300-100": "lenet-300-100", "LeNet-5": "lenet-5"}  # as shown 
 RUNS, ROUNDS = (2, 9), 6  # warm-up and timed: so few that all of it takes some seconds
 HASTY, PATIENCE = (1, 3), 5.0  # fewer runs after so many seconds: the machine is busy elsewhere
 STEPS = 1 + 2 * len(NETWORKS) * len(BATCHES)
-
-Progress = Callable[[int, int], None]
 
 
 class MeasureLab:
@@ -46,7 +44,7 @@ class MeasureLab:
         self.exercise, self.device = exercise, device
         self.nets = {shown: models.build(n, seed=0).to(device) for shown, n in NETWORKS.items()}
         self.layers = {n: cost.layers(net, self._images(1)) for n, net in self.nets.items()}
-        with tqdm(desc="measuring this machine", total=STEPS, leave=False) as bar:
+        with new_bar("measuring this machine", total=STEPS, leave=False) as bar:
             self.measured = self._measure(
                 threading.Event(), lambda done, total: bar.update(), roofs
             )

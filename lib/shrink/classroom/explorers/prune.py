@@ -36,6 +36,7 @@ from shrink.classroom.explorers.prune_figure import (
     update,
 )
 from shrink.classroom.files import cache_dir, cached_tensors
+from shrink.classroom.progress import new_bar
 from shrink.classroom.training import Recipe, Training, predict, train
 
 NAME = "lenet-300-100"
@@ -83,7 +84,7 @@ class PruningLab:
         self.file_bytes: dict[tuple[str, str], np.ndarray] = {}  # (stops, formats), of that seed
         self.curves: dict[tuple[str, str], np.ndarray] = {}  # (seeds, points), fractions
         self.subjects: dict[str, Subject] = {}
-        with tqdm(desc="sweeping over sparsity", total=4 * len(seeds), leave=False) as bar:
+        with new_bar("sweeping over sparsity", total=4 * len(seeds), leave=False) as bar:
             for weights, scope in itertools.product(self.nets, ("global", "local")):
                 nets = self.nets[weights]
                 first, *others = (self._sweep(net, scope, i, bar) for i, net in enumerate(nets))

@@ -35,6 +35,7 @@ from shrink.classroom.explorers.quantize_figure import (
     update,
 )
 from shrink.classroom.files import cache_dir, cached_tensors
+from shrink.classroom.progress import new_bar
 from shrink.quantization import QParams, choose_qparams, fake_quantize
 
 NAME = "lenet-300-100"
@@ -223,7 +224,7 @@ class QuantizationLab:
         self._lock = threading.Lock()
         self._ranges: dict[tuple[Setting, int], list] = {}  # of the first seed, undisturbed
         steps = len(seeds) * len(UNDISTURBED)
-        with tqdm(desc="sweeping over bits", total=steps, leave=False) as bar:
+        with new_bar("sweeping over bits", total=steps, leave=False) as bar:
             sweeps = [self._sweep(net, bar) for net in self.nets]
         self.bands = dict(zip(UNDISTURBED, np.stack(sweeps, 1), strict=True))  # (seeds, bits)
         self.other_answers = self.nets[1].answers(self.nets[1].weights)

@@ -21,14 +21,13 @@ from pathlib import Path
 
 from scipy import stats
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from shrink import pruning
 from shrink.classroom import formats, measure, models
 from shrink.classroom.baselines import baseline
 from shrink.classroom.data import Dataset
 from shrink.classroom.files import cached_tensors
-from shrink.classroom.progress import bar_progress
+from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, train
 
 NAME = "lenet-300-100"
@@ -116,7 +115,7 @@ class _Rounds:
         self, number: int, recipe: Recipe, masks: dict[str, Tensor], checkpoint: Path
     ) -> dict[str, Tensor]:
         title = f"seed {self.seed}, {self.folder.name}, round {number}"
-        with tqdm(desc=title, unit="step", leave=False) as bar:
+        with new_bar(title, unit="step", leave=False) as bar:
             train(
                 self.net,
                 self.dataset.train,
