@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from shrink import pruning
@@ -14,7 +15,7 @@ from shrink.classroom import CourseError, baselines, data, models
 from shrink.classroom.baselines import RECIPES, baseline, pruned_baseline
 from shrink.classroom.data import Split
 from shrink.classroom.progress import bar_progress, new_bar
-from shrink.classroom.training import Recipe, accuracy, pick_device, predict, train
+from shrink.classroom.training import Recipe, accuracy, pick_device, predict, shifted, train
 
 SHIPPED = Path(baselines.__file__).parent / "baselines"
 RECIPE = Recipe(epochs=4, batch_size=50)
@@ -100,6 +101,62 @@ def test_training_tells_what_it_did(some):
     training = train(small_net(), some, RECIPE)
     assert training.steps == training.planned == STEPS
     assert not training.stopped and len(training.losses) == 4
+
+
+def test_a_loss_of_ones_own_takes_the_place_of_cross_entropy(some):
+    def cross_entropy(logits, images, labels):
+        assert len(logits) == len(labels) == len(images) and images.shape[1:] == (1, 28, 28)
+        return nn.functional.cross_entropy(logits, labels)
+
+    nets = [small_net() for _ in range(3)]
+    given = train(nets[0], some, RECIPE, loss=cross_entropy)
+    assert given == train(nets[1], some, RECIPE) and same(nets[0], nets[1])
+    train(nets[2], some, RECIPE, loss=lambda logits, images, labels: 0 * logits.sum())
+    assert (nets[2][1].weight.abs() <= small_net()[1].weight.abs()).all()  # weight decay alone
+
+
+def test_images_are_shifted_by_all_steps_and_no_others():
+    images = torch.rand(50, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    moved = shifted(images, torch.Generator().manual_seed(0), pixels=2)
+    found = set()
+    for image, there in zip(images[:, 0], moved[:, 0], strict=True):
+        ways = {
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if there.equal(affine_shift(image, down, right))
+        }
+        assert ways
+        found |= ways if len(ways) == 1 else set()
+    assert len(found) > 15
+    assert shifted(images, torch.Generator(), pixels=0).equal(images)
+
+
+def affine_shift(image, down, right):
+    moved = ndimage.shift(image.double().numpy(), (down, right), order=0, prefilter=False)
+    return torch.from_numpy(moved).float()
+
+
+def test_each_batch_is_augmented_by_chances_of_its_own(some):
+    draws = []
+
+    def augment(images, generator):
+        draws.append(int(torch.randint(10**9, (1,), generator=generator)))
+        return images
+
+    train(small_net(), some, RECIPE, augment=augment)
+    assert len(draws) == len(set(draws)) == STEPS
+
+
+def test_shifts_are_the_same_every_time_and_after_a_kill(some, tmp_path):
+    whole, killed, plain = (small_net() for _ in range(3))
+    train(whole, some, RECIPE, augment=shifted)
+    train(plain, some, RECIPE)
+    path = tmp_path / "training.partial"
+    with pytest.raises(Killed):
+        train(killed, some, RECIPE, augment=shifted, checkpoint=path, progress=kill_at(12))
+    train(killed, some, RECIPE, augment=shifted, checkpoint=path)
+    assert same(whole, killed) and not same(whole, plain)
 
 
 def test_no_epochs_leave_the_model_as_it_is(some):

@@ -84,15 +84,19 @@ def train(
     recipe: Recipe,
     *,
     seed: int = 0,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     hold: Callable[[torch.optim.Optimizer], AbstractContextManager] | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     checkpoint: Path | None = None,
 ) -> Training:
-    """Train the model in place by cross entropy; the order of the images follows from `seed`.
+    """Train the model in place; the order of the images follows from `seed`.
 
     Args:
         model, split: on one device.
+        loss: of the logits of a batch, its images and its labels; without it, cross entropy.
+        augment: what a batch's images are changed by, with a generator on the CPU, as by `shifted`.
         hold: called with the optimizer; the context it returns is open while the model trains,
             as with `lambda optimizer: pruning.hold_masks(weights, masks, optimizer)`.
         progress: called after each step with the steps done and the steps in all.
@@ -119,15 +123,20 @@ def train(
     with hold(optimizer) if hold else nullcontext():
         for epoch in range(len(losses), recipe.epochs):
             total = 0.0
-            for i, batch in enumerate(_batches(split, recipe, seed, epoch)):
+            generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+            for i, batch in enumerate(_batches(split, recipe, generator)):
                 if stop is not None and stop.is_set():
                     return Training(epoch * per_epoch + i, planned, tuple(losses))
-                loss = F.cross_entropy(model(split.images[batch]), split.labels[batch])
+                images, labels = split.images[batch], split.labels[batch]
+                if augment is not None:
+                    images = augment(images, generator)
+                logits = model(images)
+                found = loss(logits, images, labels) if loss else F.cross_entropy(logits, labels)
                 optimizer.zero_grad()
-                loss.backward()
+                found.backward()
                 optimizer.step()
                 schedule.step()
-                total += loss.detach() * len(batch)
+                total += found.detach() * len(batch)
                 if progress is not None:
                     progress(epoch * per_epoch + i + 1, planned)
             losses.append(float(total) / len(split))
@@ -137,9 +146,25 @@ def train(
     return Training(planned, planned, tuple(losses))
 
 
-def _batches(split: Split, recipe: Recipe, seed: int, epoch: int) -> tuple[Tensor, ...]:
-    """The epoch's images in batches of indices, the same at every call with the same numbers."""
-    generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+def shifted(images: Tensor, generator: torch.Generator, pixels: int = 1) -> Tensor:
+    """Each image moved by -`pixels` to `pixels` along each axis, at random; zeros come in.
+
+    Images (n, channels, height, width) → a new tensor of that shape.
+
+    >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> shifted(image, torch.Generator().manual_seed(4))  # one to the right
+    tensor([[[[0., 1.],
+              [0., 3.]]]])
+    """
+    n, _, height, width = images.shape
+    padded = F.pad(images, (pixels,) * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    down, right = torch.randint(2 * pixels + 1, (2, n), generator=generator).to(images.device)
+    return windows[torch.arange(n, device=images.device), :, down, right]
+
+
+def _batches(split: Split, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """The epoch's images in batches of indices, in the generator's order."""
     order = torch.randperm(len(split), generator=generator).to(split.labels.device)
     return order.split(recipe.batch_size)
 
