@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +42,30 @@ def pruned(shape, kept, seed=0):
     """A weight of which a fraction is kept."""
     generator = torch.Generator().manual_seed(seed)
     return random(*shape, seed=seed) * (torch.rand(shape, generator=generator) < kept)
+
+
+KEPT = Path(__file__).parent / "kept"  # a file that each version of the format wrote
+
+
+def kept():
+    """What is in the kept files, by arithmetic: each kind of tensor, each code, each type."""
+    places = torch.arange(600)
+    codebook = (torch.arange(9) - 4) / 8
+    numbers = torch.where(places % 7 == 0, places // 7 % 9, 4).to(torch.uint8).view(20, 30)
+    q = (places % 16 - 8).to(torch.int8).view(6, 100)
+    channels = QParams(torch.arange(1, 7).view(6, 1) / 64, torch.zeros(6, 1).int(), 4)
+    groups = QParams(torch.full((6, 2), 0.25), torch.full((6, 2), 3).int(), 4, group=50)
+    parts = {
+        "sparse": Shared(codebook, numbers, zero=4),
+        "shared": Shared(codebook / 3, numbers),
+        "channels": Quantized(q, channels),
+        "groups": Quantized(q, groups),
+        "int8": Quantized(q * 8, QParams(torch.tensor(0.5), torch.tensor(-9).int(), 8)),
+        "Gewichte, größer": torch.tensor(0.1),
+        "empty": torch.zeros(3, 0),
+    }
+    numbers = torch.tensor([[0, 1, 1], [1, 0, 1]])
+    return parts | {str(dtype): numbers.to(dtype) for dtype in codec_reader.DTYPES}
 
 
 # ---- what goes in comes out
@@ -318,6 +343,26 @@ def test_every_cut_and_every_flipped_bit_is_refused(content):
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(CodecError):
             decode(bytes(damaged))
+
+
+@pytest.mark.parametrize("version", range(1, codec_reader.VERSION + 1))
+@pytest.mark.parametrize("code", codec.CODES)
+def test_files_of_every_version_load_for_good(version, code):
+    found = load(KEPT / f"version-{version}-{code}.shrk")
+    parts = kept()
+    assert list(found) == list(parts)
+    for name, part in parts.items():
+        if isinstance(part, Shared):
+            expected = part.codebook[part.assignments.long()]
+        elif isinstance(part, Quantized):
+            scale, zero_point = part.qparams.scale, part.qparams.zero_point
+            if part.qparams.group:
+                each = part.qparams.group
+                scale, zero_point = (t.repeat_interleave(each, 1) for t in (scale, zero_point))
+            expected = scale * (part.q.float() - zero_point)
+        else:
+            expected = part
+        assert same(found[name], expected), name
 
 
 def test_a_newer_version_and_an_end_are_told_so():

@@ -20,12 +20,13 @@ import torch
 from shrink.classroom import CourseError
 from shrink.classroom.data import Dataset
 from shrink.classroom.files import cache_dir
+from shrink.classroom.reproductions.tables import Record
 from shrink.files import write_atomically
 
-PAPERS = ("pruning",)
+PAPERS = ("pruning", "deep-compression")
 
 
-def stored(paper: str) -> object:
+def stored(paper: str) -> Record:
     """The shipped result of a paper, which a notebook shows as a table with its verdict.
 
     Raises `ValueError` for a paper that is not one of `PAPERS`.
@@ -35,7 +36,7 @@ def stored(paper: str) -> object:
     return module.Result(json.loads(text))
 
 
-def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> object:
+def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> Record:
     """Run the paper's recipe for each seed, write the record to `out`, and return the result.
 
     What is trained is kept in the cache, under the recipe, the data and torch's version; the same
@@ -65,4 +66,4 @@ def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> 
 def _module(paper: str) -> ModuleType:
     if paper not in PAPERS:
         raise ValueError(f"no paper named {paper!r}; there are {', '.join(PAPERS)}")
-    return importlib.import_module(f"shrink.classroom.reproductions.{paper}")
+    return importlib.import_module(f"shrink.classroom.reproductions.{paper.replace('-', '_')}")

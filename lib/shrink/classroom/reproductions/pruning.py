@@ -9,7 +9,6 @@ before the test errors of these runs were read. Some had been read before: those
 pruned in one shot with the same weight decay, which is a test of the course.
 """
 
-import html
 import itertools
 import math
 import statistics
@@ -28,6 +27,7 @@ from shrink.classroom.baselines import baseline
 from shrink.classroom.data import Dataset
 from shrink.classroom.files import cached_tensors
 from shrink.classroom.progress import bar_progress, new_bar
+from shrink.classroom.reproductions.tables import Record, Rows, one_or_range
 from shrink.classroom.training import Recipe, train
 
 NAME = "lenet-300-100"
@@ -155,12 +155,8 @@ def _interval(mean: float, low: float, high: float) -> str:
     return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
-class Result:
+class Result(Record):
     """The record of a run as a table: an arm a row, means over seeds, and the verdict."""
-
-    def __init__(self, record: dict) -> None:
-        self.record = record
-        self.runs = list(record["seeds"].values())
 
     @property
     def errors(self) -> dict[str, list[float]]:
@@ -197,60 +193,18 @@ class Result:
             f"{_interval(*self.difference('pruned', 'same steps'))}."
         )
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """The table's cells, its head first."""
+    def tables(self) -> list[Rows]:
         rows = [("", "weights left", "file, bytes", "test error, %", "minus dense, 95 % interval")]
         for arm, name in ARMS.items():
             errors = self.errors[arm]
             rows.append(
                 (
                     name,
-                    self._range(arm, "weights"),
-                    self._range(arm, "file_bytes"),
+                    one_or_range(run[arm]["weights"] for run in self.runs),
+                    one_or_range(run[arm]["file_bytes"] for run in self.runs),
                     f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}",
                     "" if arm == "dense" else _interval(*self.difference(arm)),
                 )
             )
         paper = {"Han et al. 2015, dense": ("267 K", "1.64"), "…, pruned": ("22 K", "1.59")}
-        return rows + [(name, left, "", error, "") for name, (left, error) in paper.items()]
-
-    def _range(self, arm: str, what: str) -> str:
-        """One number where the seeds agree, else the smallest and the largest."""
-        found = sorted({run[arm][what] for run in self.runs})
-        return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
-
-    def markdown(self) -> str:
-        """The table for a README."""
-        head, *body = self.rows()
-        lines = [head, ("---",) * len(head), *body]
-        return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-    def __str__(self) -> str:
-        rows = self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*lines, "", self.verdict, self.made])
-
-    __repr__ = __str__
-
-    @property
-    def made(self) -> str:
-        """How the record was made, in a line."""
-        made = self.record
-        return (
-            f"Made by `{made['command']}` on {made['data']}; torch {made['torch']}, "
-            f"Python {made['python']}; {made['machine']}."
-        )
-
-    def _repr_html_(self) -> str:
-        head, *body = [[html.escape(text) for text in row] for row in self.rows()]
-        cells = ["<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in body]
-        titles = "".join(f"<th>{text}</th>" for text in head)
-        verdict, made = html.escape(self.verdict), html.escape(self.made)
-        return (
-            f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
-            f"<p><b>{verdict}</b></p><p>{made}</p>"
-        )
+        return [rows + [(name, left, "", error, "") for name, (left, error) in paper.items()]]

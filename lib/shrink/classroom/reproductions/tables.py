@@ -1,0 +1,79 @@
+"""The record of a paper's table: how it was made; as text, in a notebook, for a README."""
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Rows = Sequence[Sequence[str]]
+
+
+class Record:
+    """What a run stored, as `tables()` and a `verdict`; each paper has a class of its own."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+        self.runs = list(record["seeds"].values())
+
+    def tables(self) -> list[Rows]:
+        """The cells of each table, its head first."""
+        raise NotImplementedError
+
+    @property
+    def verdict(self) -> str:
+        """Whether the paper's claim holds here, with the numbers."""
+        raise NotImplementedError
+
+    @property
+    def made(self) -> str:
+        """How the record was made, in a line."""
+        made = self.record
+        return (
+            f"Made by `{made['command']}` on {made['data']}; torch {made['torch']}, "
+            f"Python {made['python']}; {made['machine']}."
+        )
+
+    def markdown(self) -> str:
+        """The tables for a README."""
+        return "\n\n".join(map(_markdown, self.tables()))
+
+    def __str__(self) -> str:
+        return "\n\n".join([*map(_text, self.tables()), f"{self.verdict}\n{self.made}"])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        verdict, made = html.escape(self.verdict), html.escape(self.made)
+        tables = "".join(map(_html, self.tables()))
+        return f"{tables}<p><b>{verdict}</b></p><p>{made}</p>"
+
+
+def one_or_range(found: Iterable[float], form: str = ",") -> str:
+    """One number where all agree, else the smallest and the largest.
+
+    >>> one_or_range([2000, 2000]), one_or_range([0.5, 0.25], ".1%")
+    ('2,000', '25.0% to 50.0%')
+    """
+    shown = sorted(set(found))
+    ends = dict.fromkeys(format(number, form) for number in (shown[0], shown[-1]))
+    return " to ".join(ends)
+
+
+def _markdown(rows: Rows) -> str:
+    head, *body = rows
+    lines = [head, ("---",) * len(head), *body]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _text(rows: Rows) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _html(rows: Rows) -> str:
+    head, *body = [[html.escape(text) for text in row] for row in rows]
+    cells = ["<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in body]
+    titles = "".join(f"<th>{text}</th>" for text in head)
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
