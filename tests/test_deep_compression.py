@@ -1,6 +1,7 @@
 """Deep Compression stage by stage: every figure is a file's, read back in a process of its own."""
 
 import json
+import subprocess
 from dataclasses import asdict, replace
 
 import pytest
@@ -49,8 +50,9 @@ def test_each_stage_is_what_its_name_says(digits, tmp_path):
     assert set(found["coded"]["bits"]) == set(layers)
 
 
-def test_the_weights_that_are_stored_share_as_many_values_as_the_plan_says(digits, tmp_path):
-    net = models.build(NAME, 0)
+@pytest.mark.parametrize("network", paper.PLANS)
+def test_the_weights_that_are_stored_share_as_many_values_as_the_plan_says(network):
+    net = models.build(network, 0).to(memory_format=torch.channels_last)
     with torch.no_grad():
         for w in models.weights(net).values():
             w[w.abs() < 0.02] = 0
@@ -61,8 +63,9 @@ def test_the_weights_that_are_stored_share_as_many_values_as_the_plan_says(digit
             tensors[name]
         )
         assert (tensors[name] == 0).equal(w == 0)
-    for name in ("fc1.bias", "fc2.bias", "fc3.bias"):
-        bias = net.state_dict()[name]
+    for name, bias in net.state_dict().items():
+        if name in models.weights(net):
+            continue
         assert (tensors[name] - bias).abs().max() <= bias.abs().max() / 127 / 2 * 1.001
 
     net.load_state_dict(tensors)
@@ -88,24 +91,40 @@ def test_a_figure_is_that_of_the_file_and_of_nothing_else(digits):
     assert found["file_bytes"] - spent < 800  # names, codebooks and 410 biases
 
 
-def test_a_file_that_is_damaged_has_no_figure(digits):
+def test_a_file_that_is_damaged_has_no_figure(digits, monkeypatch):
     def write(parts, path):
         codec.save(parts, path)
         path.write_bytes(path.read_bytes()[:-1])
         return 1
 
+    parts = paper.file_parts(models.build(NAME, 0), 6)
     with pytest.raises(CourseError, match=r"could not be read from its file: .*CodecError"):
-        paper._measured(NAME, digits, write, paper.file_parts(models.build(NAME, 0), 6))
+        paper._measured(NAME, digits, write, parts)
+
+    def killed(command, **how):
+        return subprocess.CompletedProcess(command, -9, "", "")
+
+    monkeypatch.setattr(paper.subprocess, "run", killed)
+    with pytest.raises(CourseError, match="could not be read from its file: exit status -9"):
+        paper._measured(NAME, digits, codec.save, parts)
 
 
+@pytest.mark.parametrize("network", paper.PLANS)
 @pytest.mark.parametrize("write", [paper._write_dense, paper._write_relative])
-def test_files_of_safetensors_are_read_back(write, tmp_path):
-    state = models.build(NAME, 0).state_dict()
+def test_files_of_safetensors_are_read_back(write, network, tmp_path):
+    state = models.build(network, 0).to(memory_format=torch.channels_last).state_dict()
     state["fc1.weight"][:, 1:700] = 0
     length = write(state, tmp_path / "file")
     assert (tmp_path / "file").stat().st_size == length
     found = read_file.read(tmp_path / "file")
     assert set(found) == set(state) and all(found[name].equal(state[name]) for name in state)
+
+
+def test_the_papers_layers_are_those_of_the_networks():
+    assert paper.PLANS.keys() == paper.PAPER.keys() == paper.PAPER_LAYERS.keys()
+    for network, layers in paper.PAPER_LAYERS.items():
+        weights = models.weights(models.build(network, 0))
+        assert [f"{layer}.weight" for layer in layers] == list(weights)
 
 
 class Killed(Exception):

@@ -24,7 +24,14 @@ def failing_cells(notebook, **environment):
     """Run the notebook under nbval; the ids of the code cells that fail, and what pytest said."""
     junit = notebook.with_suffix(".xml")
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q"]
-    command += ["-p", "shrink.classroom.patience", "-p", "no:cacheprovider", "--noconftest", f"--rootdir={notebook.parent}"]
+    command += [
+        "-p",
+        "shrink.classroom.patience",
+        "-p",
+        "no:cacheprovider",
+        "--noconftest",
+        f"--rootdir={notebook.parent}",
+    ]
     command += [f"--junitxml={junit}", "-o", "addopts=", str(notebook)]
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=False

@@ -52,6 +52,7 @@ class Quantized:
 
 
 Part = Tensor | Shared | Quantized
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def save(parts: Mapping[str, Part], path: Path | str, **options: object) -> int:
@@ -62,13 +63,13 @@ def save(parts: Mapping[str, Part], path: Path | str, **options: object) -> int:
     return write_atomically(path, encode(parts, **options))
 
 
-def load(path: Path | str, most: int = MOST) -> dict[str, Tensor]:
+def load(path: Path | str, most: int = MOST, expected: Shapes | None = None) -> dict[str, Tensor]:
     """The tensors in a file that `save` wrote, on the CPU, for `load_state_dict`.
 
     Arguments and errors are those of `decode`; the errors name the file.
     """
     try:
-        return decode(Path(path).read_bytes(), most)
+        return decode(Path(path).read_bytes(), most, expected)
     except CodecError as error:
         raise CodecError(f"{path}: {error}") from None
 
@@ -121,21 +122,23 @@ def encode(
     return bytes(out) + struct.pack("<I", zlib.crc32(out))
 
 
-def decode(content: bytes, most: int = MOST) -> dict[str, Tensor]:
+def decode(content: bytes, most: int = MOST, expected: Shapes | None = None) -> dict[str, Tensor]:
     """The tensors that `encode` was given, by name and in their order, on the CPU.
 
     Args:
         content: all bytes of the file.
         most: numbers in all tensors together; a file with more is refused before memory is taken.
+        expected: name → shape of each tensor; a file of others is refused before it is decoded.
 
     Raises:
-        CodecError: the content is foreign, cut off, altered or too large; with the place.
+        CodecError: the content is foreign, cut off, altered, too large or not what is expected;
+            with the place.
     """
-    return _read(content, most).tensors
+    return _read(content, most, expected).tensors
 
 
-def _read(content: bytes, most: int) -> Reader:
-    reader = Reader(content, most)
+def _read(content: bytes, most: int, expected: Shapes | None = None) -> Reader:
+    reader = Reader(content, most, expected)
     reader.read()
     return reader
 

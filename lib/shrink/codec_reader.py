@@ -6,7 +6,7 @@ left and against a limit. Whatever is wrong ends in a `CodecError` that says wha
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -55,11 +55,13 @@ class Region:
 class Reader:
     """A file's content from the place `at` on, and what has been read of it.
 
-    `left` numbers may still come in tensors.
+    `left` numbers may still come in tensors. Where `expected` says name → shape, these and no
+    others must come.
     """
 
     content: bytes
     left: int
+    expected: Mapping[str, tuple[int, ...]] | None = None
     at: int = 0
     tensor: str = ""
     regions: list[Region] = field(default_factory=list)
@@ -83,6 +85,8 @@ class Reader:
             self.tensor = name
             self.tensors[name] = self._tensor()
         self.tensor = ""
+        if missing := [name for name in self.expected or () if name not in self.tensors]:
+            raise self.error("end", f"without {', '.join(missing)}")
         if self.at != len(self.content) - 4:
             raise self.error("end", f"{len(self.content) - 4 - self.at} bytes are left over")
         self.regions.append(Region(self.at, self.at + 4, "", "checksum"))
@@ -157,11 +161,15 @@ class Reader:
             name = raw.decode()
         if name in self.tensors:
             raise self.error("name", f"{name!r} comes twice")
+        if self.expected is not None and name not in self.expected:
+            raise self.error("name", f"{name[:40]!r} is none of {', '.join(self.expected)}")
         return name
 
     def _tensor(self) -> Tensor:
         kind = self.byte("shape", 0, SPARSE)
         shape = self._sizes("shape", self.left)
+        if self.expected is not None and shape != tuple(self.expected[self.tensor]):
+            raise self.error("shape", f"is {shape}, not {tuple(self.expected[self.tensor])}")
         numbers = math.prod(max(size, 1) for size in shape)
         if numbers > self.left:
             raise self.error("shape", f"{shape} is more than the {self.left} numbers allowed")

@@ -1,5 +1,6 @@
-"""A pytest plugin: nbval waits a minute for what a cell printed; on a busy machine five seconds, its
-own limit, are sometimes too few, and the cell fails though it ran.
+"""A pytest plugin: nbval waits a minute for what a cell printed.
+
+Its own limit is five seconds. On a busy machine that is too few, and a cell fails though it ran.
 """
 
 import pytest
