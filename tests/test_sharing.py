@@ -22,6 +22,7 @@ from shrink.sharing import (
     initial_codebook,
     num_bytes,
     optimal_codebook,
+    optimal_codebooks,
     rebuild,
     share,
 )
@@ -114,6 +115,18 @@ def test_the_optimum_is_that_of_all_ways_to_cut(values, k):
     error = distortion(x, codebook) * len(x)
     scale = float(x.abs().max()) ** 2 * len(x)  # the codebook is rounded to float32
     assert error == pytest.approx(least_error(values, k), rel=1e-5, abs=1e-9 * scale + 1e-12)
+
+
+@given(values=numbers, most=st.integers(1, 8))
+@settings(max_examples=100, deadline=None)
+def test_all_optima_at_once_are_each_that_of_all_ways_to_cut(values, most):
+    x = torch.tensor(values)
+    codebooks = optimal_codebooks(x, most)
+    assert [len(c) for c in codebooks] == [min(k, len(x.unique())) for k in range(1, most + 1)]
+    scale = float(x.abs().max()) ** 2 * len(x)
+    for k, codebook in enumerate(codebooks, 1):
+        error = distortion(x, codebook) * len(x)
+        assert error == pytest.approx(least_error(values, k), rel=1e-5, abs=1e-9 * scale + 1e-12)
 
 
 @pytest.mark.parametrize("k", [2, 5, 16])
