@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from shrink import cost, pruning, sparse
+from shrink import codec, cost, pruning, sparse
 from shrink.classroom import CourseError, files, formats, measure, models
 from shrink.classroom.data import Split
 from shrink.classroom.measure import Report, Table, read, record, size, write
@@ -172,6 +172,27 @@ def test_the_file_is_evaluated_and_not_the_model_in_memory(tmp_path, monkeypatch
     found = measure.measure("broken", net, split, "dots", tmp_path / "net")
     assert found.nonzeros == 0
     assert found.correct == int((split.labels == 0).sum()) == 1
+
+
+def test_a_file_of_another_format_counts_by_its_own_bytes(tmp_path, monkeypatch, net, split):
+    """The codec's, read back from the disk: what is written there is what is evaluated."""
+    path, how = tmp_path / "net.shrk", {"encode": codec.encode, "decode": codec.decode}
+    found = measure.measure("coded", net, split, "dots", path, **how)
+    content = codec.encode(net.state_dict())
+    assert path.read_bytes() == content and found.file_bytes == len(content) != size(
+        net.state_dict()
+    )
+    assert (found.correct, found.nonzeros) == (19, 10)
+    plain = measure.measure("plain", net, split, "dots", tmp_path / "net.safetensors")
+    assert found.file_bytes < plain.file_bytes and found.microjoules < plain.microjoules
+
+    def writes_zeros(path, content):
+        zeros = {name: torch.zeros_like(t) for name, t in codec.decode(content).items()}
+        return files.write_atomically(path, codec.encode(zeros))
+
+    monkeypatch.setattr(measure, "write_atomically", writes_zeros)
+    broken = measure.measure("broken", net, split, "dots", path, **how)
+    assert (broken.correct, broken.nonzeros) == (1, 0)
 
 
 def test_measuring_leaves_the_model_as_it_is(tmp_path, net, split):

@@ -82,7 +82,8 @@ class Attempt:
 
     def __str__(self) -> str:
         args = self._calls[-1].args if self._calls else ()
-        return f"{self._name}({', '.join(map(show, args))})"
+        shown = (show(repr(arg) if isinstance(arg, str) else arg) for arg in args)
+        return f"{self._name}({', '.join(shown)})"
 
     def looks_like(self, mistake: Mistake) -> bool:
         """Whether the mistake gives what the student's function gave on every input so far."""

@@ -4,6 +4,7 @@ Each name seeds a network of its own. `hand_in` writes what that network gave; `
 a class's files into one figure an experiment. A new experiment is an entry in `EXPERIMENTS`.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from reprlib import repr as brief
 
 import torch
 
-from shrink.classroom import CourseError
+from shrink.classroom import CourseError, league
 from shrink.classroom.training import pick_device
 from shrink.files import write_atomically
 
@@ -26,10 +27,24 @@ FORMAT, VERSION = "shrink class result", 1
 DATASETS = ("mnist", "glyphs", "digits")
 LONGEST_NAME = 80
 FIELDS = ("format", "version", "experiment", "student", "seed", "dataset", "machine", "results")
+LARGEST = 64 * 1024  # bytes of what is handed in; a result has about a thousand
+
+
+class _OnData:
+    """What is done on one of some data sets, or without any."""
+
+    name: str
+    datasets: tuple[str, ...]
+
+    def check_dataset(self, dataset: object) -> None:
+        """Raise `CourseError` unless the data are among those of the experiment."""
+        if dataset not in (self.datasets or (None,)):
+            needed = f"on one of {', '.join(self.datasets)}" if self.datasets else "of no data set"
+            raise CourseError(f"{self.name} is {needed}, not {brief(dataset)}")
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(_OnData):
     """What every student of a class does once, and how the class's results are shown.
 
     `x` are the same for all: numbers, or categories as texts. A y is within `limits`, both
@@ -50,11 +65,10 @@ class Experiment:
     datasets: tuple[str, ...] = ()
     baseline: str | None = None
 
-    def check_dataset(self, dataset: object) -> None:
-        """Raise `CourseError` unless the data are among those of the experiment."""
-        if dataset not in (self.datasets or (None,)):
-            needed = f"on one of {', '.join(self.datasets)}" if self.datasets else "of no data set"
-            raise CourseError(f"{self.name} is {needed}, not {brief(dataset)}")
+    @property
+    def largest(self) -> int:
+        """The most bytes of what is handed in."""
+        return LARGEST
 
     def checked(self, found: object) -> dict[str, tuple[float, ...]]:
         """The y's of each series in the order of x; `CourseError` unless all are there and good."""
@@ -70,8 +84,53 @@ class Experiment:
             checked[series] = tuple(map(float, by_x.values()))
         return checked
 
+    def stored(self, checked: Mapping[str, tuple[float, ...]]) -> dict[str, dict[str, float]]:
+        """What `checked` gave, as it is written."""
+        labels = [str(x) for x in self.x]
+        return {series: dict(zip(labels, ys, strict=True)) for series, ys in checked.items()}
 
-EXPERIMENTS = {
+
+@dataclass(frozen=True)
+class League(_OnData):
+    """What every student makes as short and as good as they can: a file of a network.
+
+    The result is the file, as `shrink.codec` writes it, with at most `most` bytes: who gathers the
+    class reads it as it came from a stranger, and measures the network in it. `model` is one of
+    `models`.
+    """
+
+    name: str
+    title: str
+    model: str
+    most: int
+    datasets: tuple[str, ...] = ()
+
+    @property
+    def largest(self) -> int:
+        """The most bytes of what is handed in: the file in base64, and what else a result has."""
+        return LARGEST + 4 * -(-self.most // 3)
+
+    def checked(self, found: object) -> dict[str, bytes]:
+        """The file, given as bytes or in base64; `CourseError` unless it holds such a network."""
+        content = _by_name("the results", found, ("file",))["file"]
+        if isinstance(content, str):
+            try:
+                content = base64.b64decode(content, validate=True)
+            except ValueError as error:
+                raise CourseError(f"damaged: the file is no base64 ({error})") from None
+        if not isinstance(content, bytes):
+            raise CourseError(f"the file is {brief(content)}, and not bytes")
+        if len(content) > self.most:
+            raise CourseError(f"the file has {len(content):,} bytes, and {self.most:,} at most")
+        league.network(content, self.model)
+        return {"file": content}
+
+    def stored(self, checked: Mapping[str, bytes]) -> dict[str, str]:
+        """What `checked` gave, as it is written."""
+        return {"file": base64.b64encode(checked["file"]).decode()}
+
+
+EXPERIMENTS: dict[str, Experiment | League] = {
     experiment.name: experiment
     for experiment in (
         Experiment(
@@ -107,24 +166,42 @@ EXPERIMENTS = {
             series=("one scale", "a scale a channel"),
             datasets=DATASETS,
         ),
+        Experiment(
+            name="04-share",
+            title="how few values does a layer need?",
+            x=(2, 3, 4, 8, 16),
+            x_label="values a layer",
+            x_scale="log",
+            y_label="accuracy on validation images, %",
+            y_scale="accuracy",
+            limits=(0, 100),
+            series=("clustered", "trained"),
+            datasets=DATASETS,
+        ),
+        League(
+            name="05-code",
+            title="the byte league: how short, and how good?",
+            model="lenet-300-100",
+            most=300_000,
+            datasets=DATASETS,
+        ),
     )
 }
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one student found: series → the y's, in the order of the experiment's x."""
+    """What one student found: series → the y's, in the order of the experiment's x; or the file."""
 
     experiment: str
     student: str
     dataset: str | None
     machine: str
-    found: dict[str, tuple[float, ...]]
+    found: dict[str, tuple[float, ...]] | dict[str, bytes]
 
     def record(self) -> dict:
         """The content of the file, with a digest by which an edit by hand is noticed."""
-        labels = [str(x) for x in EXPERIMENTS[self.experiment].x]
-        results = {s: dict(zip(labels, ys, strict=True)) for s, ys in self.found.items()}
+        results = EXPERIMENTS[self.experiment].stored(self.found)
         seed = seed_of(self.student)
         values = (FORMAT, VERSION, self.experiment, self.student, seed, self.dataset, self.machine)
         record = dict(zip(FIELDS, (*values, results), strict=True))
@@ -172,7 +249,7 @@ def same_name(name: str) -> str:
 def hand_in(
     experiment: str,
     name: str,
-    found: Mapping[str, Mapping[int | str, float]],
+    found: Mapping[str, Mapping[int | str, float] | bytes],
     dataset: str | None = None,
     folder: Path | str = ".",
 ) -> HandedIn:
@@ -181,7 +258,8 @@ def hand_in(
     Args:
         experiment: one of `EXPERIMENTS`.
         name: the student's name or nickname, which seeded the network.
-        found: series → x → y, for every series and x of the experiment.
+        found: series → x → y, for every series and x of the experiment; in a league, {"file": the
+            bytes of a codec file}.
         dataset: the name of the data, where they matter to the experiment.
 
     Raises:
@@ -199,7 +277,7 @@ def hand_in(
     return HandedIn(path, result.student)
 
 
-def named(name: object) -> Experiment:
+def named(name: object) -> Experiment | League:
     """The experiment of that name; raises `CourseError` when there is none."""
     if not isinstance(name, str) or name not in EXPERIMENTS:
         raise CourseError(f"no experiment {brief(name)}; there are {', '.join(EXPERIMENTS)}")

@@ -6,6 +6,7 @@ Whatever else lies in the folder is told and left out, but for hidden files and 
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from reprlib import repr as brief
 
 import numpy as np
 
-from shrink.classroom import CourseError, experiments, plots
-from shrink.classroom.experiments import EXPERIMENTS, Result
+from shrink.classroom import CourseError, experiments, league, plots
+from shrink.classroom.experiments import EXPERIMENTS, LARGEST, League, Result
 from shrink.files import write_atomically
 
-LARGEST = 64 * 1024  # bytes of a file; a result has about a thousand
+NAMED_WITHIN = 1024  # bytes, of a file that may be longer than LARGEST, for its experiment
 SOFTWARE = "shrink gather"  # says in a PNG that we made it
 
 
@@ -99,6 +100,33 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Standings(Group):
+    """The files of a league, as they were measured here: the points of the results, in their order.
+
+    `dense` is the point of the network that nobody has made smaller.
+    """
+
+    points: tuple[league.Point, ...]
+    dense: league.Point
+
+    def __str__(self) -> str:
+        best = set(league.frontier(self.points))
+        lines = [f"{self.experiment}, {self.about}: bytes, and error on validation images in %"]
+        for point in sorted(self.points):
+            beaten = "" if point in best else "  (another is no longer and errs no more)"
+            lines.append(f"  {point[0]:9,}  {point[1]:5.2f}{beaten}")
+        return "\n".join([*lines, f"  {self.dense[0]:9,}  {self.dense[1]:5.2f}  dense"])
+
+    def draw(self) -> plots.Plot:
+        """Every student as a dot, without names; the frontier, and the dense network."""
+        plot, (ax,) = plots.new(alt=str(self), width=5.6, height=3.6)
+        plots.league(ax, self.points, league.frontier(self.points), self.dense)
+        title = f"{EXPERIMENTS[self.experiment].title}\n{self.about}"
+        ax.set(title=title, xlabel="bytes of the file", ylabel="error on validation images, %")
+        return plot
+
+
+@dataclass(frozen=True)
 class Gathered:
     """The results of a folder, in the order of the experiments, and the files left out."""
 
@@ -133,8 +161,24 @@ def gather(folder: Path | str) -> Gathered:
     for (experiment, dataset, _), (_, result) in kept.items():
         groups.setdefault((experiment, dataset), []).append(result)
     order = list(EXPERIMENTS)
-    keys = sorted(groups, key=lambda key: (order.index(key[0]), key[1] or ""))
-    return Gathered(tuple(Group(*key, tuple(groups[key])) for key in keys), tuple(skipped))
+    made = []
+    for key in sorted(groups, key=lambda key: (order.index(key[0]), key[1] or "")):
+        try:
+            made.append(_group(*key, tuple(groups[key])))
+        except CourseError as error:
+            files = (file for (*of, _), (file, _) in kept.items() if tuple(of) == key)
+            skipped += [Skipped(file, f"cannot be measured here: {error}") for file in files]
+    return Gathered(tuple(made), tuple(skipped))
+
+
+def _group(experiment: str, dataset: str | None, results: tuple[Result, ...]) -> Group:
+    """The results; the files of a league are measured, which needs the data."""
+    plan = EXPERIMENTS[experiment]
+    if not isinstance(plan, League):
+        return Group(experiment, dataset, results)
+    files = [result.found["file"] for result in results]
+    points, dense = league.evaluate(files, plan.model, dataset)
+    return Standings(experiment, dataset, results, tuple(points), dense)
 
 
 def parse(content: bytes) -> Result:
@@ -155,6 +199,7 @@ def parse(content: bytes) -> Result:
     if missing := [name for name in (*experiments.FIELDS, "digest") if name not in record]:
         raise CourseError(f"incomplete: without {', '.join(missing)}")
     plan = experiments.named(record["experiment"])
+    _check_length(content, plan.largest)
     student, dataset, machine = record["student"], record["dataset"], record["machine"]
     if type(record["seed"]) is not int or record["seed"] != experiments.seed_of(student):
         raise CourseError(f'edited: the seed is not that of "{student}"')
@@ -194,7 +239,10 @@ def _json_files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
 def _is_ours(path: Path) -> bool:
     """Whether it is a picture that an earlier `shrink gather` wrote."""
     try:
-        return path.suffix == ".png" and SOFTWARE.encode() in path.read_bytes()[:1024]
+        if path.suffix != ".png" or not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with open(path, "rb") as file:
+            return SOFTWARE.encode() in file.read(1024)
     except OSError:
         return False
 
@@ -205,11 +253,27 @@ def _read(path: Path) -> bytes:
             raise CourseError("not a file")
         with open(path, "rb") as file:
             content = file.read(LARGEST + 1)
+            largest = _largest(content)
+            content += file.read(largest + 1 - len(content))
     except OSError as error:
         raise CourseError(f"cannot be read ({error.strerror})") from None
-    if len(content) > LARGEST:
-        raise CourseError(f"larger than {LARGEST // 1024} KB")
+    _check_length(content, largest)
     return content
+
+
+def _largest(begin: bytes) -> int:
+    """The most bytes of a file that begins so: more than `LARGEST` only where it names a league.
+
+    What else is read then is refused by the length for its own experiment, in `parse`.
+    """
+    named = re.search(rb'"experiment"\s*:\s*"([\w-]+)"', begin[:NAMED_WITHIN])
+    plan = EXPERIMENTS.get(named[1].decode()) if named else None
+    return plan.largest if plan else LARGEST
+
+
+def _check_length(content: bytes, largest: int) -> None:
+    if len(content) > largest:
+        raise CourseError(f"larger than {largest // 1024} KB")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict:

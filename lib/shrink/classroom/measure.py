@@ -1,8 +1,9 @@
 """What a model costs and what it gets right: the length of a file, and the model read back from it.
 
 `write` stores named arrays as safetensors; the file's length is the size that chapters 01 to 04
-count. `measure` writes a model, reads it back into a fresh copy and evaluates that one, so that a
-report is about the file and not about what happens to be in memory.
+count. Chapter 05 has a file of its own. `measure` writes a model, reads it back into a fresh copy
+and evaluates that one, so that a report is about the file and not about what happens to be in
+memory.
 """
 
 import copy
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -183,8 +185,8 @@ def measure(
     dataset: str,
     path: Path | str,
     *,
-    encode: Callable[[Arrays], Arrays] = dict,
-    decode: Callable[[Arrays], Arrays] = dict,
+    encode: Callable[[Arrays], Arrays | bytes] = dict,
+    decode: Callable[[Any], Arrays] = dict,
     num_bits: int = 32,
 ) -> Report:
     """Write the model to `path`, read it back, and report on what the file holds.
@@ -195,14 +197,17 @@ def measure(
         name: what the row of the running table is called.
         split: the test images, on any device; the model is evaluated there.
         dataset: the name of the data.
-        encode: the model's tensors by name → the arrays to store; without it, the tensors.
-        decode: the arrays that were stored → the tensors.
+        encode: the model's tensors by name → the arrays to store, or all bytes of a file that has a
+            format of its own; without it, the tensors.
+        decode: the arrays, or the bytes, that were stored → the tensors.
         num_bits: what the model computes in, for the energy: 8 for a network of integers.
     """
     decoded, one = copy.deepcopy(model).to(split.images.device), split.images[:1]
     network = cost.layers(decoded, one)
-    length = write(path, encode(model.state_dict()))
-    decoded.load_state_dict(decode(read(path)))
+    stored = encode(model.state_dict())
+    own_format = isinstance(stored, bytes)
+    length = write_atomically(path, stored) if own_format else write(path, stored)
+    decoded.load_state_dict(decode(Path(path).read_bytes() if own_format else read(path)))
     energy = cost.energy(network, ON_CHIP, num_bits=num_bits, stored_bytes=length)
     time = latency(decoded, one)
     return Report(

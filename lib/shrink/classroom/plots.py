@@ -228,3 +228,100 @@ def students(
     ax.figure.legend(
         *ax.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small"
     )
+
+
+def league(
+    ax: Axes,
+    points: Sequence[tuple[float, float]],
+    frontier: Sequence[tuple[float, float]],
+    dense: tuple[float, float],
+) -> None:
+    """Errors in % over bytes, both on log scales: a dot a student, the best, and the dense network.
+
+    An error below 0.05 stands at 0.05. The frontier is a stair: with so many bytes at hand, none
+    of the class errs less.
+    """
+
+    def seen(some: Sequence[tuple[float, float]]) -> np.ndarray:
+        sizes, errors = np.array(some, dtype=float).T
+        return np.stack([sizes, np.maximum(errors, 0.05)])
+
+    (best_sizes, best_errors), (dense_size, dense_error) = seen(frontier), seen([dense])
+    ends = np.append(best_sizes, dense_size)
+    ax.step(ends, np.append(best_errors, best_errors[-1]), where="post", color=COLOURS["coded"])
+    ax.plot(*seen(points), "o", color=COLOURS["coded"], ms=4.5 * SCALE, mew=0, alpha=0.6)
+    ax.axhline(dense_error[0], color=COLOURS["dense"], ls="--")
+    ax.plot(dense_size, dense_error, "s", color=COLOURS["dense"])
+    ax.plot([], [], "o", color=COLOURS["coded"], ms=4.5 * SCALE, mew=0, label="a student's file")
+    ax.plot([], [], color=COLOURS["coded"], label="the best: none as short errs less")
+    ax.plot([], [], "s--", color=COLOURS["dense"], label=f"dense, {dense[0]:,} bytes")
+    errors = np.append(seen(points)[1], dense_error)
+    ax.set(xscale="log", yscale="log")
+    ax.set_yticks(
+        marks := [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100], map("{:g}".format, marks)
+    )
+    ax.set_yticks([], minor=True)
+    ax.set_ylim(0.8 * errors.min(), 1.25 * errors.max())
+    ax.figure.legend(
+        *ax.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small"
+    )
+
+
+def stages(ax: Axes, sizes: Mapping[str, int], beside: Mapping[str, int], whole: int) -> None:
+    """Bytes stage by stage, from the top down: each bar what is left, its pale end what that saved.
+
+    `beside` are other sizes to compare with, in grey. Each bar has its bytes, and how many times
+    it is shorter than `whole`.
+    """
+    before = 0
+    for i, (name, size) in enumerate([*sizes.items(), *beside.items()]):
+        end = size
+        if name in sizes:
+            end, before = max(before, size), size
+        colour = COLOURS["coded" if name in sizes else "dense"]
+        ax.barh(i, size / 1000, 0.6, color=colour)
+        ax.barh(i, (end - size) / 1000, 0.6, size / 1000, color=colour, alpha=0.25)
+        ratio = "" if size == whole else f", {whole / size:.1f}x"
+        ax.text(end / 1000, i, f" {size:,} bytes{ratio}", va="center", fontsize="small")
+    ax.set_yticks(range(len(sizes) + len(beside)), [*sizes, *beside])
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1.45 * max([*sizes.values(), *beside.values()]) / 1000)
+    ax.set_xlabel("KB")
+
+
+def code_tree(
+    ax: Axes, codes: Sequence[str], names: Sequence[str], shares: Sequence[float]
+) -> None:
+    """The tree of a prefix code: a step down is a bit, 0 to the left and 1 to the right.
+
+    Args:
+        codes: texts of 0 and 1 that end at a leaf each, "" for no leaf.
+        names: what stands below each leaf.
+        shares: the part of all symbols that the leaf stands for: the area of its dot.
+    """
+    leaves = sorted(leaf for leaf in zip(codes, names, shares, strict=True) if leaf[0])
+    place = {code: (float(i), len(code)) for i, (code, *_) in enumerate(leaves)}
+    inner = {code[:end] for code in place for end in range(len(code))}
+    for node in sorted(inner, key=len, reverse=True):
+        below = [place[node + bit][0] for bit in "01" if node + bit in place]
+        place[node] = (float(np.mean(below)), len(node))
+    for node, (x, depth) in place.items():
+        if node:
+            (above, _), bit = place[node[:-1]], node[-1]
+            ax.plot([above, x], [depth - 1, depth], "-" if bit == "1" else ":", color="black", lw=1)
+    for code, name, share in leaves:
+        x, depth = place[code]
+        ax.scatter(x, depth, s=600 * share * SCALE**2, color=COLOURS["coded"], zorder=3)
+        ax.annotate(
+            name,
+            (x, depth),
+            (0, -10 * SCALE),
+            textcoords="offset points",
+            rotation=90,
+            ha="center",
+            va="top",
+            fontsize="x-small",
+        )
+    deepest = max((depth for _, depth in place.values()), default=0)
+    ax.set(yticks=range(deepest + 1), ylim=(deepest + 1.6, -0.3), xticks=[], ylabel="bits")
+    ax.spines["bottom"].set_visible(False)

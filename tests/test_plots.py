@@ -1,0 +1,47 @@
+"""The figures of chapter 05: a code as a tree, and bytes stage by stage."""
+
+import pytest
+
+from shrink.classroom import plots
+
+
+def test_a_leaf_of_the_tree_hangs_as_deep_as_its_code_is_long():
+    codes = ["10", "0", "", "110", "111"]
+    plot, (ax,) = plots.new(alt="a tree")
+    plots.code_tree(ax, codes, list("abcde"), [0.2, 0.5, 0, 0.2, 0.1])
+    at = {text.get_text(): text.xy for text in ax.texts}
+    assert at.keys() == set("abde")  # c has no code
+    assert {name: depth for name, (_, depth) in at.items()} == {"b": 1, "a": 2, "d": 3, "e": 3}
+    assert sorted(at, key=lambda name: at[name][0]) == ["b", "a", "d", "e"]  # 0 to the left
+    branches = [(tuple(line.get_ydata()), line.get_linestyle()) for line in ax.lines]
+    assert sorted(branches) == sorted(
+        [((depth, depth + 1), style) for depth in range(3) for style in (":", "-")]
+    )
+    sizes = [dot.get_sizes()[0] for dot in ax.collections]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == pytest.approx(5 * sizes[-1])
+    plot.draw_without_rendering()
+
+
+def test_the_code_of_a_symbol_that_is_alone_is_one_step():
+    _, (ax,) = plots.new(alt="a tree")
+    plots.code_tree(ax, ["", "0"], ["a", "b"], [0, 1])
+    assert [tuple(line.get_ydata()) for line in ax.lines] == [(0, 1)]
+
+
+def test_a_stage_shows_what_is_left_and_what_it_saved():
+    _, (ax,) = plots.new(alt="stages")
+    stages = {"dense": 8000, "pruned": 2000, "coded": 500}
+    plots.stages(ax, stages, {"zlib": 1000}, whole=8000)
+    bars = [(bar.get_x(), bar.get_width()) for bar in ax.patches if bar.get_width()]
+    assert bars == [(0, 8), (0, 2), (2, 6), (0, 0.5), (0.5, 1.5), (0, 1)]
+    told = [text.get_text().strip() for text in ax.texts]
+    assert told == ["8,000 bytes", "2,000 bytes, 4.0x", "500 bytes, 16.0x", "1,000 bytes, 8.0x"]
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["dense", "pruned", "coded", "zlib"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # from the top down
+
+
+def test_a_stage_that_saves_nothing_has_no_pale_end():
+    _, (ax,) = plots.new(alt="stages")
+    plots.stages(ax, {"fixed": 900, "coded": 1000}, {}, whole=900)
+    assert [bar.get_width() for bar in ax.patches if bar.get_width()] == [0.9, 1.0]
