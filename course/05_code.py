@@ -938,8 +938,12 @@ result = reproduce.stored("deep-compression")
 result
 
 # %% [markdown] paper-reading
-# The table says, row by row, what each stage takes in bytes and in accuracy; look at the last stage for the paper's
-# two claims, size and error, and hold each against its row.
+# **Verdict: reproduced.** For three seeds each, LeNet-300-100 takes at most 19,858 bytes at 0.99 % error at most,
+# and LeNet-5 34,516 at 0.61 %, both shorter and better than the paper's. Two things help us, so read the rows with
+# care. We train on images shifted by a pixel at random, and so the *dense* networks err less to begin with: that
+# accuracy is kept is to be judged against our own dense row, from which the last row differs by 0.04 points, less
+# than the seeds do. And our layers share 16 values, where the paper has 32 to 256: that is a part of the difference in bytes. (The second table has bits a weight, fillers and tables included; where layers have few zeros, no gaps
+# are stored.)
 #
 # You have now seen every byte of a small network. What is left is to make the network itself a smaller one: that is
 # the next chapter.

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from shrink.classroom.reproductions import deep_compression as paper
 from shrink.classroom.reproductions import read_file
 from shrink.classroom.training import Recipe
 
+ROOT = Path(__file__).parents[1]
 NAME = "lenet-300-100"
 QUICK = Recipe(epochs=1, weight_decay=0)
 PLAN = paper.Plan(
@@ -186,3 +188,14 @@ def test_the_verdict_follows_from_every_seed(sizes, errors, word, kept):
     for shown in (str(result), result._repr_html_(), result.markdown()):
         assert "27,000" in shown and f"{max(sizes):,}" in shown and "LeNet" not in shown
         assert f"{NAME}, fc1" in shown and "8.0%" in shown
+
+
+def test_the_shipped_record_has_three_seeds_and_keeps_its_limits():
+    result = reproduce.stored("deep-compression")
+    assert len(result.runs) >= 3 and result.record["data"] == "mnist"
+    assert result.record["recipe"] == paper.RECIPE
+    for network, plan in paper.PLANS.items():
+        assert max(result.each(network, "coded", "file_bytes")) <= plan.limits[0]
+        assert max(result.errors(network, "coded")) <= plan.limits[1]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert result.markdown() in readme and result.verdict in " ".join(readme.split())

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from shrink import pruning
+from shrink import codec, pruning, sharing
 from shrink.classroom import data, models, training
 from shrink.classroom.checks import prune as exercises
 from shrink.classroom.checks import quantize as of_quantizing
-from shrink.classroom.explorers import prune, quantize
+from shrink.classroom.checks import share as of_sharing
+from shrink.classroom.explorers import code, file, prune, quantize, share
 
 pytestmark = pytest.mark.gpu
 
@@ -29,6 +30,13 @@ def test_the_reference_passes_on_cuda_inputs_too(name):
 @pytest.mark.parametrize("name", ["quantize", "quantize_channels", "pack_bits", "fold_batch_norm"])
 def test_a_quantizer_passes_on_cuda_inputs_too(name):
     exercise = getattr(of_quantizing, name)
+    exercise.answer(exercise.reference)
+    assert exercise.judge(0).state == "done"
+
+
+@pytest.mark.parametrize("name", ["assign", "update", "codebook_gradient"])
+def test_sharing_passes_on_cuda_inputs_too(name):
+    exercise = getattr(of_sharing, name)
     exercise.answer(exercise.reference)
     assert exercise.judge(0).state == "done"
 
@@ -77,3 +85,30 @@ def test_the_explorer_of_quantization_moves(digits, monkeypatch, tmp_path):
         explorer.controls["what"].value = what
         explorer.controls["bits"].value = 3
         assert explorer.error is None
+
+
+def test_codebooks_are_trained_and_stored(digits):
+    model = models.build("lenet-300-100", seed=0).cuda()
+    weights = models.weights(model)
+    shared = {name: sharing.share(w, k=4) for name, w in weights.items()}
+    training.train(
+        model,
+        digits.train,
+        training.Recipe(epochs=2, weight_decay=0),
+        augment=training.shifted,
+        hold=lambda sgd: sharing.hold_shared(weights, shared, sgd, "mean"),
+    )
+    found = codec.decode(codec.encode(shared))
+    assert all(found[name].equal(w.detach().cpu()) for name, w in weights.items())
+
+
+def test_the_explorers_of_sharing_and_coding_move(digits, monkeypatch, tmp_path):
+    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path))
+    shared = share.explore_sharing(digits, seeds=(0, 1))
+    shared.controls["k"].value = 4
+    coded = code.explore_coding(digits)
+    coded.controls["gap_bits"].value = 3
+    content = codec.encode(models.build("lenet-300-100", seed=0).state_dict())
+    flipped = file.explore_file(content, digits)
+    flipped.controls["byte"].value = 1000
+    assert shared.error is coded.error is flipped.error is None
