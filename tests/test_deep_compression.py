@@ -11,7 +11,7 @@ import torch
 from shrink import codec
 from shrink.classroom import CourseError, data, models, reproduce, training
 from shrink.classroom.reproductions import deep_compression as paper
-from shrink.classroom.reproductions import read_file
+from shrink.classroom.reproductions import read_file, stages
 from shrink.classroom.training import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def test_the_weights_that_are_stored_share_as_many_values_as_the_plan_says(netwo
     with torch.no_grad():
         for w in models.weights(net).values():
             w[w.abs() < 0.02] = 0
-    parts = paper.file_parts(net, values=6)
+    parts = stages.file_parts(net, values=6)
     tensors = codec.decode(codec.encode(parts))
     for name, w in models.weights(net).items():
         assert len(tensors[name].unique()) == 7 and tensors[name].half().float().equal(
@@ -71,14 +71,14 @@ def test_the_weights_that_are_stored_share_as_many_values_as_the_plan_says(netwo
         assert (tensors[name] - bias).abs().max() <= bias.abs().max() / 127 / 2 * 1.001
 
     net.load_state_dict(tensors)
-    again = codec.decode(codec.encode(paper.file_parts(net, values=6)))
+    again = codec.decode(codec.encode(stages.file_parts(net, values=6)))
     assert all(again[name].equal(tensors[name]) for name in models.weights(net))
 
 
 def test_a_figure_is_that_of_the_file_and_of_nothing_else(digits):
     net = models.build(NAME, 0)
-    parts = paper.file_parts(net, values=6)
-    found = paper._measured(NAME, digits, codec.save, parts)
+    parts = stages.file_parts(net, values=6)
+    found = stages.measured(NAME, digits, codec.save, parts)
     content = codec.encode(parts)
     assert found["file_bytes"] == len(content)
     net.load_state_dict(codec.decode(content))
@@ -99,20 +99,20 @@ def test_a_file_that_is_damaged_has_no_figure(digits, monkeypatch):
         path.write_bytes(path.read_bytes()[:-1])
         return 1
 
-    parts = paper.file_parts(models.build(NAME, 0), 6)
+    parts = stages.file_parts(models.build(NAME, 0), 6)
     with pytest.raises(CourseError, match=r"could not be read from its file: .*CodecError"):
-        paper._measured(NAME, digits, write, parts)
+        stages.measured(NAME, digits, write, parts)
 
     def killed(command, **how):
         return subprocess.CompletedProcess(command, -9, "", "")
 
-    monkeypatch.setattr(paper.subprocess, "run", killed)
+    monkeypatch.setattr(stages.subprocess, "run", killed)
     with pytest.raises(CourseError, match="could not be read from its file: exit status -9"):
-        paper._measured(NAME, digits, codec.save, parts)
+        stages.measured(NAME, digits, codec.save, parts)
 
 
 @pytest.mark.parametrize("network", paper.PLANS)
-@pytest.mark.parametrize("write", [paper._write_dense, paper._write_relative])
+@pytest.mark.parametrize("write", [stages.write_dense, stages.write_relative])
 def test_files_of_safetensors_are_read_back(write, network, tmp_path):
     state = models.build(network, 0).to(memory_format=torch.channels_last).state_dict()
     state["fc1.weight"][:, 1:700] = 0
@@ -136,7 +136,7 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same(digits, tmp_path, monkeypatch):
     whole = reproduce.reproduce("deep-compression", digits, [0, 1], tmp_path / "whole.json").record
     monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "another"))
-    calls, train = [], paper.train
+    calls, train = [], stages.train
 
     def killed_in_the_sixth(*args, **kwargs):
         calls.append(args)
@@ -144,7 +144,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same(digits, tmp_pa
             raise Killed
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(paper, "train", killed_in_the_sixth)
+    monkeypatch.setattr(stages, "train", killed_in_the_sixth)
     out = tmp_path / "out.json"
     with pytest.raises(Killed):
         reproduce.reproduce("deep-compression", digits, [0, 1], out)

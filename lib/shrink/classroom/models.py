@@ -29,15 +29,16 @@ class LeNet5(nn.Module):
     """The Caffe LeNet: conv 20, conv 50, fc 500, fc 10; 431 080 parameters.
 
     Images (n, 1, 28, 28) float32 → logits (n, 10). Only fc1 is followed by a ReLU, as in Caffe.
+    `hidden` makes its smaller relatives: channels of conv1 and conv2, units of fc1.
     Source: Caffe's lenet.prototxt, the network that Han et al. 2015 and 2016 call LeNet-5.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: tuple[int, int, int] = (20, 50, 500)) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 20, 5)
-        self.conv2 = nn.Conv2d(20, 50, 5)
-        self.fc1 = nn.Linear(800, 500)
-        self.fc2 = nn.Linear(500, 10)
+        self.conv1 = nn.Conv2d(1, hidden[0], 5)
+        self.conv2 = nn.Conv2d(hidden[0], hidden[1], 5)
+        self.fc1 = nn.Linear(16 * hidden[1], hidden[2])
+        self.fc2 = nn.Linear(hidden[2], 10)
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.max_pool2d(self.conv1(images), 2)

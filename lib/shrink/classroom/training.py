@@ -19,6 +19,10 @@ from shrink.classroom.progress import Progress
 from shrink.files import write_atomically
 from shrink.modes import in_use
 
+# What makes a batch of the indices of its images, (n,) int64 on the split's device, with an epoch's
+# generator on the CPU: the images and the labels, and whatever else the loss is given.
+Examples = Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -84,8 +88,9 @@ def train(
     recipe: Recipe,
     *,
     seed: int = 0,
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    loss: Callable[..., Tensor] | None = None,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    examples: Examples | None = None,
     hold: Callable[[torch.optim.Optimizer], AbstractContextManager] | None = None,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
@@ -97,13 +102,22 @@ def train(
         model, split: on one device.
         loss: of the logits of a batch, its images and its labels; without it, cross entropy.
         augment: what a batch's images are changed by, with a generator on the CPU, as by `shifted`.
+        examples: makes each batch, in place of `augment`. What it returns besides images and labels
+            is given to the loss after these, as a teacher's answers (`classroom/teacher.py`).
         hold: called with the optimizer; the context it returns is open while the model trains,
             as with `lambda optimizer: pruning.hold_masks(weights, masks, optimizer)`.
         progress: called after each step with the steps done and the steps in all.
         stop: when set, training ends after the step under way; the model keeps what it has.
         checkpoint: a file written after each epoch, and taken up where it stands after a kill;
             removed when training is complete. A stopped training keeps it.
+
+    Raises:
+        ValueError: both `augment` and `examples` are given.
     """
+    if augment is not None and examples is not None:
+        raise ValueError("examples makes the whole batch: give it the augmentation, and not train")
+    examples = examples or _plain(split, augment)
+    loss = loss or _cross_entropy
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -127,11 +141,8 @@ def train(
             for i, batch in enumerate(_batches(split, recipe, generator)):
                 if stop is not None and stop.is_set():
                     return Training(epoch * per_epoch + i, planned, tuple(losses))
-                images, labels = split.images[batch], split.labels[batch]
-                if augment is not None:
-                    images = augment(images, generator)
-                logits = model(images)
-                found = loss(logits, images, labels) if loss else F.cross_entropy(logits, labels)
+                images, *beside = examples(batch, generator)
+                found = loss(model(images), images, *beside)
                 optimizer.zero_grad()
                 found.backward()
                 optimizer.step()
@@ -156,11 +167,41 @@ def shifted(images: Tensor, generator: torch.Generator, pixels: int = 1) -> Tens
     tensor([[[[0., 1.],
               [0., 3.]]]])
     """
+    return shift(images, draw_shifts(len(images), generator, pixels), pixels)
+
+
+def draw_shifts(n: int, generator: torch.Generator, pixels: int = 1) -> Tensor:
+    """How far each of n images goes down and to the right: int64 (2, n), -`pixels` to `pixels`."""
+    return pixels - torch.randint(2 * pixels + 1, (2, n), generator=generator)
+
+
+def shift(images: Tensor, shifts: Tensor, pixels: int = 1) -> Tensor:
+    """Each image moved by its own of the shifts, as by `draw_shifts`; zeros come in.
+
+    >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> shift(image, torch.tensor([[-1], [0]]))  # one up
+    tensor([[[[3., 4.],
+              [0., 0.]]]])
+    """
     n, _, height, width = images.shape
     padded = F.pad(images, (pixels,) * 4)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    down, right = torch.randint(2 * pixels + 1, (2, n), generator=generator).to(images.device)
-    return windows[torch.arange(n, device=images.device), :, down, right]
+    top, left = pixels - shifts.to(images.device)  # of the window that is kept
+    return windows[torch.arange(n, device=images.device), :, top, left]
+
+
+def _cross_entropy(logits: Tensor, images: Tensor, labels: Tensor, *beside: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels)
+
+
+def _plain(split: Split, augment: Callable[[Tensor, torch.Generator], Tensor] | None) -> Examples:
+    """Images and labels as they are in the split, or the images augmented."""
+
+    def examples(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        images = split.images[batch]
+        return augment(images, generator) if augment else images, split.labels[batch]
+
+    return examples
 
 
 def _batches(split: Split, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@
     python -m shrink.classroom.reproductions.read_file FILE NETWORK DATA DEVICE
 
 prints as JSON the `errors` among so many `images` of the test set, and how many weights of each
-layer are `kept`, of how many.
+layer are `kept`, of how many. Where the file has fewer hidden units, zeros stand for the others.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors.torch import load as load_arrays
 from torch import Tensor
 
-from shrink import codec
+from shrink import codec, units
 from shrink.classroom import data, formats, models, training
 
 
@@ -27,7 +27,9 @@ def read(path: Path) -> dict[str, Tensor]:
 
 def main(path: str, network: str, dataset: str, device: str) -> None:
     net = models.build(network, seed=0)
-    net.load_state_dict(read(Path(path)))
+    shapes = {name: tensor.shape for name, tensor in net.state_dict().items()}
+    tensors = read(Path(path))
+    net.load_state_dict({name: units.fill_up(t, shapes[name]) for name, t in tensors.items()})
     net = net.to(device).eval()
     test = data.load(dataset, device, announce=False).test
     found = {

@@ -1,0 +1,121 @@
+"""Hidden units and channels removed whole: a network made physically smaller."""
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def strongest_units(
+    state: Mapping[str, Tensor], layers: Sequence[str], counts: Sequence[int]
+) -> list[Tensor]:
+    """Of each hidden layer, the units with the largest ‖weights in‖ · ‖weights out‖.
+
+    The product stays the same when a unit's incoming weights are doubled and its outgoing ones
+    halved, which changes nothing that a network with ReLU, or with no activation, computes.
+
+    Args:
+        state: float tensors: for each layer `<layer>.weight`, (out, in) or (out, in, height,
+            width).
+        layers: their names in the order of the data. A channel may become several inputs of the
+            layer behind it, as when images are flattened.
+        counts: how many units of each layer but the last are taken.
+
+    Returns:
+        Their numbers in ascending order, int64 (count,), one tensor a hidden layer.
+
+    Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets", section 3.1, ranks by the sum
+    of the absolute weights in.
+    Differs: norms are Euclidean, and what goes out counts as well.
+
+    Raises:
+        KeyError: a layer has no weight.
+        ValueError: not one count for each hidden layer, or one that is not 1 to its units.
+
+    >>> import torch
+    >>> state = {"fc1.weight": torch.tensor([[3.0, 4.0], [1.0, 0.0]]),
+    ...          "fc2.weight": torch.tensor([[1.0, 6.0]])}  # 5 · 1 and 1 · 6
+    >>> strongest_units(state, ["fc1", "fc2"], [1])
+    [tensor([1])]
+    """
+    if len(counts) != len(layers) - 1:
+        raise ValueError(f"{len(layers)} layers have {len(layers) - 1} hidden, not {len(counts)}")
+    found = []
+    for layer, behind, count in zip(layers, layers[1:], counts, strict=False):
+        inward = state[f"{layer}.weight"].flatten(1)
+        units = len(inward)
+        if not 1 <= count <= units:
+            raise ValueError(f"{layer} has 1 to {units} units to take, not {count}")
+        outward = _by_input(state[f"{behind}.weight"], units).transpose(0, 1).flatten(1)
+        strength = inward.norm(dim=1) * outward.norm(dim=1)
+        found.append(strength.argsort(descending=True, stable=True)[:count].sort().values)
+    return found
+
+
+def keep_units(
+    state: Mapping[str, Tensor], layers: Sequence[str], kept: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """The weights and biases of the network that has only these units in its hidden layers.
+
+    Args:
+        state: `<layer>.weight` and, where there is one, `<layer>.bias` (out,) of each layer.
+        layers: as for `strongest_units`.
+        kept: the numbers of the units of each hidden layer, int64.
+
+    Returns:
+        New tensors under the same names, for a network of those widths.
+
+    Raises:
+        KeyError: a layer has no weight.
+        IndexError: there is no such unit.
+        ValueError: not one choice for each hidden layer.
+
+    >>> import torch
+    >>> state = {"a.weight": torch.tensor([[1.0], [2.0], [3.0]]), "a.bias": torch.zeros(3),
+    ...          "b.weight": torch.tensor([[4.0, 5.0, 6.0]])}
+    >>> keep_units(state, ["a", "b"], [torch.tensor([0, 2])])["b.weight"]
+    tensor([[4., 6.]])
+    """
+    if len(kept) != len(layers) - 1:
+        raise ValueError(f"{len(layers)} layers have {len(layers) - 1} hidden, not {len(kept)}")
+    found = {}
+    for place, layer in enumerate(layers):
+        weight = state[f"{layer}.weight"]
+        bias = state.get(f"{layer}.bias")
+        if place:
+            units = len(state[f"{layers[place - 1]}.weight"])
+            weight = _by_input(weight, units)[:, kept[place - 1]].flatten(1, 2)
+        if place < len(kept):
+            weight = weight[kept[place]]
+            bias = None if bias is None else bias[kept[place]]
+        found[f"{layer}.weight"] = weight.clone()
+        if bias is not None:
+            found[f"{layer}.bias"] = bias.clone()
+    return found
+
+
+def fill_up(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The tensor with zeros behind it along each axis, to this shape: the units that were removed.
+
+    A unit whose weights are all zero gives zero, so the network of the full widths then computes
+    what the small one does.
+
+    Raises:
+        ValueError: the shape is smaller along an axis, or has another number of axes.
+
+    >>> import torch
+    >>> fill_up(torch.tensor([[1, 2]]), (2, 3))
+    tensor([[1, 2, 0],
+            [0, 0, 0]])
+    """
+    if tensor.dim() != len(shape) or any(
+        to < size for to, size in zip(shape, tensor.shape, strict=True)
+    ):
+        raise ValueError(f"{tuple(tensor.shape)} cannot be filled up to {tuple(shape)}")
+    ends = [(0, to - size) for to, size in zip(shape, tensor.shape, strict=True)]
+    return F.pad(tensor, [end for pair in reversed(ends) for end in pair])
+
+
+def _by_input(weight: Tensor, units: int) -> Tensor:
+    """(out, in, …) as (out, units, in / units, …)."""
+    return weight.unflatten(1, (units, -1))
