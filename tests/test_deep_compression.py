@@ -185,6 +185,7 @@ def test_the_verdict_follows_from_every_seed(sizes, errors, word, kept):
     result = paper.Result(record(sizes, errors))
     assert result.verdict.startswith(f"{NAME}: {word}")
     assert f"are kept by {kept}" in result.verdict
+    assert result.files(NAME) == ([sizes], [[wrong / 100 for wrong in errors]])
     for shown in (str(result), result._repr_html_(), result.markdown()):
         assert "27,000" in shown and f"{max(sizes):,}" in shown and "LeNet" not in shown
         assert f"{NAME}, fc1" in shown and "8.0%" in shown

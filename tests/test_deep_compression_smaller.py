@@ -3,6 +3,7 @@
 import json
 import zlib
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from shrink.classroom.reproductions import deep_compression_smaller as paper
 from shrink.classroom.reproductions import stages
 from shrink.classroom.training import Recipe
 
+ROOT = Path(__file__).parents[1]
 NAME = "lenet-300-100"
 QUICK = Recipe(epochs=1, weight_decay=0)
 PLAN = paper.Plan(
@@ -33,9 +35,10 @@ TRAININGS = 7  # dense, narrowed, three rounds, the codebooks of two files
 
 @pytest.fixture
 def digits(monkeypatch, tmp_path):
-    """The small data set, one network that is its own teacher, few epochs, a cache of its own."""
+    """The small data set, one network that its like teach, few epochs, a cache of its own."""
     monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(paper, "TEACHER", NAME)
+    monkeypatch.setattr(paper, "TEACHERS", (0, 1))
     monkeypatch.setattr(paper, "PLANS", {NAME: PLAN})
     monkeypatch.setattr(paper, "RECIPE", json.loads(json.dumps({NAME: asdict(PLAN)})))
     return data.load("digits", announce=False)
@@ -86,18 +89,20 @@ def test_all_but_the_dense_network_learn_from_the_teacher(
         return train(net, split, recipe, **options)
 
     monkeypatch.setattr(stages, "train", watched)
-    paper.run(digits, 0, tmp_path / "run")
-    (first, *others) = losses
-    assert first == (None, None) and len(others) == TRAININGS - 1
-    logits, theirs, labels = torch.randn(8, 10), torch.randn(8, 10), torch.arange(8)
+    paper.run(digits, 0, tmp_path / "seed-0")
+    (first, second, *others) = losses
+    assert first == second == (None, None) and len(others) == TRAININGS - 1
+    logits, v, w = torch.randn(3, 8, 10)
+    labels = torch.arange(8)
     hard = F.cross_entropy(logits, labels)
     t = PLAN.temperature
-    soft = F.kl_div(F.log_softmax(logits / t, 1), F.softmax(theirs / t, 1), reduction="batchmean")
+    targets = (F.softmax(v / t, 1) + F.softmax(w / t, 1)) / 2
+    soft = F.kl_div(F.log_softmax(logits / t, 1), targets, reduction="batchmean")
     expected = (1 - PLAN.alpha) * hard + PLAN.alpha * t**2 * soft
     for loss, examples in others:
-        assert loss(logits, None, labels, theirs).item() == pytest.approx(expected.item(), rel=1e-5)
-        images, labels_of, answers = examples(torch.arange(5), torch.Generator().manual_seed(0))
-        assert len(images) == len(labels_of) == len(answers) == 5
+        assert loss(logits, None, labels, v, w).item() == pytest.approx(expected.item(), rel=1e-5)
+        images, labels_of, *answers = examples(torch.arange(5), torch.Generator().manual_seed(0))
+        assert len(images) == len(labels_of) == 5 and [len(a) for a in answers] == [5, 5]
 
 
 def test_the_units_that_are_left_are_the_strongest():
@@ -170,6 +175,10 @@ def record(sizes, errors):
 def test_the_verdict_follows_from_every_seed(sizes, errors, says):
     result = paper.Result(record(sizes, errors))
     assert result.verdict.startswith(f"{NAME}, goal (8,000 bytes, 1.58 %): {says}")
+    assert result.files(NAME) == (
+        [sizes, [1_000_000] * 3],
+        [[wrong / 100 for wrong in errors], [1.5] * 3],
+    )
     for shown in (str(result), result._repr_html_(), result.markdown()):
         assert "goal: 8,000 bytes, 1.58 %" in shown and f"{max(sizes):,}" in shown
         assert "40 and 20 units left" in shown and "50.0% of these pruned" in shown

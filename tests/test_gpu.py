@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from shrink import codec, pruning, sharing
-from shrink.classroom import data, models, training
+from shrink import codec, distillation, hints, pruning, sharing
+from shrink.classroom import data, models, teacher, training
 from shrink.classroom.checks import prune as exercises
 from shrink.classroom.checks import quantize as of_quantizing
 from shrink.classroom.checks import share as of_sharing
@@ -112,3 +112,35 @@ def test_the_explorers_of_sharing_and_coding_move(digits, monkeypatch, tmp_path)
     flipped = file.explore_file(content, digits)
     flipped.controls["byte"].value = 1000
     assert shared.error is coded.error is flipped.error is None
+
+
+def test_a_student_learns_from_answers_on_disk_as_from_the_teacher(digits, monkeypatch, tmp_path):
+    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path))
+    net = models.build("lenet-300-100", seed=1).cuda()
+
+    def trained(examples):
+        student = models.build("lenet-300-100", seed=0).cuda()
+        loss = lambda z, _, labels, v: distillation.distillation_loss(z, v, labels, 4, 0.9)  # noqa: E731
+        training.train(student, digits.train, training.Recipe(2), loss=loss, examples=examples)
+        return student.fc1.weight
+
+    live = trained(teacher.with_answers(digits.train, net, augment=training.shifted))
+    for _ in range(2):  # made, and read
+        assert trained(teacher.with_cached_answers(digits.train, net)).allclose(live, atol=1e-4)
+
+
+def test_features_and_relations_are_compared_on_the_gpu():
+    student, other = (torch.rand(6, 2, 3, 3, device="cuda", requires_grad=True) for _ in range(2))
+    layer = hints.build_regressor((2, 3, 3), (2, 3, 3)).cuda()
+    for loss in (
+        hints.distance_loss,
+        hints.angle_loss,
+        hints.attention_transfer_loss,
+        lambda x, y: hints.hint_loss(x, y, layer),
+    ):
+        found = loss(student, other)
+        (gradient,) = torch.autograd.grad(found, student)
+        layer.cpu()
+        assert found.item() == pytest.approx(loss(student.cpu(), other.cpu()).item(), rel=1e-3)
+        layer.cuda()
+        assert gradient.any()

@@ -1,7 +1,15 @@
-"""Distillation: a small network learns from the softened answers of a large one, the teacher."""
+"""Distillation: a small network learns from the softened answers of a large one, the teacher.
+
+Several teachers are averaged first: `average_targets`, and then `soft_loss`. A chain of teacher
+assistants is distillation repeated, and needs no code of its own: each network, smaller than the
+one before, is taught by that and teaches the next (Mirzadeh et al. 2020, "Improved Knowledge
+Distillation via Teacher Assistant"). Features and relations in place of answers are in `hints.py`.
+"""
 
 import math
+from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +21,7 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
     infinity every class gets the same.
 
     Args:
-        logits: float (..., classes).
+        logits: float (..., classes). A class at minus infinity gets 0, unless all are.
         temperature: above 0, finite.
 
     Returns:
@@ -22,14 +30,94 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
     Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", equation 1.
 
     Raises:
+        TypeError: the logits are not floating point.
         ValueError: the temperature is not above 0 and finite.
 
-    >>> import torch
     >>> logits = torch.tensor([0.0, 1.0]) * math.log(3)  # odds of 1 to 3
     >>> soften(logits, 1), soften(logits, 0.5)  # and of 1 to 9
     (tensor([0.2500, 0.7500]), tensor([0.1000, 0.9000]))
     """
-    return F.log_softmax(_cooled(logits, temperature), -1).exp()
+    _check_temperature(temperature)
+    return F.softmax(_cooled(_levelled(logits), temperature), -1).to(logits.dtype)
+
+
+def average_targets(
+    teachers_logits: Tensor | Sequence[Tensor],
+    temperature: float,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """The soft targets of several teachers: the mean of their softened answers.
+
+    Args:
+        teachers_logits: float (n, classes) of each teacher, or all in one (teachers, n, classes).
+        temperature: above 0, finite.
+        weights: how much each teacher counts, at least 0, of any sum; without them, all alike.
+
+    Returns:
+        Probabilities (n, classes), float32 where the logits are narrower.
+
+    Source: Hinton, Vinyals, Dean 2015, section 1; You, Xu, Xu, Tao 2017, "Learning from Multiple
+        Teacher Networks".
+    Differs: Hinton et al. offer the geometric mean, too: that is, normalised, `soften` of the mean
+        of the logits. You et al. teach relations between hidden layers besides.
+
+    Raises:
+        TypeError: logits are not floating point.
+        ValueError: there is no teacher, shapes differ, the temperature is out of range, or weights
+            are not one for each teacher, negative, infinite or all 0.
+
+    >>> odds = torch.tensor([[[1.0, 3.0]], [[1.0, 1.0]]])  # of two teachers
+    >>> average_targets(odds.log(), 1), average_targets(odds.log(), 1, weights=[3, 1])
+    (tensor([[0.3750, 0.6250]]), tensor([[0.3125, 0.6875]]))
+    """
+    shapes = [tuple(logits.shape) for logits in teachers_logits]
+    if len(set(shapes)) != 1:
+        raise ValueError(f"teachers answer for the same images and classes, not {shapes}")
+    shares = [1.0] * len(shapes) if weights is None else [float(weight) for weight in weights]
+    total = math.fsum(shares)
+    if len(shares) != len(shapes) or min(shares) < 0 or not 0 < total < math.inf:
+        raise ValueError(
+            f"weights must be at least 0, one above, for {len(shapes)} teachers, not {weights!r}"
+        )
+    answers = (soften(_wide(logits), temperature) for logits in teachers_logits)
+    return sum(share / total * answer for share, answer in zip(shares, answers, strict=True))
+
+
+def soft_loss(student_logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """T² · KL(targets ‖ student), the mean over the batch: what soft targets alone teach.
+
+    The relative entropy KL = Σ p · log(p / q) is that of the targets p and the student's softened
+    answers q. Its gradient falls as 1 / T² where T exceeds the spread of the logits; the factor T²
+    makes up for that. In float32 the value keeps three digits up to a T of about 1000, the gradient
+    to 10 000; beyond, the answers are so alike that rounding hides their differences.
+
+    Args:
+        student_logits: float (n, classes).
+        targets: probabilities (n, classes), softened at the same temperature, as by
+            `average_targets`. No gradient goes to them.
+        temperature: T, above 0, finite.
+
+    Returns:
+        The loss in nats, without axes, in float32 or float64. It is infinite where a student's
+        logit of minus infinity rules out what the targets do not.
+
+    Source: Hinton, Vinyals, Dean 2015, section 2.
+    Differs: the paper has the cross entropy with the soft targets; its gradient is the same.
+
+    Raises:
+        TypeError: the logits are not floating point.
+        ValueError: shapes differ, targets are no probabilities, or the temperature is out of range.
+
+    >>> soft_loss(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]), 1)  # log 2 + Σ p log p
+    tensor(0.1308)
+    """
+    _check_temperature(temperature)
+    _check_same_shape(student_logits, targets)
+    targets = _wide(targets.detach())
+    sums = targets.sum(-1)
+    if not ((targets >= 0).all() and ((sums - 1).abs() < 0.02).all()):  # bfloat16 has two digits
+        raise ValueError("targets must be probabilities, each row's sum 1: soften the logits first")
+    return _soft_loss(student_logits, targets, temperature)
 
 
 def distillation_loss(
@@ -41,8 +129,7 @@ def distillation_loss(
 ) -> Tensor:
     """(1 - alpha) · cross entropy + alpha · T² · KL(teacher ‖ student), the mean over the batch.
 
-    The relative entropy KL is that of the softened answers, Σ p_t · log(p_t / p_s). Its gradient
-    falls as 1 / T² where T exceeds the spread of the logits; the factor T² makes up for that.
+    The second part is the `soft_loss` of the teacher's softened answers.
 
     Args:
         student_logits, teacher_logits: float (n, classes). No gradient goes to the teacher's.
@@ -51,15 +138,15 @@ def distillation_loss(
         alpha: the weight of the teacher's answers, 0 to 1.
 
     Returns:
-        The loss in nats, without axes.
+        The loss in nats, without axes, in float32 or float64.
 
     Source: Hinton, Vinyals, Dean 2015, section 2.
-    Differs: the paper has the cross entropy with the soft targets; its gradient is the same.
+    Differs: as `soft_loss`.
 
     Raises:
+        TypeError: logits are not floating point.
         ValueError: shapes differ, or temperature or alpha is out of range.
 
-    >>> import torch
     >>> student, teacher = torch.zeros(1, 2), torch.tensor([[0.0, math.log(3)]])
     >>> label = torch.tensor([1])
     >>> distillation_loss(student, teacher, label, temperature=1, alpha=0)  # log 2
@@ -69,20 +156,50 @@ def distillation_loss(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be 0 to 1, not {alpha!r}")
-    if student_logits.shape != teacher_logits.shape:
-        shapes = f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
+    _check_same_shape(student_logits, teacher_logits)
+    student, teacher = _wide(student_logits), _wide(teacher_logits.detach())
+    soft = _soft_loss(student, soften(teacher, temperature), temperature)
+    hard = F.cross_entropy(student, labels)
+    return (1 - alpha) * hard + alpha * soft
+
+
+def _soft_loss(student_logits: Tensor, p: Tensor, temperature: float) -> Tensor:
+    gaps = temperature * p.log() - _scaled_logs(student_logits, temperature)
+    return temperature * (p * gaps.masked_fill(p == 0, 0)).sum(-1).mean()
+
+
+def _scaled_logs(logits: Tensor, temperature: float) -> Tensor:
+    """T · log of the softened answers, which does not overflow however small T is."""
+    levelled = _levelled(logits)
+    return levelled - temperature * _cooled(levelled, temperature).logsumexp(-1, keepdim=True)
+
+
+def _cooled(levelled: Tensor, temperature: float) -> Tensor:
+    """The logits / temperature, or the smallest temperature that their dtype can divide by."""
+    return levelled / max(temperature, torch.finfo(levelled.dtype).tiny)
+
+
+def _levelled(logits: Tensor) -> Tensor:
+    """The logits with each row's largest at 0, in float32 at least."""
+    wide = _wide(logits)
+    return wide - wide.detach().amax(-1, keepdim=True)
+
+
+def _wide(numbers: Tensor) -> Tensor:
+    """In float32 at least: narrower numbers have too few digits for exponentials and sums."""
+    if not numbers.is_floating_point():
+        raise TypeError(f"logits and probabilities must be floating point, not {numbers.dtype}")
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def _check_temperature(temperature: float) -> None:
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"the temperature must be above 0 and finite, not {temperature!r}")
+
+
+def _check_same_shape(student: Tensor, teacher: Tensor) -> None:
+    if student.dim() != 2 or student.shape != teacher.shape:
+        shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
         raise ValueError(
             f"student and teacher answer for the same images and classes, not {shapes}"
         )
-    targets = F.log_softmax(_cooled(teacher_logits.detach(), temperature), -1)
-    answers = F.log_softmax(_cooled(student_logits, temperature), -1)
-    soft = F.kl_div(answers, targets, reduction="batchmean", log_target=True)
-    hard = F.cross_entropy(student_logits, labels)
-    return (1 - alpha) * hard + alpha * temperature**2 * soft
-
-
-def _cooled(logits: Tensor, temperature: float) -> Tensor:
-    """Logits / temperature, each row's largest at 0, so that no temperature makes one overflow."""
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"the temperature must be above 0 and finite, not {temperature!r}")
-    return (logits - logits.amax(-1, keepdim=True)) / temperature

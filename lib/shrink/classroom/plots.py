@@ -267,6 +267,32 @@ def league(
     )
 
 
+def files_of_seeds(
+    ax: Axes,
+    recipes: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]],
+    paper: tuple[float, float],
+) -> None:
+    """Errors in % over the bytes of files, on a log scale: a dot a seed, a line through the means.
+
+    Args:
+        recipes: name → bytes and errors, each a row a file and a number a seed.
+        paper: bytes and error of the paper's file, a star.
+    """
+    colours = (COLOURS["dense"], COLOURS["coded"])
+    for (name, (sizes, errors)), colour, marker in zip(
+        recipes.items(), colours, "so", strict=False
+    ):
+        ax.plot(sizes.ravel(), errors.ravel(), marker, color=colour, ms=4 * SCALE, mew=0, alpha=0.6)
+        ax.plot(sizes.mean(1), errors.mean(1), marker=marker, ms=0, color=colour)
+        ax.plot([], [], f"{marker}-", color=colour, ms=4 * SCALE, label=name)
+    ax.plot(*paper, "*", color=COLOURS["fine-tuned"], ms=11 * SCALE, label="the paper's")
+    ax.set(xscale="log", xlabel="bytes of the file", ylabel="test error, %", ylim=(0, None))
+    marks = [2_000, 5_000, 10_000, 20_000, 50_000]
+    ax.set_xticks(marks, [f"{mark:,}" for mark in marks])
+    ax.set_xticks([], minor=True)
+    ax.legend(fontsize="small")
+
+
 def stages(ax: Axes, sizes: Mapping[str, int], beside: Mapping[str, int], whole: int) -> None:
     """Bytes stage by stage, from the top down: each bar what is left, its pale end what that saved.
 

@@ -9,7 +9,6 @@ other augmentation makes new images each time: there the teacher is asked as tra
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +102,7 @@ def _kept(key: str, teacher: nn.Module, images: Tensor, place: tuple[int, int]) 
     def moved(some: Tensor) -> Tensor:
         return shift(some, torch.tensor([[down], [right]]).expand(2, len(some)), pixels)
 
-    path: Path = cache_dir() / "teachers" / key / f"down{down:+d}-right{right:+d}.safetensors"
+    path = cache_dir() / "teachers" / key / f"down{down:+d}-right{right:+d}.safetensors"
     return cached_tensors(path, make)["logits"]
 
 

@@ -127,6 +127,13 @@ def compress(name: str, plan: Plan, dataset: Dataset, seed: int, folder: Path) -
 class Result(StagesRecord):
     """The record of a run: a table of stages and one of layers, over seeds, beside the paper's."""
 
+    def coded(self, network: str) -> list[str]:
+        return ["coded"]
+
+    def paper(self, network: str) -> tuple[int, float]:
+        """Bytes and test error in % of the paper's file."""
+        return PAPER[network]["coded"]
+
     def tables(self) -> list[Rows]:
         return [self._stages(), self._layers()]
 

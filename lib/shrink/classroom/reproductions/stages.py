@@ -165,6 +165,15 @@ class StagesRecord(Record):
         )
         return [100 * errors / images for errors, images in pairs]
 
+    def coded(self, network: str) -> list[str]:
+        """The stages whose file is one of the codec, each symbol coded."""
+        raise NotImplementedError
+
+    def files(self, network: str) -> tuple[list[list[int]], list[list[float]]]:
+        """Of the coded files bytes and test errors in %: one list a file, a number a seed."""
+        sizes = [self.each(network, stage, "file_bytes") for stage in self.coded(network)]
+        return sizes, [self.errors(network, stage) for stage in self.coded(network)]
+
     def stage_cells(self, network: str, stage: str) -> tuple[str, str, str]:
         """Bytes of the file, how many times smaller than the dense one, test error in %."""
         before = self.each(network, "dense", "file_bytes")
