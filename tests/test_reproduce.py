@@ -164,3 +164,8 @@ def test_the_command_names_what_is_wrong(capsys, tmp_path, monkeypatch, digits):
     assert "the record is in" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["reproduce", "lottery"])
+
+
+def test_the_command_takes_every_paper():
+    for paper in reproduce.PAPERS:
+        assert cli._parser().parse_args(["reproduce", paper]).paper == paper

@@ -115,7 +115,8 @@ RECIPE = json.loads(json.dumps({name: asdict(plan) for name, plan in PLANS.items
 def run(dataset: Dataset, seed: int, folder: Path) -> dict[str, dict[str, dict]]:
     """Both networks of one seed, through every stage.
 
-    What each training makes is kept in `folder`; after a kill the same call goes on from there.
+    What each training makes is kept in `folder`, and the teachers beside it, in seed-0 to seed-2,
+    where they are the dense LeNet-5 of those seeds. After a kill the same call goes on from there.
 
     Returns:
         network → stage → what `stages.measured` says. The stages are "dense", "narrowed", and the
