@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from tests.bench import chapters, coding, library, quantized
+from tests.bench import chapters, coding, distilling, library, quantized
 from tests.bench.rows import Row
 
 README = Path(__file__).parents[2] / "README.md"
@@ -29,6 +29,7 @@ FIGURES = {
     "clustering": coding.clustering,
     "coding": coding.coding,
     "files": coding.files,
+    "distilling": distilling.epochs,
     "png": library.png,
     "browser": chapters.browser,
     "memory": chapters.memory,
