@@ -279,14 +279,15 @@ def files_of_seeds(
         paper: bytes and error of the paper's file, a star.
     """
     colours = (COLOURS["dense"], COLOURS["coded"])
-    for (name, (sizes, errors)), colour, marker in zip(
-        recipes.items(), colours, "so", strict=False
-    ):
+    for (name, found), colour, marker in zip(recipes.items(), colours, "so", strict=False):
+        sizes, errors = map(np.array, found)
         ax.plot(sizes.ravel(), errors.ravel(), marker, color=colour, ms=4 * SCALE, mew=0, alpha=0.6)
         ax.plot(sizes.mean(1), errors.mean(1), marker=marker, ms=0, color=colour)
         ax.plot([], [], f"{marker}-", color=colour, ms=4 * SCALE, label=name)
     ax.plot(*paper, "*", color=COLOURS["fine-tuned"], ms=11 * SCALE, label="the paper's")
-    ax.set(xscale="log", xlabel="bytes of the file", ylabel="test error, %", ylim=(0, None))
+    highest = max(paper[1], *(max(map(max, errors)) for _, errors in recipes.values()))
+    ax.set(xscale="log", xlabel="bytes of the file", ylabel="test error, %")
+    ax.set_ylim(0, 1.1 * highest)
     marks = [2_000, 5_000, 10_000, 20_000, 50_000]
     ax.set_xticks(marks, [f"{mark:,}" for mark in marks])
     ax.set_xticks([], minor=True)
