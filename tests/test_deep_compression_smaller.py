@@ -191,3 +191,11 @@ def test_the_plans_can_be_run():
         assert {sparsity for sparsity, *_ in plan.limits.values()} <= set(plan.files)
         assert models.build(name, 0, hidden=plan.hidden)
     assert paper.TEACHER in paper.PLANS
+    assert reproduce.stored("deep-compression-smaller").record["recipe"] == paper.RECIPE
+
+
+def test_the_shipped_record_is_what_the_readme_shows():
+    result = reproduce.stored("deep-compression-smaller")
+    assert len(result.runs) >= 3 and result.record["data"] == "mnist"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert result.markdown() in readme and result.verdict in " ".join(readme.split())

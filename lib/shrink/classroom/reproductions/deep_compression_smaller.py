@@ -9,12 +9,13 @@ The recipes were chosen on validation images, of seed 10, which is not reported,
 1, and committed before a test error of theirs was read. Two recipes were read:
 
 1. One teacher, the LeNet-5 of the same seed; LeNet-5 of 8, 20 and 60 units. Stopped after seed 1,
-   and LeNet-300-100 of seed 2, for LeNet-5 of seed 0 missed the goal by one image: 75 wrong of
-   10 000 in 4 730 bytes (seed 1: 69 in 4 720), 76 in 2 903 (76 in 2 934). LeNet-300-100: 118 and 96
-   in 6 234 and 6 174 bytes, 119 and 102 in 4 250 and 4 265.
-2. The one below. In a trial like it, on the validation images of seed 10, LeNet-5 had 0.66 % wrong
-   with its hidden units removed, 0.78 % pruned to 6 000 weights, and 0.88 % in 5 291 bytes; trials
-   like the first recipe had 0.86 to 0.94, 0.76 to 0.84, and 0.82 % in 4 767 bytes.
+   for LeNet-5 of seed 0 missed the goal by one image. Wrong of 10 000 test images, for seeds 0 and
+   1: LeNet-300-100 118 and 96 in 6.2 KB, 115 and 96 in 4.9, 119 and 102 in 4.3, 134 and 133 in 3.5;
+   LeNet-5 75 and 69 in 4.7 KB, 72 and 64 in 3.7, 76 and 76 in 2.9, 73 and 68 in 2.4.
+2. The one below; a last round for LeNet-5, to a sparsity of 0.95, was left out for time, unread. In
+   a trial like it, on the validation images of seed 10, LeNet-5 had 0.66 % wrong with its hidden
+   units removed, 0.78 % pruned to 6 000 weights, and 0.88 % in 5 291 bytes; trials like the first
+   recipe had 0.86 to 0.94, 0.76 to 0.84, and 0.82 % in 4 767 bytes.
 """
 
 import copy
@@ -101,9 +102,8 @@ PLANS = {
             (0.75, _tune(5, 0.02)),
             (0.86, _tune(30, 0.02)),
             (0.93, _tune(30, 0.02)),
-            (0.95, _tune(20, 0.02)),
         ),
-        files=(0.86, 0.93, 0.95),
+        files=(0.86, 0.93),
         tuning=Recipe(epochs=5, learning_rate=2e-3, weight_decay=0),
         temperature=2.0,
         limits={"goal": (0.86, 6_000, 0.74), "record": (0.93, 3_000, 0.74)},
