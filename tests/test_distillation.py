@@ -234,3 +234,20 @@ def test_what_does_not_fit_is_named():
         distillation_loss(logits(0), logits(1), labels, 2, 1.5)
     with pytest.raises(ValueError, match=r"not \(64, 10\) and \(1, 10\)"):
         distillation_loss(logits(0), logits(1, n=1), labels, 2, 0.5)
+
+
+@pytest.mark.parametrize("alpha", [0, 1])
+def test_the_part_that_counts_nothing_may_be_infinite(alpha):
+    """A student's logit of minus infinity: where the teacher, or where the label, has the class."""
+    student, teacher = torch.tensor([[-torch.inf, 0.0]]), torch.tensor([[0.0, 0.0]])
+    label = torch.tensor([1])
+    if alpha:
+        teacher, label = student.clone(), torch.tensor([0])
+    assert distillation_loss(student, teacher, label, 2, alpha).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_one_teacher_is_not_taken_for_as_many_as_there_are_images():
+    for alone in (torch.zeros(64, 10), torch.zeros(10), []):
+        with pytest.raises(ValueError, match=r"each teacher's logits are \(n, classes\)"):
+            average_targets(alone, 4)
+    assert average_targets([torch.zeros(64, 10)], 4).shape == (64, 10)

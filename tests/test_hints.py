@@ -93,6 +93,15 @@ def test_relations_do_not_see_where_how_large_and_which_way_up_features_are(what
 
 
 @pytest.mark.parametrize("what", RELATIONS)
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_relations_of_tiny_and_of_huge_features_neither_vanish_nor_overflow(what, scale):
+    x, teacher = (numbers(seed, 7, 5, dtype=torch.float32) for seed in (1, 2))
+    expected = RELATIONS[what](x, teacher).item()
+    assert RELATIONS[what](scale * x, teacher).item() == pytest.approx(expected, rel=1e-4)
+    assert RELATIONS[what](x, scale * teacher).item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("what", RELATIONS)
 def test_relations_have_the_gradient_of_finite_differences(what):
     student, teacher = numbers(1, 6, 4).requires_grad_(), numbers(2, 6, 3)
     assert torch.autograd.gradcheck(lambda x: RELATIONS[what](x, teacher), (student,))

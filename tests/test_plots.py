@@ -51,13 +51,18 @@ def test_a_stage_that_saves_nothing_has_no_pale_end():
 def test_files_of_seeds_are_dots_with_a_line_through_their_means():
     plot, (ax,) = plots.new(alt="files")
     sizes, errors = np.array([[20_000, 22_000], [4_000, 4_200]]), np.array([[1.0, 1.2], [1.4, 1.5]])
-    plots.files_of_seeds(ax, {"ours": (sizes, errors)}, paper=(27_000, 1.58))
-    dots, line, _, star = ax.lines
+    recipes = {"ours": (sizes.tolist(), errors.tolist()), "more": ([[30_000]], [[0.5]])}
+    plots.files_of_seeds(ax, recipes, paper=(27_000, 1.58))
+    dots, line, *_, star = ax.lines
     assert sorted(zip(*dots.get_data(), strict=True)) == sorted(
         zip(sizes.ravel(), errors.ravel(), strict=True)
     )
     assert line.get_xdata().tolist() == [21_000, 4_100]
     assert line.get_ydata().tolist() == pytest.approx([1.1, 1.45])
     assert (*star.get_xdata(), *star.get_ydata()) == (27_000, 1.58)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ours", "the paper's"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "ours",
+        "more",
+        "the paper's",
+    ]
     plot.draw_without_rendering()

@@ -308,7 +308,7 @@ def test_a_shift_goes_down_and_to_the_right():
     image[0, 0, 2, 2] = 1
     for down in range(-2, 3):
         for right in range(-2, 3):
-            moved = shift(image, torch.tensor([[down], [right]]), pixels=2)
+            moved = shift(image, torch.tensor([[down], [right]]))
             assert moved.nonzero().tolist() == [[0, 0, 2 + down, 2 + right]]
     draws = draw_shifts(2000, torch.Generator().manual_seed(0), pixels=2)
     assert draws.shape == (2, 2000) and set(draws.flatten().tolist()) == {-2, -1, 0, 1, 2}

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from shrink import pruning
+from shrink import pruning, sharing
 from shrink.classroom import CourseError, baselines, data, models
 from shrink.classroom.baselines import RECIPES, baseline, pruned_baseline
 from shrink.classroom.data import Split
@@ -254,6 +254,24 @@ def test_after_a_kill_training_goes_on_to_the_same_end(some, checkpoint, step):
     assert same(net, whole)
     assert calls[0] == 5 * ((step - 1) // 5) + 1
     assert not checkpoint.exists()
+
+
+def test_after_a_kill_codebooks_go_on_to_the_same_end(some, checkpoint):
+    """What holds them sets the weights when it begins: to those taken up, not to the first."""
+
+    def tune(**options):
+        net = small_net()
+        weights = {"1.weight": net[1].weight, "3.weight": net[3].weight}
+        shared = {name: sharing.share(w.detach(), 4) for name, w in weights.items()}
+        hold = lambda optimizer: sharing.hold_shared(weights, shared, optimizer)  # noqa: E731
+        train(net, some, RECIPE, hold=hold, **options)
+        return net
+
+    whole = tune()
+    with pytest.raises(Killed):
+        tune(checkpoint=checkpoint, progress=kill_at(12))
+    assert checkpoint.exists()
+    assert same(tune(checkpoint=checkpoint), whole)
 
 
 def test_after_two_kills_training_goes_on_to_the_same_end(some, checkpoint):

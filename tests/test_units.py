@@ -56,12 +56,18 @@ def test_the_strongest_units_are_those_of_a_loop_over_all():
 
 
 def test_a_scale_that_moves_through_a_unit_changes_no_choice():
-    state = {"a.weight": torch.randn(6, 4), "b.weight": torch.randn(3, 6)}
+    draw = torch.Generator().manual_seed(0)
+    state = {
+        "a.weight": torch.randn(6, 4, generator=draw),
+        "b.weight": torch.randn(3, 6, generator=draw),
+    }
     (before,) = units.strongest_units(state, ["a", "b"], [3])
-    state["a.weight"][0] *= 100
-    state["b.weight"][:, 0] /= 100
-    (after,) = units.strongest_units(state, ["a", "b"], [3])
-    assert after.equal(before)
+    for unit in range(6):  # chosen or not
+        moved = {name: weight.clone() for name, weight in state.items()}
+        moved["a.weight"][unit] *= 100
+        moved["b.weight"][:, unit] /= 100
+        (after,) = units.strongest_units(moved, ["a", "b"], [3])
+        assert after.equal(before)
 
 
 def test_all_units_kept_is_the_same_network_and_a_copy():
@@ -86,8 +92,11 @@ def test_bad_input_is_named():
             units.strongest_units(state, names, [3, count])
     with pytest.raises(KeyError, match="fc9"):
         units.strongest_units(state, ["fc1", "fc9"], [3])
-    with pytest.raises(IndexError, match="300"):
-        units.keep_units(state, names, [torch.tensor([300]), torch.tensor([0])])
+    for stranger in (300, -1):
+        with pytest.raises(ValueError, match=f"fc1 has the units 0 to 299, not {stranger}"):
+            units.keep_units(state, names, [torch.tensor([stranger]), torch.tensor([0])])
+    with pytest.raises(ValueError, match="fc1 has 784 inputs, which 100 units before it do not"):
+        units.strongest_units(state, ["fc2", "fc1", "fc3"], [3, 3])
     for shape in ((3, 1), (2, 2, 1), (4,)):
         with pytest.raises(ValueError, match=r"\(2, 2\) cannot be filled up to"):
             units.fill_up(torch.ones(2, 2), shape)

@@ -59,7 +59,7 @@ def average_targets(
     Source: Hinton, Vinyals, Dean 2015, section 1; You, Xu, Xu, Tao 2017, "Learning from Multiple
         Teacher Networks".
     Differs: Hinton et al. offer the geometric mean, too: that is, normalised, `soften` of the mean
-        of the logits. You et al. teach relations between hidden layers besides.
+        of the logits. You et al. teach relations between images in hidden layers besides.
 
     Raises:
         TypeError: logits are not floating point.
@@ -71,8 +71,10 @@ def average_targets(
     (tensor([[0.3750, 0.6250]]), tensor([[0.3125, 0.6875]]))
     """
     shapes = [tuple(logits.shape) for logits in teachers_logits]
-    if len(set(shapes)) != 1:
-        raise ValueError(f"teachers answer for the same images and classes, not {shapes}")
+    if len(set(shapes)) != 1 or len(shapes[0]) != 2:
+        raise ValueError(
+            f"each teacher's logits are (n, classes), alike for all, not {shapes}; of one, [logits]"
+        )
     shares = [1.0] * len(shapes) if weights is None else [float(weight) for weight in weights]
     total = math.fsum(shares)
     if len(shares) != len(shapes) or min(shares) < 0 or not 0 < total < math.inf:
@@ -158,9 +160,12 @@ def distillation_loss(
         raise ValueError(f"alpha must be 0 to 1, not {alpha!r}")
     _check_same_shape(student_logits, teacher_logits)
     student, teacher = _wide(student_logits), _wide(teacher_logits.detach())
-    soft = _soft_loss(student, soften(teacher, temperature), temperature)
-    hard = F.cross_entropy(student, labels)
-    return (1 - alpha) * hard + alpha * soft
+    parts = []  # what counts nothing is left out: it may be infinite
+    if alpha < 1:
+        parts.append((1 - alpha) * F.cross_entropy(student, labels))
+    if alpha > 0:
+        parts.append(alpha * _soft_loss(student, soften(teacher, temperature), temperature))
+    return sum(parts)
 
 
 def _soft_loss(student_logits: Tensor, p: Tensor, temperature: float) -> Tensor:
@@ -200,6 +205,4 @@ def _check_temperature(temperature: float) -> None:
 def _check_same_shape(student: Tensor, teacher: Tensor) -> None:
     if student.dim() != 2 or student.shape != teacher.shape:
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-        raise ValueError(
-            f"student and teacher answer for the same images and classes, not {shapes}"
-        )
+        raise ValueError(f"logits are (n, classes), alike for student and teacher, not {shapes}")

@@ -68,7 +68,7 @@ def build_regressor(
     Args:
         student_shape, teacher_shape: of one image's features: (features,), or (channels, height,
             width) with the student's maps at least as large.
-        seed: of the initial weights. The process's own random state is left as it was.
+        seed: of the initial weights. The CPU's own random state is left as it was.
 
     Source: Romero et al. 2015, "FitNets: Hints for Thin Deep Nets", section 2.2.
 
@@ -248,7 +248,7 @@ def angle_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
 
 def _distances(features: Tensor) -> Tensor:
     """Of each pair of rows once, divided by their mean: (n · (n - 1) / 2,)."""
-    distances = F.pdist(_wide(features).flatten(1))  # its gradient is 0 where two coincide
+    distances = F.pdist(_vectors(features))  # its gradient is 0 where two coincide
     mean = distances.mean()
     return distances / mean.where(mean > 0, 1)
 
@@ -259,11 +259,18 @@ def _cosines(features: Tensor) -> Tensor:
     The direction to itself is 0, as to an image that coincides with it, and so is each cosine with
     it. Where i is k there is no angle: 0, too.
     """
-    x = _wide(features).flatten(1)
+    x = _vectors(features)
     away = x - x.unsqueeze(1)  # at [j, i] from j to i
     squares = away.square().sum(2, keepdim=True)
     directions = away * squares.where(squares > 0, torch.inf).rsqrt()
     return (directions @ directions.mT) * (1 - torch.eye(len(x), dtype=x.dtype, device=x.device))
+
+
+def _vectors(features: Tensor) -> Tensor:
+    """(n, d), the largest magnitude 1, so that no square overflows: the losses know no scale."""
+    x = _wide(features).flatten(1)
+    largest = x.detach().abs().max()
+    return x / largest.where(largest > 0, 1)
 
 
 def _check_images(student: Tensor, teacher: Tensor, least: int) -> None:

@@ -11,8 +11,9 @@ def strongest_units(
 ) -> list[Tensor]:
     """Of each hidden layer, the units with the largest ‖weights in‖ · ‖weights out‖.
 
-    The product stays the same when a unit's incoming weights are doubled and its outgoing ones
-    halved, which changes nothing that a network with ReLU, or with no activation, computes.
+    The product stays the same when a unit's incoming weights and its bias are doubled and its
+    outgoing weights halved, which changes nothing that a network with ReLU, or with no activation,
+    computes. The bias does not count.
 
     Args:
         state: float tensors: for each layer `<layer>.weight`, (out, in) or (out, in, height,
@@ -30,7 +31,8 @@ def strongest_units(
 
     Raises:
         KeyError: a layer has no weight.
-        ValueError: not one count for each hidden layer, or one that is not 1 to its units.
+        ValueError: not one count for each hidden layer, one that is not 1 to its units, or a layer
+            whose inputs the units before it do not divide.
 
     >>> import torch
     >>> state = {"fc1.weight": torch.tensor([[3.0, 4.0], [1.0, 0.0]]),
@@ -46,7 +48,7 @@ def strongest_units(
         units = len(inward)
         if not 1 <= count <= units:
             raise ValueError(f"{layer} has 1 to {units} units to take, not {count}")
-        outward = _by_input(state[f"{behind}.weight"], units).transpose(0, 1).flatten(1)
+        outward = _by_input(state, behind, units).transpose(0, 1).flatten(1)
         strength = inward.norm(dim=1) * outward.norm(dim=1)
         found.append(strength.argsort(descending=True, stable=True)[:count].sort().values)
     return found
@@ -67,8 +69,8 @@ def keep_units(
 
     Raises:
         KeyError: a layer has no weight.
-        IndexError: there is no such unit.
-        ValueError: not one choice for each hidden layer.
+        ValueError: not one choice for each hidden layer, a unit that is not there, or a layer whose
+            inputs the units before it do not divide.
 
     >>> import torch
     >>> state = {"a.weight": torch.tensor([[1.0], [2.0], [3.0]]), "a.bias": torch.zeros(3),
@@ -78,13 +80,16 @@ def keep_units(
     """
     if len(kept) != len(layers) - 1:
         raise ValueError(f"{len(layers)} layers have {len(layers) - 1} hidden, not {len(kept)}")
+    for layer, chosen in zip(layers, kept, strict=False):
+        units = len(state[f"{layer}.weight"])
+        if strangers := chosen[(chosen < 0) | (chosen >= units)].tolist():
+            raise ValueError(f"{layer} has the units 0 to {units - 1}, not {strangers[0]}")
     found = {}
     for place, layer in enumerate(layers):
-        weight = state[f"{layer}.weight"]
-        bias = state.get(f"{layer}.bias")
+        weight, bias = state[f"{layer}.weight"], state.get(f"{layer}.bias")
         if place:
             units = len(state[f"{layers[place - 1]}.weight"])
-            weight = _by_input(weight, units)[:, kept[place - 1]].flatten(1, 2)
+            weight = _by_input(state, layer, units)[:, kept[place - 1]].flatten(1, 2)
         if place < len(kept):
             weight = weight[kept[place]]
             bias = None if bias is None else bias[kept[place]]
@@ -116,6 +121,11 @@ def fill_up(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     return F.pad(tensor, [end for pair in reversed(ends) for end in pair])
 
 
-def _by_input(weight: Tensor, units: int) -> Tensor:
-    """(out, in, …) as (out, units, in / units, …)."""
+def _by_input(state: Mapping[str, Tensor], layer: str, units: int) -> Tensor:
+    """The weight, (out, in, …), as (out, units, in / units, …)."""
+    weight = state[f"{layer}.weight"]
+    if weight.shape[1] % units:
+        raise ValueError(
+            f"{layer} has {weight.shape[1]} inputs, which {units} units before it do not divide"
+        )
     return weight.unflatten(1, (units, -1))

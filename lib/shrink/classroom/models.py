@@ -87,7 +87,7 @@ MODELS: dict[str, type[nn.Module]] = {
 def build(name: str, seed: int, **options: object) -> nn.Module:
     """A freshly initialised network, the same on every call with the same seed.
 
-    `options` go to the network's class. The process's own random state is left as it was. Raises
+    `options` go to the network's class. The CPU's own random state is left as it was. Raises
     `ValueError` for an unknown name.
     """
     if name not in MODELS:

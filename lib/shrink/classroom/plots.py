@@ -275,11 +275,11 @@ def files_of_seeds(
     """Errors in % over the bytes of files, on a log scale: a dot a seed, a line through the means.
 
     Args:
-        recipes: name → bytes and errors, each a row a file and a number a seed.
+        recipes: two, name → bytes and errors, each a row a file and a number a seed.
         paper: bytes and error of the paper's file, a star.
     """
     colours = (COLOURS["dense"], COLOURS["coded"])
-    for (name, found), colour, marker in zip(recipes.items(), colours, "so", strict=False):
+    for (name, found), colour, marker in zip(recipes.items(), colours, "so", strict=True):
         sizes, errors = map(np.array, found)
         ax.plot(sizes.ravel(), errors.ravel(), marker, color=colour, ms=4 * SCALE, mew=0, alpha=0.6)
         ax.plot(sizes.mean(1), errors.mean(1), marker=marker, ms=0, color=colour)

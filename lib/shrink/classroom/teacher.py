@@ -83,7 +83,7 @@ def with_cached_answers(
 
     def examples(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         shifts = draw_shifts(len(batch), generator, pixels)
-        images = shift(split.images[batch], shifts, pixels)
+        images = shift(split.images[batch], shifts)
         down, right = shifts.to(batch.device) + pixels
         number = down * (2 * pixels + 1) + right  # in `places`
         return images, split.labels[batch], *(table[number, batch] for table in tables)
@@ -94,13 +94,12 @@ def with_cached_answers(
 def _kept(key: str, teacher: nn.Module, images: Tensor, place: tuple[int, int]) -> Tensor:
     """The teacher's logits on all images moved by `place`: from their file, or made for it."""
     down, right = place
-    pixels = max(abs(down), abs(right))
 
     def make() -> dict[str, Tensor]:
         return {"logits": torch.cat([ask(teacher, moved(some)) for some in images.split(BATCH)])}
 
     def moved(some: Tensor) -> Tensor:
-        return shift(some, torch.tensor([[down], [right]]).expand(2, len(some)), pixels)
+        return shift(some, torch.tensor([[down], [right]]).expand(2, len(some)))
 
     path = cache_dir() / "teachers" / key / f"down{down:+d}-right{right:+d}.safetensors"
     return cached_tensors(path, make)["logits"]
@@ -109,12 +108,12 @@ def _kept(key: str, teacher: nn.Module, images: Tensor, place: tuple[int, int]) 
 def _key(teacher: nn.Module, seen: str, device: torch.device) -> str:
     """What the answers depend on, besides the shift: the network, its state, the images, torch.
 
-    A network is told from another by its class and what it prints; that a class was given another
-    `forward` in the meantime is not seen.
+    A network is told from another by its class and what it prints: that a class was given another
+    `forward` in the meantime is not seen, nor an attribute that it does not print.
     """
     kind = f"{type(teacher).__module__}.{type(teacher).__qualname__}"
     about = repr((VERSION, torch.__version__, device.type, kind, str(teacher), seen))
-    return _digest(about, teacher.state_dict())
+    return _digest(about, {**teacher.state_dict(), **dict(teacher.named_buffers())})
 
 
 def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:

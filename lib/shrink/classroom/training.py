@@ -132,9 +132,9 @@ def train(
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     plan = repr((recipe, seed, len(split), shapes))
-    losses = _resume(checkpoint, parts, plan)
     model.train()
     with hold(optimizer) if hold else nullcontext():
+        losses = _resume(checkpoint, parts, plan)  # after the hold, which may set the weights
         for epoch in range(len(losses), recipe.epochs):
             total = 0.0
             generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
@@ -167,7 +167,7 @@ def shifted(images: Tensor, generator: torch.Generator, pixels: int = 1) -> Tens
     tensor([[[[0., 1.],
               [0., 3.]]]])
     """
-    return shift(images, draw_shifts(len(images), generator, pixels), pixels)
+    return shift(images, draw_shifts(len(images), generator, pixels))
 
 
 def draw_shifts(n: int, generator: torch.Generator, pixels: int = 1) -> Tensor:
@@ -175,8 +175,8 @@ def draw_shifts(n: int, generator: torch.Generator, pixels: int = 1) -> Tensor:
     return pixels - torch.randint(2 * pixels + 1, (2, n), generator=generator)
 
 
-def shift(images: Tensor, shifts: Tensor, pixels: int = 1) -> Tensor:
-    """Each image moved by its own of the shifts, as by `draw_shifts`; zeros come in.
+def shift(images: Tensor, shifts: Tensor) -> Tensor:
+    """Each image moved down and to the right by its own of the shifts, (2, n); zeros come in.
 
     >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     >>> shift(image, torch.tensor([[-1], [0]]))  # one up
@@ -184,6 +184,7 @@ def shift(images: Tensor, shifts: Tensor, pixels: int = 1) -> Tensor:
               [0., 0.]]]])
     """
     n, _, height, width = images.shape
+    pixels = int(shifts.abs().max()) if n else 0
     padded = F.pad(images, (pixels,) * 4)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     top, left = pixels - shifts.to(images.device)  # of the window that is kept

@@ -141,12 +141,12 @@ def measured(name: str, dataset: Dataset, write: Callable, content: Mapping) -> 
 
 
 def _bits(content: bytes, kept: Mapping[str, list[int]]) -> dict[str, dict[str, float]]:
-    """Of each layer: bits of its values and of its gaps for each weight that is kept."""
+    """Of each layer: bits of its values and of its gaps for each weight that is kept, or in all."""
     sizes: Counter = Counter()
     for region in codec.regions(content):
         sizes[region.tensor, region.what.split(",")[0]] += region.end - region.start
     return {
-        layer: {what: 8 * sizes[layer, what] / count for what in ("values", "gaps")}
+        layer: {what: 8 * sizes[layer, what] / max(count, 1) for what in ("values", "gaps")}
         for layer, (count, _) in kept.items()
     }
 
