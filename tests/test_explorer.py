@@ -276,6 +276,31 @@ def test_a_job_runs_beside_the_explorer_until_it_ends():
     assert it.redraws == redraws + 1
 
 
+def test_controls_of_the_job_reach_its_work_alone_and_stand_with_its_button():
+    work, seen = Work(), []
+    own = {
+        "width": widgets.IntSlider(3, min=1, max=9, description="width"),
+        "kind": widgets.ToggleButtons(options=["a", "b"]),
+    }
+    it = explorer(lambda x: seen.append(x) or x, job=Job("Go", work, own, "It <b>trains</b>."))
+    own["width"].value, own["kind"].value = 7, "b"
+    assert seen == [2] and it.values == {"x": 2} and it.redraws == 1
+    (frame,) = (child for child in it.children if "shrink-job" in child._dom_classes)
+    inside, rows = set(), [frame]
+    while rows:
+        rows += getattr(row := rows.pop(), "children", ())
+        inside.add(row)
+    assert {*own.values(), it.start_button, it.stop_button, it.bar, it.status} <= inside
+    assert it.controls["x"] not in inside and it.image not in inside
+    assert "It <b>trains</b>." in {getattr(row, "value", None) for row in inside}
+    boxes = [row for row in inside if isinstance(row, widgets.BoundedIntText)]
+    assert [box.value for box in boxes] == [7]
+    work.go_on.set()
+    it.start()
+    it.wait(20)
+    assert work.runs == [{"x": 2, "width": 7, "kind": "b"}]
+
+
 def test_a_job_is_stopped_by_its_button_and_can_start_again():
     work = Work()
     it = explorer(job=Job("Go", work))

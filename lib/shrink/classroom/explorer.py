@@ -16,7 +16,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ _CSS = (
     + """<style>
 .shrink-explorer { padding: 4px 0 }
 .shrink-figure { overflow: visible }
+.shrink-job { border: 1px solid var(--jp-border-color1); margin: 4px 0; padding: 2px 8px 4px }
 .shrink-busy .shrink-figure img, .shrink-busy img.shrink-figure
   { opacity: .45; transition: opacity .15s }
 .shrink-stale .shrink-figure img, .shrink-stale img.shrink-figure { opacity: .3 }
@@ -53,11 +54,15 @@ class Job:
     """Long work behind a button.
 
     `run(values, stop, progress)` works in a thread of its own: it looks at the event `stop` often,
-    calls `progress(done, total)`, and leaves its result where `compute` finds it.
+    calls `progress(done, total)`, and leaves its result where `compute` finds it. `controls` matter
+    to the work alone: they stand in a frame with the button, under `about`, what the work is, and
+    `values` has theirs besides the explorer's.
     """
 
     label: str
     run: Callable[[dict[str, Any], threading.Event, Callable[[int, int], None]], None]
+    controls: Mapping[str, widgets.Widget] = field(default_factory=dict)
+    about: str = ""
 
 
 class Explorer(widgets.VBox):
@@ -201,6 +206,10 @@ class Explorer(widgets.VBox):
         self.start_button.on_click(self.start)
         self.stop_button.on_click(self.stop)
         row = widgets.HBox([self.start_button, self.stop_button, self.bar, self.status])
+        if self.job.controls:
+            about = widgets.HTML(self.job.about)
+            row = widgets.VBox([about, *_rows(self.job.controls), row])
+            row.add_class("shrink-job")
         return [row, self.job_message]
 
     def start(self, _button: object = None) -> None:
@@ -210,7 +219,9 @@ class Explorer(widgets.VBox):
         self._stop.clear()
         self.start_button.disabled, self.stop_button.disabled = True, False
         self.bar.value, self.status.value, self.job_message.value = 0, "running", ""
-        self._thread = threading.Thread(target=self._work, args=(self.values,), daemon=True)
+        own = {name: control.value for name, control in self.job.controls.items()}
+        values = self.values | own
+        self._thread = threading.Thread(target=self._work, args=(values,), daemon=True)
         self._thread.start()
 
     def stop(self, _button: object = None) -> None:
