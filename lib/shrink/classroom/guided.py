@@ -1,0 +1,99 @@
+"""Students that are guided from inside: by hints, or by how far apart the teacher holds images."""
+
+import hashlib
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from shrink import hints
+from shrink.classroom.data import Split
+from shrink.classroom.files import cache_dir, cached_tensors
+from shrink.classroom.progress import bar_progress, new_bar
+from shrink.classroom.students import Lesson, build
+from shrink.classroom.training import Recipe, train
+from shrink.distillation import distillation_loss
+
+WAYS = ("hint", "distance")
+LAYER = "fc2"  # of the student
+VERSION = 1  # of the file: what is in it, and how students are trained
+
+
+class _Guided(nn.Module):
+    """A student, and the regressor that is trained with it and thrown away."""
+
+    def __init__(self, student: nn.Module, regressor: nn.Module) -> None:
+        super().__init__()
+        self.student, self.regressor = student, regressor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.student(images)
+
+
+def guided(
+    split: Split,
+    answers: Tensor,
+    features: Tensor,
+    lesson: Lesson,
+    recipe: Recipe,
+    *,
+    way: str,
+    weight: float,
+    width: int = 30,
+) -> nn.Module:
+    """A student that learns its lesson, and from the teacher's features besides.
+
+    To its loss come `weight` times `hint_loss`, or `distance_loss`, of what its second hidden layer
+    has before the ReLU and the teacher's features. It is trained with a progress bar, unless it is
+    in the cache, and comes in evaluation mode.
+
+    Args:
+        answers, features: the teacher's on the split's images, (n, 10) and (n, features).
+        way: one of `WAYS`.
+
+    Raises:
+        ValueError: there is no such way, or the lesson is to miss a digit.
+    """
+    if way not in WAYS or lesson.missing is not None:
+        raise ValueError(f"way must be one of {', '.join(WAYS)}, and no digit missing, not {way!r}")
+    student = build(lesson.seed, width).to(split.images.device)
+    about = repr((VERSION, torch.__version__, lesson, recipe, way, weight, width))
+    key = hashlib.sha256(about.encode())
+    for tensor in (split.labels, answers, features):
+        key.update(tensor.detach().cpu().contiguous().numpy())
+    path = cache_dir() / "students" / f"guided-{key.hexdigest()[:32]}.safetensors"
+
+    def make() -> dict[str, Tensor]:
+        shapes = (width,), features.shape[1:]
+        regressor = hints.build_regressor(*shapes, lesson.seed) if way == "hint" else nn.Identity()
+        both = _Guided(student, regressor.to(split.images.device))
+
+        def loss(logits: Tensor, images: Tensor, labels: Tensor, *theirs: Tensor) -> Tensor:
+            theirs, known = theirs
+            own = found[LAYER]
+            taught = distillation_loss(logits, theirs, labels, lesson.temperature, lesson.alpha)
+            if way == "hint":
+                return taught + weight * hints.hint_loss(own, known, both.regressor)
+            return taught + weight * hints.distance_loss(own, known)
+
+        with (
+            hints.captured(student, [LAYER]) as found,
+            new_bar(f"a student guided by {way}, seed {lesson.seed}", unit="step") as bar,
+        ):
+            train(
+                both,
+                split,
+                replace(recipe, learning_rate=recipe.learning_rate * lesson.rate),
+                loss=loss,
+                examples=lambda batch, _: (
+                    split.images[batch],
+                    split.labels[batch],
+                    answers[batch],
+                    features[batch],
+                ),
+                progress=bar_progress(bar),
+            )
+        return student.state_dict()
+
+    student.load_state_dict(cached_tensors(path, make))
+    return student.eval()
