@@ -5,7 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from shrink.distillation import average_targets, distillation_loss, soft_loss, soften
+from shrink.distillation import (
+    average_targets,
+    best_bias,
+    distillation_loss,
+    soft_loss,
+    soften,
+)
 
 
 def logits(seed, n=64, classes=10, spread=5.0):
@@ -251,3 +257,47 @@ def test_one_teacher_is_not_taken_for_as_many_as_there_are_images():
         with pytest.raises(ValueError, match=r"each teacher's logits are \(n, classes\)"):
             average_targets(alone, 4)
     assert average_targets([torch.zeros(64, 10)], 4).shape == (64, 10)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_no_bias_makes_more_images_right_than_the_best(ties):
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        n, missing = 1 + seed % 30, seed % 4
+        logits = torch.randint(-4, 5, (n, 4), generator=generator).double()
+        if not ties:
+            logits += torch.rand(n, 4, generator=generator)
+        labels = torch.randint(4, (n,), generator=generator)
+
+        def right(bias, logits=logits, labels=labels, missing=missing):
+            raised = logits + bias * F.one_hot(torch.tensor(missing), 4)
+            return int((raised.argmax(1) == labels).sum())
+
+        kept = logits.clone()
+        bias = best_bias(logits, labels, missing)
+        assert right(bias) >= max(right(x / 8 + 1 / 17) for x in range(-100, 100)), seed
+        assert torch.equal(logits, kept)
+
+
+def test_a_best_bias_lies_in_the_middle_of_those_that_are_as_good():
+    logits = torch.tensor([[2.0, 0.0], [9.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        assert best_bias(logits.to(dtype), torch.tensor([1, 0, 1, 0]), 1) == 5.5
+    assert best_bias(logits, torch.tensor([1, 1, 1, 1]), 1) == 9  # 1 beyond the last
+    assert best_bias(logits, torch.tensor([0, 0, 0, 0]), 1) == 0  # 1 before the first
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "missing", "said"),
+    [
+        (torch.zeros(2, 3), torch.tensor([0]), 0, r"\(2, 3\) and \(1,\)"),
+        (torch.zeros(0, 3), torch.zeros(0).long(), 0, r"\(0, 3\)"),
+        (torch.zeros(3), torch.zeros(3).long(), 0, r"\(3,\)"),
+        (torch.zeros(2, 3), torch.tensor([0, 1]), 3, "0 to 2, not 3"),
+        (torch.zeros(2, 3), torch.tensor([0, 1]), -1, "0 to 2, not -1"),
+        (torch.tensor([[torch.nan, 0.0]]), torch.tensor([0]), 1, "finite"),
+    ],
+)
+def test_a_best_bias_of_bad_input_is_refused(logits, labels, missing, said):
+    with pytest.raises(ValueError, match=said):
+        best_bias(logits, labels, missing)

@@ -168,6 +168,50 @@ def distillation_loss(
     return sum(parts)
 
 
+def best_bias(logits: Tensor, labels: Tensor, missing: int) -> float:
+    """The number that, added to the logit of class `missing`, makes the most images right.
+
+    A student that has seen no image of a class may know it from a teacher's answers to others, and
+    hold it for too unlikely. One number puts that right: so it would, if it were chosen on the test
+    images, as the paper's was; take others.
+
+    Args:
+        logits: float (n, classes), finite.
+        labels: int64 (n,).
+        missing: the class.
+
+    Returns:
+        The middle of a range of best biases; 1 beyond the last image, where it is open.
+
+    Source: Hinton, Vinyals, Dean 2015, section 3.
+
+    Raises:
+        TypeError: the logits are not floating point.
+        ValueError: there is no image or no such class, shapes differ, or a logit is not finite.
+
+    >>> logits = torch.tensor([[2.0, 0.0], [9.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+    >>> best_bias(logits, torch.tensor([1, 0, 1, 0]), missing=1)  # between 3 and 8
+    5.5
+    """
+    if logits.dim() != 2 or labels.shape != logits.shape[:1] or not len(logits):
+        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"logits are (n, classes) and labels (n,), n at least 1, not {shapes}")
+    if not 0 <= missing < logits.shape[1]:
+        raise ValueError(f"missing must be a class, 0 to {logits.shape[1] - 1}, not {missing!r}")
+    others = _wide(logits).double()  # a copy, unless it was in float64
+    if not others.isfinite().all():
+        raise ValueError("logits must be finite")
+    own, others = others[:, missing], others.index_fill(1, labels.new_tensor([missing]), -math.inf)
+    largest, answers = others.max(1)
+    gaps, order = (largest - own).sort()  # an image is held for the class from its gap on
+    change = (labels == missing).int() - (labels == answers).int()
+    right = F.pad(change[order].cumsum(0), (1, 0))  # with so many images beyond their gaps
+    ends = torch.cat([gaps[:1] - 2, gaps, gaps[-1:] + 2])
+    right[ends[1:] == ends[:-1]] = -len(logits) - 1  # no bias lies between two equal gaps
+    i = int(right.argmax())
+    return float(ends[i] + ends[i + 1]) / 2
+
+
 def _soft_loss(student_logits: Tensor, p: Tensor, temperature: float) -> Tensor:
     gaps = temperature * p.log() - _scaled_logs(student_logits, temperature)
     return temperature * (p * gaps.masked_fill(p == 0, 0)).sum(-1).mean()
