@@ -23,7 +23,7 @@ from shrink.classroom.files import cache_dir
 from shrink.classroom.reproductions.tables import Record
 from shrink.files import write_atomically
 
-PAPERS = ("pruning", "deep-compression", "deep-compression-smaller")
+PAPERS = ("pruning", "deep-compression", "deep-compression-smaller", "distillation")
 
 
 def stored(paper: str) -> Record:

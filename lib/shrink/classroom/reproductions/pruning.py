@@ -10,7 +10,6 @@ pruned in one shot with the same weight decay, which is a test of the course.
 """
 
 import itertools
-import math
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,7 +17,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from scipy import stats
 from torch import Tensor, nn
 
 from shrink import pruning
@@ -27,7 +25,7 @@ from shrink.classroom.baselines import baseline
 from shrink.classroom.data import Dataset
 from shrink.classroom.files import cached_tensors
 from shrink.classroom.progress import bar_progress, new_bar
-from shrink.classroom.reproductions.tables import Record, Rows, one_or_range
+from shrink.classroom.reproductions.tables import Record, Rows, interval, one_or_range, paired
 from shrink.classroom.training import Recipe, train
 
 NAME = "lenet-300-100"
@@ -151,10 +149,6 @@ def _measured(net: nn.Module, dataset: Dataset, sparse: bool) -> dict:
     }
 
 
-def _interval(mean: float, low: float, high: float) -> str:
-    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
-
-
 class Result(Record):
     """The record of a run as a table: an arm a row, means over seeds, and the verdict."""
 
@@ -171,10 +165,7 @@ class Result(Record):
 
         Seeds are paired, and their differences taken as normal (Student's t).
         """
-        pairs = [a - b for a, b in zip(self.errors[arm], self.errors[other], strict=True)]
-        mean, n = statistics.mean(pairs), len(pairs)
-        half = stats.t.ppf(0.975, n - 1) * statistics.stdev(pairs) / math.sqrt(n)
-        return mean, mean - half, mean + half
+        return paired(self.errors[arm], self.errors[other])
 
     @property
     def verdict(self) -> str:
@@ -187,10 +178,10 @@ class Result(Record):
         else:
             word = "partly reproduced: the seeds spread too much to tell"
         return (
-            f"{word}. Pruned minus dense: {_interval(mean, low, high)} points of test error over "
+            f"{word}. Pruned minus dense: {interval(mean, low, high)} points of test error over "
             f"{len(self.runs)} seeds; no loss means that the interval ends at {MARGIN:+.2f} or "
             f"below. Against the dense network with the same extra steps: "
-            f"{_interval(*self.difference('pruned', 'same steps'))}."
+            f"{interval(*self.difference('pruned', 'same steps'))}."
         )
 
     def tables(self) -> list[Rows]:
@@ -203,7 +194,7 @@ class Result(Record):
                     one_or_range(run[arm]["weights"] for run in self.runs),
                     one_or_range(run[arm]["file_bytes"] for run in self.runs),
                     f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}",
-                    "" if arm == "dense" else _interval(*self.difference(arm)),
+                    "" if arm == "dense" else interval(*self.difference(arm)),
                 )
             )
         paper = {"Han et al. 2015, dense": ("267 K", "1.64"), "…, pruned": ("22 K", "1.59")}

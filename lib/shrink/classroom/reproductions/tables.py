@@ -1,8 +1,12 @@
 """The record of a paper's table: how it was made; as text, in a notebook, for a README."""
 
 import html
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from scipy import stats
 
 Rows = Sequence[Sequence[str]]
 
@@ -56,6 +60,29 @@ def one_or_range(found: Iterable[float], form: str = ",") -> str:
     shown = sorted(set(found))
     ends = dict.fromkeys(format(number, form) for number in (shown[0], shown[-1]))
     return " to ".join(ends)
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """What the first have more than the second: mean over pairs, and its 95 % interval.
+
+    Differences are taken as normal (Student's t).
+
+    >>> mean, low, high = paired([3, 5, 4], [1, 4, 1])  # 2, 1 and 3 more
+    >>> f"{mean} ({low:.2f} to {high:.2f})"
+    '2 (-0.48 to 4.48)'
+    """
+    pairs = [a - b for a, b in zip(first, second, strict=True)]
+    mean, n = statistics.mean(pairs), len(pairs)
+    half = stats.t.ppf(0.975, n - 1) * statistics.stdev(pairs) / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def interval(mean: float, low: float, high: float, form: str = "+.2f") -> str:
+    """
+    >>> interval(-0.5, -1, 0)
+    '-0.50 (-1.00 to +0.00)'
+    """
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
 def _markdown(rows: Rows) -> str:
