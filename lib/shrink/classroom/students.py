@@ -7,7 +7,7 @@ see the same batches; each has weights and a loss of its own, and nothing of one
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,20 @@ class Lesson:
     alpha: float = 0.9
     missing: int | None = None
     rate: float = 1.0
+
+
+def paced(lesson: Lesson) -> Lesson:
+    """The lesson at a learning rate that suits it, where the recipe's suits a student on its own.
+
+    The gradient of T² · KL grows with T, up to a T of about 5, and so would the steps: at one rate
+    for all either training diverges at a T of 4, or the student alone learns too slowly to be
+    compared with. The rule was chosen on validation images, on glyphs and on MNIST.
+
+    >>> paced(Lesson(seed=0, temperature=4, alpha=0.5)).rate  # 1 / (0.5 + 0.5 * 4)
+    0.4
+    """
+    length = 1 - lesson.alpha + lesson.alpha * min(lesson.temperature, 5)
+    return replace(lesson, rate=lesson.rate / length)
 
 
 class Students(nn.Module):

@@ -28,7 +28,7 @@ from shrink.classroom.files import cached_tensors
 from shrink.classroom.guided import guided
 from shrink.classroom.reproductions.distillation_result import Result
 from shrink.classroom.reproductions.stages import Stages
-from shrink.classroom.students import Lesson, taught
+from shrink.classroom.students import Lesson, paced, taught
 from shrink.classroom.teacher import ask
 from shrink.classroom.training import Examples, Recipe, predict, shifted
 
@@ -43,7 +43,7 @@ class Plan:
 
     The first of `teachers`, which are seeds, teaches all students; all of them the ensemble's.
     Students of `small` units learn by `alone` or by `taught`, at the paper's temperature `hot`;
-    students of `narrow` units by `side_by_side`, at a rate of `rates` times what `_rate` says.
+    students of `narrow` units by `side_by_side`, at `rates` times what `paced` says.
     Where nothing else is said these have the temperature `warm`. `missing` is the class left out;
     `few` are numbers of images; `assistant` is units, and `weights` are tried for each guide.
     """
@@ -231,13 +231,7 @@ def _wrong_answers(answers: Tensor, labels: Tensor) -> dict[str, int]:
 
 
 def _lesson(seed: int, temperature: float = PLAN.warm, rate: float = 1.0, **more: float) -> Lesson:
-    """A lesson at `rate` times a rate that goes with the length of the gradient.
-
-    That grows with T up to the spread of the logits, as chapter 06 shows, and stays there.
-    """
-    lesson = Lesson(seed, temperature, **{"alpha": PLAN.alpha, **more})
-    length = 1 - lesson.alpha + lesson.alpha * min(temperature, 5)
-    return replace(lesson, rate=rate / length)
+    return paced(Lesson(seed, temperature, rate=rate, **{"alpha": PLAN.alpha, **more}))
 
 
 def _alone(seed: int, rate: float = 1.0) -> Lesson:
