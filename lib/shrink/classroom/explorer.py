@@ -118,8 +118,8 @@ class Explorer(widgets.VBox):
             [
                 widgets.HTML(_CSS, layout=widgets.Layout(display="none")),
                 *_rows(self.controls),
-                *self._job_row(),
                 self.image,
+                *self._job_row(),
                 self.text,
                 self.message,
             ]
@@ -273,7 +273,9 @@ def toggle(description: str, options: list, width: int = 92) -> widgets.ToggleBu
         options=options,
         description=description,
         style={"button_width": f"{width}px", "description_width": "65px"},
-        layout=widgets.Layout(width=f"{80 + (width + 6) * len(options)}px"),
+        layout=widgets.Layout(
+            display="flex", margin="2px", width=f"{80 + (width + 6) * len(options)}px"
+        ),
     )
 
 
