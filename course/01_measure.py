@@ -41,7 +41,7 @@ data = load(device=training.pick_device())
 # %% [markdown] selftest
 # ## Five cells of PyTorch
 #
-# Before you run each of the next five cells, say what it will show. If fewer than four come out as you said,
+# Before you run each of the next five cells, say what it will show. If two or more do not come out as you said,
 # spend an hour with PyTorch's own
 # [beginner's tutorial](https://docs.pytorch.org/tutorials/beginner/basics/intro.html) first. It will be
 # well spent.
@@ -85,9 +85,14 @@ math.ceil(math.log2(300))
 # %% [markdown] problem
 # ## The problem in one number
 #
-# LeNet-300-100 recognises a digit of 28 by 28 pixels. 784 numbers go into 300 units, these into 100,
-# these into 10. For one image that is 784 · 300 + 300 · 100 + 100 · 10 = 266,200 *multiply-accumulates*
-# (MACs): a product, added to a sum.
+# LeNet-300-100 recognises a digit of 28 by 28 pixels. 784 numbers go into 300 units, these into 100, these into 10.
+#
+# The digits are MNIST's, handwritten, or, offline, *glyphs*: synthetic ones, drawn from fonts; the line above says
+# which. They are split in three: networks are trained on one part, every choice is made on the *validation* images,
+# and the *test* images are kept for the last figures.
+#
+# For one image LeNet-300-100 does 784 · 300 + 300 · 100 + 100 · 10 = 266,200 *multiply-accumulates* (MACs): a product,
+# added to a sum.
 #
 # How many of them can your machine do in a second? We measure it on a large matrix product, which is
 # what it does best. (`measure_roofs` measures how fast memory is as well; we need that later.) Then we know how
@@ -405,7 +410,8 @@ print(f"to fetch them from the cache, if there:  {1e6 * in_bytes / roofs.cache:6
 # |---|---|---|---|---|
 # | | 5 | 10 | 50 | 640 |
 #
-# (45 nm is the width of the smallest structures.) A large memory costs more at each access than a small one;
+# (45 nm is the width of the smallest structures. A KB of memory is 1024 bytes, and a MB 1024 KB; where the course
+# gives the length of a *file* in KB, a KB is 1000 bytes.) A large memory costs more at each access than a small one;
 # between the sizes of the table we interpolate, on logarithmic scales. For integers of fewer than 8 bits there
 # are no figures: we take 0.2 pJ times (bits / 8)². Newer chips need less of everything, but a number from far away
 # still costs much more than computing with it.
@@ -681,12 +687,15 @@ fewer_but_slower.check()
 # ## What they cost
 #
 # Each chapter ends with a bill. A network is written to a file, the file is read back, and what comes out of it
-# is counted, timed, and tested on the **test** images, which are used for nothing else. The row goes into
+# is counted, timed, and tested on the **test** images, which, apart from the ten digits above, are used for nothing else.
+# The row goes into
 # `running_table.json` beside this notebook, where the next chapters add theirs.
 #
 # Three kinds of figures stand side by side. Parameters, bytes and MACs are *counted*, and the same everywhere. Accuracy and
 # time are *measured*, and have a spread. Energy is *estimated*, here for a machine with 64 KB of SRAM that
-# fetches the bytes of the file for one image at a time.
+# fetches the bytes of the file for one image at a time. Beside the accuracy stands its 95 % interval: how far it
+# might move with another draw of test images. *nonzero* are the parameters that are not 0. The time is that of one
+# image: the median and the quartiles.
 
 # %% bill-table
 for name, model in networks.items():

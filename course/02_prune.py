@@ -9,9 +9,8 @@
 # - say which layers a ranking spares, and when it empties one,
 # - store what is left in fewer bytes, and say from which sparsity on that pays.
 #
-# **You need** to have trained a network in PyTorch before, and 90 minutes, 40 of them for the three
-# core exercises; those marked *more* take another 35. Run the cells from the top; where a cell
-# says *exercise*, write the function yourself. No GPU is needed.
+# **You need** chapter 01, and 90 minutes, 40 of them for the three core exercises. What is marked *more* takes another
+# 35. Run the cells from the top. No GPU is needed.
 
 # %% setup
 import copy
@@ -41,14 +40,10 @@ data = load(device=training.pick_device())
 # %% [markdown] problem
 # ## The problem in one number
 #
-# The data are MNIST's handwritten digits or, offline, *glyphs*: synthetic digits drawn from fonts. The
-# line above says which. They are split in three: the network is trained on one part, every choice is
-# made on the *validation* images, and the *test* images are kept for the last figures.
-#
-# Our network is LeNet-300-100: 784 pixels go into 300 units, these into 100, these into 10. It
-# comes trained. How long is its file, and how many of its weights are near zero? We call a weight
-# small when it has less than a tenth of the magnitude of the largest in its layer. (Weights are what
-# we count and prune; the 410 biases of the units stay.)
+# The data and their three parts are those of chapter 01, and so is the network, LeNet-300-100: 784 pixels go into 300
+# units, these into 100, these into 10. It comes trained. How long is its file, and how many of its weights are near
+# zero? We call a weight small when it has less than a tenth of the magnitude of the largest in its layer. (Weights
+# are what we count and prune; the 410 biases of the units stay.)
 
 # %% problem-number
 net = baseline("lenet-300-100", data, seed=seed)
@@ -61,8 +56,7 @@ print(f"{100 * training.accuracy(net, data.validation):.2f} % of the validation 
 print(f"{100 * small / n:.0f} % of the weights are small")
 
 # %% [markdown] problem-digits
-# These ten images, one of each digit, come back in every chapter. Above each stands the answer of
-# the network.
+# The ten digits of chapter 01. Above each stands the answer of this network.
 
 # %% problem-digits-shown
 ten = ten_digits(data)
@@ -173,7 +167,7 @@ for name, model in {"dense": net, "pruned": pruned}.items():
 # |---|---|---|---|---|
 # | dense | every place is filled | 0 | 8 × 4 | 0 |
 # | bitmap | one bit a weight: `01010101` | 1 | 4 × 4 | 8 |
-# | CSR | the column of each value, `1 3 5 7`, and where each row starts and ends, `0 4` | 4 × 1 + 2 × 4 | 4 × 4 | 8 |
+# | CSR (compressed sparse rows) | the column of each value, `1 3 5 7`, and where each row starts and ends, `0 4` | 4 × 1 + 2 × 4 | 4 × 4 | 8 |
 # | relative | the zeros skipped before each value, `1 1 1 1`, in 5 bits each | 3, and 1 to say "5 bits" | 4 × 4 | 8 |
 #
 # The shape is two integers of 4 bytes, which a dense matrix has in the header of its file. Columns take
@@ -275,7 +269,7 @@ for s in (0.8, 0.95, 0.99):
 # ## Predict
 #
 # We take the trained network as it came, prune more and more of it by the global ranking, and train
-# nothing. At which sparsity, in percent, has it lost **five points** of its accuracy? Write your
+# nothing. At which sparsity, in percent, has it lost **five points** of its accuracy (from 98 % to 93 %, say)? Write your
 # guess in place of `None`. It is not marked.
 
 # %% predict-guess
@@ -689,16 +683,14 @@ plot
 #
 # The network of the third round has lost 90 % of its weights; the control has had the same steps. Each
 # is written to a file, read back and tested, on the **test** images. Apart from the ten digits
-# at the top, which decided nothing, we have not looked at them. The rows go into
-# `running_table.json` beside this notebook, where the other chapters add theirs. Multiply-accumulates (MACs) are
-# counted, the time of one image is measured on your machine, the energy is an estimate for a machine with 64 KB of memory
-# on its chip, which fetches the bytes of the file (chapter 01).
+# at the top, which decided nothing, we have not looked at them. The rows go into the running table. (The columns are
+# explained in chapter 01.)
 
 # %% bill-table
 for model, state in zip((pruned, control), states[rounds.index(0.9)], strict=True):
     model.load_state_dict(state)
 rows = {
-    "dense": (net, "dense"),
+    "dense, lenet-300-100": (net, "dense"),
     "dense, 6 more epochs": (control, "dense"),
     "90 % pruned": (pruned, "dense"),
     "90 % pruned, bitmap": (pruned, "bitmap"),
@@ -718,10 +710,10 @@ for name, (model, format) in rows.items():
 table
 
 # %% [markdown] bill-reading
-# The interval says how far the accuracy might move with other test images. All rows see the same
-# images, and each network is one training run: another seed could turn a small difference round. So
-# from this table alone we claim neither that pruning costs accuracy nor that it improves it; the
-# paper's table below has five seeds. (Two rows may agree to the image by chance.)
+# The interval is for other test images. All rows here see the same ones, and each network is one training run:
+# another seed could turn a small difference round. So from this table alone we claim neither that pruning costs
+# accuracy nor that it improves it; the paper's table below has five seeds. (Two rows may agree to the image by
+# chance.)
 #
 # The bytes are another matter. Three rows hold the same weights, decoded from three files: pruning
 # alone has not shortened the first of them at all. The formats have, and the estimated energy follows the
@@ -850,8 +842,9 @@ if my_name is not None:
 # each measured on the model read back from its file, beside three controls: the dense network with the same extra
 # steps, as many weights of each layer kept at *random* places, and a small dense network whose file is
 # no longer than the pruned one's. It prunes to 92 % in four rounds of five epochs, and stores what is left in
-# relative indices. "No loss" means less than 0.1 points, ten of the 10 000 test images; that margin and the
-# recipe were fixed before the test errors of these runs were read. (± is the standard deviation over seeds.) You can run it
+# relative indices. "No loss" means less than 0.1 points, ten of the 10,000 test images; that margin and the
+# recipe were fixed before the test errors of these runs were read. (The *test error* is what is wrong of the test
+# images, in %: 100 less the accuracy. ± is the standard deviation over seeds.) You can run it
 # yourself; it resumes where you stop it.
 
 # %% paper-table

@@ -56,8 +56,8 @@ print(f"{measure.size(net.state_dict()):,} bytes on disk")
 
 # %% [markdown] problem-why
 # Nearly each weight is a number of its own. Does a network need to tell them all apart? With 8 bits there are
-# 256 different numbers, with 4 bits there are 16. These ten images, one of each digit, come back in every
-# chapter; above each stands the answer of the network.
+# 256 different numbers, with 4 bits there are 16. The ten digits, and above each
+# the answer of the network:
 
 # %% problem-digits-shown
 ten = ten_digits(data)
@@ -357,7 +357,7 @@ for method in calibration.METHODS:
 # $2^4$, so that the shift rounds, and shift by 4: $133 \gg 4 = 8$. In floats it is 7.5; 5/16 is a little more than 0.3, so
 # here it was 7.8. With 31 bits such a difference is next to nothing. A ReLU costs nothing: after it no
 # number is negative, so $z_y$ is $q_{\min}$, and the clamp is there already. The last layer is not brought back to int8: its
-# sums times $s_x s_w$ are the logits.
+# sums times $s_x s_w$ are the *logits*, the ten numbers of which the largest is the answer.
 
 # %% integers-built
 whole = conversion.quantize_model(net, calibration_images)
@@ -389,9 +389,9 @@ print(f"{int(changed.sum())} of {len(changed)} answers changed")
 # %% [markdown] overflow
 # ### Why the sums are in 32 bits
 #
-# With the zero point taken off, a product is at most 255 · 127: 15 bits and a sign. A sum of 784 of them has up to 25 and a sign. What would a smaller accumulator make of
-# it? It keeps the lowest bits and forgets the rest: 300 in 8 bits is 44. We take the sums of fc1 on real images, and
-# wrap them to what fits.
+# With the zero point taken off, a product is at most 255 · 127: 15 bits and a sign. A sum of 784 of them has up to 25
+# and a sign. What would a smaller *accumulator*, which is where the sum is kept, make of it? It keeps the lowest bits
+# and forgets the rest: 300 in 8 bits is 44. We take the sums of fc1 on real images, and wrap them to what fits.
 
 # %% overflow-shown
 q = quantization.quantize(data.validation.images[:500].flatten(1), p)
@@ -508,7 +508,7 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} bits'}")
 # 2. Near the 98th percentile. The accuracy is not best there, but near 99.9: the squared error counts all weights alike, and
 #    the few large ones do more than their share. At 2 bits clipping is worth it all the same, anywhere from 98 to 99.5.
 # 3. *percentile*, for which one number is nothing, and *dynamic*, which never sees those images; the moving average partly. Min-max
-#    takes the outlier as it comes. *Squared error* keeps it too: to clip one number 64 times as large costs more than to round
+#    takes the outlier as it comes. *Squared error* takes it too, and loses the accuracy: to clip one number 64 times as large costs more than to round
 #    all others coarsely. *Entropy* keeps the accuracy at 4 bits and loses it at 5 and 6: the outlier stands so far out that often
 #    nothing lies between to be compared. Symmetric costs one bit, exactly: half of the integers are for negative numbers, and
 #    there are none.
@@ -559,7 +559,7 @@ def scale_and_zero_point(x_min, x_max, num_bits):
 scale_and_zero_point.check()
 
 # %% [markdown] exercise-2
-# ### 2 · Quantize (core, 12 minutes)
+# ### 2 · Quantize (core, 15 minutes)
 #
 # Write `quantize(x, scale, zero_point, num_bits)`: the nearest integers to `x / scale`, plus the zero point, as a
 # tensor of type int8 and x's shape; what lies outside of the integers of `num_bits`, however far, saturates. `num_bits` is 2 to
@@ -857,10 +857,10 @@ fold_batch_norm.check()
 # ### 11 · Keep the information (more, 20 minutes)
 #
 # Five lines of background. Quantizing replaces the distribution of the activations, $P$, by a coarser one, $Q$. The
-# *relative entropy* $KL(P\|Q) = \sum_j P_j \log(P_j / Q_j)$ is how many nats a number costs more if one codes it for $Q$ while
-# it comes from $P$: what is lost. TensorRT (Migacz 2017) chooses the range of activations so that it is least. It
-# works on a histogram of magnitudes, and tries each bin as the last one. What lies beyond is clipped, so $P$ has it in its
-# last bin; $Q$ is what the integers can still tell apart.
+# *relative entropy* $\mathrm{KL}(P \,\|\, Q) = \sum_j P_j \ln (P_j / Q_j)$ is how many nats (of 1.44 bits) a number
+# costs more if one codes it for $Q$ while it comes from $P$: what is lost. TensorRT (Migacz 2017) chooses the range
+# of activations so that it is least. It works on a histogram of magnitudes, and tries each bin as the last one. What
+# lies beyond is clipped, so $P$ has it in its last bin; $Q$ is what the integers can still tell apart.
 #
 # Write `entropy_threshold(counts, levels)`. `counts` is a tensor with one count a bin, whole or float, the first not 0; `levels` is smaller than the
 # number of bins. Leave `counts` as it is. For each `i` from `levels` to the number of bins, both included:
@@ -869,7 +869,7 @@ fold_batch_norm.check()
 #   a part is spread evenly over those of its bins in which `counts` is not 0. Divided by its sum;
 # - where $P$ is 0 nothing is added; an `i` for which $Q$ is 0 and $P$ is not, is skipped.
 #
-# Return the `i` of the least $KL(P\|Q)$.
+# Return the `i` of the least $\mathrm{KL}(P \,\|\, Q)$.
 #
 # Example: `entropy_threshold(torch.tensor([5, 9, 2, 7, 0, 0, 0, 1]), 4)` is 4.
 #
@@ -922,7 +922,7 @@ def packed(bits, **how):
 
 
 rows = {
-    "dense": (net, {}),
+    "dense, lenet-300-100": (net, {}),
     "weights in 8 bits": (net, packed(8)),
     "weights in 4 bits, a scale a channel": (net, packed(4, axis=0)),
     "integers, 8 bits": (whole, {"num_bits": 8}),
@@ -1048,7 +1048,7 @@ if my_name is not None:
 # Jacob, Kligys, Chen, Zhu, Tang, Howard, Adam and Kalenichenko, *Quantization and Training of Neural Networks for Efficient
 # Integer-Arithmetic-Only Inference*, CVPR 2018, [arXiv 1712.05877](https://arxiv.org/abs/1712.05877). Read section 2 for the
 # arithmetic, which is the one above: equation 1 is our affine map, 5 and 6 the multiplier and the shift; and section
-# 3 for training with quantization, which is a later chapter. Its claim: with integers alone, accuracy close to that of floats,
+# 3 for training with quantization, which this chapter leaves out. Its claim: with integers alone, accuracy close to that of floats,
 # and a better trade between accuracy and time on phones.
 #
 # Two things differ here. Its weights are unsigned and asymmetric; ours are symmetric, as later custom has it

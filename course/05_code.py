@@ -9,8 +9,8 @@
 # - choose how many bits a gap gets, and say what gaps cost,
 # - say what each byte of a file is for, what a checksum is for, and what a reader must not believe.
 #
-# **You need** chapters 02 and 04 (pruning, shared values), and 110 minutes, 40 of them for the three core
-# exercises; those marked *more* take another 32. Run the cells from the top. No GPU is needed.
+# **You need** chapters 02 and 04 (gaps, shared values), and 110 minutes, 40 of them for the three core exercises. What
+# is marked *more* takes another 32. Run the cells from the top. No GPU is needed.
 
 # %% setup
 import random
@@ -40,8 +40,8 @@ data = load(device=training.pick_device())
 # %% [markdown] problem
 # ## The problem in one number
 #
-# Chapter 02 left 8 % of LeNet-300-100's weights, and trained on. Chapter 04 gave the weights of a layer a few
-# values to share. Here are both, with 32 values a layer besides the zero. To say which of 33 values a weight has
+# Chapter 04 pruned LeNet-300-100 to 8 % of its weights, and gave those of a layer a few values to share. Here are
+# both, with 32 values a layer besides the zero. To say which of 33 values a weight has
 # takes 6 bits. But do all of them come as often?
 
 # %% problem-number
@@ -60,8 +60,7 @@ for name, layer in shared.items():
 
 # %% [markdown] problem-why
 # A value that comes a thousand times takes as many bits each time as one that comes once. That is waste: Morse gave
-# the E a single dot. These ten images, one of each digit, come back in every chapter; above each stands the
-# answer of the network, pruned and shared.
+# the E a single dot. The ten digits, and above each the answer of the network, pruned and shared:
 
 # %% problem-digits-shown
 scratch = models.build("lenet-300-100", seed).to(data.train.images.device).eval()
@@ -219,7 +218,7 @@ for name in ("fc1.weight", "fc2.weight", "fc3.weight"):
 # ## Gaps
 #
 # Huffman must not be given the zeros one by one. Chapter 02 has the remedy: store a *gap*, the number of zeros before
-# each weight that is left, in a fixed number of bits, and a *filler*, the greatest gap with the value 0, where more
+# each entry, in a fixed number of bits, and a *filler*, the greatest gap with the value 0, where more
 # zeros come. One symbol then stands for many zeros. How many bits should a gap have? In fc1, whose 235,200 weights
 # are one row here:
 
@@ -266,9 +265,9 @@ plot
 # </details>
 #
 # And ANS? On this file it has nothing to win: with gaps, no symbol deserves much less than a bit, and its tables
-# are longer. On both data sets its file is about 190 bytes longer than Huffman's. **A coder cannot do more than the
-# choice of the symbols has left for it.** The other way round, with bad symbols (98 % zeros and gaps of one bit),
-# Huffman's file is some 38 KB and that of ANS 10: the explorer shows it.
+# are longer. In our runs its file was about 190 bytes longer than Huffman's, on both data sets. **A coder cannot do more than the
+# choice of the symbols has left for it.** The other way round, with bad symbols (98 % zeros, gaps of one bit,
+# 16 values), Huffman's file is some 38 KB and that of ANS little more than a quarter of it: the explorer shows it.
 
 # %% [markdown] model
 # ## The entropy of what?
@@ -494,7 +493,7 @@ for name, start in files.items():
 # - *accuracy*, over the sparsity. At 92 % and above the network is the one that was fine-tuned.
 # - *gaps* and *values* of one layer, *codes of*: a bar a symbol, the commonest first, as wide as its share and as
 #   high as its code is long. The black line is what it deserves, $\log_2 (1 / p)$.
-# - *lengths*: by the library's function, or by yours from exercise 2.
+# - *by*: code lengths from the library's function, or from yours of exercise 2.
 #
 # Three things to try:
 # 1. *fixed*, 92 %: move *gap bits* from 1 to 8. **Which parts shrink, and which one turns round?** The same with
@@ -549,7 +548,7 @@ file_explorer
 # ## Exercises
 #
 # The chapter works before you have solved them: an exercise answers with the library's function
-# until your own passes its check. After the second, go back to the first explorer and set *lengths* to *mine*.
+# until your own passes its check. After the second, go back to the first explorer and set *by* to *mine*.
 
 # %% [markdown] exercise-1
 # ### 1 · Gaps with fillers (core, 10 minutes)
@@ -558,8 +557,8 @@ file_explorer
 # that are left, and never see a zero. Write `gaps(positions, gap_bits)`: `positions` is a list of whole numbers,
 # rising, counted from 0. Return the list of gaps by the rule of chapter 02, which is that of the file:
 #
-# - a gap is the number of zeros since the weight before, from 0 to `2**gap_bits - 1`; before the first weight lie
-#   as many zeros as its position says;
+# - a gap is the number of zeros since the entry before, a weight or a filler, from 0 to `2**gap_bits - 1`; before the
+#   first entry lie as many zeros as its position says;
 # - where more zeros come, *fillers* go first: the greatest gap, which leads `2**gap_bits` places on, its own place
 #   included. As few as possible, and none after the last weight.
 #
@@ -805,10 +804,10 @@ def coded(code):
 
 
 rows = {
-    "dense": (net, {}),
+    "dense, lenet-300-100": (net, {}),
     "8 % left, relative": (pruned, {"encode": relative, "decode": unpacked}),
-    "8 % left, 32 values": (pruned, coded("fixed")),
-    "8 % left, 32 values, Huffman": (pruned, coded("huffman")),
+    "8 % left, 32 values and 0": (pruned, coded("fixed")),
+    "8 % left, 32 values and 0, Huffman": (pruned, coded("huffman")),
 }
 for name, (model, how) in rows.items():
     report = measure.measure(name, model, data.test, data.name, "network.file", **how)
@@ -824,7 +823,7 @@ table
 # asks how often each thing comes. It pays in time when the file is read, once, and not for each image. The network
 # that is read back is dense, so its MACs are those of the first row, and so is its time, but for what the machine
 # does besides. (From the second row to the third the energy falls because the file is now short enough for the 64
-# KB on the chip; the estimate fetches the file's bytes, and leaves the decoding out.)
+# KB of SRAM; the estimate fetches the file's bytes, and leaves the decoding out.)
 # </details>
 
 # %% [markdown] breaks
@@ -923,7 +922,7 @@ if my_name is not None:
 # Huffman Coding*, ICLR 2016, [arXiv 1510.00149](https://arxiv.org/abs/1510.00149). Read section 3 for shared weights
 # and section 4, which is half a page, for Huffman coding; then the tables with bits layer by layer. Its claims on
 # MNIST: LeNet-300-100 in 27 KB, 40 times less than its 1070 KB, at 1.58 % error (1.64 % before); LeNet-5 in 44 KB, 39
-# times less, at 0.74 % (0.80 %). A KB there is 1000 bytes.
+# times less, at 0.74 % (0.80 %). A KB is 1000 bytes, as in our figures of files.
 #
 # Read its tables with a pencil: they disagree with themselves in places. A "total" of coded bits a weight lies
 # outside the range of the layers that it is the total of, which no mean does; and one layer's weights take more bits
@@ -947,11 +946,11 @@ result
 #
 # ## How small can it get?
 #
-# 27 KB were a record in 2016. **What would you try next to make the file smaller, at the paper's error: keep fewer
+# 27 KB is what the paper's three steps come to. **What would you try next to make the file smaller, at the paper's error: keep fewer
 # weights, share fewer values, find a better code? Which of the three is worth most?** `shrink reproduce
-# deep-compression-smaller` tries them all, and two things that later chapters are about: weak hidden units are
-# taken out whole before single weights are pruned, and three trained LeNet-5 tell the small network, beside each
-# label, how sure they are of each class. Where a unit is gone the file has nothing, and the reader puts zeros.
+# deep-compression-smaller` tries them all, and two things more: weak hidden units are taken out whole
+# before single weights are pruned; and three trained LeNet-5 tell the small network, beside each label, how sure they
+# are of each class (chapter 06). Where a unit is gone the file has nothing, and the reader puts zeros.
 
 # %% smaller-table
 smaller = reproduce.stored("deep-compression-smaller")
@@ -969,13 +968,15 @@ plot
 
 # %% [markdown] smaller-reading
 # LeNet-300-100 takes 4,279 bytes at most at 1.12 % error at most, six times less than the paper's 27 KB; LeNet-5
-# 4,874 bytes at 0.67 %, nine times less than 44 KB. Both keep the limits that the plan had set them before. One was
-# set that is not kept: 3,000 bytes at 0.74 % for LeNet-5, where one seed of three errs 0.81 %.
+# 4,874 bytes at 0.67 %, nine times less than 44 KB. Both keep limits that we had set before: 5,000 bytes at 1.58 %,
+# and 6,000 at 0.74 %. One was set that is not kept: 3,000 bytes at 0.74 % for LeNet-5, where one seed of three errs 0.81 %.
 #
 # Nearly all comes from **fewer weights**. In the file of 4.2 KB LeNet-300-100 has 4,075 of them, where 21,296 were
 # left before, and one costs 7.7 bits, not fewer than the 7.1 of before: 8 values in place of 16 save up to a bit, but
-# between two weights of a sparser layer there are more zeros to write down. Biases in 6 bits, and fewer of them, take off 300 bytes more.
+# between two weights of a sparser layer there are more zeros to write down. Biases in 6 bits,
+# where that recipe had them in 8, and fewer of them, take off some 270 bytes more.
 # So the question was less how to write a weight than how a network does with so few. Which part of that is the
-# teachers' doing, this table cannot say: there is no row without them. Chapter 06 asks it properly.
+# teachers' doing, this table cannot say: there is no row without them. What a teacher is worth, chapter 06
+# asks, with the student alone beside it.
 #
-# You have now seen every byte of a small network.
+# You have now seen every byte of a small network. The next chapter makes the network small before it is trained.
