@@ -294,6 +294,7 @@ def test_a_best_bias_lies_in_the_middle_of_those_that_are_as_good():
         (torch.zeros(0, 3), torch.zeros(0).long(), 0, r"\(0, 3\)"),
         (torch.zeros(3), torch.zeros(3).long(), 0, r"\(3,\)"),
         (torch.zeros(2, 3), torch.tensor([0, 1]), 3, "0 to 2, not 3"),
+        (torch.zeros(2, 1), torch.tensor([0, 0]), 0, "two classes or more"),
         (torch.zeros(2, 3), torch.tensor([0, 1]), -1, "0 to 2, not -1"),
         (torch.tensor([[torch.nan, 0.0]]), torch.tensor([0]), 1, "finite"),
     ],

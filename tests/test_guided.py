@@ -135,8 +135,13 @@ def test_the_state_of_a_student_is_left_without_hooks(learned):
 
 
 @pytest.mark.parametrize(
-    ("lesson", "way"), [(LESSON, "angle"), (Lesson(0, missing=3), "hint")], ids=["way", "missing"]
+    ("lesson", "way", "said"),
+    [
+        (LESSON, "angle", "way must be one of hint, distance, not 'angle'"),
+        (Lesson(0, missing=3), "hint", "sees every digit; missing is 3"),
+    ],
+    ids=["way", "missing"],
 )
-def test_what_it_cannot_do_is_said(learned, lesson, way):
-    with pytest.raises(ValueError, match="way must be one of hint, distance"):
+def test_what_it_cannot_do_is_said(learned, lesson, way, said):
+    with pytest.raises(ValueError, match=said):
         guided(*learned, lesson, RECIPE, way=way, weight=1)

@@ -173,7 +173,7 @@ def test_taught_trains_once_and_then_reads(split, answers, cache, monkeypatch):
             assert tensor.equal(state_of(number, trained)[name])
 
 
-def test_other_lessons_labels_or_answers_are_other_students(split, answers, cache):
+def test_whatever_a_training_depends_on_makes_other_students(split, answers, cache):
     swapped = Split(split.images, split.labels.flip(0))
     asked = [
         (split, answers, LESSONS[:1], RECIPE),
@@ -181,7 +181,10 @@ def test_other_lessons_labels_or_answers_are_other_students(split, answers, cach
         (swapped, answers, LESSONS[:1], RECIPE),
         (split, answers + 1, LESSONS[:1], RECIPE),
         (split, answers, LESSONS[:1], Recipe(1, 0.05, 0, 16)),
+        (Split(1 - split.images, split.labels), answers, LESSONS[:1], RECIPE),
     ]
     for given in asked:
         taught(*given, width=WIDTH)
-    assert len(list((cache / "students").iterdir())) == len(asked)
+    taught(*asked[0], width=WIDTH + 1)
+    taught(*asked[0], width=WIDTH, order=1)
+    assert len(list((cache / "students").iterdir())) == len(asked) + 2

@@ -196,8 +196,9 @@ def best_bias(logits: Tensor, labels: Tensor, missing: int) -> float:
     if logits.dim() != 2 or labels.shape != logits.shape[:1] or not len(logits):
         shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
         raise ValueError(f"logits are (n, classes) and labels (n,), n at least 1, not {shapes}")
-    if not 0 <= missing < logits.shape[1]:
-        raise ValueError(f"missing must be a class, 0 to {logits.shape[1] - 1}, not {missing!r}")
+    if not 0 <= missing < logits.shape[1] or logits.shape[1] < 2:
+        there = f"0 to {logits.shape[1] - 1}"
+        raise ValueError(f"missing must be one of two classes or more, {there}, not {missing!r}")
     others = _wide(logits).double()  # a copy, unless it was in float64
     if not others.isfinite().all():
         raise ValueError("logits must be finite")

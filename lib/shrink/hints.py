@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shrink.modes import seeded
+
 
 @contextmanager
 def captured(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
@@ -86,8 +88,7 @@ def build_regressor(
             "features must be vectors or maps, the student's maps at least as large as the "
             f"teacher's, not {tuple(student_shape)} and {tuple(teacher_shape)}"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return nn.Conv2d(ours, theirs, kernel) if kernel else nn.Linear(ours, theirs)
 
 

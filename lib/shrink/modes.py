@@ -1,10 +1,13 @@
-"""A model as it is in use: what counting, timing and predicting share."""
+"""What holds for as long as a block runs: a model in use, random numbers from a seed."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+_SEEDING = threading.Lock()  # PyTorch's generator on the CPU is one for all threads
 
 
 @contextmanager
@@ -29,3 +32,21 @@ def in_use(model: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, PyTorch's random numbers on the CPU are those of the seed; after, as they would be.
+
+    Blocks of several threads come one after the other. What another thread draws outside of such a
+    block, meanwhile, is not kept apart.
+
+    >>> with seeded(1):
+    ...     first = torch.rand(2)
+    >>> with seeded(1):
+    ...     torch.equal(torch.rand(2), first)
+    True
+    """
+    with _SEEDING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,8 +1,9 @@
 """The course's networks, as the papers have them, and how to build one from a seed."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from shrink.modes import seeded
 
 
 class LeNet300100(nn.Module):
@@ -92,8 +93,7 @@ def build(name: str, seed: int, **options: object) -> nn.Module:
     """
     if name not in MODELS:
         raise ValueError(f"no model named {name!r}; there are {', '.join(MODELS)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return MODELS[name](**options)
 
 

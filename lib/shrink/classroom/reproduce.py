@@ -39,8 +39,8 @@ def stored(paper: str) -> Record:
 def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> Record:
     """Run the paper's recipe for each seed, write the record to `out`, and return the result.
 
-    What is trained is kept in the cache, under the recipe, the data and torch's version; the same
-    call after a kill goes on from there.
+    What is trained is kept in the cache, under the recipe, the data, the kind of device and torch's
+    version; the same call after a kill goes on from there.
 
     Raises:
         ValueError: the paper is not one of `PAPERS`.
@@ -50,13 +50,15 @@ def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> 
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         raise CourseError(f"at least two different seeds are compared, not {list(seeds)}")
     plan = {"recipe": module.RECIPE, "data": dataset.name, "torch": torch.__version__}
-    name = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
+    device = dataset.test.images.device
+    about = json.dumps({**plan, "device": device.type}, sort_keys=True)
+    name = hashlib.sha256(about.encode()).hexdigest()[:16]
     folder = cache_dir() / "reproduce" / f"{paper}-{name}"
     record = {
         "command": f"shrink reproduce {paper} --seeds {' '.join(map(str, seeds))}",
         **plan,
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {dataset.test.images.device}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}",
         "seeds": {str(s): module.run(dataset, s, folder / f"seed-{s}") for s in seeds},
     }
     write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())

@@ -20,7 +20,7 @@ from shrink.classroom.progress import Progress, bar_progress, new_bar
 from shrink.classroom.training import Recipe, Training, train
 
 LAYERS = ("fc1", "fc2", "fc3")
-VERSION = 2  # of the file: what is in it, and how students are trained
+VERSION = 3  # of the file: what is in it, and how students are trained
 
 
 @dataclass(frozen=True)
@@ -89,22 +89,29 @@ def taught(
     recipe: Recipe,
     *,
     width: int = 30,
+    order: int = 0,
 ) -> list[nn.Module]:
     """A student a lesson, as `teach` trains them, in evaluation mode.
 
     They are trained with a progress bar, unless they are in the cache.
     """
     networks = [build(lesson.seed, width).to(split.images.device) for lesson in lessons]
-    about = repr((VERSION, torch.__version__, tuple(lessons), recipe, width))
+    about = repr((VERSION, torch.__version__, tuple(lessons), recipe, width, order))
     key = hashlib.sha256(about.encode())
-    for tensor in (split.labels, answers):
+    for tensor in (split.images, split.labels, answers):
         key.update(tensor.detach().cpu().contiguous().numpy())
     path = cache_dir() / "students" / f"{key.hexdigest()[:32]}.safetensors"
 
     def make() -> dict[str, Tensor]:
         with new_bar(f"teaching {len(lessons)} students", unit="step") as bar:
             students, _ = teach(
-                split, answers, lessons, recipe, width=width, progress=bar_progress(bar)
+                split,
+                answers,
+                lessons,
+                recipe,
+                width=width,
+                order=order,
+                progress=bar_progress(bar),
             )
         return students.states()
 

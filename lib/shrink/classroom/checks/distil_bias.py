@@ -98,6 +98,11 @@ def _worst(logits: Tensor, labels: Tensor, missing: int) -> float:
     return biases[_right_with_each(logits, labels, missing, biases).argmin()].item()
 
 
+def _as_many(logits: Tensor, labels: Tensor, missing: int) -> float:
+    """As many images are held for the class as there are of it."""
+    return _candidates(logits, missing)[int((labels == missing).sum())].item()
+
+
 def _mean_shortfall(logits: Tensor, labels: Tensor, missing: int) -> float:
     return _gaps(logits, missing)[labels == missing].mean().item()
 
@@ -146,6 +151,12 @@ BIAS_MISTAKES = (
         "the bias may be below 0: where the class is answered too often",
     ),
     Mistake(
+        "as many as there are",
+        _as_many,
+        "with this bias as many images are held for the class as there are of it; the question is "
+        "how many are right: try many, and count",
+    ),
+    Mistake(
         "the worst",
         _worst,
         "with this bias the fewest are right",
@@ -179,19 +190,27 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, in
     g = torch.Generator().manual_seed(rng.randrange(2**31))
 
     def case(
-        classes: int, missing: int, lowered: tuple[float, float], scale: float = 1, n: int = 200
+        classes: int,
+        missing: int,
+        lowered: tuple[float, float],
+        scale: float = 1,
+        strange: int = 2,
+        among: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, int]:
         """Logits in which the right class leads by about 6, and the missing one is lowered.
 
-        Two images of the missing class have the largest gaps of all: with the bias that the fewest
-        images are right with, these two are wrong as well.
+        Some images of the missing class have the largest gaps of all: two are wrong with the bias
+        that the fewest images are right with, and ten are not worth what they cost. Labels are
+        `among` these, or all.
         """
-        labels = torch.randint(classes, (n,), generator=g)
+        n, every = 200, torch.arange(classes)
+        among = every if among is None else among
+        labels = among[torch.randint(len(among), (n,), generator=g)]
         logits = 1.5 * torch.randn(n, classes, generator=g)
         logits[torch.arange(n), labels] += 6 + 2 * torch.randn(n, generator=g)
         logits[:, missing] -= rng.uniform(*lowered)
         gaps = _gaps(logits, missing)
-        strangest = (labels == missing).nonzero()[:2, 0]
+        strangest = (labels == missing).nonzero()[:strange, 0]
         logits[strangest, missing] -= gaps.max() + 4 - gaps[strangest]
         return scale * logits, labels, missing
 
@@ -201,6 +220,9 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, in
     yield lambda: case(10, rng.randrange(1, 9), (-14, -12))
     yield lambda: case(3, 0, (10, 12))
     yield lambda: case(5, 4, (8, 10), scale=0.1)
+    yield lambda: case(10, rng.randrange(1, 9), (8, 10), strange=10)
+    yield lambda: case(4, 2, (8, 10), among=torch.tensor([2]))  # the best lies beyond all gaps
+    yield lambda: case(4, 2, (-3, -2), among=torch.tensor([0, 1, 3]))
 
 
 def _check_best_bias(answer: Attempt, rng: random.Random) -> None:
