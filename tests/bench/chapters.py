@@ -26,6 +26,7 @@ EXPLORERS = {  # and their sliders that are moved, by number
     "03_quantize": ("explore_quantization(", {"bits": 0, "clip": 2}),
     "04_share": ("explore_sharing(", {"k": 0}),
     "05_code": ("explore_coding(", {"gap bits": 0, "sparsity": 1}),
+    "06_distil": ("explore_distillation(", {"temperature": 0, "bias": 1}),
 }
 PATIENCE = {"glyphs": 100, "mnist": 150}  # ms from a key press to the pixels, 95 of 100 times
 PROCESSES = {"jupyterlab": "server", "ipykernel_launcher": "kernel"}

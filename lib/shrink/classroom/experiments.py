@@ -185,6 +185,18 @@ EXPERIMENTS: dict[str, Experiment | League] = {
             most=300_000,
             datasets=DATASETS,
         ),
+        Experiment(
+            name="06-distil",
+            title="how many labelled images is a teacher worth?",
+            x=(50, 200, 1000, 5000),
+            x_label="images",
+            x_scale="log",
+            y_label="accuracy on validation images, %",
+            y_scale="accuracy",
+            limits=(0, 100),
+            series=("labels", "labels and answers"),
+            datasets=DATASETS,
+        ),
     )
 }
 

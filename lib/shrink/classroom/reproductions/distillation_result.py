@@ -80,7 +80,7 @@ class Result(Record):
             found = self.wrong("small", arm)
             # The teacher is one, so that an interval would be that of the students alone.
             own = arm not in ("alone", "teacher")
-            against = interval(*paired(found, alone), "+.0f") if own else ""
+            against = interval(*paired(found, alone), "+z.0f") if own else ""
             rows.append((name, _spread(found, ".0f"), against, str(PAPER.get(arm, ("",))[0])))
         return rows
 
@@ -91,7 +91,7 @@ class Result(Record):
             found = self.of("missing", arm)
             wrong, missed, bias = ([f[what] for f in found] for what in ("test", "missed", "bias"))
             paper = map(str, PAPER.get(arm, ("", "")))
-            shift = "" if arm == "as it is" else one_or_range(bias, "+.1f")
+            shift = "" if arm == "as it is" else one_or_range(bias, "+z.1f")
             rows.append((name, _spread(wrong, ".0f"), _spread(missed, ".0f"), shift, *paper))
         return rows
 
@@ -111,7 +111,7 @@ class Result(Record):
         rows = [("30 units, learn from", "labels", "the teacher's answers", "difference")]
         for n in self.record["recipe"]["few"]:
             labels, answers = (self.errors("few", f"{arm}, {n}") for arm in ("labels", "answers"))
-            against = interval(*paired(answers, labels), "+.1f")
+            against = interval(*paired(answers, labels), "+z.1f")
             rows.append((f"{n} images", _spread(labels, ".1f"), _spread(answers, ".1f"), against))
         labels = self.errors("temperatures", "alone", "1")  # the rate of all in this table
         answers = self.errors("few", "answers, all")
@@ -158,8 +158,8 @@ class Result(Record):
         told = f"{share:.0%} of the way to the teacher" if way > 0 else "the teacher is no better"
         return (
             f"Distilled at T = 20 without a shifted image: {word}; "
-            f"{interval(mean, low, high, '+.0f')} errors, {told} (the paper's: 91%). Against the "
-            f"same net alone with shifts: {interval(*paired(taught, shifted), '+.0f')}."
+            f"{interval(mean, low, high, '+z.0f')} errors, {told} (the paper's: 91%). Against the "
+            f"same net alone with shifts: {interval(*paired(taught, shifted), '+z.0f')}."
         )
 
     def _restored(self) -> str:

@@ -77,7 +77,7 @@ def paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, floa
     return mean, mean - half, mean + half
 
 
-def interval(mean: float, low: float, high: float, form: str = "+.2f") -> str:
+def interval(mean: float, low: float, high: float, form: str = "+z.2f") -> str:
     """
     >>> interval(-0.5, -1, 0)
     '-0.50 (-1.00 to +0.00)'
