@@ -88,8 +88,8 @@ def average_targets(
 def soft_loss(student_logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """T² · KL(targets ‖ student), the mean over the batch: what soft targets alone teach.
 
-    The relative entropy KL = Σ p · log(p / q) is that of the targets p and the student's softened
-    answers q. Its gradient falls as 1 / T² where T exceeds the spread of the logits; the factor T²
+    The relative entropy KL = Σ q · log(q / p) is that of the targets q and the student's softened
+    answers p. Its gradient falls as 1 / T² where T exceeds the spread of the logits; the factor T²
     makes up for that. In float32 the value keeps three digits up to a T of about 1000, the gradient
     to 10 000; beyond, the answers are so alike that rounding hides their differences.
 
@@ -110,7 +110,7 @@ def soft_loss(student_logits: Tensor, targets: Tensor, temperature: float) -> Te
         TypeError: the logits are not floating point.
         ValueError: shapes differ, targets are no probabilities, or the temperature is out of range.
 
-    >>> soft_loss(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]), 1)  # log 2 + Σ p log p
+    >>> soft_loss(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]), 1)  # log 2 + Σ q log q
     tensor(0.1308)
     """
     _check_temperature(temperature)
@@ -213,9 +213,9 @@ def best_bias(logits: Tensor, labels: Tensor, missing: int) -> float:
     return float(ends[i] + ends[i + 1]) / 2
 
 
-def _soft_loss(student_logits: Tensor, p: Tensor, temperature: float) -> Tensor:
-    gaps = temperature * p.log() - _scaled_logs(student_logits, temperature)
-    return temperature * (p * gaps.masked_fill(p == 0, 0)).sum(-1).mean()
+def _soft_loss(student_logits: Tensor, q: Tensor, temperature: float) -> Tensor:
+    gaps = temperature * q.log() - _scaled_logs(student_logits, temperature)
+    return temperature * (q * gaps.masked_fill(q == 0, 0)).sum(-1).mean()
 
 
 def _scaled_logs(logits: Tensor, temperature: float) -> Tensor:

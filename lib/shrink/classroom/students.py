@@ -184,7 +184,7 @@ def _loss(lessons: Sequence[Lesson], device: torch.device) -> Callable[..., Tens
     """The sum of the students' losses, each of which moves its own weights alone.
 
     A student's loss is scaled by its rate: with SGD that is to scale the learning rate. In place of
-    KL(p ‖ q) stands the cross entropy of p and q, which has the same gradient.
+    KL(q ‖ p) stands the cross entropy of p with q, which has the same gradient.
     """
     rates, alphas, temperatures = (
         torch.tensor([float(getattr(lesson, name)) for lesson in lessons], device=device)
@@ -205,8 +205,8 @@ def _loss(lessons: Sequence[Lesson], device: torch.device) -> Callable[..., Tens
         n = len(labels)
         logs = logits[:, -n:].log_softmax(-1)
         hard = -logs.gather(-1, told.view(1, n, 1).expand(len(lessons), n, 1))[..., 0]
-        p = (answers / of_rows).softmax(-1)
-        soft = -(p * (logits[:, :n] / of_rows).log_softmax(-1)).sum(-1)
+        q = (answers / of_rows).softmax(-1)
+        soft = -(q * (logits[:, :n] / of_rows).log_softmax(-1)).sum(-1)
         taught = temperatures**2 * mean(soft, labels)
         return (rates * ((1 - alphas) * mean(hard, told) + alphas * taught)).sum()
 

@@ -94,8 +94,8 @@ class DistillationLab:
         It is by a student's logits, before training; lengths are means over the images.
         """
         teacher, student, hard = self._untrained
-        p, q = (distillation.soften(logits, temperature) for logits in (teacher, student))
-        plain = float((q - p).norm(dim=1).mean()) / temperature / hard
+        q, p = (distillation.soften(logits, temperature) for logits in (teacher, student))
+        plain = float((p - q).norm(dim=1).mean()) / temperature / hard
         return temperature**2 * plain, plain
 
     def _softened(self, logits: np.ndarray, temperature: float, mine: bool) -> np.ndarray:
