@@ -288,7 +288,7 @@ quantize = Exercise(
     _check_quantize,
     reference=_reference_quantize,
     core=True,
-    minutes=12,
+    minutes=15,
     mistakes=QUANTIZE_MISTAKES,
 )
 
