@@ -26,9 +26,11 @@ _CHROMIUM = (
 _WATCH = """selector => {
     const image = document.querySelector(selector);
     window.times = [];
+    window.pressed = undefined;
     document.addEventListener('keydown', () => { window.pressed = performance.now() }, true);
     window.watching?.disconnect();
     window.watching = new MutationObserver(async () => {
+        if (window.pressed === undefined) return;  // no key has asked for this picture
         await image.decode();
         requestAnimationFrame(() => window.times.push(performance.now() - window.pressed));
     });
