@@ -16,6 +16,7 @@ import torch
 from shrink import huffman, sparse
 from shrink.classroom.checks import code, code_canonical, code_gaps, code_huffman, code_stream
 from shrink.classroom.exercise import Exercise
+from tests.judging import judge, rejected
 
 SEEDS = range(30)
 NAMES = ("gaps", "code_lengths", "canonical_codes", "decode_bits", "crc32", "break_the_codes")
@@ -28,19 +29,6 @@ def fresh_exercises():
     yield
     for exercise in EXERCISES.values():
         exercise.student, exercise.passed = None, False
-
-
-def judge(exercise, function, seed=0):
-    exercise.answer(function)
-    return exercise.judge(seed)
-
-
-def rejected(exercise, function, seed=0):
-    outcome = judge(exercise, function, seed)
-    assert outcome.state == "wrong", f"seed {seed} lets it pass"
-    assert f"\n  called:   {exercise.name}(" in outcome.message
-    assert "the check cannot read" not in outcome.message
-    return outcome.message
 
 
 # --- right answers: gaps -------------------------------------------------------------------

@@ -26,6 +26,7 @@ from shrink.classroom.checks import (
     measure_time,
 )
 from shrink.classroom.exercise import Exercise
+from tests.judging import judge, rejected
 
 SEEDS = range(30)
 FEW_SEEDS = range(8)
@@ -38,19 +39,6 @@ def fresh_exercises():
     yield
     for exercise in EXERCISES.values():
         exercise.student, exercise.passed = None, False
-
-
-def judge(exercise, function, seed=0):
-    exercise.answer(function)
-    return exercise.judge(seed)
-
-
-def rejected(exercise, function, seed=0):
-    outcome = judge(exercise, function, seed)
-    assert outcome.state == "wrong", f"seed {seed} lets it pass"
-    assert f"\n  called:   {exercise.name}(" in outcome.message
-    assert "the check cannot read" not in outcome.message
-    return outcome.message
 
 
 # --- right answers: parameters_and_bytes ---------------------------------------------------

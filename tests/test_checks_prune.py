@@ -10,6 +10,7 @@ import torch
 from shrink import pruning
 from shrink.classroom.checks import prune
 from shrink.classroom.exercise import Exercise
+from tests.judging import judge
 
 SEEDS = range(30)
 FEW_SEEDS = range(8)
@@ -21,11 +22,6 @@ def fresh_exercises():
     yield
     for exercise in (*REBUILT.values(), prune.break_the_masks):
         exercise.student, exercise.passed = None, False
-
-
-def judge(exercise, function, seed=0):
-    exercise.answer(function)
-    return exercise.judge(seed)
 
 
 # --- right answers -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 
 from shrink import pruning, sparse
 from shrink.classroom.checks import prune
+from tests.judging import judge
 
 SEEDS = range(30)
 FEW_SEEDS = range(8)
@@ -23,11 +24,6 @@ def fresh_exercises():
     yield
     for exercise in EXERCISES.values():
         exercise.student, exercise.passed = None, False
-
-
-def judge(exercise, function, seed=0):
-    exercise.answer(function)
-    return exercise.judge(seed)
 
 
 # --- right answers -------------------------------------------------------------------------

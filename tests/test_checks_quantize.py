@@ -16,6 +16,7 @@ from torch.ao.quantization.observer import MinMaxObserver
 from shrink import quantization
 from shrink.classroom.checks import quantize, quantize_channels, quantize_pack
 from shrink.classroom.exercise import Exercise
+from tests.judging import judge, rejected
 
 SEEDS = range(30)
 FEW_SEEDS = range(8)
@@ -35,19 +36,6 @@ def fresh_exercises():
     yield
     for exercise in EXERCISES.values():
         exercise.student, exercise.passed = None, False
-
-
-def judge(exercise, function, seed=0):
-    exercise.answer(function)
-    return exercise.judge(seed)
-
-
-def rejected(exercise, function, seed=0):
-    outcome = judge(exercise, function, seed)
-    assert outcome.state == "wrong", f"seed {seed} lets it pass"
-    assert f"\n  called:   {exercise.name}(" in outcome.message
-    assert "the check cannot read" not in outcome.message
-    return outcome.message
 
 
 def integers(num_bits):
@@ -345,7 +333,7 @@ def test_the_exercises_come_in_the_order_of_the_chapter_and_the_core_fits_its_ti
     assert [name for name in found if name in EXERCISES] == list(NAMES)
     exercises = list(EXERCISES.values())
     assert [exercise.core for exercise in exercises] == [True] * 3 + [False] * 2
-    assert [exercise.minutes for exercise in exercises] == [10, 12, 15, 15, 8]
+    assert [exercise.minutes for exercise in exercises] == [10, 15, 15, 15, 8]
     assert sum(exercise.minutes for exercise in exercises if exercise.core) <= 40
     assert quantize.pack_bits.reference is quantization.pack_bits
     assert quantize.break_the_quantizers.reference is None

@@ -19,6 +19,7 @@ from shrink.classroom.checks import (
     quantize_fold,
     quantize_integer,
 )
+from tests.judging import judge, rejected
 
 SEEDS = range(30)
 FEW_SEEDS = range(8)
@@ -44,19 +45,6 @@ def fresh_exercises():
     yield
     for exercise in EXERCISES.values():
         exercise.student, exercise.passed = None, False
-
-
-def judge(exercise, function, seed=0):
-    exercise.answer(function)
-    return exercise.judge(seed)
-
-
-def rejected(exercise, function, seed=0):
-    outcome = judge(exercise, function, seed)
-    assert outcome.state == "wrong", f"seed {seed} lets it pass"
-    assert f"\n  called:   {exercise.name}(" in outcome.message
-    assert "the check cannot read" not in outcome.message
-    return outcome.message
 
 
 # --- right answers: accumulate -------------------------------------------------------------

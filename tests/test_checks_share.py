@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from shrink import quantization, sharing
 from shrink.classroom.checks import share, share_bytes, share_cut, share_gradient, share_update
 from shrink.classroom.exercise import Exercise
+from tests.judging import judge, rejected
 
 SEEDS = range(30)
 FEW_SEEDS = range(8)
@@ -36,19 +37,6 @@ def fresh_exercises():
     yield
     for exercise in EXERCISES.values():
         exercise.student, exercise.passed = None, False
-
-
-def judge(exercise, function, seed=0):
-    exercise.answer(function)
-    return exercise.judge(seed)
-
-
-def rejected(exercise, function, seed=0):
-    outcome = judge(exercise, function, seed)
-    assert outcome.state == "wrong", f"seed {seed} lets it pass"
-    assert f"\n  called:   {exercise.name}(" in outcome.message
-    assert "the check cannot read" not in outcome.message
-    return outcome.message
 
 
 # --- right answers -------------------------------------------------------------------------
