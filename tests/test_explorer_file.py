@@ -126,6 +126,8 @@ def test_a_value_of_the_codebook_moves_all_its_weights(lab, content):
     shown = outcome.picture[10:290:10, 10:290:10]
     assert ((shown > 20) == (pixels > 0).numpy()).all()
     assert shown.flat[int(pixels.argmax())] == 255 and outcome.picture[5, 5] == 0
+    words = file_figure.summarise(lab.view(byte, 7, "repaired"))
+    assert f"{outcome.changed:,} numbers are others, most of them among the 235,200 of" in words
 
 
 def test_the_checksum_repaired_is_the_file_as_it_was(lab, content):
@@ -152,6 +154,8 @@ def test_a_bias_that_is_no_number_is_loaded(lab, content):
     assert outcome.changed == 1 and outcome.tensor == "fc3.bias" and outcome.farthest > 1e30
     assert outcome.accuracy < lab.accuracy - 0.05
     assert (outcome.picture > 60).sum() == 20 * 30  # one of ten numbers in a row
+    words = file_figure.summarise(lab.view(here.start + 4 * number + 3, 6, "repaired"))
+    assert "1 number is another, one of the 10 of fc3.bias" in words
 
 
 def test_pictures_show_where_a_matrix_changed():

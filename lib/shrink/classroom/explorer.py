@@ -34,6 +34,7 @@ _CSS = (
     + """<style>
 .shrink-explorer { padding: 4px 0 }
 .shrink-figure { overflow: visible }
+.shrink-explorer .widget-toggle-buttons > .widget-label { flex-shrink: 0; margin-right: 6px }
 .shrink-job { border: 1px solid var(--jp-border-color1); margin: 4px 0; padding: 2px 8px 4px }
 .shrink-busy .shrink-figure img, .shrink-busy img.shrink-figure
   { opacity: .45; transition: opacity .15s }
@@ -272,10 +273,8 @@ def toggle(description: str, options: list, width: int = 92) -> widgets.ToggleBu
     return widgets.ToggleButtons(
         options=options,
         description=description,
-        style={"button_width": f"{width}px", "description_width": "65px"},
-        layout=widgets.Layout(
-            display="flex", margin="2px", width=f"{80 + (width + 6) * len(options)}px"
-        ),
+        style={"button_width": f"{width}px", "description_width": "initial"},
+        layout=widgets.Layout(display="flex", margin="2px 12px 2px 2px", width="auto"),
     )
 
 

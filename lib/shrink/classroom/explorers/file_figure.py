@@ -258,9 +258,14 @@ def _summarise_outcome(view: View) -> str:
     if not outcome.changed:
         return f"nothing changes in the network, {accuracy}"
     far = f"by up to {outcome.farthest:.3g}" if math.isfinite(outcome.farthest) else "one no number"
+    changed = (
+        "1 number is another, one of"
+        if outcome.changed == 1
+        else f"{outcome.changed:,} numbers are others, most of them among"
+    )
     return (
-        f"<b>nobody notices</b>, and {outcome.changed:,} numbers are others, most of them "
-        f"among the {outcome.of:,} of {outcome.tensor}, {far}; {accuracy}"
+        f"<b>nobody notices</b>, and {changed} the {outcome.of:,} of {outcome.tensor}, {far}; "
+        f"{accuracy}"
     )
 
 
