@@ -53,6 +53,7 @@ def test_readme_has_a_row_of_every_figure_and_the_locks_torch():
         "ANS of 266,200 symbols",
         "32 values a layer, as a file",
         "PNG",
+        "lines of text drawn again",
         "memory of a student",
     )
     assert not [what for what in said if what not in written]

@@ -12,6 +12,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
+from shrink.classroom import explorer as frame
 from shrink.classroom.exercise import ExerciseError
 from shrink.classroom.explorer import Explorer, Job
 
@@ -219,6 +220,22 @@ def test_while_a_redraw_runs_only_the_latest_of_the_rest_is_drawn():
     assert gate.seen == [2, 3, 7]
     assert it.result == 7 and it.text.value == "x is <b>7</b>"
     assert "shrink-busy" not in it._dom_classes
+
+
+def test_a_slow_redraw_is_dimmed_also_long_after_the_one_before(monkeypatch):
+    monkeypatch.setattr(frame, "_WATCHED", 0)
+    gate = Gate()
+    it = explorer(gate)
+    until(lambda: it._watcher is None)
+    assert "shrink-busy" not in it._dom_classes
+    moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
+    moving.start()
+    assert gate.entered.wait(20)
+    until(lambda: "shrink-busy" in it._dom_classes)
+    gate.open.set()
+    moving.join(20)
+    assert "shrink-busy" not in it._dom_classes
+    until(lambda: it._watcher is None)
 
 
 def test_whatever_the_threads_do_the_last_value_is_drawn():

@@ -31,6 +31,7 @@ FIGURES = {
     "files": coding.files,
     "distilling": distilling.epochs,
     "png": library.png,
+    "text": library.text,
     "browser": chapters.browser,
     "memory": chapters.memory,
 }
