@@ -35,6 +35,12 @@ def keep_mnist_at_hand():
         os.environ["SHRINK_DATA"] = str(cache_dir())
 
 
+def pytest_collection_modifyitems(items):
+    """With workers notebooks come first: each takes minutes, and all should end together."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: not item.path.name.startswith("test_notebooks"))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     for mark, lacks in LACKS.items():

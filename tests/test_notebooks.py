@@ -1,57 +1,17 @@
 """Every chapter under nbval: the student's fails in its checks only, the solved one nowhere."""
 
 import importlib
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import nbformat
 import pytest
 
 from shrink.classroom import builder, gather
 from shrink.classroom.exercise import Exercise
-from shrink.classroom.notebook import notebook_bytes
+from tests.notebooks import CHAPTERS, COURSE, build, failing_cells
 
-ROOT = Path(__file__).parents[1]
-COURSE = ROOT / "course"
-CHAPTERS = sorted(path.stem for path in (ROOT / "course").glob("[0-9][0-9]_*.py"))
-
-
-def failing_cells(notebook, **environment):
-    """Run the notebook under nbval; the ids of the code cells that fail, and what pytest said."""
-    junit = notebook.with_suffix(".xml")
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q"]
-    command += [
-        "-p",
-        "shrink.classroom.patience",
-        "-p",
-        "no:cacheprovider",
-        "--noconftest",
-        f"--rootdir={notebook.parent}",
-    ]
-    command += [f"--junitxml={junit}", "-o", "addopts=", str(notebook)]
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    cells = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
-    cases = list(ElementTree.parse(junit).iter("testcase"))
-    assert len(cases) == len(cells), done.stdout[-3000:]
-    failed = [
-        cells[int(re.fullmatch(r"Cell (\d+)", case.get("name"))[1])].id
-        for case in cases
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
-    return failed, done.stdout
-
-
-def build(chapter, folder, *, solved):
-    path = folder / f"{chapter}.ipynb"
-    node = builder.build_chapter(ROOT / "course" / f"{chapter}.py", solved)
-    path.write_bytes(notebook_bytes(node))
-    return path
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def check_cells(notebook):
@@ -65,7 +25,7 @@ def test_there_are_chapters():
 
 
 def test_committed_notebooks_are_what_the_build_writes():
-    assert builder.check_built(ROOT / "course", ROOT / "notebooks") == []
+    assert builder.check_built(COURSE, NOTEBOOKS) == []
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -83,19 +43,11 @@ def test_solved_notebook_passes_on_glyphs(chapter, tmp_path):
     assert failed == [], said[-3000:]
 
 
-@pytest.mark.mnist
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_solved_notebook_passes_on_mnist(chapter, tmp_path):
-    notebook = build(chapter, tmp_path, solved=True)
-    failed, said = failing_cells(notebook, SHRINK_DATASET="mnist")
-    assert failed == [], said[-3000:]
-
-
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_headings_say_what_the_exercises_say(chapter):
     """Core or more, and the minutes, stand in the text and in the exercise: the same."""
     module = importlib.import_module(f"shrink.classroom.checks.{chapter[3:]}")
-    text = (ROOT / "course" / f"{chapter}.py").read_text(encoding="utf-8")
+    text = (COURSE / f"{chapter}.py").read_text(encoding="utf-8")
     found = re.findall(r"\((core|more), (\d+) minutes\)", text)
     exercises = [e for e in vars(module).values() if isinstance(e, Exercise)]
     assert found == [("core" if e.core else "more", str(e.minutes)) for e in exercises]

@@ -28,8 +28,12 @@ Explorer(
 
 
 @pytest.fixture
-def chapter(tmp_path):
-    """A folder with chapter 02 as students get it, and at its end an explorer that can fail."""
+def chapter(tmp_path, monkeypatch):
+    """A folder with chapter 02 as students get it, and at its end an explorer that can fail.
+
+    The cache is empty, as when it is opened for the first time.
+    """
+    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "cache"))
     notebook = nbformat.read(NOTEBOOKS / "02_prune.ipynb", as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(BROKEN_EXPLORER))
     root = tmp_path / "work"
