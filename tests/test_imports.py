@@ -12,7 +12,7 @@ LIB = Path(shrink.__file__).parent
 FILES = sorted(LIB.rglob("*.py"))
 COMPOSING = {"calibration.py", "codec.py", "codec_reader.py", "conversion.py", "integer.py"}
 SHARED = {"files", "modes", "symbols"}  # no techniques: what several of them need
-DRAWING = {"classroom/plots.py", "classroom/explorer.py"}
+DRAWING = {"classroom/plots.py", "classroom/canvas.py", "classroom/explorer.py"}
 WIDGETS = {"classroom/explorer.py"}
 TECHNIQUES_MAY_IMPORT = {"torch", "numpy", *sys.stdlib_module_names}
 
@@ -122,6 +122,7 @@ def test_the_rule_can_fail(file, source):
         ("classroom/checks/prune.py", "from shrink import pruning\nimport torch"),
         ("classroom/plots.py", "from shrink.classroom.measure import Report"),
         ("classroom/plots.py", "from matplotlib.figure import Figure"),
+        ("classroom/canvas.py", "from matplotlib.text import Text"),
         ("classroom/explorers/prune.py", "import ipywidgets\nfrom matplotlib.axes import Axes"),
         ("classroom/glyphs.py", "from matplotlib import get_data_path"),
     ],
