@@ -61,6 +61,7 @@ def test_the_first_picture_is_there_at_once():
     it = explorer()
     assert it.result == 2 and it.error is None and it.redraws == 1
     assert pixels(it).shape == (200, 300, 3)
+    assert (pixels(it) == np.asarray(it._canvas.buffer_rgba())[..., :3]).all()
     assert it.image.layout.width == "300px"
     assert it.text.value == "x is <b>2</b>" and it.message.value == ""
     assert len(np.unique(pixels(it).reshape(-1, 3), axis=0)) > 2

@@ -39,10 +39,9 @@ class Canvas(FigureCanvasAgg):
 class _Word:
     """A word in a font with the spaces behind it, in pixels."""
 
-    width: float
+    width: float  # up to where the next word begins
     height: float  # of that, `descent` is below the baseline
     descent: float
-    advance: float  # from its beginning to that of the next word
     room: int  # around it, for what reaches out of its box
     stamps: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # by place in a pixel
 
@@ -56,9 +55,7 @@ class _Renderer(RendererAgg):
     def __init__(self, width: int, height: int, dpi: float) -> None:
         super().__init__(width, height, dpi)
         self.made_for = (width, height, dpi)
-        self._kept: OrderedDict[tuple[str, int], _Word] = (
-            OrderedDict()
-        )  # the latest used at the end
+        self._kept: OrderedDict[tuple[str, int], _Word] = OrderedDict()  # the latest used is last
 
     def get_text_width_height_descent(
         self, s: str, prop: FontProperties, ismath: bool
@@ -67,10 +64,9 @@ class _Renderer(RendererAgg):
         words = [] if ismath else self._words(s, prop)
         if not words:
             return super().get_text_width_height_descent(s, prop, ismath)
-        before = sum(word.advance for _, word in words[:-1])
         descent = max(word.descent for _, word in words)
         above = max(word.height - word.descent for _, word in words)
-        return before + words[-1][1].width, above + descent, descent
+        return sum(word.width for _, word in words), above + descent, descent
 
     def draw_text(
         self,
@@ -94,7 +90,7 @@ class _Renderer(RendererAgg):
                 word.stamps[right, below] = self._stamp(text, word, prop, right, below)
             stamp = word.stamps[right, below]
             self._lay(stamp, left - word.room, top - word.above, gc.get_rgb())
-            x += word.advance
+            x += word.width
 
     def _words(self, line: str, prop: FontProperties) -> list[tuple[str, _Word]]:
         """The line's words, with spaces at its beginning as one of their own."""
@@ -110,12 +106,9 @@ class _Renderer(RendererAgg):
         return found
 
     def _measured(self, text: str, prop: FontProperties) -> _Word:
-        size, between, bars = (  # a word may begin left of its place, which a bar does not
-            super(_Renderer, self).get_text_width_height_descent(s, prop, ismath=False)
-            for s in (text, f"|{text}|", "||")
-        )
+        size = super().get_text_width_height_descent(text, prop, ismath=False)
         room = 2 + math.ceil(prop.get_size_in_points() * self.dpi / 72 / 3)
-        return _Word(*size, advance=between[0] - bars[0], room=room)
+        return _Word(*size, room)
 
     def _stamp(
         self, text: str, word: _Word, prop: FontProperties, right: int, below: int
