@@ -23,17 +23,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from shrink import cost, latency
-from shrink.classroom import experiments, measure, models, plots, training
-from shrink.classroom.baselines import baseline
-from shrink.classroom.checks.measure import (
+from shrink.chapters.measure import (
     conv_macs,
     fewer_but_slower,
     layer_energy,
     parameters_and_bytes,
     time_call,
 )
+from shrink.chapters.measure.explorer import explore_costs
+from shrink.classroom import measure, models, plots, training
+from shrink.classroom.baselines import baseline
+from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
-from shrink.classroom.explorers.measure import explore_costs
 
 seed = 0
 data = load(device=training.pick_device())

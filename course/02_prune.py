@@ -20,10 +20,8 @@ import warnings
 import numpy as np
 import torch
 
-from shrink import pruning, sparse
-from shrink.classroom import experiments, formats, measure, models, plots, reproduce, training
-from shrink.classroom.baselines import baseline
-from shrink.classroom.checks.prune import (
+from shrink import pruning
+from shrink.chapters.prune import (
     break_the_masks,
     global_masks,
     magnitude_mask,
@@ -31,8 +29,13 @@ from shrink.classroom.checks.prune import (
     relative_indices,
     sensitivity,
 )
+from shrink.chapters.prune.explorer import explore_pruning
+from shrink.classroom import formats, measure, models, plots, training
+from shrink.classroom.baselines import baseline
+from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
-from shrink.classroom.explorers.prune import explore_pruning
+from shrink.coding import sparse
+from shrink.papers import reproduce
 
 seed = 0
 data = load(device=training.pick_device())

@@ -18,10 +18,8 @@ import copy
 import numpy as np
 import torch
 
-from shrink import calibration, conversion, integer, latency, quantization
-from shrink.classroom import experiments, formats, measure, models, plots, training
-from shrink.classroom.baselines import baseline
-from shrink.classroom.checks.quantize import (
+from shrink import latency, quantization
+from shrink.chapters.quantize import (
     accumulate,
     best_clip,
     break_the_quantizers,
@@ -34,8 +32,12 @@ from shrink.classroom.checks.quantize import (
     quantize_channels,
     scale_and_zero_point,
 )
+from shrink.chapters.quantize.explorer import explore_quantization
+from shrink.classroom import formats, measure, models, plots, training
+from shrink.classroom.baselines import baseline
+from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
-from shrink.classroom.explorers.quantize import explore_quantization
+from shrink.quantization import calibration, conversion, integer
 
 seed = 0
 data = load(device=training.pick_device())

@@ -19,9 +19,7 @@ import numpy as np
 import torch
 
 from shrink import latency, quantization, sharing
-from shrink.classroom import experiments, formats, measure, models, plots, training
-from shrink.classroom.baselines import baseline, pruned_baseline
-from shrink.classroom.checks.share import (
+from shrink.chapters.share import (
     assign,
     best_cut,
     break_k_means,
@@ -30,8 +28,11 @@ from shrink.classroom.checks.share import (
     shared_bytes,
     update,
 )
+from shrink.chapters.share.explorer import explore_sharing
+from shrink.classroom import formats, measure, models, plots, training
+from shrink.classroom.baselines import baseline, pruned_baseline
+from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
-from shrink.classroom.explorers.share import explore_sharing
 
 seed = 0
 data = load(device=training.pick_device())

@@ -19,10 +19,8 @@ import zlib
 import numpy as np
 import torch
 
-from shrink import ans, codec, huffman, pruning, sharing
-from shrink.classroom import experiments, formats, measure, models, plots, reproduce, training
-from shrink.classroom.baselines import baseline, pruned_baseline
-from shrink.classroom.checks.code import (
+from shrink import pruning, sharing
+from shrink.chapters.code import (
     break_the_codes,
     canonical_codes,
     code_lengths,
@@ -30,9 +28,14 @@ from shrink.classroom.checks.code import (
     decode_bits,
     gaps,
 )
+from shrink.chapters.code.explorer import explore_coding
+from shrink.chapters.code.file_explorer import explore_file
+from shrink.classroom import formats, measure, models, plots, training
+from shrink.classroom.baselines import baseline, pruned_baseline
+from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
-from shrink.classroom.explorers.code import explore_coding
-from shrink.classroom.explorers.file import explore_file
+from shrink.coding import ans, codec, huffman
+from shrink.papers import reproduce
 
 seed = 0
 data = load(device=training.pick_device())

@@ -19,10 +19,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from shrink import codec, distillation, hints, pruning, sharing
-from shrink.classroom import experiments, measure, models, plots, reproduce, training
-from shrink.classroom.baselines import baseline
-from shrink.classroom.checks.distil import (
+from shrink import distillation, pruning, sharing
+from shrink.chapters.distil import (
     best_bias,
     break_the_loss,
     distance_loss,
@@ -31,11 +29,16 @@ from shrink.classroom.checks.distil import (
     soft_losses,
     soften,
 )
+from shrink.chapters.distil.explorer import explore_distillation
+from shrink.chapters.distil.guided import guided
+from shrink.chapters.distil.pupils import Lesson, Students, build, taught
+from shrink.chapters.distil.teacher import ask
+from shrink.classroom import measure, models, plots, training
+from shrink.classroom.baselines import baseline
+from shrink.classroom.class_work import experiments
 from shrink.classroom.data import Split, load, ten_digits
-from shrink.classroom.explorers.distil import explore_distillation
-from shrink.classroom.guided import guided
-from shrink.classroom.students import Lesson, Students, build, taught
-from shrink.classroom.teacher import ask
+from shrink.coding import codec
+from shrink.papers import reproduce
 
 seed = 0
 data = load(device=training.pick_device())
@@ -522,7 +525,7 @@ three = [v_shown, *(ask(baseline(n, data), shown.images) for n in ("lenet-300-10
 averaged = 4 * distillation.average_targets(three, 4).log()  # logits that soften to the mean
 (assistant,) = taught(shown, v_shown, [lesson(seed)], RECIPE, width=100)
 features = []
-with hints.captured(teacher, ["fc1"]) as inside:
+with distillation.captured(teacher, ["fc1"]) as inside:
     for some in shown.images.split(2000):
         ask(teacher, some)
         features.append(inside["fc1"])

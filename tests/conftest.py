@@ -28,7 +28,7 @@ def pytest_configure(config):
 def keep_mnist_at_hand():
     """Name the user's own cache as $SHRINK_DATA where MNIST lies only there."""
     from shrink.classroom import mnist
-    from shrink.classroom.files import cache_dir
+    from shrink.classroom.cache import cache_dir
 
     given = Path(os.environ.get("SHRINK_DATA") or os.devnull, "mnist")
     if not any(given.glob("*.gz")) and (cache_dir() / "mnist").is_dir() and mnist.at_hand():

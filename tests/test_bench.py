@@ -2,14 +2,13 @@
 
 import datetime
 import re
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.bench import __main__ as bench
 from tests.bench.rows import Row
 
-ROOT = Path(__file__).parents[1]
 ROWS = [Row("masks", "1.0 ms", "torch 3.0 ms", "3.0x as fast"), Row("memory", "", "", "")]
 
 

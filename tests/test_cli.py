@@ -16,15 +16,17 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from shrink.classroom import CourseError, lab, mnist
-from shrink.classroom.check import CellError, Result, Status, as_json, as_text
-from shrink.classroom.cli import main
+from shrink.classroom import CourseError, mnist
+from shrink.classroom.book import lab
+from shrink.classroom.grading.check import CellError, Result, Status, as_json, as_text
+from shrink.cli import main
+from tests import ROOT
 
-SHRINK = [sys.executable, "-c", "import sys, shrink.classroom.cli as c; sys.exit(c.main())"]
+SHRINK = [sys.executable, "-c", "import sys, shrink.cli as c; sys.exit(c.main())"]
 IMPORTS = """\
 import torch
 from shrink import pruning, sparse
-from shrink.classroom.checks.prune import *"""
+from shrink.chapters.prune import *"""
 CORE = ("magnitude_mask", "global_masks", "masked_step")
 STUB = 'raise NotImplementedError("your turn")'
 RIGHT = {
@@ -385,7 +387,7 @@ def test_lab_for_a_projector_makes_figures_larger(monkeypatch, tmp_path, project
     monkeypatch.delenv("SHRINK_PROJECT", raising=False)
     monkeypatch.setattr(os, "execve", lambda program, words, environment: seen.update(environment))
     monkeypatch.setattr(lab, "prepare", lambda *_: [])
-    main(["lab", *["--project"][: int(project)], "--root", str(Path(__file__).parents[1])])
+    main(["lab", *["--project"][: int(project)], "--root", str(ROOT)])
     assert ("SHRINK_PROJECT" in seen) == project
     code = "from shrink.classroom import plots; p, (ax,) = plots.new(alt=''); "
     code += "print(p.get_figwidth(), ax.title.get_fontsize())"

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LINES = [
     line
@@ -109,7 +110,7 @@ def test_in_ci_a_missing_gpu_is_skipped_and_all_else_is_a_failure(run_marked, tm
 
 @pytest.mark.mnist
 def test_mnist_in_the_users_cache_is_found(run_marked, tmp_path):
-    from shrink.classroom.doctor import mnist_folder
+    from shrink.classroom.book.doctor import mnist_folder
 
     (tmp_path / "home" / "shrink").mkdir(parents=True)
     (tmp_path / "home" / "shrink" / "mnist").symlink_to(mnist_folder().resolve())

@@ -3,12 +3,18 @@
 import pytest
 import torch
 
-from shrink import codec, distillation, hints, pruning, sharing
-from shrink.classroom import data, models, teacher, training
-from shrink.classroom.checks import prune as exercises
-from shrink.classroom.checks import quantize as of_quantizing
-from shrink.classroom.checks import share as of_sharing
-from shrink.classroom.explorers import code, file, prune, quantize, share
+from shrink import distillation, pruning, sharing
+from shrink.chapters.code import explorer as code
+from shrink.chapters.code import file_explorer as file
+from shrink.chapters.distil import teacher
+from shrink.chapters.prune import explorer as prune
+from shrink.chapters.prune import masks as exercises
+from shrink.chapters.quantize import affine as of_quantizing
+from shrink.chapters.quantize import explorer as quantize
+from shrink.chapters.share import assignment as of_sharing
+from shrink.chapters.share import explorer as share
+from shrink.classroom import data, models, training
+from shrink.coding import codec
 
 pytestmark = pytest.mark.gpu
 
@@ -131,12 +137,12 @@ def test_a_student_learns_from_answers_on_disk_as_from_the_teacher(digits, monke
 
 def test_features_and_relations_are_compared_on_the_gpu():
     student, other = (torch.rand(6, 2, 3, 3, device="cuda", requires_grad=True) for _ in range(2))
-    layer = hints.build_regressor((2, 3, 3), (2, 3, 3)).cuda()
+    layer = distillation.build_regressor((2, 3, 3), (2, 3, 3)).cuda()
     for loss in (
-        hints.distance_loss,
-        hints.angle_loss,
-        hints.attention_transfer_loss,
-        lambda x, y: hints.hint_loss(x, y, layer),
+        distillation.distance_loss,
+        distillation.angle_loss,
+        distillation.attention_transfer_loss,
+        lambda x, y: distillation.hint_loss(x, y, layer),
     ):
         found = loss(student, other)
         (gradient,) = torch.autograd.grad(found, student)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from shrink.classroom.cli import main
+from shrink.cli import main
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 TEACHING = ROOT / "course" / "teaching.md"
 PAGES = sorted((ROOT / "course" / "teaching").glob("*.md"))
 CHAPTERS = sorted(path.stem for path in (ROOT / "course").glob("[0-9][0-9]_*.py"))
@@ -73,7 +73,7 @@ def test_the_hand_out_can_be_installed_and_updated_and_holds_no_solution(tmp_pat
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
     named = [*project["license-files"], project["readme"], "requirements.lock", "Makefile"]
     assert [name for name in named if not (tmp_path / name).is_file()] == []
-    code = "import shrink; from shrink.classroom.cli import main; print(shrink.__file__); "
+    code = "import shrink; from shrink.cli import main; print(shrink.__file__); "
     told = subprocess.check_output(
         [sys.executable, "-c", code + "main(['update'])"],
         cwd=tmp_path,

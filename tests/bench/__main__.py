@@ -10,15 +10,15 @@ import datetime
 import os
 import platform
 from collections.abc import Iterable
-from pathlib import Path
 
 import psutil
 import torch
 
+from tests import ROOT
 from tests.bench import chapters, coding, distilling, library, quantized
 from tests.bench.rows import Row
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 BEGIN, END = "<!-- make bench -->", "<!-- end of make bench -->"
 FIGURES = {
     "counts": library.counts,

@@ -14,12 +14,12 @@ import psutil
 from playwright.sync_api import Page
 
 from shrink.classroom import mnist
-from shrink.classroom.update import copy_missing
+from shrink.classroom.book.update import copy_missing
+from tests import ROOT
 from tests.bench.rows import Row, goal
-from tests.browser import jupyter
+from tests.chapters import jupyter
 from tests.conftest import find_chromium
 
-ROOT = Path(__file__).parents[2]
 EXPLORERS = {  # and their sliders that are moved, by number
     "01_measure": ("explore_costs(", {"memory": 0}),
     "02_prune": ("explore_pruning(", {"sparsity": 0}),

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
-from shrink import ans, codec, huffman, pruning, sharing
+from shrink import pruning, sharing
 from shrink.classroom import models
 from shrink.classroom.baselines import baseline
 from shrink.classroom.data import load
+from shrink.coding import ans, codec, huffman
 from tests.bench.rows import Row, faster, goal, in_turns
 
 NOT_HERE = Row("", "not measured", "", "needs `pip install -e '.[bench]'`")

@@ -7,9 +7,9 @@ from unittest.mock import patch
 
 from torch import Tensor
 
+from shrink.chapters.distil.teacher import with_answers, with_cached_answers
 from shrink.classroom import data, models
 from shrink.classroom.baselines import baseline
-from shrink.classroom.teacher import with_answers, with_cached_answers
 from shrink.classroom.training import Examples, Recipe, shifted, train
 from shrink.distillation import distillation_loss
 from tests.bench.rows import Row, faster, in_turns

@@ -5,7 +5,6 @@ import io
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,12 +14,13 @@ from PIL import Image
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from shrink import cost, pruning, sparse
-from shrink.classroom import explorer, models
-from shrink.classroom.canvas import Canvas
+from shrink import cost, pruning
+from shrink.classroom import models
+from shrink.classroom.explorers import explorer
+from shrink.classroom.explorers.canvas import Canvas
+from shrink.coding import sparse
+from tests import ROOT
 from tests.bench.rows import Row, faster, in_turns
-
-ROOT = Path(__file__).parents[2]
 
 
 def counts() -> Iterator[Row]:

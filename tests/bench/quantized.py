@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.ao.quantization.fx import _decomposed  # noqa: F401  (registers quantized_decomposed)
 
 from shrink.classroom import models
-from shrink.conversion import quantize_model
-from shrink.integer import (
+from shrink.modes import in_use
+from shrink.quantization import qparams_of, quantize
+from shrink.quantization.conversion import quantize_model
+from shrink.quantization.integer import (
     IntegerMaxPool2d,
     IntegerNetwork,
     QuantizedConv2d,
     QuantizedLinear,
     has_int8_product,
 )
-from shrink.modes import in_use
-from shrink.quantization import qparams_of, quantize
 from tests.bench.rows import Row, faster, goal, in_turns
 
 IMAGES = 10_000

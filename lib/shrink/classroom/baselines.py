@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 
 from shrink import pruning
 from shrink.classroom import models
+from shrink.classroom.cache import cache_dir, cached_tensors
 from shrink.classroom.data import Dataset
-from shrink.classroom.files import cache_dir, cached_tensors
 from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, accuracy, train
 from shrink.files import write_atomically
@@ -52,7 +52,7 @@ def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     model = models.build(name, seed).to(dataset.train.images.device).eval()
     if (name, dataset.name) not in RECIPES:
         raise ValueError(f"no recipe for {name!r} on {dataset.name!r}")
-    shipped = resources.files("shrink.classroom") / "baselines" / _file(name, dataset.name, seed)
+    shipped = resources.files("shrink.classroom") / "shipped" / _file(name, dataset.name, seed)
     if shipped.is_file():
         model.load_state_dict(load_bytes(shipped.read_bytes()))
         return model

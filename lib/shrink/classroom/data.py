@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shrink.classroom import CourseError, glyphs, mnist
-from shrink.classroom.files import cache_dir, cached_tensors
+from shrink.classroom.cache import cache_dir, cached_tensors
 from shrink.classroom.progress import bar_progress, new_bar
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from shrink import quantization, sharing, sparse
+from shrink import quantization, sharing
+from shrink.coding import sparse
 
 
 def pack(state: Mapping[str, Tensor], format: str, gap_bits: int = 5) -> dict[str, Tensor]:

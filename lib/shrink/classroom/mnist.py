@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pooch
 
 from shrink.classroom import CourseError
-from shrink.classroom.files import cache_dir
+from shrink.classroom.cache import cache_dir
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shrink.classroom import CourseError
+from shrink.classroom.cache import remove
 from shrink.classroom.data import Split
-from shrink.classroom.files import remove
 from shrink.classroom.progress import Progress
 from shrink.files import write_atomically
 from shrink.modes import in_use

@@ -1,1 +1,1 @@
-"""The explorers of each chapter, one file a chapter, named as the chapter is."""
+"""Explorers: controls and one figure that keeps up with them."""

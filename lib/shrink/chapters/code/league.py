@@ -1,0 +1,66 @@
+"""The byte league of chapter 05: networks from files that came from a stranger, and what they get.
+
+A student hands in the file itself, so nobody claims an accuracy: whoever gathers them measures it.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from shrink.classroom import CourseError, measure, models
+from shrink.classroom.baselines import baseline
+from shrink.classroom.data import load
+from shrink.classroom.training import accuracy, pick_device
+from shrink.coding import codec
+
+Point = tuple[int, float]  # bytes of a file, and the error of its network in %
+
+
+def network(content: bytes, name: str) -> nn.Module:
+    """The network `name` with the weights in a codec file; nothing in the file is run.
+
+    Raises:
+        CourseError: it is no such file, or of another network, or a number is not finite.
+    """
+    model = models.build(name, seed=0)
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    try:
+        found = codec.decode(content, expected=shapes)
+    except codec.CodecError as error:
+        raise CourseError(f"no file of a {name}: {str(error)[:300]}") from None
+    for key, tensor in found.items():
+        if not tensor.float().isfinite().all():
+            raise CourseError(f"{key} holds a number that is NaN or infinite")
+    model.load_state_dict({key: tensor.float() for key, tensor in found.items()})
+    return model.eval()
+
+
+def evaluate(files: Sequence[bytes], name: str, dataset: str) -> tuple[list[Point], Point]:
+    """The point of each file, measured on the validation images, and that of the dense baseline.
+
+    Raises `CourseError` when the data are not at hand.
+    """
+    device = pick_device()
+    data = load(dataset, device=device, announce=False)
+
+    def error(model: nn.Module) -> float:
+        return 100 * (1 - accuracy(model.to(device), data.validation))
+
+    dense = baseline(name, data)
+    points = [(len(content), error(network(content, name))) for content in files]
+    return points, (measure.size(dense.state_dict()), error(dense))
+
+
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """The points than which no other has fewer bytes or errs less without being worse in the other.
+
+    They come by their bytes, and equal ones once.
+
+    >>> frontier([(30, 2.0), (10, 4.0), (20, 4.0), (20, 3.0), (40, 2.0)])
+    [(10, 4.0), (20, 3.0), (30, 2.0)]
+    """
+    best: list[Point] = []
+    for point in sorted(points):
+        if not best or point[1] < best[-1][1]:
+            best.append(point)
+    return best

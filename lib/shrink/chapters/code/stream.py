@@ -1,0 +1,225 @@
+"""An exercise of chapter 05: a stream of codes, read bit by bit.
+
+The oracle tries every code at each place: slow, and with no tree and no table that could be wrong.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from shrink.chapters.code.canonical import next_of_each_length, some_lengths, with_none
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.inputs import telling, whole
+
+
+def _read(bits: str, codes: list[str], count: int) -> list[int] | None:
+    found, at = [], 0
+    while len(found) < count:
+        fits = [s for s, code in enumerate(codes) if code and bits.startswith(code, at)]
+        if not fits:
+            return None
+        found.append(fits[0])
+        at += len(codes[fits[0]])
+    return found
+
+
+def _all_of_it(bits: str, codes: list[str], count: int) -> list[int] | None:
+    found, code = [], ""
+    for bit in bits:
+        code += bit
+        if code in codes:
+            found.append(codes.index(code))
+            code = ""
+    return found
+
+
+def _to_the_end(bits: str, codes: list[str], count: int) -> list[int] | None:
+    return _all_of_it(bits, codes, count)[:count]
+
+
+def _one_bit_too_many(bits: str, codes: list[str], count: int) -> list[int] | None:
+    """Only stops when a bit follows that is none of the last code's."""
+    found, code = [], ""
+    for bit in bits:
+        if len(found) == count:
+            return found
+        code += bit
+        if code in codes:
+            found.append(codes.index(code))
+            code = ""
+    return None
+
+
+def _code_kept(bits: str, codes: list[str], count: int) -> list[int]:
+    found, code = [], ""
+    for bit in bits:
+        code += bit
+        if len(found) < count and code in codes:
+            found.append(codes.index(code))
+    return found
+
+
+def _no_rest(bits: str, codes: list[str], count: int) -> list[int] | None:
+    found = _all_of_it(bits, codes, count)
+    return found if len(found) == count else None
+
+
+def _from_the_end(bits: str, codes: list[str], count: int) -> list[int] | None:
+    return _read(bits[::-1], codes, count)
+
+
+def _among_those_with_a_code(bits: str, codes: list[str], count: int) -> list[int] | None:
+    return _read(bits, [code for code in codes if code], count)
+
+
+def _skips_what_is_no_code(bits: str, codes: list[str], count: int) -> list[int] | None:
+    found, at = [], 0
+    while at < len(bits) and len(found) < count:
+        fits = [s for s, code in enumerate(codes) if code and bits.startswith(code, at)]
+        found += fits[:1]
+        at += len(codes[fits[0]]) if fits else 1
+    return found if len(found) == count else None
+
+
+def _gives_up_on_a_code(bits: str, codes: list[str], count: int) -> list[int] | None:
+    """Begins afresh where the text is as long as the longest code and is none."""
+    found, code = [], ""
+    for bit in bits:
+        if len(found) == count:
+            break
+        code += bit
+        if code in codes:
+            found.append(codes.index(code))
+        if code in codes or len(code) >= max(map(len, codes)):
+            code = ""
+    return found if len(found) == count else None
+
+
+MISTAKES = (
+    Mistake(
+        "too few given back",
+        _to_the_end,
+        "where the bits end before all symbols are found, return None: a reader that goes on with "
+        "what it has hands on a damaged file",
+    ),
+    Mistake(
+        "to the last bit",
+        _all_of_it,
+        "stop after count symbols: what follows fills up the last byte",
+    ),
+    Mistake(
+        "stops one bit late",
+        _one_bit_too_many,
+        "the last code may end with the last bit: look whether all are found after each symbol",
+    ),
+    Mistake(
+        "code not begun afresh", _code_kept, "after a symbol the next code begins: empty the text"
+    ),
+    Mistake(
+        "refuses what is left over",
+        _no_rest,
+        "bits that are left over after count symbols are no mistake: they fill up the last byte",
+    ),
+    Mistake(
+        "skips what is no code",
+        _skips_what_is_no_code,
+        "where the bits begin no code the file is damaged: return None, do not read on behind them",
+    ),
+    Mistake(
+        "gives up on a code",
+        _gives_up_on_a_code,
+        "a text that is as long as the longest code and is none will never be one: return None",
+    ),
+    Mistake(
+        "none of none",
+        lambda bits, codes, count: _read(bits, codes, count) if count else None,
+        "count may be 0: then nothing is read, and the list is empty",
+    ),
+    Mistake("last bit first", _from_the_end, "the first bit of the text is the first that is read"),
+    Mistake(
+        "numbered without the empty ones",
+        _among_those_with_a_code,
+        "a symbol is its place among all codes, the empty ones too",
+    ),
+)
+
+
+def _streams(rng: random.Random) -> Iterator[Callable[[], tuple[str, list[str], int]]]:
+    def stream(symbols: int, count: int, rest: int = 0, cut: int = 0, none: bool = False) -> tuple:
+        lengths = some_lengths(rng, symbols)
+        codes = next_of_each_length(with_none(rng, lengths) if none else lengths)
+        some = [rng.choice([s for s, code in enumerate(codes) if code]) for _ in range(count)]
+        bits = "".join(codes[s] for s in some)
+        return bits[: len(bits) - cut] + "0" * rest, codes, count
+
+    yield lambda: stream(5, 6)
+    yield lambda: stream(5, rng.randint(4, 6), rest=rng.randint(3, 7))
+    yield lambda: stream(4, 5, none=True)
+    yield lambda: stream(6, 7, cut=1)  # it ends within a code, or before the last one
+    yield lambda: stream(3, 8, cut=4)
+    yield lambda: ("0" * rng.randint(1, 4), ["", "0"], 1)
+    yield lambda: ("0110" + "10" * 6, ["0", "10"], 3)  # 11 begins no code
+    yield lambda: ("1110000", ["0", ""], 1)
+    yield lambda: ("0", ["0", "1"], 0)
+    yield lambda: ("", ["0", "1"], 2)
+    yield lambda: ("101", ["0", "1"], 0)
+    yield lambda: ("0" * 7, ["", ""], 0)
+    yield lambda: stream(40, 60, rest=5)
+
+
+def _whole_or_none(result: Any) -> Any:
+    if hasattr(result, "tolist") and getattr(result, "ndim", 0) == 1:
+        result = result.tolist()
+    if not isinstance(result, list | tuple):
+        return result
+    found = [whole(symbol) for symbol in result]
+    return list(result) if None in found else found
+
+
+def _check_decode(answer: Attempt, rng: random.Random) -> None:
+    for bits, codes, count in telling(_streams(rng), _read, MISTAKES, _whole_or_none):
+        given = _whole_or_none(answer(bits, codes, count, alike=_whole_or_none))
+        if wrong := _wrong_symbols(given, bits, codes, count):
+            raise wrong
+
+
+def _wrong_symbols(given: Any, bits: str, codes: list[str], count: int) -> Wrong | None:
+    right = _read(bits, codes, count)
+    if given == right and type(given) is type(right):
+        return None
+    if right is None:
+        return Wrong(f"these bits are not {count} symbols: return None", expected=None, given=given)
+    if not isinstance(given, list) or any(type(symbol) is not int for symbol in given):
+        return Wrong("return a list of whole numbers", expected=right, given=given)
+    if len(given) != count:
+        return Wrong(
+            f"{count} symbols are asked for, not {len(given)}", expected=right, given=given
+        )
+    at = next(i for i, symbol in enumerate(right) if symbol != given[i])
+    return Wrong(
+        f"symbol {at} (counted from 0) is {right[at]}, whose code is {codes[right[at]]!r}, and "
+        f"not {given[at]}",
+        expected=right,
+        given=given,
+    )
+
+
+def _reference(bits: str, codes: list[str], count: int) -> list[int] | None:
+    """The first `count` symbols of the bits, or None where the bits are not so many symbols.
+
+    >>> decode_bits("100110000", ["10", "0", "", "110", "111"], 4)
+    [0, 1, 3, 1]
+    """
+    symbol_of = {code: symbol for symbol, code in enumerate(codes) if code}
+    found, begin = [], 0
+    for end in range(1, len(bits) + 1):
+        if len(found) < count and bits[begin:end] in symbol_of:
+            found.append(symbol_of[bits[begin:end]])
+            begin = end
+    return found if len(found) == count else None
+
+
+decode_bits = Exercise(
+    "decode_bits", _check_decode, reference=_reference, core=False, minutes=12, mistakes=MISTAKES
+)

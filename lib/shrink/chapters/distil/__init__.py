@@ -1,0 +1,17 @@
+"""Chapter 06, Distil."""
+
+from shrink.chapters.distil.bias import best_bias
+from shrink.chapters.distil.guidance import distance_loss, hint_loss
+from shrink.chapters.distil.losses import distillation_loss, soft_losses
+from shrink.chapters.distil.softening import break_the_loss, soften
+
+# In the order of the text, in which `shrink check` lists them.
+EXERCISES = (
+    soften,
+    distillation_loss,
+    best_bias,
+    soft_losses,
+    hint_loss,
+    distance_loss,
+    break_the_loss,
+)

@@ -1,0 +1,252 @@
+"""An exercise of chapter 06: the bias that restores a class that the student has never seen.
+
+The oracle tries every bias at which some image changes its answer. A bias passes when nearly as
+many images are right as can be, so any search that is fine enough is.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shrink import distillation
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.inputs import plain, telling
+
+_ALLOWED = 0.01  # of all images may be wrong that need not be
+
+
+@dataclass(frozen=True, eq=False)
+class _Bias:
+    """A bias that equals others that are near it: searches differ in the steps they take."""
+
+    value: float
+
+    def __eq__(self, other: object) -> bool:
+        near = isinstance(other, _Bias) and math.isclose(
+            self.value, other.value, rel_tol=0.03, abs_tol=0.005
+        )
+        return near
+
+
+def _bias(result: Any) -> Any:
+    number = plain(
+        result.reshape(()) if isinstance(result, Tensor) and result.numel() == 1 else result
+    )
+    return _Bias(float(number)) if type(number) in (int, float) else result
+
+
+def _raised(logits: Tensor, missing: int, bias: float) -> Tensor:
+    raised = logits.clone()
+    raised[:, missing] += bias
+    return raised
+
+
+def right_with(logits: Tensor, labels: Tensor, missing: int, bias: float) -> int:
+    """How many images are right with the bias."""
+    return int((_raised(logits, missing, bias).argmax(1) == labels).sum())
+
+
+def _gaps(logits: Tensor, missing: int) -> Tensor:
+    """What each image needs to become one of the class: the largest other logit, less its own."""
+    others = torch.cat([logits[:, :missing], logits[:, missing + 1 :]], 1)
+    return others.amax(1) - logits[:, missing]
+
+
+def _candidates(logits: Tensor, missing: int) -> Tensor:
+    """A bias between each two gaps, and one far beyond each end."""
+    gaps = _gaps(logits.double(), missing).sort().values
+    spread = gaps[-1:] - gaps[:1] + 1
+    return torch.cat([gaps[:1] - spread, (gaps[1:] + gaps[:-1]) / 2, gaps[-1:] + spread])
+
+
+def _right_with_each(logits: Tensor, labels: Tensor, missing: int, biases: Tensor) -> Tensor:
+    """How many images are right with each of the biases, all at once."""
+    others = logits.clone()
+    others[:, missing] = -torch.inf
+    gaps = _gaps(logits.double(), missing)
+    gained = gaps[labels == missing].sort().values  # right once the bias has passed the gap
+    lost = gaps[others.argmax(1) == labels].sort().values  # and these, until it has
+    biases = biases.double()
+    return torch.searchsorted(gained, biases) + len(lost) - torch.searchsorted(lost, biases)
+
+
+def best(logits: Tensor, labels: Tensor, missing: int) -> tuple[float, int]:
+    """A best bias, and how many are right with it."""
+    biases = _candidates(logits, missing)
+    bias = biases[_right_with_each(logits, labels, missing, biases).argmax()].item()
+    return bias, right_with(logits, labels, missing, bias)
+
+
+def _best_of(biases: Tensor) -> Callable[[Tensor, Tensor, int], float]:
+    """A search among these biases and no others: the first of the best."""
+
+    def best_bias(logits: Tensor, labels: Tensor, missing: int) -> float:
+        right = _right_with_each(logits, labels, missing, biases)
+        return biases[int(right.argmax())].item()
+
+    return best_bias
+
+
+def _worst(logits: Tensor, labels: Tensor, missing: int) -> float:
+    biases = _candidates(logits, missing)
+    return biases[_right_with_each(logits, labels, missing, biases).argmin()].item()
+
+
+def _as_many(logits: Tensor, labels: Tensor, missing: int) -> float:
+    """As many images are held for the class as there are of it."""
+    return _candidates(logits, missing)[int((labels == missing).sum())].item()
+
+
+def _mean_shortfall(logits: Tensor, labels: Tensor, missing: int) -> float:
+    return _gaps(logits, missing)[labels == missing].mean().item()
+
+
+BIAS_MISTAKES = (
+    Mistake(
+        "the missing class alone",
+        lambda logits, labels, missing: _candidates(logits, missing)[-1].item(),
+        "with so large a bias every image is one of the missing class: count the right ones among "
+        "all images, not among those of that class",
+    ),
+    Mistake(
+        "all of the missing class",
+        lambda logits, labels, missing: _gaps(logits, missing)[labels == missing].max().item(),
+        "now every image of the missing class is right, and many of the others are not: count all",
+    ),
+    Mistake(
+        "mean shortfall",
+        _mean_shortfall,
+        "by this much the images of the missing class fall short on average, so that half of them "
+        "still do: try many, and count",
+    ),
+    Mistake(
+        "subtracted",
+        lambda logits, labels, missing: -best(logits, labels, missing)[0],
+        "this is what to take off the logit; return what to add to it",
+    ),
+    Mistake(
+        "the number right",
+        lambda logits, labels, missing: best(logits, labels, missing)[1],
+        "this is how many are right with the best bias; return the bias",
+    ),
+    Mistake(
+        "whole numbers",
+        _best_of(torch.arange(-100.0, 101)),
+        "whole numbers are too coarse: logits may differ by less than 1",
+    ),
+    Mistake(
+        "0 to 10",
+        _best_of(torch.arange(501) / 50),
+        "the biases that you try end too early: how far apart the logits are says how far to go",
+    ),
+    Mistake(
+        "only up",
+        _best_of(torch.arange(5001) / 50),
+        "the bias may be below 0: where the class is answered too often",
+    ),
+    Mistake(
+        "as many as there are",
+        _as_many,
+        "with this bias as many images are held for the class as there are of it; the question is "
+        "how many are right: try many, and count",
+    ),
+    Mistake(
+        "the worst",
+        _worst,
+        "with this bias the fewest are right",
+    ),
+    Mistake(
+        "to all logits",
+        lambda logits, labels, missing: _candidates(logits, missing)[0].item(),
+        "a number that is added to all logits changes no answer, so the first that you tried looks "
+        "as good as any: add it to the logit of the missing class alone",
+    ),
+)
+
+
+def _passes(logits: Tensor, labels: Tensor, missing: int, bias: float) -> bool:
+    """Whether nearly as many are right as can be."""
+    most = best(logits, labels, missing)[1]
+    return right_with(logits, labels, missing, bias) >= most - _ALLOWED * len(labels)
+
+
+def _judged(mistake: Mistake) -> Mistake:
+    """The same, as the check sees it: True where it passes, else the bias."""
+
+    def outcome(*case: Any) -> bool | _Bias:
+        bias = mistake.function(*case)
+        return True if _passes(*case, bias) else _Bias(bias)
+
+    return replace(mistake, function=outcome)
+
+
+def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, int]]]:
+    g = torch.Generator().manual_seed(rng.randrange(2**31))
+
+    def case(
+        classes: int,
+        missing: int,
+        lowered: tuple[float, float],
+        scale: float = 1,
+        strange: int = 2,
+        among: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, int]:
+        """Logits in which the right class leads by about 6, and the missing one is lowered.
+
+        Some images of the missing class have the largest gaps of all: two are wrong with the bias
+        that the fewest images are right with, and ten are not worth what they cost. Labels are
+        `among` these, or all.
+        """
+        n, every = 200, torch.arange(classes)
+        among = every if among is None else among
+        labels = among[torch.randint(len(among), (n,), generator=g)]
+        logits = 1.5 * torch.randn(n, classes, generator=g)
+        logits[torch.arange(n), labels] += 6 + 2 * torch.randn(n, generator=g)
+        logits[:, missing] -= rng.uniform(*lowered)
+        gaps = _gaps(logits, missing)
+        strangest = (labels == missing).nonzero()[:strange, 0]
+        logits[strangest, missing] -= gaps.max() + 4 - gaps[strangest]
+        return scale * logits, labels, missing
+
+    yield lambda: case(10, rng.randrange(1, 9), (8, 10))
+    yield lambda: case(10, rng.randrange(1, 9), (8, 10), scale=0.03)
+    yield lambda: case(10, rng.randrange(1, 9), (9, 11), scale=4)
+    yield lambda: case(10, rng.randrange(1, 9), (-14, -12))
+    yield lambda: case(3, 0, (10, 12))
+    yield lambda: case(5, 4, (8, 10), scale=0.1)
+    yield lambda: case(10, rng.randrange(1, 9), (8, 10), strange=10)
+    yield lambda: case(4, 2, (8, 10), among=torch.tensor([2]))  # the best lies beyond all gaps
+    yield lambda: case(4, 2, (-3, -2), among=torch.tensor([0, 1, 3]))
+
+
+def _check_best_bias(answer: Attempt, rng: random.Random) -> None:
+    as_seen = [_judged(mistake) for mistake in BIAS_MISTAKES]
+    for case in telling(_cases(rng), lambda *_: True, as_seen, lambda outcome: outcome):
+        given = answer(*case, alike=_bias)
+        bias, most = best(*case)
+        found = _bias(given)
+        if not isinstance(found, _Bias) or not math.isfinite(found.value):
+            raise Wrong("return one number, the bias", expected=bias, given=given)
+        if not _passes(*case, found.value):
+            right, images = right_with(*case, found.value), len(case[1])
+            raise Wrong(
+                f"with this bias {right} of {images} images are right; with another {most}",
+                expected=f"about {bias:.4g}",
+                given=given,
+            )
+
+
+best_bias = Exercise(
+    "best_bias",
+    _check_best_bias,
+    reference=distillation.best_bias,
+    core=True,
+    minutes=15,
+    mistakes=BIAS_MISTAKES,
+)

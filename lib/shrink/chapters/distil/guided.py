@@ -1,0 +1,106 @@
+"""Students that are guided from inside: by hints, or by how far apart the teacher holds images."""
+
+import hashlib
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from shrink import distillation
+from shrink.chapters.distil.pupils import Lesson, build
+from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.classroom.data import Split
+from shrink.classroom.progress import bar_progress, new_bar
+from shrink.classroom.training import Recipe, train
+from shrink.distillation import distillation_loss
+
+WAYS = ("hint", "distance")
+LAYER = "fc2"  # of the student
+VERSION = 2  # of the file: what is in it, and how students are trained
+
+
+class _Guided(nn.Module):
+    """A student, and the regressor that is trained with it and thrown away."""
+
+    def __init__(self, student: nn.Module, regressor: nn.Module) -> None:
+        super().__init__()
+        self.student, self.regressor = student, regressor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.student(images)
+
+
+def guided(
+    split: Split,
+    answers: Tensor,
+    features: Tensor,
+    lesson: Lesson,
+    recipe: Recipe,
+    *,
+    way: str,
+    weight: float,
+    width: int = 30,
+    order: int = 0,
+) -> nn.Module:
+    """A student that learns its lesson, and from the teacher's features besides.
+
+    To its loss come `weight` times `hint_loss`, or `distance_loss`, of what its second hidden layer
+    has before the ReLU and the teacher's features. It is trained with a progress bar, unless it is
+    in the cache, and comes in evaluation mode.
+
+    Args:
+        answers, features: the teacher's on the split's images, (n, 10) and (n, features).
+        way: one of `WAYS`.
+        order: the seed of the order of the images.
+
+    Raises:
+        ValueError: there is no such way, or the lesson is to miss a digit.
+    """
+    if way not in WAYS:
+        raise ValueError(f"way must be one of {', '.join(WAYS)}, not {way!r}")
+    if lesson.missing is not None:
+        raise ValueError(f"a guided student sees every digit; missing is {lesson.missing!r}")
+    student = build(lesson.seed, width).to(split.images.device)
+    about = repr((VERSION, torch.__version__, lesson, recipe, way, weight, width, order))
+    key = hashlib.sha256(about.encode())
+    for tensor in (split.images, split.labels, answers, features):
+        key.update(tensor.detach().cpu().contiguous().numpy())
+    path = cache_dir() / "students" / f"guided-{key.hexdigest()[:32]}.safetensors"
+
+    def make() -> dict[str, Tensor]:
+        shapes = (width,), features.shape[1:]
+        regressor = (
+            distillation.build_regressor(*shapes, lesson.seed) if way == "hint" else nn.Identity()
+        )
+        both = _Guided(student, regressor.to(split.images.device))
+
+        def loss(logits: Tensor, images: Tensor, labels: Tensor, *theirs: Tensor) -> Tensor:
+            theirs, known = theirs
+            own = found[LAYER]
+            taught = distillation_loss(logits, theirs, labels, lesson.temperature, lesson.alpha)
+            if way == "hint":
+                return taught + weight * distillation.hint_loss(own, known, both.regressor)
+            return taught + weight * distillation.distance_loss(own, known)
+
+        with (
+            distillation.captured(student, [LAYER]) as found,
+            new_bar(f"a student guided by {way}, seed {lesson.seed}", unit="step") as bar,
+        ):
+            train(
+                both,
+                split,
+                replace(recipe, learning_rate=recipe.learning_rate * lesson.rate),
+                seed=order,
+                loss=loss,
+                examples=lambda batch, _: (
+                    split.images[batch],
+                    split.labels[batch],
+                    answers[batch],
+                    features[batch],
+                ),
+                progress=bar_progress(bar),
+            )
+        return student.state_dict()
+
+    student.load_state_dict(cached_tensors(path, make))
+    return student.eval()

@@ -1,0 +1,65 @@
+"""What the checks of chapter 06 share: float tensors as they compare, what is wrong with them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shrink.classroom.exercises.attempt import Wrong
+from shrink.classroom.exercises.inputs import Near
+
+TOLERANCE = 1e-4
+
+
+def seen(result: Any) -> Any:
+    """A float tensor by its shape, its infinities and its numbers; anything else as it is."""
+    if not isinstance(result, Tensor) or not result.is_floating_point():
+        return result
+    numbers = result.detach().double().flatten()
+    odd = tuple(str(x) for x in numbers.tolist() if x != x or x in (float("inf"), -float("inf")))
+    finite = [x for x in numbers.tolist() if str(x) not in odd]
+    return tuple(result.shape), odd, Near(tuple(round(x, 9) for x in finite))
+
+
+def seen_pair(result: Any) -> Any:
+    """Two float tensors, in a tuple or a list."""
+    return tuple(map(seen, result)) if isinstance(result, tuple | list) else seen(result)
+
+
+def is_near(given: Tensor, right: Tensor) -> Tensor:
+    """Where numbers agree, as float32 can have them."""
+    given, right = given.detach().double(), right.detach().double()
+    return torch.isclose(given, right, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def wrong_loss(given: Any, right: Tensor, what: str = "the loss") -> Wrong | None:
+    """What is wrong with a loss, if anything: it is a float tensor without axes."""
+    right = right.float()
+    if not isinstance(given, Tensor) or not given.is_floating_point() or given.dim():
+        return Wrong(f"{what} is a float tensor without axes", expected=right, given=given)
+    if is_near(given, right):
+        return None
+    return Wrong(f"{what} is {right:.5g}; yours is {given:.5g}", expected=right, given=given)
+
+
+def wrong_gradient(loss: Tensor, of: Tensor, right: Tensor, name: str) -> Wrong | None:
+    """What is wrong with the gradient of a loss that is right, if anything."""
+    right = right.to(of.dtype)
+    found = None
+    if loss.requires_grad:
+        (found,) = torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True)
+    if found is None:
+        return Wrong(
+            f"the loss is right, and no gradient reaches {name}: with detach(), item() or no_grad "
+            "nothing is learned",
+            expected=right,
+            given=found,
+        )
+    if is_near(found, right).all():
+        return None
+    return Wrong(
+        f"the loss is right, and its gradient for {name} is not: let all of it depend on them, and "
+        "take no root of 0",
+        expected=right,
+        given=found,
+    )

@@ -1,0 +1,213 @@
+"""Small networks that a teacher teaches: many side by side, trained now or read from the cache.
+
+With thirty units a layer most of a training is overhead. So students of one width are stacked and
+see the same batches; each has weights and a loss of its own, and nothing of one reaches another.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shrink.classroom import models
+from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.classroom.data import Split
+from shrink.classroom.progress import Progress, bar_progress, new_bar
+from shrink.classroom.training import Recipe, Training, train
+
+LAYERS = ("fc1", "fc2", "fc3")
+VERSION = 3  # of the file: what is in it, and how students are trained
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a student begins with and learns from: the seed of its weights, and its loss.
+
+    The loss is `distillation_loss` with this temperature and alpha; with alpha 0 the student is on
+    its own, and learns from labels. Of the digit `missing` it sees no image. The recipe's learning
+    rate is for it `rate` times as high.
+    """
+
+    seed: int
+    temperature: float = 4.0
+    alpha: float = 0.9
+    missing: int | None = None
+    rate: float = 1.0
+
+
+def paced(lesson: Lesson) -> Lesson:
+    """The lesson at a learning rate that suits it, where the recipe's suits a student on its own.
+
+    The gradient of T² · KL grows with T, up to a T of about 5, and so would the steps: at one rate
+    for all either training diverges at a T of 4, or the student alone learns too slowly to be
+    compared with. The rule was chosen on validation images, on glyphs and on MNIST.
+
+    >>> paced(Lesson(seed=0, temperature=4, alpha=0.5)).rate  # 1 / (0.5 + 0.5 * 4)
+    0.4
+    """
+    length = 1 - lesson.alpha + lesson.alpha * min(lesson.temperature, 5)
+    return replace(lesson, rate=lesson.rate / length)
+
+
+class Students(nn.Module):
+    """Relatives of LeNet-300-100, all of one shape: images (n, ...) → logits (students, n, 10)."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        for name in LAYERS:
+            layers = [getattr(network, name) for network in networks]
+            weights = torch.stack([layer.weight.detach() for layer in layers])
+            biases = torch.stack([layer.bias.detach() for layer in layers])
+            self.register_parameter(f"{name}_weight", nn.Parameter(weights))
+            self.register_parameter(f"{name}_bias", nn.Parameter(biases))
+
+    def forward(self, images: Tensor) -> Tensor:
+        students, width, pixels = self.fc1_weight.shape
+        first = self.fc1_weight.view(students * width, pixels)  # of all students, as one product
+        x = F.linear(images.flatten(1), first, self.fc1_bias.flatten())
+        x = F.relu(x).view(-1, students, width).transpose(0, 1)
+        x = F.relu(torch.baddbmm(self.fc2_bias.unsqueeze(1), x, self.fc2_weight.mT))
+        return torch.baddbmm(self.fc3_bias.unsqueeze(1), x, self.fc3_weight.mT)
+
+    def states(self) -> dict[str, Tensor]:
+        """The state of each network, as "2/fc1.weight"."""
+        return {
+            f"{i}/{name.replace('_', '.')}": tensor
+            for name, stacked in self.state_dict().items()
+            for i, tensor in enumerate(stacked)
+        }
+
+
+def taught(
+    split: Split,
+    answers: Tensor,
+    lessons: Sequence[Lesson],
+    recipe: Recipe,
+    *,
+    width: int = 30,
+    order: int = 0,
+) -> list[nn.Module]:
+    """A student a lesson, as `teach` trains them, in evaluation mode.
+
+    They are trained with a progress bar, unless they are in the cache.
+    """
+    networks = [build(lesson.seed, width).to(split.images.device) for lesson in lessons]
+    about = repr((VERSION, torch.__version__, tuple(lessons), recipe, width, order))
+    key = hashlib.sha256(about.encode())
+    for tensor in (split.images, split.labels, answers):
+        key.update(tensor.detach().cpu().contiguous().numpy())
+    path = cache_dir() / "students" / f"{key.hexdigest()[:32]}.safetensors"
+
+    def make() -> dict[str, Tensor]:
+        with new_bar(f"teaching {len(lessons)} students", unit="step") as bar:
+            students, _ = teach(
+                split,
+                answers,
+                lessons,
+                recipe,
+                width=width,
+                order=order,
+                progress=bar_progress(bar),
+            )
+        return students.states()
+
+    states = cached_tensors(path, make)
+    for i, network in enumerate(networks):
+        own = {name: states[f"{i}/{name}"] for name in network.state_dict()}
+        network.load_state_dict(own)
+        network.eval()
+    return networks
+
+
+def teach(
+    split: Split,
+    answers: Tensor,
+    lessons: Sequence[Lesson],
+    recipe: Recipe,
+    *,
+    width: int = 30,
+    labelled: int | None = None,
+    order: int = 0,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> tuple[Students, Training]:
+    """Train a student a lesson, with two hidden layers of `width` units, all on the same batches.
+
+    Args:
+        split: the images, and the labels for those who learn from labels.
+        answers: the teacher's logits on these images, (n, 10).
+        recipe: for all lessons.
+        labelled: only the first so many images have a label: a batch then has as many out of these
+            for the labels' part of the loss as it has for the teacher's part. Without it, all.
+        order: the seed of the order of the images.
+        progress, stop: as `train` has them.
+
+    Raises:
+        ValueError: a rate is not 1 and the recipe has weight decay, or no image has a label.
+    """
+    if recipe.weight_decay and any(lesson.rate != 1 for lesson in lessons):
+        raise ValueError("rates of their own need a recipe without weight decay")
+    count = len(split) if labelled is None else min(labelled, len(split))
+    if count < 1:
+        raise ValueError(f"at least one image must have a label, not {labelled!r}")
+    device = split.images.device
+    students = Students([build(lesson.seed, width).to(device) for lesson in lessons])
+
+    def examples(batch: Tensor, _: torch.Generator) -> tuple[Tensor, ...]:
+        told = batch % count
+        rows = batch if count == len(split) else torch.cat([batch, told])
+        return split.images[rows], split.labels[told], split.labels[batch], answers[batch]
+
+    done = train(
+        students,
+        split,
+        recipe,
+        seed=order,
+        loss=_loss(lessons, device),
+        examples=examples,
+        progress=progress,
+        stop=stop,
+    )
+    return students.eval(), done
+
+
+def build(seed: int, width: int = 30) -> nn.Module:
+    """An untrained student."""
+    return models.build("lenet-300-100", seed, hidden=(width, width))
+
+
+def _loss(lessons: Sequence[Lesson], device: torch.device) -> Callable[..., Tensor]:
+    """The sum of the students' losses, each of which moves its own weights alone.
+
+    A student's loss is scaled by its rate: with SGD that is to scale the learning rate. In place of
+    KL(q ‖ p) stands the cross entropy of p with q, which has the same gradient.
+    """
+    rates, alphas, temperatures = (
+        torch.tensor([float(getattr(lesson, name)) for lesson in lessons], device=device)
+        for name in ("rate", "alpha", "temperature")
+    )
+    unseen = [-1 if lesson.missing is None else lesson.missing for lesson in lessons]
+    missing = torch.tensor(unseen, device=device).unsqueeze(1)
+    of_rows = temperatures.view(-1, 1, 1)
+
+    def mean(losses: Tensor, labels: Tensor) -> Tensor:
+        """Over the images that each student sees: (students, n) → (students,)."""
+        seen = labels != missing
+        return (losses * seen).sum(1) / seen.sum(1).clamp(min=1)
+
+    def loss(
+        logits: Tensor, images: Tensor, told: Tensor, labels: Tensor, answers: Tensor
+    ) -> Tensor:
+        n = len(labels)
+        logs = logits[:, -n:].log_softmax(-1)
+        hard = -logs.gather(-1, told.view(1, n, 1).expand(len(lessons), n, 1))[..., 0]
+        q = (answers / of_rows).softmax(-1)
+        soft = -(q * (logits[:, :n] / of_rows).log_softmax(-1)).sum(-1)
+        taught = temperatures**2 * mean(soft, labels)
+        return (rates * ((1 - alphas) * mean(hard, told) + alphas * taught)).sum()
+
+    return loss

@@ -1,0 +1,388 @@
+"""The explorer of chapter 02: sparsity, local or global, before or after training, all at once or
+by and by.
+"""
+
+import copy
+import hashlib
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm.auto import tqdm
+
+from shrink import pruning
+from shrink.chapters.prune.figure import (
+    BINS,
+    CAPTION,
+    CURVE,
+    SHOWN,
+    Run,
+    View,
+    draw,
+    summarise,
+    update,
+)
+from shrink.classroom import formats, measure, models
+from shrink.classroom.baselines import baseline
+from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.classroom.data import Dataset
+from shrink.classroom.exercises.exercise import Exercise, ExerciseError
+from shrink.classroom.explorers.explorer import Explorer, Job, toggle
+from shrink.classroom.progress import new_bar
+from shrink.classroom.training import Recipe, Training, predict, train
+from shrink.coding import sparse
+
+NAME = "lenet-300-100"
+STOPS = np.round(np.arange(101) / 100, 2)  # the slider's
+GROWTHS = 20  # of the masks in a gradual run, where it has the steps
+
+Chooser = Callable[[Mapping[str, Tensor], float], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network on show, and what no slider changes about it."""
+
+    net: nn.Module
+    weights: dict[str, Tensor]
+    flat: Tensor  # all weights end to end, on the CPU
+    edge: float  # the largest magnitude
+    counts: np.ndarray  # (BINS,): the histogram of all weights
+    changed: np.ndarray  # (10,): % of a class that the network of another seed answers otherwise
+
+
+class PruningLab:
+    """The networks behind the explorer, their sweeps, and the fine-tuned runs so far.
+
+    Sweeps are computed once, with a progress bar, and cached.
+    """
+
+    def __init__(
+        self, dataset: Dataset, exercises: Mapping[str, Exercise], seeds: tuple[int, ...]
+    ) -> None:
+        if len(seeds) < 2:
+            raise ValueError(f"at least two seeds are compared, not {seeds!r}")
+        if missing := {"magnitude_mask", "global_masks"} - set(exercises) if exercises else None:
+            raise ValueError(f"the switch to mine also needs {', '.join(sorted(missing))}")
+        self.data, self.exercises, self.seeds = dataset, exercises, seeds
+        self.labels = dataset.validation.labels.cpu().numpy()
+        self.images = dataset.validation.images[:, 0].cpu().numpy()
+        self._images_hash = hashlib.sha256(self.images.tobytes())
+        device = dataset.train.images.device
+        self.nets: dict[str, list[nn.Module]] = {
+            "trained": [baseline(NAME, dataset, seed=s) for s in seeds],
+            "initial": [models.build(NAME, s).to(device).eval() for s in seeds],
+        }
+        self.answers: dict[tuple[str, str], np.ndarray] = {}  # (stops, images), of the first seed
+        self.file_bytes: dict[tuple[str, str], np.ndarray] = {}  # (stops, formats), of that seed
+        self.curves: dict[tuple[str, str], np.ndarray] = {}  # (seeds, points), fractions
+        self.subjects: dict[str, Subject] = {}
+        with new_bar("sweeping over sparsity", total=4 * len(seeds), leave=False) as bar:
+            for weights, scope in itertools.product(self.nets, ("global", "local")):
+                nets = self.nets[weights]
+                first, *others = (self._sweep(net, scope, i, bar) for i, net in enumerate(nets))
+                sweeps = [first["answers"], *(sweep["answers"] for sweep in others)]
+                self.answers[weights, scope] = sweeps[0]
+                self.file_bytes[weights, scope] = first["bytes"]
+                on_curve = [sweeps[0][np.isin(STOPS, CURVE)], *sweeps[1:]]
+                self.curves[weights, scope] = np.stack([self.accuracy(a) for a in on_curve])
+                if weights not in self.subjects:
+                    self.subjects[weights] = self._subject(nets[0], sweeps[0][0], sweeps[1][0])
+        self.runs: list[Run] = []
+        self._dense_runs: dict[tuple, float] = {}
+
+    def _subject(self, net: nn.Module, answers: np.ndarray, others: np.ndarray) -> Subject:
+        weights = {name: w.detach() for name, w in models.weights(net).items()}
+        flat = torch.cat([w.flatten() for w in weights.values()]).cpu()
+        edge = flat.abs().max().item()
+        return Subject(
+            net=net,
+            weights=weights,
+            flat=flat,
+            edge=edge,
+            counts=torch.histc(flat, BINS, -edge, edge).numpy(),
+            changed=self._changed(answers, others),
+        )
+
+    def _sweep(self, net: nn.Module, scope: str, i: int, bar: tqdm) -> dict[str, np.ndarray]:
+        """The "answers" (stops, images) uint8 at each sparsity: all stops for the first seed.
+
+        With them come its "bytes" (stops, formats), which take too long to measure at each redraw.
+        """
+        stops = STOPS if i == 0 else CURVE
+        key = self._images_hash.copy()
+        key.update(scope.encode() + stops.tobytes())
+        for tensor in net.state_dict().values():
+            key.update(tensor.cpu().numpy().tobytes())
+        if i == 0:  # a format that changes is measured again
+            key.update(repr(file_bytes(net.state_dict())).encode())
+
+        def make() -> dict[str, Tensor]:
+            pruned = (self._pruned(net, scope, s) for s in stops)
+            found = [
+                (self._predict(net, w), file_bytes(net.state_dict() | w) if i == 0 else {})
+                for w in pruned
+            ]
+            return {
+                "answers": torch.from_numpy(np.stack([answers for answers, _ in found])),
+                "bytes": torch.tensor([list(lengths.values()) for _, lengths in found]),
+            }
+
+        path = cache_dir() / "sweeps" / f"{key.hexdigest()[:32]}.safetensors"
+        sweep = {name: t.numpy() for name, t in cached_tensors(path, make).items()}
+        bar.update()
+        return sweep
+
+    def _pruned(self, net: nn.Module, scope: str, sparsity: float) -> dict[str, Tensor]:
+        weights = models.weights(net)
+        return pruning.apply_masks(weights, choose(scope)(weights, sparsity))
+
+    def _predict(self, net: nn.Module, weights: Mapping[str, Tensor]) -> np.ndarray:
+        pruned = copy.deepcopy(net)
+        pruned.load_state_dict(weights, strict=False)
+        return predict(pruned, self.data.validation.images).to(torch.uint8).cpu().numpy()
+
+    def accuracy(self, answers: np.ndarray) -> np.ndarray:
+        """The fraction right, over the last axis."""
+        return (answers == self.labels).mean(-1)
+
+    def masks(self, subject: Subject, sparsity: float, scope: str, source: str) -> dict:
+        """The masks of the library or, with `source` "mine", of the student's own function.
+
+        Theirs gets copies of the weights, and must give one mask a layer.
+        """
+        if source != "mine":
+            return choose(scope)(subject.weights, sparsity)
+        copies = {name: w.clone() for name, w in subject.weights.items()}
+        masks = choose(scope, self.exercises)(copies, sparsity)
+        pruning.apply_masks(subject.weights, masks)
+        if missing := [name for name in subject.weights if name not in masks]:
+            raise ValueError(f"there is no mask for {', '.join(missing)}")
+        return masks
+
+    def view(
+        self, sparsity: float, scope: str, weights: str, source: str, schedule: str, epochs: int
+    ) -> View:
+        """Everything the figure shows; `schedule` and `epochs` matter to the job only."""
+        subject = self.subjects[weights]
+        masks = self.masks(subject, sparsity, scope, source)
+        pruned = pruning.apply_masks(subject.weights, masks)
+        dense = self.answers[weights, scope][0]
+        stop = np.flatnonzero(np.isclose(STOPS, sparsity))
+        if source == "reference" and len(stop):
+            answers = self.answers[weights, scope][stop[0]]
+            lengths = dict(
+                zip(sparse.FORMATS, self.file_bytes[weights, scope][stop[0]].tolist(), strict=True)
+            )
+        else:
+            answers = self._predict(subject.net, pruned)
+            lengths = file_bytes(subject.net.state_dict() | pruned)
+        casualties = np.flatnonzero((dense == self.labels) & (answers != self.labels))
+        return View(
+            sparsity=sparsity,
+            accuracy=float(self.accuracy(answers)),
+            dense_accuracy=float(self.accuracy(dense)),
+            curve=self.curves[weights, scope],
+            other_curve=self.curves[weights, "local" if scope == "global" else "global"].mean(0),
+            counts=self._counts(subject, masks),
+            edge=subject.edge,
+            thresholds=self._thresholds(subject, masks, scope),
+            kept={
+                name: masks[name].count_nonzero().item() / w.numel() for name, w in pruned.items()
+            },
+            pixels=masks["fc1.weight"].float().mean(0).view(28, 28).cpu().numpy(),
+            answers=answers,
+            casualties=casualties,
+            strip=self._strip(casualties[:SHOWN]),
+            captions=tuple(f"{self.labels[i]} → {answers[i]}" for i in casualties[:SHOWN]),
+            changed=np.stack([self._changed(dense, answers), subject.changed]),
+            file_bytes=lengths,
+            mine=source == "mine",
+            runs=tuple(run for run in self.runs if run.weights == weights),
+        )
+
+    def _counts(self, subject: Subject, masks: Mapping[str, Tensor]) -> np.ndarray:
+        keep = torch.cat([masks[name].flatten() for name in subject.weights]).cpu()
+        kept = torch.where(keep, subject.flat, torch.inf)  # infinity lies in no bin
+        return np.stack(
+            [subject.counts, torch.histc(kept, BINS, -subject.edge, subject.edge).numpy()]
+        )
+
+    def _thresholds(self, subject: Subject, masks: Mapping[str, Tensor], scope: str) -> list[float]:
+        largest_gone = [
+            torch.where(masks[name], 0, w).abs().max().item() for name, w in subject.weights.items()
+        ]
+        return [max(largest_gone)] * len(masks) if scope == "global" else largest_gone
+
+    def _strip(self, images: np.ndarray) -> np.ndarray:
+        """Up to SHOWN images in two rows, each with room for a caption under it."""
+        cells = np.zeros((SHOWN, 28 + CAPTION, 28), np.float32)
+        cells[: len(images), :28] = self.images[images]
+        rows = cells.reshape(2, SHOWN // 2, 28 + CAPTION, 28)
+        return rows.transpose(0, 2, 1, 3).reshape(2 * (28 + CAPTION), -1)
+
+    def _changed(self, dense: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        images = np.bincount(self.labels, minlength=10)
+        return 100 * np.bincount(self.labels[dense != answers], minlength=10) / images
+
+    def fine_tune(
+        self,
+        values: dict[str, Any],
+        stop: threading.Event,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Prune, train on with the zeros held, and train the dense network the same steps.
+
+        One-shot prunes first and trains on; gradual starts dense, prunes more and more over the
+        first half of the same steps, and does so by the library's masks alone. The run is kept in
+        `runs`, also when it was stopped on the way.
+
+        Raises:
+            ExerciseError: gradual was asked for with masks by "mine". Nothing is trained then.
+        """
+        weights, recipe = values["weights"], Recipe(epochs=values["epochs"])
+        start, control = self.subjects[weights].net, (weights, recipe)
+        parts = 1 if control in self._dense_runs else 2
+        net = copy.deepcopy(start)
+        training = self._train(
+            net,
+            recipe,
+            stop,
+            lambda done, total: progress(done, parts * total),
+            self._hold(models.weights(net), values, recipe),
+        )
+        if not training.stopped and parts == 2:
+            dense = copy.deepcopy(start)
+            whole = self._train(
+                dense, recipe, stop, lambda done, total: progress(total + done, 2 * total)
+            )
+            if not whole.stopped:
+                self._dense_runs[control] = float(self.accuracy(self._predict(dense, {})))
+        self.runs.append(self._run(net, training, values, self._dense_runs.get(control)))
+
+    def _train(
+        self,
+        net: nn.Module,
+        recipe: Recipe,
+        stop: threading.Event,
+        progress: Callable[[int, int], None],
+        hold: Callable[[Optimizer], AbstractContextManager] | None = None,
+    ) -> Training:
+        split = self.data.train
+        return train(net, split, recipe, seed=1, hold=hold, progress=progress, stop=stop)
+
+    def _hold(
+        self, tuned: Mapping[str, Tensor], values: dict[str, Any], recipe: Recipe
+    ) -> Callable[[Optimizer], AbstractContextManager]:
+        """What keeps the weights of a run sparse while an optimizer trains them."""
+        sparsity, scope, source = values["sparsity"], values["scope"], values["source"]
+        if values["schedule"] == "one-shot":
+            masks = self.masks(self.subjects[values["weights"]], sparsity, scope, source)
+            return lambda optimizer: pruning.hold_masks(tuned, masks, optimizer)
+        if source == "mine":
+            raise ExerciseError(
+                "gradual pruning grows the library's masks, not yours: "
+                "choose one-shot to fine-tune with your masks, or masks by reference"
+            )
+        groups = [tuned] if scope == "global" else [{name: w} for name, w in tuned.items()]
+        steps = recipe.epochs * -(-len(self.data.train) // recipe.batch_size)
+        return lambda optimizer: grow_over_half(groups, optimizer, sparsity, steps)
+
+    def _run(
+        self, net: nn.Module, training: Training, values: dict[str, Any], dense: float | None
+    ) -> Run:
+        weights = torch.cat([w.detach().flatten() for w in models.weights(net).values()])
+        return Run(
+            sparsity=values["sparsity"],
+            reached=(weights == 0).sum().item() / len(weights),
+            scope=values["scope"],
+            weights=values["weights"],
+            schedule=values["schedule"],
+            mine=values["source"] == "mine",
+            accuracy=float(self.accuracy(self._predict(net, {}))),
+            dense_accuracy=float("nan") if dense is None else dense,
+            steps=training.steps,
+            stopped=training.stopped,
+        )
+
+
+@contextmanager
+def grow_over_half(
+    groups: list[Mapping[str, Tensor]], optimizer: Optimizer, sparsity: float, steps: int
+) -> Iterator[None]:
+    """Prune each group, ranked by itself, from nothing to `sparsity` in the first half of `steps`.
+
+    The last growth falls on the schedule's end, so that the sparsity is met exactly; the second
+    half trains on at that sparsity.
+    """
+    half = max(steps // 2, 1)
+    every = max(half // GROWTHS, 1)
+    end = half - half % every
+
+    def sparsity_at(step: int) -> float:
+        return pruning.cubic_sparsity(step, end=end, final=sparsity)
+
+    with ExitStack() as stack:
+        for group in groups:
+            stack.enter_context(pruning.prune_gradually(group, optimizer, sparsity_at, every=every))
+        yield
+
+
+def file_bytes(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """The length of the model's file in each sparse format."""
+    return {format: measure.size(formats.pack(state, format)) for format in sparse.FORMATS}
+
+
+def choose(scope: str, exercises: Mapping[str, Exercise] | None = None) -> Chooser:
+    """The library's masks of that scope, or the student's answers to the exercises."""
+    if scope == "global":
+        return exercises["global_masks"].mine if exercises else pruning.global_masks
+    one = exercises["magnitude_mask"].mine if exercises else pruning.magnitude_mask
+    return lambda weights, sparsity: {name: one(w, sparsity) for name, w in weights.items()}
+
+
+def explore_pruning(
+    dataset: Dataset, *exercises: Exercise, seeds: tuple[int, ...] = (0, 1, 2)
+) -> Explorer:
+    """The explorer of chapter 02, on LeNet-300-100.
+
+    Args:
+        dataset: its validation images are what the explorer shows; the test set stays unread.
+        exercises: `magnitude_mask` and `global_masks`, for the switch *mine / reference*.
+        seeds: the networks behind the band; the first one is on show.
+
+    Raises:
+        ValueError: there is only one seed, or one of the exercises.
+    """
+    lab = PruningLab(dataset, {e.name: e for e in exercises}, seeds)
+    wide = widgets.Layout(width="420px")
+    controls = {
+        "sparsity": widgets.FloatSlider(
+            0.5, min=0, max=1, step=0.01, description="sparsity", layout=wide
+        ),
+        "scope": toggle("ranking", ["global", "local"]),
+        "weights": toggle("weights", ["trained", "initial"]),
+        "source": toggle("masks by", ["reference", "mine"][: 2 if exercises else 1]),
+        "schedule": toggle("schedule", ["one-shot", "gradual"]),
+        "epochs": widgets.IntSlider(3, min=1, max=20, description="epochs", layout=wide),
+    }
+    return Explorer(
+        lab.view,
+        draw,
+        update,
+        summarise,
+        controls=controls,
+        job=Job("Fine-tune", lab.fine_tune),
+        size=(9.6, 5.2),
+        alt="Pruning LeNet-300-100: accuracy over sparsity, the weights' histogram with the "
+        "threshold, what each layer keeps, the pixels still seen, the images it costs, the file's "
+        "length in four formats",
+    )

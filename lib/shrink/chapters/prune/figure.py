@@ -1,0 +1,284 @@
+"""The figure of chapter 02's explorer: what a setting shows, drawn and said in words."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+
+from shrink.classroom import plots
+from shrink.coding import sparse
+
+CURVE = np.unique(np.round([*np.arange(0, 70, 5), *np.arange(70, 90, 2), *range(90, 101)])) / 100
+SHOWN = 10  # casualties, in two rows
+CAPTION = 12  # pixels for the text under each
+BINS = 80
+FORMATS = {name: {"csr": "CSR"}.get(name, name) for name in sparse.FORMATS}  # as they are shown
+DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fine-tuned"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fine-tuning that the plot keeps: accuracies are fractions of the validation images."""
+
+    sparsity: float  # as asked for
+    reached: float  # the fraction of weights that are zero
+    scope: str
+    weights: str
+    schedule: str  # "one-shot" or "gradual"
+    mine: bool  # whether the masks were the student's
+    accuracy: float
+    dense_accuracy: float
+    steps: int
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """What the figure shows for one setting of the controls."""
+
+    sparsity: float
+    accuracy: float
+    dense_accuracy: float
+    curve: np.ndarray  # (seeds, len(CURVE)), fractions
+    other_curve: np.ndarray  # (len(CURVE),), mean of the other ranking
+    counts: np.ndarray  # (2, BINS): all weights, kept weights
+    edge: float  # the histogram reaches from -edge to edge
+    thresholds: list[float]  # of each layer: the largest magnitude that went
+    kept: dict[str, float]  # layer → fraction kept
+    pixels: np.ndarray  # (28, 28): fraction of a pixel's connections that are kept
+    answers: np.ndarray  # the network's answer to each validation image
+    casualties: np.ndarray  # indices of the images that were right and no longer are
+    strip: np.ndarray  # the first of them as one picture, 0..1
+    captions: tuple[str, ...]  # label and answer of each
+    changed: np.ndarray  # (2, 10): % of a class with another answer: pruned, another seed
+    file_bytes: dict[str, int]  # format → the length of the file
+    mine: bool  # whether the masks are the student's
+    runs: tuple[Run, ...]  # of these weights
+
+
+def draw(figure: Figure, view: View) -> dict[str, Any]:
+    """Draw the axes, and the artists that `update` moves."""
+    rows = figure.add_gridspec(2, 1, height_ratios=(3, 2))
+    above = rows[0].subgridspec(1, 3, width_ratios=(7, 7, 5)).subplots()
+    below = rows[1].subgridspec(1, 4, width_ratios=(4, 6, 6, 4)).subplots()
+    return {
+        **_draw_accuracy(above[0]),
+        **_draw_histogram(above[1], view),
+        **_draw_layers(above[2], view),
+        **_draw_pixels(below[0]),
+        **_draw_casualties(below[1]),
+        **_draw_changed(below[2]),
+        **_draw_bytes(below[3], view),
+    }
+
+
+def _draw_accuracy(ax: Axes) -> dict[str, Any]:
+    x = 100 * CURVE
+    plots.accuracy_axis(ax)
+    ax.set(xlabel="sparsity, %", xlim=(0, 100), title="accuracy on validation images")
+    (mean,) = ax.plot(x, x, color=PRUNED, label="pruned, mean and range of seeds")
+    (other,) = ax.plot(x, x, color=PRUNED, lw=0.8, ls=":", label="mean of the other ranking")
+    dense = ax.axhline(50, color=DENSE, ls="--", label="dense")
+    more = ax.axhline(50, color=TUNED, ls=":", label="dense, same extra steps")
+    runs = [
+        ax.plot([], [], shape, ms=size, color=TUNED, mfc=fill, mec=edge, label=label)[0]
+        for shape, size, fill, edge, label in (  # the diamond on the square: both can be seen
+            ("s", 8, TUNED, "white", "fine-tuned, gradual"),
+            ("D", 6, TUNED, "white", "fine-tuned, one-shot"),
+            ("s", 7, "none", TUNED, "_gradual, stopped"),
+            ("D", 6, "none", TUNED, "_one-shot, stopped"),
+        )
+    ]
+    lines, labels = ax.get_legend_handles_labels()
+    ax.legend(
+        [*lines, tuple(runs[2:])],
+        [*labels, "stopped on the way"],
+        handler_map={tuple: HandlerTuple(ndivide=None)},
+        loc="lower left",
+        fontsize="x-small",
+    )
+    band = ax.fill_between(x, x, x, color=PRUNED, alpha=0.25, lw=0)
+    (marker,) = ax.plot([], [], "o", color=PRUNED, ms=8)
+    return {
+        "curve": [band, mean, other],
+        "dense": dense,
+        "more": more,
+        "runs": runs,
+        "marker": marker,
+    }
+
+
+def _draw_histogram(ax: Axes, view: View) -> dict[str, Any]:
+    counts = np.ones(BINS)
+    edges = np.linspace(-1, 1, BINS + 1)
+    both = [
+        ax.stairs(counts, edges, fill=True, color=colour, label=label)
+        for colour, label in ((DENSE + "77", "all weights"), (PRUNED, "kept"))
+    ]
+    lines = [ax.axvline(0, color=TUNED, lw=1) for _ in range(2 * len(view.thresholds))]
+    lines[0].set_label("threshold")
+    ax.set(yscale="log", ylim=(0.7, 2e5), xlim=(-1, 1), title="weights and threshold")
+    ax.set(xlabel="weight, relative to the largest", ylabel="weights in the bin")
+    ax.legend(loc="upper right", fontsize="x-small")
+    return {"histogram": both, "thresholds": lines}
+
+
+def _draw_layers(ax: Axes, view: View) -> dict[str, Any]:
+    names = list(view.kept)
+    dots = [ax.plot([1], [i], "o", color=PRUNED, ms=8)[0] for i in range(len(names))]
+    texts = [ax.text(1, i - 0.2, "", va="bottom", ha="center") for i in range(len(names))]
+    ax.set(xscale="log", xlim=(1e-4, 2), ylim=(-0.6, len(names) - 0.5))
+    ax.set(xlabel="kept, %, log scale", title="kept in each layer")
+    ax.grid(axis="x", color="#dddddd")
+    ax.set_xticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01", "0.1", "1", "10", "100"])
+    ax.set_yticks(range(len(names)), [name.removesuffix(".weight") for name in names])
+    ax.invert_yaxis()
+    return {"layers": dots, "layer_texts": texts}
+
+
+def _draw_pixels(ax: Axes) -> dict[str, Any]:
+    ax.set(xticks=[], yticks=[], title="pixels still seen")
+    ax.set_xlabel("full ink: all 300")
+    return {
+        "pixels": ax.imshow(
+            np.zeros((28, 28)), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest"
+        )
+    }
+
+
+def _draw_casualties(ax: Axes) -> dict[str, Any]:
+    ax.set(title="right before, wrong now")
+    ax.set_axis_off()
+    shape = (2 * (28 + CAPTION), 28 * SHOWN // 2)
+    image = ax.imshow(np.zeros(shape), cmap="gray_r", vmin=0, vmax=1, interpolation="bilinear")
+    texts = [
+        ax.text(
+            28 * (i % (SHOWN // 2)) + 14,
+            (28 + CAPTION) * (i // (SHOWN // 2)) + 28 + CAPTION / 2,
+            "",
+            ha="center",
+            va="center",
+            fontsize="small",
+        )
+        for i in range(SHOWN)
+    ]
+    return {"casualties": image, "casualty_texts": texts}
+
+
+def _draw_changed(ax: Axes) -> dict[str, Any]:
+    digits = np.arange(10)
+    bars = [
+        ax.vlines(digits + shift, 0.1, 1, lw=7, color=colour, label=label)
+        for shift, colour, label in (
+            (-0.2, PRUNED, "pruned"),
+            (0.2, DENSE, "another seed, dense"),
+        )
+    ]
+    ax.set(yscale="log", ylim=(0.1, 400), xlabel="digit", title="answers that changed")
+    ax.set_xticks(digits)
+    ax.set_yticks([0.1, 1, 10, 100], ["0.1 %", "1 %", "10 %", "100 %"])
+    ax.legend(loc="upper left", fontsize="x-small", ncols=2)
+    return {"changed": bars}
+
+
+def _draw_bytes(ax: Axes, view: View) -> dict[str, Any]:
+    dense = view.file_bytes["dense"] / 1000
+    places = range(len(FORMATS))
+    bars = ax.bar(places, 0, color=[DENSE if name == "dense" else PRUNED for name in FORMATS])
+    ax.axhline(dense, color=DENSE, ls="--", lw=0.8)
+    ax.set(title="file, KB", ylim=(0, 1.75 * dense))  # CSR has 6 bytes for a value's 4
+    ax.set_xticks(places, list(FORMATS.values()), fontsize="small")
+    texts = [ax.text(i, 0, "", ha="center", va="bottom", fontsize="small") for i in places]
+    return {"bytes": list(bars), "byte_texts": texts}
+
+
+def update(artists: Mapping[str, Any], view: View) -> None:
+    """Move the artists to the view."""
+    _update_accuracy(artists, view)
+    for stairs, counts in zip(artists["histogram"], view.counts, strict=True):
+        stairs.set_data(counts)
+    for i, threshold in enumerate(view.thresholds):
+        for line, sign in zip(artists["thresholds"][2 * i : 2 * i + 2], (-1, 1), strict=True):
+            line.set_xdata([sign * threshold / view.edge] * 2)
+    for dot, text, kept in zip(
+        artists["layers"], artists["layer_texts"], view.kept.values(), strict=True
+    ):
+        dot.set_xdata([kept or np.nan])
+        text.set_x(np.clip(kept, 4e-4, 0.6))
+        text.set_text(f"{100 * kept:.3g} %" if kept else "empty")
+        text.set_color(TUNED if kept == 0 else "black")
+    artists["pixels"].set_data(view.pixels)
+    artists["casualties"].set_data(view.strip)
+    for i, text in enumerate(artists["casualty_texts"]):
+        text.set_text(view.captions[i] if i < len(view.captions) else "")
+    for lines, percents, shift in zip(artists["changed"], view.changed, (-0.2, 0.2), strict=True):
+        lines.set_segments([[(i + shift, 0.1), (i + shift, p)] for i, p in enumerate(percents)])
+    for bar, text, size in zip(
+        artists["bytes"], artists["byte_texts"], view.file_bytes.values(), strict=True
+    ):
+        bar.set_height(size / 1000)
+        text.set_position((text.get_position()[0], size / 1000))
+        text.set_text(f"{size / 1000:.0f}")
+
+
+def _update_accuracy(artists: Mapping[str, Any], view: View) -> None:
+    band, mean, other = artists["curve"]
+    x = 100 * CURVE
+    band.set_data(x, 100 * view.curve.min(0), 100 * view.curve.max(0))
+    mean.set_ydata(100 * view.curve.mean(0))
+    other.set_ydata(100 * view.other_curve)
+    artists["dense"].set_ydata([100 * view.dense_accuracy] * 2)
+    artists["marker"].set_data([100 * view.sparsity], [100 * view.accuracy])
+    kinds = itertools.product((False, True), ("gradual", "one-shot"))
+    for line, kind in zip(artists["runs"], kinds, strict=True):
+        runs = [r for r in view.runs if (r.stopped, r.schedule) == kind]
+        line.set_data([100 * r.reached for r in runs], [100 * r.accuracy for r in runs])
+    controls = [r.dense_accuracy for r in view.runs if np.isfinite(r.dense_accuracy)]
+    artists["more"].set_ydata([100 * controls[-1] if controls else np.nan] * 2)
+
+
+def summarise(view: View) -> str:
+    """The numbers of the view in words."""
+    empty = [name for name, kept in view.kept.items() if kept == 0]
+    sentences = [
+        f"Sparsity {view.sparsity:.3g}: <b>{100 * view.accuracy:.2f} %</b> right of "
+        f"{len(view.answers):,} validation images, dense {100 * view.dense_accuracy:.2f} %.",
+        f"{len(view.casualties):,} that were right are wrong now.",
+        _summarise_bytes(view.file_bytes),
+    ]
+    if view.mine:
+        gone = 100 * (1 - view.counts[1].sum() / view.counts[0].sum())
+        sentences.insert(0, f"<b>Your masks</b>, which prune {gone:.2f} %.")
+    if empty:
+        sentences.append(f"<b>Nothing is left of {' and '.join(empty)}.</b>")
+    paragraphs = [" ".join(sentences)]
+    if view.runs:
+        paragraphs.insert(0, _summarise_run(view.runs[-1]))
+    return "<br>".join(paragraphs)
+
+
+def _summarise_bytes(file_bytes: Mapping[str, int]) -> str:
+    lengths = [f"{FORMATS[name]} {length:,}" for name, length in file_bytes.items()]
+    shortest = FORMATS[min(file_bytes, key=file_bytes.get)]
+    return f"The file has these bytes: {', '.join(lengths)}; the shortest is {shortest}."
+
+
+def _summarise_run(run: Run) -> str:
+    control = (
+        f"the dense network after the same steps {100 * run.dense_accuracy:.2f} %"
+        if np.isfinite(run.dense_accuracy)
+        else "the dense network was not trained on for comparison"
+    )
+    asked, reached = f"{run.sparsity:.3g}", f"{run.reached:.3g}"
+    return (
+        f"<b>Fine-tuned</b>, {run.schedule}, at sparsity {reached}"
+        f"{f', not the {asked} asked for' if reached != asked else ''} "
+        f"({run.scope}{', with your masks' if run.mine else ''}, {run.weights} weights, "
+        f"{run.steps:,} steps{', stopped' if run.stopped else ''}): "
+        f"<b>{100 * run.accuracy:.2f} %</b>; {control}. The figure shows the network before."
+    )

@@ -1,0 +1,324 @@
+"""An exercise of chapter 02: a training step after which pruned weights stay zero.
+
+The oracle is the plain optimizer on copies of the weights. The optimizers tried go weight by
+weight, so what a kept weight becomes depends on no pruned one.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.exercise import Exercise
+
+Weights = dict[str, Tensor]
+
+
+@torch.no_grad()
+def _zero(weights: Weights, masks: Weights) -> None:
+    for name, mask in masks.items():
+        weights[name].mul_(mask)
+
+
+def _mask_gradients(weights: Weights, masks: Weights) -> None:
+    for name, mask in masks.items():
+        weights[name].grad *= mask
+
+
+def _no_mask(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.step()
+
+
+def _gradient_only(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    _mask_gradients(weights, masks)
+    optimizer.step()
+
+
+def _before_only(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    _zero(weights, masks)
+    optimizer.step()
+
+
+def _both_before(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    _mask_gradients(weights, masks)
+    _zero(weights, masks)
+    optimizer.step()
+
+
+def _no_step(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    _zero(weights, masks)
+
+
+def _gradient_zeroed(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.zero_grad(set_to_none=False)
+    optimizer.step()
+    _zero(weights, masks)
+
+
+def _steps_twice(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.step()
+    optimizer.step()
+    _zero(weights, masks)
+
+
+def _inverted_step(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.step()
+    _zero(weights, {name: ~mask for name, mask in masks.items()})
+
+
+def _rebinds(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.step()
+    for name, mask in masks.items():
+        weights[name] = weights[name] * mask
+
+
+def _rebinds_before(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    for name, mask in masks.items():
+        weights[name] = weights[name] * mask
+    optimizer.step()
+
+
+def _first_layer(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.step()
+    _zero(weights, dict([*masks.items()][:1]))
+
+
+def _forgets_all(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    _mask_gradients(weights, masks)
+    optimizer.state.clear()
+    optimizer.step()
+    _zero(weights, masks)
+
+
+def _forgets_afterwards(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.step()
+    _zero(weights, masks)
+    optimizer.state.clear()
+
+
+def _momentum_buffer_only(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    _mask_gradients(weights, masks)
+    _zero(weights, masks)
+    for name, mask in masks.items():
+        buffer = optimizer.state[weights[name]].get("momentum_buffer")
+        if buffer is not None:
+            buffer.mul_(mask)
+    optimizer.step()
+
+
+def _a_mask_for_each(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.step()
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.mul_(masks[name])
+
+
+def _records(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    optimizer.step()
+    for name, mask in masks.items():
+        weights[name].mul_(mask)
+
+
+STEP_MISTAKES = (
+    Mistake(  # first, since other mistakes give the same on some of the first steps
+        "forgets afterwards",
+        _forgets_afterwards,
+        "the step before this one was right, but after it the optimizer had lost what it "
+        "remembered: leave its state alone",
+    ),
+    Mistake(
+        "gradient only",
+        _gradient_only,
+        "a zero gradient moves no weight to zero, and momentum and weight decay move it without "
+        "one: the weight itself must be zero after the step",
+    ),
+    Mistake(
+        "before only",
+        _before_only,
+        "the masks came before the step, and the step moved the pruned weights again",
+    ),
+    Mistake(
+        "weight and gradient before",
+        _both_before,
+        "weight and gradient are zero before the step, but momentum remembers the pruned weights "
+        "and moves them: zero them after it",
+    ),
+    Mistake(
+        "momentum buffer only",
+        _momentum_buffer_only,
+        "SGD remembers in momentum_buffer, Adam elsewhere: do not clear what an optimizer "
+        "remembers, zero the weights after its step",
+    ),
+    Mistake(
+        "no mask",
+        _no_mask,
+        "the masks did not reach the weights: `weight = weight * mask` makes another tensor, "
+        "`weight.mul_(mask)` changes this one",
+    ),
+    Mistake(
+        "no step",
+        _no_step,
+        "the kept weights did not move: call optimizer.step(), while the gradients are there",
+    ),
+    Mistake(
+        "gradient zeroed",
+        _gradient_zeroed,
+        "zero_grad() came before the step, which then had no gradient to go by",
+    ),
+    Mistake("steps twice", _steps_twice, "the optimizer took two steps; it is to take one"),
+    Mistake("inverted", _inverted_step, "True means keep: the kept weights became zero"),
+    Mistake(
+        "rebinds",
+        _rebinds,
+        "`weights[name] = ...` puts another tensor in the dict, and the optimizer goes on with the "
+        "one that it knows: change that one, weights[name].mul_(mask)",
+    ),
+    Mistake(
+        "rebinds before the step",
+        _rebinds_before,
+        "`weights[name] = ...` puts another tensor in the dict, and the step then trains the one "
+        "that the optimizer knows: change that one in place, and after the step",
+    ),
+    Mistake("first layer only", _first_layer, "only the first mask was used: return ends a loop"),
+    Mistake(
+        "forgets all",
+        _forgets_all,
+        "the kept weights lost their momentum: leave alone what the optimizer remembers of them",
+    ),
+    Mistake(
+        "a mask for each",
+        _a_mask_for_each,
+        "a weight may have no mask: go over the masks, not over the weights",
+    ),
+    Mistake(
+        "records",
+        _records,
+        "autograd records what is done to a parameter: change it inside `with torch.no_grad():`",
+    ),
+)
+
+# Which weights have a mask, whether they are pruned before the first step, and the optimizer.
+_StepCase = tuple[tuple[str, ...], bool, Callable[[list], Optimizer]]
+_FC1, _FC2 = "fc1.weight", "fc2.weight"
+
+
+def _step_cases(rng: random.Random) -> Iterator[_StepCase]:
+    lr, both = rng.choice([0.05, 0.1, 0.2]), (_FC1, _FC2)
+    optim = torch.optim
+    yield both, False, lambda p: optim.SGD(p, lr=lr, momentum=0.9, weight_decay=0.1)
+    yield both, False, lambda p: optim.Adam(p, lr=lr)
+    yield both, True, lambda p: optim.SGD(p, lr=lr)
+    yield (_FC2,), True, lambda p: optim.SGD(p, lr=lr, momentum=0.8, nesterov=True)
+    yield (_FC1,), False, lambda p: optim.AdamW(p, lr=lr, weight_decay=0.1)
+    yield (), False, lambda p: optim.SGD(p, lr=lr, momentum=0.9)
+    yield (
+        both,
+        True,
+        lambda p: optim.RMSprop([{"params": p[:1]}, {"params": p[1:], "lr": lr / 2}], momentum=0.5),
+    )
+
+
+def _loss(weights: Sequence[Tensor], x: Tensor, target: Tensor) -> Tensor:
+    fc1, fc2, bias = weights
+    return (torch.tanh(x @ fc1.T + bias) @ fc2.T - target).square().mean()
+
+
+def _random_mask(shape: torch.Size, rng: random.Random) -> Tensor:
+    keep = [True, False, *rng.choices([True, False], k=math.prod(shape) - 2)]
+    rng.shuffle(keep)
+    return torch.tensor(keep).view(shape)
+
+
+def _check_masked_step(answer: Attempt, rng: random.Random) -> None:
+    g = torch.Generator().manual_seed(rng.randrange(2**31))
+    for masked, pruned_before, make in _step_cases(rng):
+        mine = [Parameter(torch.randn(shape, generator=g)) for shape in ((2, 3), (2, 2), (2,))]
+        right = [Parameter(p.detach().clone()) for p in mine]
+        weights, masks = dict(zip((_FC1, _FC2), mine, strict=False)), {}
+        for name in masked:
+            masks[name] = _random_mask(weights[name].shape, rng)
+        optimizer, plain = make(mine), make(right)
+        for step in range(5):
+            _loss(right, torch.randn(5, 3, generator=g), torch.randn(5, 2, generator=g)).backward()
+            for p, q in zip(mine, right, strict=True):
+                p.grad = q.grad.clone()
+            plain.step()
+            plain.zero_grad()
+            if step < 2:  # dense as yet: the optimizer has something to remember
+                optimizer.step()
+            else:
+                _step_and_compare(answer, weights, masks, optimizer, (mine, right))
+            if step >= (1 if pruned_before else 2):
+                _zero(weights, masks)
+                _zero(dict(zip((_FC1, _FC2), right, strict=False)), masks)
+
+
+def _step_and_compare(
+    answer: Attempt,
+    weights: dict[str, Parameter],
+    masks: Weights,
+    optimizer: Optimizer,
+    parameters: tuple[list[Parameter], list[Parameter]],
+) -> None:
+    """Let the answer take a step; `parameters` are those trained, and what a plain step gives."""
+    mine, right = parameters
+    named, masks_before = dict(weights), {name: mask.clone() for name, mask in masks.items()}
+    answer.in_place(
+        weights,
+        masks,
+        optimizer,
+        watch=lambda weights, _, optimizer: (
+            {n: w.detach() if isinstance(w, Tensor) else w for n, w in weights.items()},
+            [p.detach() for group in optimizer.param_groups for p in group["params"]],
+        ),
+    )
+    if masks.keys() != masks_before.keys() or not all(
+        isinstance(masks[n], Tensor) and masks[n].equal(m) for n, m in masks_before.items()
+    ):
+        raise Wrong(
+            "your function changed the masks; only the weights are to change",
+            known_mistakes=False,
+        )
+    for name, weight in named.items():
+        if weights.get(name) is not weight:
+            raise Wrong(f"weights[{name!r}] is no longer the parameter that the optimizer trains")
+    for name, p, q in zip((_FC1, _FC2, "fc1.bias"), mine, right, strict=True):
+        if (p.shape, p.dtype, p.requires_grad) != (q.shape, q.dtype, True):
+            given = f"{p.dtype}, {tuple(p.shape)}, requires_grad={p.requires_grad}"
+            expected = f"{q.dtype}, {tuple(q.shape)}, requires_grad=True"
+            raise Wrong(
+                f"{name} is no longer the kind of parameter that it was",
+                expected=expected,
+                given=given,
+                known_mistakes=False,
+            )
+        given, plain = p.detach(), q.detach()
+        mask = masks.get(name, torch.ones_like(plain, dtype=torch.bool))
+        if alive := int((given[~mask] != 0).sum()):
+            raise Wrong(
+                f"after the step {alive} of {int((~mask).sum())} pruned weights of {name} "
+                "are not zero",
+                expected=torch.where(mask, plain, 0),
+                given=given,
+            )
+        if not torch.allclose(given[mask], plain[mask], rtol=1e-4, atol=1e-6):
+            which = f"a kept weight of {name}" if name in masks else f"{name}, which has no mask,"
+            raise Wrong(
+                f"{which} is not what the optimizer's step makes of it",
+                expected=torch.where(mask, plain, 0),
+                given=given,
+            )
+
+
+masked_step = Exercise(
+    "masked_step",
+    _check_masked_step,
+    core=True,
+    minutes=15,
+    mistakes=STEP_MISTAKES,
+)

@@ -1,0 +1,26 @@
+"""Chapter 03, Quantize."""
+
+from shrink.chapters.quantize.affine import break_the_quantizers, quantize
+from shrink.chapters.quantize.channels import quantize_channels
+from shrink.chapters.quantize.clip import best_clip
+from shrink.chapters.quantize.entropy import entropy_threshold
+from shrink.chapters.quantize.fixed_points import fixed_point
+from shrink.chapters.quantize.fold import fold_batch_norm
+from shrink.chapters.quantize.integer import accumulate, integer_linear
+from shrink.chapters.quantize.pack import pack_bits
+from shrink.chapters.quantize.scales import scale_and_zero_point
+
+# In the order of the text, in which `shrink check` lists them.
+EXERCISES = (
+    scale_and_zero_point,
+    quantize,
+    quantize_channels,
+    pack_bits,
+    accumulate,
+    fixed_point,
+    integer_linear,
+    best_clip,
+    break_the_quantizers,
+    fold_batch_norm,
+    entropy_threshold,
+)

@@ -1,0 +1,350 @@
+"""An exercise of chapter 03: a weight in integers, with a scale for each output channel.
+
+Its oracle divides in float64 and accepts both neighbours of a tie; the exercises on quantize use
+it too.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shrink import quantization
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.inputs import Near, telling
+
+Pair = tuple[Tensor, Tensor]
+
+
+def neighbours(
+    exact: Tensor, q_min: int, q_max: int, slack: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest right integer for each number: they differ where it is a tie.
+
+    A number counts as a tie when it is within `slack` of one.
+    """
+    low, high = (exact - 0.5 - slack).ceil(), (exact + 0.5 + slack).floor()
+    return low.clamp(q_min, q_max).long(), high.clamp(q_min, q_max).long()
+
+
+def not_int8(q: Any, x: Tensor, right: Tensor) -> Wrong | None:
+    """What is wrong with q before its numbers are looked at: it is to be int8 of x's shape."""
+    if not isinstance(q, Tensor):
+        return Wrong("the integers are a tensor", expected=right, given=q)
+    if q.dtype != torch.int8 or q.layout != torch.strided:
+        found = f"{q.dtype}, {q.layout}"
+        return Wrong("the integers are of dtype torch.int8", expected=right, given=found)
+    if q.shape != x.shape or q.device != x.device:
+        return Wrong(
+            "the integers have the shape and device of what they stand for",
+            expected=(tuple(x.shape), str(x.device)),
+            given=(tuple(q.shape), str(q.device)),
+        )
+    return None
+
+
+def _top(num_bits: int) -> int:
+    return 2 ** (num_bits - 1) - 1
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """A channel a row."""
+    return weight.detach().unsqueeze(-1).flatten(1)
+
+
+def _along(scales: Tensor, weight: Tensor) -> Tensor:
+    """The scales with as many axes as the weight."""
+    return scales.view(-1, *[1] * (weight.dim() - 1))
+
+
+def _magnitude(rows: Tensor, num_bits: int) -> Tensor:
+    return rows.abs().amax(1) / _top(num_bits)
+
+
+def _but(
+    scale: Callable[[Tensor, int], Tensor] = _magnitude,
+    nearest: Callable[[Tensor], Tensor] = torch.round,
+    lowest: Callable[[int], int] = lambda num_bits: -_top(num_bits),
+) -> Callable[[Tensor, int], Pair]:
+    """The right answer but for these; `scale` takes the channels as rows."""
+
+    def quantize_channels(weight: Tensor, num_bits: int) -> Pair:
+        scales = scale(_rows(weight), num_bits)
+        scales = torch.where(scales == 0, 1, scales)
+        q = nearest(weight.detach() / _along(scales, weight))
+        return q.clamp(lowest(num_bits), _top(num_bits)).to(torch.int8), scales
+
+    return quantize_channels
+
+
+_right = _but()
+
+
+def _then(change: Callable[[Tensor, Tensor], tuple]) -> Callable[[Tensor, int], tuple]:
+    """The right integers and scales, and then something is done to them."""
+    return lambda weight, num_bits: change(*_right(weight, num_bits))
+
+
+def _one_scale(weight: Tensor, num_bits: int) -> Pair:
+    q, scales = _but(lambda rows, b: _magnitude(rows, b).amax().expand(len(rows)))(weight, num_bits)
+    return q, scales[0]
+
+
+def _by_input(weight: Tensor, num_bits: int) -> Pair:
+    if weight.dim() == 1:
+        return _one_scale(weight, num_bits)
+    q, scales = _right(weight.transpose(0, 1), num_bits)
+    return q.transpose(0, 1), scales
+
+
+def _one_axis(weight: Tensor, num_bits: int) -> Pair:
+    if weight.dim() == 1:
+        return _right(weight, num_bits)
+    scales = weight.detach().abs().amax(1) / _top(num_bits)
+    scales = torch.where(scales == 0, 1, scales)
+    return (weight.detach() / scales.unsqueeze(1)).round().to(torch.int8), scales
+
+
+def _asymmetric(weight: Tensor, num_bits: int) -> Pair:
+    rows = _rows(weight)
+    low, high = rows.amin(1).clamp(max=0), rows.amax(1).clamp(min=0)
+    scales = (high - low) / (2**num_bits - 1)
+    scales = torch.where(scales == 0, 1, scales)
+    q_min = -(2 ** (num_bits - 1))
+    zero_points = (q_min - low / scales).round()
+    q = (weight.detach() / _along(scales, weight)).round() + _along(zero_points, weight)
+    return q.clamp(q_min, _top(num_bits)).to(torch.int8), scales
+
+
+def _keeps_axes(weight: Tensor, num_bits: int) -> Pair:
+    q, scales = _right(weight, num_bits)
+    return q, _along(scales, weight)
+
+
+def _zero_divides(weight: Tensor, num_bits: int) -> Pair:
+    q, scales = _right(weight, num_bits)
+    return q, torch.where((_rows(weight) == 0).all(1), 0, scales)
+
+
+MISTAKES = (
+    Mistake(
+        "one scale",
+        _one_scale,
+        "this is one scale for the whole weight; each output channel, weight[i], has its own",
+    ),
+    Mistake(
+        "one scale repeated",
+        _but(lambda rows, b: _magnitude(rows, b).amax().expand(len(rows))),
+        "your scales are all the same: take the largest magnitude of each channel, not of all",
+    ),
+    Mistake(
+        "a scale for each input",
+        _by_input,
+        "the channels are the first axis: reduce over all axes but that, to a scale for weight[i]",
+    ),
+    Mistake(
+        "one axis reduced",
+        _one_axis,
+        "a channel of a convolution has inputs, rows and columns: reduce over all of them, as "
+        "flatten(1) does",
+    ),
+    Mistake(
+        "max",
+        _but(lambda rows, b: rows.amax(1) / _top(b)),
+        "the largest magnitude may be that of a negative weight: abs() before the maximum",
+    ),
+    Mistake(
+        "min",
+        _but(lambda rows, b: -rows.amin(1) / _top(b)),
+        "the largest magnitude may be that of a positive weight: abs() and the maximum",
+    ),
+    Mistake(
+        "mean",
+        _but(lambda rows, b: rows.abs().mean(1) / _top(b)),
+        "the scale covers the largest magnitude of the channel, not the mean",
+    ),
+    Mistake(
+        "divided by 2**(b-1)",
+        _but(lambda rows, b: rows.abs().amax(1) / 2 ** (b - 1)),
+        "the largest magnitude becomes 2**(num_bits - 1) - 1, so divide by that",
+    ),
+    Mistake(
+        "divided by all steps",
+        _but(lambda rows, b: 2 * rows.abs().amax(1) / (2**b - 1)),
+        "without the lowest integer there are 2**num_bits - 2 steps, and half as many on each side",
+    ),
+    Mistake(
+        "lowest integer used",
+        _but(
+            lambda rows, b: torch.maximum(rows.amax(1) / _top(b), rows.amin(1) / -(2 ** (b - 1))),
+            lowest=lambda b: -(2 ** (b - 1)),
+        ),
+        "the lowest integer is left out: both signs reach to 2**(num_bits - 1) - 1",
+    ),
+    Mistake(
+        "asymmetric",
+        _asymmetric,
+        "symmetric: the zero point is 0, and the scale comes from the largest magnitude alone",
+    ),
+    Mistake(
+        "always 8 bits",
+        lambda weight, num_bits: _right(weight, 8),
+        "the integers are up to num_bits, which is not always 8",
+    ),
+    Mistake("truncated", _but(nearest=torch.trunc), "a cast cuts off: round to the nearest first"),
+    Mistake("floor", _but(nearest=torch.floor), "round to the nearest, not down: round, not //"),
+    Mistake(
+        "scale inverted",
+        _then(lambda q, scales: (q, 1 / scales)),
+        "the integers are right; weight is about scale * q, so the scale is the magnitude over "
+        "the highest integer, and you return its inverse",
+    ),
+    Mistake(
+        "kept float",
+        _then(lambda q, scales: (q.float(), scales)),
+        "the integers are right, but still of a float type: .to(torch.int8)",
+    ),
+    Mistake(
+        "back to floats",
+        lambda weight, num_bits: _then(lambda q, s: (q * _along(s, weight), s))(weight, num_bits),
+        "these are the floats that the integers stand for; return the integers",
+    ),
+    Mistake(
+        "scales keep their axes",
+        _keeps_axes,
+        "keepdim helps to divide, but the scales that you return have one axis: .flatten()",
+    ),
+    Mistake("exchanged", _then(lambda q, s: (s, q)), "the integers come first, then the scales"),
+    Mistake(
+        "zero channel",
+        _zero_divides,
+        "a channel of only zeros has the scale 1, not 0 and not something tiny",
+    ),
+)
+
+
+def _seen(result: Any) -> Any:
+    """A pair of tensors by values that compare, the scales as what is near them."""
+    if not (isinstance(result, tuple | list) and len(result) == 2):
+        return result
+    if not all(isinstance(tensor, Tensor) for tensor in result):
+        return result
+    q, scales = (tensor.detach() for tensor in result)
+    kinds = (str(q.dtype), tuple(q.shape), str(scales.dtype), tuple(scales.shape))
+    return kinds, Near(tuple(q.flatten().tolist())), Near(tuple(scales.flatten().tolist()))
+
+
+def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, int]]]:
+    def weight(*shape: int) -> Tensor:
+        """Each channel has a magnitude of its own; some have their largest below zero."""
+        rows = torch.tensor([[rng.gauss(0, 1)] for _ in range(torch.Size(shape).numel())])
+        rows = rows.view(shape[0], -1)
+        for i, row in enumerate(rows):
+            row *= rng.uniform(0.2, 0.8) / row.abs().max()
+            row[rng.randrange(len(row))] = (-1) ** i * rng.uniform(0.9, 1)
+            row *= rng.choice([0.3, 1, 3])
+        return (1000 * rows).round().div(1000).view(shape)
+
+    def bits() -> int:
+        return rng.randint(3, 7)
+
+    def with_zeros() -> Tensor:
+        some = weight(4, 3)
+        some[rng.randrange(4)] = rng.choice([0.0, -0.0])
+        return some
+
+    def ties() -> Tensor:
+        """Halves between the integers of 4 bits: the scale is 1."""
+        rows = [[rng.randint(-6, 5) + 0.5 for _ in range(5)] for _ in range(3)]
+        return torch.tensor([[rng.choice([-7.0, 7.0]), *row] for row in rows])
+
+    yield lambda: (weight(rng.choice([3, 4, 5]), 4), bits())
+    yield lambda: (weight(3, 2, 2, 2), bits())
+    yield lambda: (with_zeros(), bits())
+    yield lambda: (weight(4, 2, 3), 8)
+    yield lambda: (weight(4, 4), 2)  # ternary
+    yield lambda: (weight(8, 3, 3, 5), 8)
+    yield lambda: (torch.tensor([rng.uniform(0.1, 2), 0.0, -rng.uniform(0.1, 2)]), bits())
+    yield lambda: (weight(1, 6), 8)
+    yield lambda: (weight(5, 1), bits())
+    yield lambda: (torch.zeros(2, rng.randint(1, 4)), 8)
+    yield lambda: (ties(), 4)
+    yield lambda: (weight(4, 6).t(), bits())  # not contiguous
+    yield lambda: (1e-4 * weight(3, 4), 8)
+    yield lambda: (1e4 * weight(3, 4), bits())
+    yield lambda: (torch.nn.Parameter(weight(3, 4)), 8)
+    if torch.cuda.is_available():
+        yield lambda: (weight(3, 4).cuda(), 8)
+
+
+def _check_quantize_channels(answer: Attempt, rng: random.Random) -> None:
+    for weight, num_bits in telling(_cases(rng), _right, MISTAKES, _seen):
+        if wrong := _wrong_channels(answer(weight, num_bits, alike=_seen), weight, num_bits):
+            raise wrong
+
+
+def _wrong_channels(given: Any, weight: Tensor, num_bits: int) -> Wrong | None:
+    top, exact = _top(num_bits), weight.detach().double()
+    scales = _rows(exact).abs().amax(1) / top
+    scales = torch.where(scales == 0, 1, scales)
+    exact = exact / _along(scales, weight)
+    low, high = neighbours(exact, -top, top, slack=1e-3)
+    right = low.to(torch.int8)
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        return Wrong("return a pair, (q, scales)", expected=(right, scales.float()), given=given)
+    q, mine = given
+    if wrong := not_int8(q, weight, right):
+        return wrong
+    if not isinstance(mine, Tensor) or mine.dtype != torch.float32:
+        kind = mine.dtype if isinstance(mine, Tensor) else mine
+        return Wrong("the scales are a float32 tensor", expected=scales.float(), given=kind)
+    if mine.shape != scales.shape or mine.device != weight.device:
+        return Wrong(
+            f"one scale for each of the {len(weight)} channels, on one axis",
+            expected=(tuple(scales.shape), str(weight.device)),
+            given=(tuple(mine.shape), str(mine.device)),
+        )
+    off = ~torch.isclose(mine.detach().double(), scales, rtol=1e-5, atol=0)
+    if off.any():
+        i = int(off.nonzero()[0])
+        return Wrong(
+            f"weight[{i}] has a largest magnitude of {float(_rows(weight)[i].abs().max()):.4g}, "
+            f"and the highest integer is {top}: its scale is {scales[i]:.5g} and not {mine[i]:.5g}",
+            expected=scales.float(),
+            given=mine,
+        )
+    off = (q < low) | (q > high)
+    if off.any():
+        at = tuple(off.nonzero()[0].tolist())
+        return Wrong(
+            f"weight[{', '.join(map(str, at))}] over its scale is {exact[at]:.4g}, "
+            f"so {right[at]} and not {q[at]}",
+            expected=right,
+            given=q,
+        )
+    return None
+
+
+def _reference(weight: Tensor, num_bits: int) -> Pair:
+    """A weight as integers and a scale for each output channel: weight is about scale * q.
+
+    >>> q, scales = quantize_channels(torch.tensor([[1.0, -2.0], [0.1, 0.07]]), num_bits=3)
+    >>> q.tolist(), scales  # the highest integer is 3
+    ([[2, -3], [3, 2]], tensor([0.6667, 0.0333]))
+    """
+    columns = weight.unsqueeze(-1)  # so that a channel has an axis of its own, in a bias too
+    p = quantization.qparams_of(columns, num_bits, symmetric=True, narrow=True, axis=0)
+    return quantization.quantize(columns, p).squeeze(-1), p.scale.flatten()
+
+
+quantize_channels = Exercise(
+    "quantize_channels",
+    _check_quantize_channels,
+    reference=_reference,
+    core=True,
+    minutes=15,
+    mistakes=MISTAKES,
+)

@@ -1,0 +1,255 @@
+"""An exercise of chapter 03: the clip of least squared error.
+
+The oracle is PyTorch's own fake quantization, tried with many clips. A clip passes when its error
+is nearly the least, so any search that is fine enough is.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.inputs import plain
+
+_ALLOWED = 1.05  # times the least squared error
+_ALIKE = 1.04  # clips whose ratio is below this may come of the same mistake
+
+
+@dataclass(frozen=True, eq=False)
+class _Clip:
+    """A clip that equals others that are near it: searches differ in the steps they take."""
+
+    value: float
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Clip):
+            return False
+        if self.value > 0 and other.value > 0:
+            return abs(math.log(self.value / other.value)) < math.log(_ALIKE)
+        return self.value == other.value or (self.value < 0 and other.value < 0)
+
+
+def _clip(result: Any) -> Any:
+    number = plain(result.reshape(()) if _is_one(result) else result)
+    return _Clip(float(number)) if type(number) in (int, float) else result
+
+
+def _is_one(result: Any) -> bool:
+    return isinstance(result, Tensor | np.ndarray) and math.prod(result.shape) == 1
+
+
+def _error(x: Tensor, num_bits: int, clip: float) -> float:
+    """The mean squared error, by PyTorch's fake quantization."""
+    top = 2 ** (num_bits - 1) - 1
+    fake = torch.fake_quantize_per_tensor_affine(x, clip / top, 0, -top, top)
+    return (x - fake).square().mean().item()
+
+
+def _clips(largest: float, number: int) -> np.ndarray:
+    return np.geomspace(largest / 1000, largest, number)
+
+
+def _best(x: Tensor, num_bits: int) -> tuple[float, float]:
+    """A clip, and its error: the best of 120, and of 40 between its neighbours."""
+    largest = x.abs().max().item()
+    clips = _clips(largest, 120)
+    i = int(np.argmin([_error(x, num_bits, clip) for clip in clips]))
+    finer = np.geomspace(clips[max(i - 2, 0)], clips[min(i + 2, 119)], 40)
+    clips = [*finer.tolist(), largest]
+    errors = [_error(x, num_bits, clip) for clip in clips]
+    return clips[int(np.argmin(errors))], min(errors)
+
+
+def _search(error: Callable[[Tensor, float, int], Tensor]) -> Callable[[Tensor, int], float]:
+    """The clip of which an error is the least: error(x, clip, top) for the integers to `top`."""
+
+    def best_clip(x: Tensor, num_bits: int) -> float:
+        clips = _clips(x.abs().max().item(), 120).tolist()
+        return min(clips, key=lambda clip: error(x, clip, 2 ** (num_bits - 1) - 1).item())
+
+    return best_clip
+
+
+def _off(x: Tensor, clip: float, top: int, lowest: int | None = None) -> Tensor:
+    scale = clip / top
+    return x - (x / scale).round().clamp(-top if lowest is None else lowest, top) * scale
+
+
+def _squared(x: Tensor, clip: float, top: int) -> Tensor:
+    return _off(x, clip, top).square().mean()
+
+
+def _rounding_only(x: Tensor, clip: float, top: int) -> Tensor:
+    inside = x[x.abs() <= clip]
+    return _squared(inside, clip, top) if len(inside) else torch.tensor(math.inf)
+
+
+def _truncating(x: Tensor, clip: float, top: int) -> Tensor:
+    scale = clip / top
+    return (x - (x / scale).trunc().clamp(-top, top) * scale).square().mean()
+
+
+def _to_maximum(x: Tensor, num_bits: int) -> float:
+    clips = _clips(abs(x.max().item()), 120) * math.copysign(1, x.max().item())
+    return min(clips.tolist(), key=lambda clip: _squared(x, abs(clip), 2 ** (num_bits - 1) - 1))
+
+
+def _ten_clips(x: Tensor, num_bits: int) -> float:
+    clips = [x.abs().max().item() * i / 10 for i in range(1, 11)]
+    return min(clips, key=lambda clip: _squared(x, clip, 2 ** (num_bits - 1) - 1))
+
+
+def _percentile(percent: float) -> Callable[[Tensor, int], float]:
+    return lambda x, num_bits: x.abs().quantile(percent / 100).item()
+
+
+def _scale_of_best(x: Tensor, num_bits: int) -> float:
+    return _search(_squared)(x, num_bits) / (2 ** (num_bits - 1) - 1)
+
+
+def _error_of_best(x: Tensor, num_bits: int) -> float:
+    return _squared(x, _search(_squared)(x, num_bits), 2 ** (num_bits - 1) - 1).item()
+
+
+CLIP_MISTAKES = (
+    Mistake(
+        "nothing is clipped",
+        lambda x, num_bits: x.abs().max().item(),
+        "this is the largest magnitude: nothing is clipped, and an outlier makes all steps "
+        "coarse. If you searched: does the error count rounding as well?",
+    ),
+    Mistake(
+        "99 percent",
+        _percentile(99),
+        "this clips one number in a hundred whatever num_bits is; with few bits it pays to clip "
+        "more, with many less: search",
+    ),
+    Mistake(
+        "99.9 percent",
+        _percentile(99.9),
+        "this clips one number in a thousand whatever num_bits is: search",
+    ),
+    Mistake(
+        "3 standard deviations",
+        lambda x, num_bits: 3 * x.std().item(),
+        "outliers move the standard deviation, and the best clip depends on num_bits: search",
+    ),
+    Mistake(
+        "rounding only",
+        _search(_rounding_only),
+        "the error leaves out what is clipped, so a tiny clip looks best: count all of x",
+    ),
+    Mistake(
+        "absolute error",
+        _search(lambda x, clip, top: _off(x, clip, top).abs().mean()),
+        "this has the least absolute error; the squared one minds what is clipped far more",
+    ),
+    Mistake(
+        "to the maximum",
+        _to_maximum,
+        "the clips tried reach up to x.max(); the largest magnitude may be that of a negative "
+        "number: x.abs().max()",
+    ),
+    Mistake(
+        "always 8 bits",
+        lambda x, num_bits: _search(_squared)(x, 8),
+        "this is the best clip for 8 bits: the steps are coarser with fewer, by num_bits",
+    ),
+    Mistake(
+        "ten clips",
+        _ten_clips,
+        "tenths of the largest magnitude are too coarse: the best clip may be a fiftieth of it, so "
+        "let each clip be a few percent smaller than the one before",
+    ),
+    Mistake(
+        "scale",
+        _scale_of_best,
+        "this is the scale, the width of a step; return the clip, 2**(num_bits - 1) - 1 steps",
+    ),
+    Mistake(
+        "error",
+        _error_of_best,
+        "this is the least error; return the clip that has it",
+    ),
+    Mistake(
+        "one integer more",
+        _search(lambda x, clip, top: _off(x, clip, top, -top - 1).square().mean()),
+        "your integers start at -2**(num_bits - 1); let them lie even about 0, so one less",
+    ),
+    Mistake(
+        "twice the integers",
+        _search(lambda x, clip, top: _squared(x, clip, 2 * top + 1)),
+        "2**num_bits - 1 is for both signs together: the largest integer is 2**(num_bits - 1) - 1",
+    ),
+    Mistake(
+        "cut off",
+        _search(_truncating),
+        "the integers were cut off, not rounded: round()",
+    ),
+)
+
+
+def _clip_cases(rng: random.Random) -> Iterator[tuple[Tensor, int]]:
+    g = torch.Generator().manual_seed(rng.randrange(2**31))
+
+    def normal(number: int = 4000, deviation: float = 1) -> Tensor:
+        return deviation * rng.uniform(0.005, 0.02) * torch.randn(number, generator=g)
+
+    def with_outliers(sizes: list[float], number: int = 4000) -> Tensor:
+        """So many times as large as the others usually are; the first is positive, the rest not."""
+        x = normal(number)
+        outliers = torch.tensor([-sizes[0], *sizes[1:]])
+        x[: len(sizes)] = -x.std() * outliers
+        return x[torch.randperm(number, generator=g)]
+
+    def many_and_one() -> Tensor:
+        """Few bits clip them all, 8 bits the largest alone."""
+        many = [rng.uniform(13, 16) for _ in range(36)]
+        return with_outliers([4.5, *many, rng.uniform(35, 40)], number=12_000)
+
+    def uniform(number: int = 3000) -> Tensor:
+        return rng.uniform(0.1, 9) * (2 * torch.rand(number, generator=g) - 1)
+
+    yield many_and_one(), 4
+    yield -with_outliers([10, rng.uniform(60, 80)], number=16_000), 3
+    yield -normal(deviation=100).abs(), 2
+    yield with_outliers([40, 50, 60]), 6
+    yield normal(deviation=100) ** 3, 5
+    yield uniform(), 3
+    yield uniform(12_000), 8
+    yield normal().view(50, 80), 5
+
+
+def _check_best_clip(answer: Attempt, rng: random.Random) -> None:
+    for x, num_bits in _clip_cases(rng):
+        best, least = _best(x, num_bits)
+        given = answer(x, num_bits, alike=_clip)
+        clip = _clip(given)
+        if not isinstance(clip, _Clip):
+            raise Wrong("return one number, the clip", expected=best, given=given)
+        if not 0 < clip.value < math.inf:
+            raise Wrong("a clip is a number above 0", expected=best, given=given)
+        error = _error(x, num_bits, clip.value)
+        if not error <= _ALLOWED * least:
+            raise Wrong(
+                f"with {num_bits} bits this clip has a mean squared error of {error:.4g}; "
+                f"another has {least:.4g}",
+                expected=f"about {best:.4g}; the largest magnitude is {x.abs().max().item():.4g}",
+                given=given,
+            )
+
+
+best_clip = Exercise(
+    "best_clip",
+    _check_best_clip,
+    core=False,
+    minutes=12,
+    mistakes=CLIP_MISTAKES,
+)

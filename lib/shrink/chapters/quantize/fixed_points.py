@@ -1,0 +1,220 @@
+"""An exercise of chapter 03: a real number as an integer and a shift.
+
+The oracle is fractions.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.inputs import count, plain, telling, whole
+from shrink.quantization import integer
+
+
+def nearest_fixed_point(real: float) -> tuple[int, int]:
+    """The factor as an integer and a shift, real ≈ multiplier / 2**shift."""
+    multiplier, shift = integer.fixed_point(real)
+    return int(multiplier), int(shift)
+
+
+def _bits(number: int, rounded: Callable[[float], int] = round) -> Callable[[float], tuple]:
+    """A multiplier of so many bits, and nothing said of what is rounded up to one bit more."""
+
+    def fixed_point(real: float) -> tuple[int, int]:
+        shift = number - math.frexp(real)[1]
+        return rounded(math.ldexp(real, shift)), shift
+
+    return fixed_point
+
+
+def _changed(change: Callable[[int, int], Any]) -> Callable[[float], Any]:
+    """The right pair, and what becomes of it."""
+    return lambda real: change(*nearest_fixed_point(real))
+
+
+def _only_below_1(real: float) -> tuple[int, int]:
+    shift = max(31 - math.frexp(real)[1], 31)
+    return round(math.ldexp(real, shift)), shift
+
+
+def _carried_to(multiplier: int, longer: int) -> Callable[[float], tuple[int, int]]:
+    def fixed_point(real: float) -> tuple[int, int]:
+        large, shift = _bits(31)(real)
+        return (multiplier, shift + longer) if large == 2**31 else (large, shift)
+
+    return fixed_point
+
+
+def _other_end(real: float) -> tuple[int, int]:
+    multiplier, shift = nearest_fixed_point(real)
+    return (2**31, shift + 1) if multiplier == 2**30 else (multiplier, shift)
+
+
+FIXED_POINT_MISTAKES = (
+    Mistake("exchanged", _changed(lambda m, s: (s, m)), "the multiplier comes first, then shift"),
+    Mistake(
+        "rounded down",
+        _bits(31, math.floor),
+        "int() and // round down; round to the nearest",
+    ),
+    Mistake(
+        "no carry",
+        _bits(31),
+        "rounding gave 2**31, one too many for 31 bits: that is 2**30, and a shift one less",
+    ),
+    Mistake(
+        "cut at the top",
+        _carried_to(2**31 - 1, 0),
+        "rounding gave 2**31; 2**31 - 1 is not the nearest, 2**30 with a shift one less is",
+    ),
+    Mistake(
+        "carry the wrong way",
+        _carried_to(2**30, 1),
+        "where rounding gives 2**31, half of it takes a shift that is one less, not one more",
+    ),
+    Mistake(
+        "halved without the shift",
+        _carried_to(2**30, 0),
+        "where rounding gives 2**31 and you halve it, the shift becomes one less",
+    ),
+    Mistake(
+        "other end",
+        _other_end,
+        "for a power of two the multiplier is 2**30 and not 2**31: >= and > at the ends",
+    ),
+    Mistake("15 bits", _bits(15), "this multiplier has 15 bits; it has 31, 2**30 <= multiplier"),
+    Mistake("30 bits", _bits(30), "the multiplier is one bit short: 2**30 <= multiplier"),
+    Mistake("32 bits", _bits(32), "the multiplier has a bit too many: multiplier < 2**31"),
+    Mistake(
+        "fixed shift",
+        lambda real: (round(real * 2**31), 31),
+        "the shift depends on the number: a small one takes a longer shift to keep 31 bits",
+    ),
+    Mistake(
+        "only below 1",
+        _only_below_1,
+        "a factor may be above 1: then the shift is shorter than 31",
+    ),
+    Mistake(
+        "shift without the 31",
+        _changed(lambda m, s: (m, s - 31)),
+        "multiplier / 2**shift is the number: your shift leaves out the 31 bits of the multiplier",
+    ),
+    Mistake(
+        "shift one too long",
+        _changed(lambda m, s: (m, s + 1)),
+        "multiplier / 2**shift is half of the number: the shift is one too long",
+    ),
+    Mistake(
+        "negative shift",
+        _changed(lambda m, s: (m, -s)),
+        "shift counts places to the right, so it is the negative of this",
+    ),
+    Mistake(
+        "float multiplier",
+        _changed(lambda m, s: (m / 2**31, s - 31)),
+        "this is a float between a half and 1; times 2**31 and rounded it is the multiplier",
+    ),
+    Mistake(
+        "float32",
+        lambda real: nearest_fixed_point(torch.tensor(real).item()),
+        "a float32 has 24 bits, and torch.tensor(real) is one: keep to Python's floats, or float64",
+    ),
+    Mistake(
+        "inverse",
+        lambda real: nearest_fixed_point(1 / real),
+        "this is 1 / real",
+    ),
+)
+
+
+def _nearest(real: float) -> set[tuple[int, int]]:
+    """The pair with the least error; both of them for a tie."""
+    exact, shift = Fraction(real), 0
+    while exact * 2**shift < 2**30:
+        shift += 1
+    while exact * 2**shift >= 2**31:
+        shift -= 1
+    below = math.floor(exact * 2**shift)
+    pairs = {below: (below, shift), below + 1: (below + 1, shift)}
+    if below + 1 == 2**31:
+        pairs[below + 1] = (2**30, shift - 1)
+    errors = {pair: abs(exact * 2**shift - number) for number, pair in pairs.items()}
+    return {pair for pair, error in errors.items() if error == min(errors.values())}
+
+
+def _reals(rng: random.Random) -> Iterator[Callable[[], tuple[float]]]:
+    def between(low: float, high: float) -> Callable[[], tuple[float]]:
+        return lambda: (2 ** rng.uniform(low, high),)
+
+    def just_below(power: int) -> tuple[float]:
+        return (math.ldexp(1 - 2.0 ** -rng.randint(34, 50), power),)
+
+    def rounded_up() -> tuple[float]:
+        number = rng.randrange(2**30, 2**31 - 1) + rng.uniform(0.55, 0.95)
+        return (math.ldexp(number, -rng.randint(36, 40)),)
+
+    yield rounded_up
+    yield between(2, 9.9)
+    yield lambda: (2.0 ** -rng.randint(1, 12),)
+    yield lambda: just_below(rng.randint(-12, 0))
+    yield between(-1, 0)
+    yield between(-20, -17)
+    yield between(0, 1)
+    yield lambda: just_below(rng.randint(1, 10))
+    yield lambda: (math.ldexp(2**31 - 1, -rng.randint(25, 45)),)  # as large as it gets
+    yield lambda: (rng.choice([1.0, 3.0, 0.75, 640.0]),)
+    yield lambda: (math.ldexp(rng.randrange(2**31 + 1, 2**32, 2), -rng.randint(30, 50)),)  # a tie
+
+
+def _check_fixed_point(answer: Attempt, rng: random.Random) -> None:
+    for (real,) in telling(_reals(rng), nearest_fixed_point, FIXED_POINT_MISTAKES, _pair):
+        right = _nearest(real)
+        expected = " or ".join(map(str, sorted(right)))
+        given = answer(real, alike=_pair)
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise Wrong("return a pair, (multiplier, shift)", expected=expected, given=given)
+        multiplier, shift = map(whole, given)
+        if multiplier is None or shift is None:
+            raise Wrong(
+                "multiplier and shift are whole numbers (int)",
+                expected=expected,
+                given=given,
+                known_mistakes=_pair(given) not in right,
+            )
+        if (multiplier, shift) not in right:
+            raise Wrong(
+                _how_far(multiplier, shift, real)
+                or "2**30 <= multiplier < 2**31, and no other pair is nearer to the number",
+                expected=expected,
+                given=given,
+            )
+
+
+def _how_far(multiplier: int, shift: int, real: float) -> str | None:
+    """What multiplier / 2**shift is of the number, unless it is nearly the same."""
+    if max(abs(shift), multiplier.bit_length()) > 500:
+        return "multiplier / 2**shift is far from the number"
+    ratio = float(Fraction(multiplier) / Fraction(2) ** shift / Fraction(real))
+    return None if abs(ratio - 1) < 1e-6 else f"multiplier / 2**shift is {ratio:.6g} of the number"
+
+
+def _pair(result: Any) -> Any:
+    """The same for a tuple and a list, and for a number of any kind."""
+    return tuple(map(count, result)) if isinstance(result, tuple | list) else plain(result)
+
+
+fixed_point = Exercise(
+    "fixed_point",
+    _check_fixed_point,
+    reference=nearest_fixed_point,
+    core=False,
+    minutes=10,
+    mistakes=FIXED_POINT_MISTAKES,
+)

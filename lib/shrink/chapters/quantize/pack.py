@@ -1,0 +1,224 @@
+"""An exercise of chapter 03: integers of few bits, packed into bytes.
+
+The oracle is a string of zeros and ones.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shrink import quantization
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.inputs import telling
+
+
+def _bits(values: list[int], num_bits: int) -> str:
+    return "".join(f"{value:0{num_bits}b}" for value in values)
+
+
+def _bytes(bits: str) -> list[int]:
+    """Eight at a time; the last is filled up with zeros at its low end."""
+    return [int(eight.ljust(8, "0"), 2) for eight in _eights(bits)]
+
+
+def _eights(bits: str) -> list[str]:
+    return [bits[i : i + 8] for i in range(0, len(bits), 8)]
+
+
+def _low_first(values: list[int], num_bits: int) -> str:
+    return "".join(f"{value:0{num_bits}b}"[::-1] for value in values)
+
+
+def _from_the_low_end(bits: str) -> list[int]:
+    return [int(eight[::-1], 2) for eight in _eights(bits)]
+
+
+def _code(packed: Callable[[list[int], int], list[int]]) -> Callable[[Tensor, int], Tensor]:
+    """A way from a list of integers to a list of bytes, made one from tensor to tensor."""
+    return lambda q, num_bits: torch.tensor(
+        packed(q.tolist(), num_bits), dtype=torch.uint8, device=q.device
+    )
+
+
+def _whole_in_bytes(values: list[int], num_bits: int) -> list[str]:
+    """The bits of each byte where no integer goes over the edge of one."""
+    each = 8 // num_bits
+    return [_bits(values[i : i + each], num_bits) for i in range(0, len(values), each)]
+
+
+def _edge_lost(values: list[int], num_bits: int) -> list[int]:
+    """Of an integer that goes over the edge of a byte, what is in the next one is left out."""
+    bits = ""
+    for value in values:
+        room = 8 - len(bits) % 8
+        bits += f"{value:0{num_bits}b}"[:room].ljust(num_bits, "0")
+    return _bytes(bits)
+
+
+MISTAKES = (
+    Mistake(
+        "low bit first",
+        _code(lambda values, b: _bytes(_low_first(values, b))),
+        "your integers begin with their lowest bit; the highest comes first",
+    ),
+    Mistake(
+        "bytes from the low end",
+        _code(lambda values, b: _from_the_low_end(_bits(values, b))),
+        "each byte is filled from its high end: the first bit counts 128",
+    ),
+    Mistake(
+        "little-endian",
+        _code(lambda values, b: _from_the_low_end(_low_first(values, b))),
+        "your first integer is in the low bits of the first byte; it is to be in the high ones",
+    ),
+    Mistake(
+        "first columns",
+        _code(lambda values, b: _bytes("".join(f"{value:08b}"[:b] for value in values))),
+        "of the eight bits of a byte you took the first, which are zeros: the integer is in the "
+        "last num_bits of them",
+    ),
+    Mistake("not packed", _code(lambda values, b: values), "this is still one integer a byte"),
+    Mistake(
+        "bits unpacked",
+        _code(lambda values, b: [int(bit) for bit in _bits(values, b)]),
+        "these are bits, one a byte: eight of them go into one",
+    ),
+    Mistake(
+        "last byte first",
+        _code(lambda values, b: _bytes(_bits(values, b))[::-1]),
+        "your bytes come in reverse: the first integer is in the first byte",
+    ),
+    Mistake(
+        "last integer first",
+        _code(lambda values, b: _bytes(_bits(values[::-1], b))),
+        "your integers come in reverse: the first one first",
+    ),
+    Mistake(
+        "filled up at the front",
+        _code(lambda values, b: _bytes("0" * (-len(values) * b % 8) + _bits(values, b))),
+        "the zeros that fill up come at the end, in the last byte, not at the front",
+    ),
+    Mistake(
+        "last byte not moved up",
+        _code(lambda values, b: [int(eight, 2) for eight in _eights(_bits(values, b))]),
+        "the last byte has its bits at the high end, and the zeros that fill it up below",
+    ),
+    Mistake(
+        "no integer over an edge",
+        _code(lambda values, b: [int(s.ljust(8, "0"), 2) for s in _whole_in_bytes(values, b)]),
+        "nothing is left free between integers: one may begin in a byte and end in the next",
+    ),
+    Mistake(
+        "no integer over an edge, low end",
+        _code(lambda values, b: [int(s, 2) for s in _whole_in_bytes(values, b)]),
+        "no bit of a byte stays free but at the very end: an integer may begin in one byte and end "
+        "in the next",
+    ),
+    Mistake(
+        "what goes over the edge is lost",
+        _code(_edge_lost),
+        "of an integer that goes over the edge of a byte, the rest belongs into the next byte",
+    ),
+    Mistake(
+        "last byte lost",
+        _code(lambda values, b: _bytes(_bits(values, b))[: len(values) * b // 8]),
+        "the bits left over need a byte of their own: round the number of bytes up",
+    ),
+    Mistake(
+        "one byte too many",
+        _code(lambda values, b: [*_bytes(_bits(values, b)), 0][: len(values) * b // 8 + 1]),
+        "where the bits fill the bytes exactly, none is added: ceil, not // 8 + 1",
+    ),
+    Mistake(
+        "always 4 bits",
+        _code(lambda values, b: _bytes(_bits([value % 16 for value in values], 4))),
+        "an integer takes num_bits bits, which is not always 4",
+    ),
+    Mistake(
+        "leading zeros dropped",
+        _code(lambda values, b: _bytes("".join(f"{value:b}" for value in values))),
+        "each integer takes num_bits bits, those that are zero at its front too",
+    ),
+)
+
+
+def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, int]]]:
+    def integers(count: int, num_bits: int) -> tuple[Tensor, int]:
+        values = [rng.randrange(2**num_bits) for _ in range(count)]
+        return torch.tensor(values, dtype=torch.uint8), num_bits
+
+    yield lambda: integers(rng.choice([5, 6, 7, 9]), 3)
+    yield lambda: integers(rng.choice([4, 6, 8]), 4)  # the bytes are full
+    yield lambda: integers(rng.choice([5, 6, 7]), rng.choice([5, 6, 7]))
+    yield lambda: integers(8, rng.choice([3, 5, 7]))
+    yield lambda: integers(rng.choice([5, 6, 7]), 2)
+    yield lambda: integers(rng.choice([9, 11, 20]), 1)
+    yield lambda: integers(rng.choice([3, 5, 7]), 4)
+    yield lambda: integers(1, rng.randint(1, 7))
+    yield lambda: integers(0, rng.randint(1, 7))
+    yield lambda: integers(rng.randint(200, 300), rng.randint(1, 7))
+    yield lambda: (torch.full((5,), 127, dtype=torch.uint8), 7)
+    yield lambda: (torch.zeros(rng.randint(2, 9), dtype=torch.uint8), rng.randint(1, 7))
+    yield lambda: (integers(14, 3)[0][::2], 3)  # not contiguous
+    if torch.cuda.is_available():
+        yield lambda: (integers(7, 3)[0].cuda(), 3)
+
+
+def _seen(result: Any) -> Any:
+    """A tensor as what compares."""
+    return (str(result.dtype), result.tolist()) if isinstance(result, Tensor) else result
+
+
+def _check_pack_bits(answer: Attempt, rng: random.Random) -> None:
+    right = _code(lambda values, b: _bytes(_bits(values, b)))
+    for q, num_bits in telling(_cases(rng), right, MISTAKES, _seen):
+        if wrong := _wrong_bytes(answer(q, num_bits, alike=_seen), q, num_bits):
+            raise wrong
+
+
+def _wrong_bytes(given: Any, q: Tensor, num_bits: int) -> Wrong | None:
+    right = _bytes(_bits(q.tolist(), num_bits))
+    if not isinstance(given, Tensor):
+        return Wrong("return a tensor", expected=_written(right), given=given)
+    if given.dtype != torch.uint8 or given.layout != torch.strided:
+        found = f"{given.dtype}, {given.layout}"
+        return Wrong("bytes are of dtype torch.uint8", expected=_written(right), given=found)
+    if given.dim() != 1 or given.device != q.device:
+        return Wrong(
+            "the bytes have one axis, on the device of the integers",
+            expected=((len(right),), str(q.device)),
+            given=(tuple(given.shape), str(given.device)),
+        )
+    mine = given.tolist()
+    if len(mine) != len(right):
+        return Wrong(
+            f"{len(q)} integers of {num_bits} bits take {len(right)} bytes, not {len(mine)}",
+            expected=_written(right),
+            given=_written(mine),
+        )
+    if mine != right:
+        i = next(i for i, byte in enumerate(right) if byte != mine[i])
+        return Wrong(
+            f"byte {i} (counted from 0) is {right[i]:08b} and not {mine[i]:08b}",
+            expected=_written(right),
+            given=_written(mine),
+        )
+    return None
+
+
+def _written(found: list[int]) -> str:
+    return show(" ".join(f"{byte:08b}" for byte in found) or "no bytes")
+
+
+pack_bits = Exercise(
+    "pack_bits",
+    _check_pack_bits,
+    reference=quantization.pack_bits,
+    core=False,
+    minutes=15,
+    mistakes=MISTAKES,
+)

@@ -1,0 +1,18 @@
+"""Chapter 04, Share."""
+
+from shrink.chapters.share.assignment import assign, break_k_means
+from shrink.chapters.share.bytes_of_sharing import largest_k, shared_bytes
+from shrink.chapters.share.cut import best_cut
+from shrink.chapters.share.gradient import codebook_gradient
+from shrink.chapters.share.updating import update
+
+# In the order of the text, in which `shrink check` lists them.
+EXERCISES = (
+    assign,
+    update,
+    codebook_gradient,
+    shared_bytes,
+    largest_k,
+    best_cut,
+    break_k_means,
+)

@@ -1,0 +1,242 @@
+"""Exercises of chapter 04: the bytes of shared weights, codebook included, and when they pay.
+
+The oracle writes the numbers as text of zeros and ones, and counts.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from shrink import sharing
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.inputs import count as whole_number
+from shrink.classroom.exercises.inputs import telling
+
+
+def _bits(k: int) -> int:
+    """How many bits tell k values apart: those of the largest number, k - 1."""
+    return len(f"{k - 1:b}") if k > 1 else 0
+
+
+def _right_bytes(count: int, k: int) -> int:
+    whole, rest = divmod(count * _bits(k), 8)
+    return whole + (rest > 0) + 4 * k
+
+
+def _but(
+    bits: Callable[[int], float] = _bits,
+    packed: Callable[[float], float] = lambda bits: math.ceil(bits / 8),
+    codebook: Callable[[int], int] = lambda k: 4 * k,
+) -> Callable[[int, int], float]:
+    return lambda count, k: packed(count * bits(k)) + codebook(k)
+
+
+BYTES_MISTAKES = (
+    Mistake(
+        "codebook forgotten",
+        _but(codebook=lambda _: 0),
+        "the numbers are of no use without the values: the codebook takes 4 bytes a value",
+    ),
+    Mistake(
+        "bits not whole",
+        _but(bits=math.log2),
+        "a number takes a whole number of bits: round log2(k) up",
+    ),
+    Mistake(
+        "bits rounded down",
+        _but(bits=lambda k: k.bit_length() - 1),
+        "log2(k) is rounded up: 5 values need 3 bits",
+    ),
+    Mistake(
+        "bits of k",
+        _but(bits=int.bit_length),
+        "the largest number is k - 1, and those are the bits it takes: 16 values need 4, not 5",
+    ),
+    Mistake(
+        "k bits",
+        _but(bits=lambda k: k),
+        "k values are told apart by log2(k) bits, rounded up, not by k",
+    ),
+    Mistake(
+        "bytes rounded down",
+        _but(packed=lambda bits: bits // 8),
+        "a part of a byte is stored as a whole one: round up",
+    ),
+    Mistake(
+        "bytes not whole",
+        _but(packed=lambda bits: bits / 8),
+        "a file has whole bytes: round up",
+    ),
+    Mistake(
+        "a byte each",
+        lambda count, k: count * math.ceil(_bits(k) / 8) + 4 * k,
+        "the numbers are packed: their bits are added up first, and then make bytes",
+    ),
+    Mistake(
+        "bits",
+        lambda count, k: count * _bits(k) + 32 * k,
+        "these are bits; eight make a byte",
+    ),
+    Mistake(
+        "half and half",
+        lambda count, k: count * _bits(k) + 4 * k,
+        "the numbers are counted in bits and the codebook in bytes: divide the former by 8",
+    ),
+    Mistake(
+        "values of a byte",
+        _but(codebook=lambda k: k),
+        "a value is a float32: 4 bytes",
+    ),
+    Mistake(
+        "one value",
+        _but(codebook=lambda _: 4),
+        "there are k values in the codebook, of 4 bytes each",
+    ),
+)
+
+
+def _bytes_cases(rng: random.Random) -> Iterator[Callable[[], tuple[int, int]]]:
+    yield lambda: (rng.randint(200, 3000), rng.choice([5, 6, 7, 9, 10, 11, 12, 13]))
+    yield lambda: (rng.randint(100, 900), 2 ** rng.randint(2, 4))
+    yield lambda: (rng.randint(1000, 9000), rng.randint(17, 31))
+    yield lambda: (rng.randint(10, 90), 1)
+    yield lambda: (rng.randint(10, 90), 2)
+    yield lambda: (rng.randint(1, 3), 3)
+    yield lambda: (266_200, rng.choice([256, 257, 1000]))
+    yield lambda: (10**9, rng.randint(3, 5000))  # bits in floats would be rounded, in int32 wrap
+
+
+def _plain(result: Any) -> Any:
+    return whole_number(result)
+
+
+def _check_bytes(answer: Attempt, rng: random.Random) -> None:
+    for count, k in telling(_bytes_cases(rng), _right_bytes, BYTES_MISTAKES, _plain):
+        right = _right_bytes(count, k)
+        given = answer(count, k, alike=_plain)
+        if type(_plain(given)) is not int:
+            raise Wrong("return a whole number of bytes", expected=right, given=given)
+        if _plain(given) != right:
+            raise Wrong(
+                f"{count} numbers of {_bits(k)} bits are {count * _bits(k)} bits or "
+                f"{right - 4 * k} bytes, and {k} values are {4 * k} bytes",
+                expected=right,
+                given=given,
+            )
+
+
+def _reference_bytes(count: int, k: int) -> int:
+    """Of `count` weights that share k values: packed numbers, and the codebook in float32.
+
+    >>> shared_bytes(1000, 16), shared_bytes(6, 5)  # 500 + 64, and 18 bits + 20 bytes
+    (564, 23)
+    """
+    return sharing.num_bytes(count, k)
+
+
+shared_bytes = Exercise(
+    "shared_bytes",
+    _check_bytes,
+    reference=_reference_bytes,
+    core=False,
+    minutes=8,
+    mistakes=BYTES_MISTAKES,
+)
+
+
+def _right_largest(count: int) -> int:
+    """Every k is tried from the largest on: there are no more values than weights."""
+    return next((k for k in range(count, 0, -1) if _right_bytes(count, k) < 4 * count), 0)
+
+
+def _largest(pays: Callable[[int, int], bool]) -> Callable[[int], int]:
+    def largest_k(count: int) -> int:
+        return next((k for k in range(2 * count + 9, 0, -1) if pays(count, k)), 0)
+
+    return largest_k
+
+
+def _powers(count: int) -> int:
+    found = [2**b for b in range(20) if _right_bytes(count, 2**b) < 4 * count]
+    return max(found, default=0)
+
+
+LARGEST_MISTAKES = (
+    Mistake(
+        "as many bytes",
+        _largest(lambda count, k: _right_bytes(count, k) <= 4 * count),
+        "as many bytes as the float32 weights is not fewer: < and not <=",
+    ),
+    Mistake(
+        "the first that does not",
+        lambda count: _right_largest(count) + 1,
+        "this is the first k that no longer pays; the last that does is one less",
+    ),
+    Mistake(
+        "codebook alone",
+        _largest(lambda count, k: 4 * k < 4 * count),
+        "the numbers take bytes too, besides the codebook",
+    ),
+    Mistake(
+        "powers of two",
+        _powers,
+        "k need not be a power of two: try all",
+    ),
+    Mistake(
+        "a byte at most",
+        lambda count: min(_right_largest(count), 256),
+        "numbers of more than 8 bits are allowed: k may be larger than 256",
+    ),
+    Mistake(
+        "codebook forgotten",
+        _largest(lambda count, k: -(-count * _bits(k) // 8) < 4 * count and k <= count),
+        "the codebook takes 4 bytes a value, and that is what makes many values dear",
+    ),
+    Mistake(
+        "bits",
+        _largest(lambda count, k: count * _bits(k) + 32 * k < 4 * count),
+        "one side is in bits and the other in bytes",
+    ),
+)
+
+
+def _largest_cases(rng: random.Random) -> Iterator[Callable[[], tuple[int]]]:
+    yield lambda: (rng.randint(30, 300),)
+    yield lambda: (rng.randint(600, 1500),)
+    yield lambda: (rng.choice([n for n in range(8, 200) if _pays_exactly(n)]),)
+    yield lambda: (1,)
+    yield lambda: (2,)
+    yield lambda: (rng.randint(3, 9),)
+    yield lambda: (rng.randint(2000, 4000),)
+
+
+def _pays_exactly(count: int) -> bool:
+    """Whether some k takes as many bytes as the weights do."""
+    return _right_bytes(count, _right_largest(count) + 1) == 4 * count
+
+
+def _check_largest(answer: Attempt, rng: random.Random) -> None:
+    for (count,) in telling(_largest_cases(rng), _right_largest, LARGEST_MISTAKES, _plain):
+        right = _right_largest(count)
+        given = answer(count, alike=_plain)
+        if type(_plain(given)) is not int:
+            raise Wrong("return a whole number", expected=right, given=given)
+        if _plain(given) != right:
+            what = f"{right} values take {_right_bytes(count, right)}" if right else "none pays"
+            raise Wrong(
+                f"{count} weights take {4 * count} bytes: {what}, and {right + 1} values take "
+                f"{_right_bytes(count, right + 1)}",
+                expected=right,
+                given=given,
+            )
+
+
+largest_k = Exercise(
+    "largest_k",
+    _check_largest,
+    core=False,
+    minutes=8,
+    mistakes=LARGEST_MISTAKES,
+)

@@ -1,0 +1,166 @@
+"""An exercise of chapter 04: the best cut of sorted numbers into two clusters.
+
+The oracle tries every cut, and adds up the squares in float64 from the numbers themselves.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.inputs import count, telling
+
+_SLACK = 1e-4  # what rounding in float32 may make of equal costs
+
+
+def costs_of_cuts(x: Tensor) -> list[float]:
+    """The sum of squared errors for a cut before number 1, 2, … n - 1."""
+    x = x.detach().double().cpu()
+    return [
+        sum(float((part - part.mean()).square().sum()) for part in (x[:i], x[i:]))
+        for i in range(1, len(x))
+    ]
+
+
+def _least(cost: Callable[[Tensor], Tensor]) -> Callable[[Tensor], int]:
+    """The cut of which the two parts' costs add up to least."""
+
+    def best_cut(x: Tensor) -> int:
+        x = x.detach().double()
+        costs = [float(cost(x[:i]) + cost(x[i:])) for i in range(1, len(x))]
+        return 1 + min(range(len(costs)), key=costs.__getitem__)
+
+    return best_cut
+
+
+def _squares(part: Tensor) -> Tensor:
+    return (part - part.mean()).square().sum()
+
+
+_right = _least(_squares)
+
+MISTAKES = (
+    Mistake(
+        "one before",
+        lambda x: _right(x) - 1,
+        "this is the number of the last one of the first part, counted from 0; return how many "
+        "there are in it, so that x[:i] is the part",
+    ),
+    Mistake(
+        "one after",
+        lambda x: _right(x) + 1,
+        "the first part has one too many: x[:i] does not hold x[i]",
+    ),
+    Mistake(
+        "variances",
+        _least(lambda part: part.var(correction=0)),
+        "the variances of the parts add up numbers that count differently: a part of 9 numbers "
+        "costs nine times its variance",
+    ),
+    Mistake(
+        "largest gap",
+        lambda x: int(x.diff().argmax()) + 1,
+        "the largest gap need not be the best cut: what is on both sides of it counts",
+    ),
+    Mistake(
+        "middle",
+        lambda x: len(x) // 2,
+        "this has as many numbers on both sides, whatever they are: try every cut",
+    ),
+    Mistake(
+        "mean",
+        lambda x: int((x <= x.mean()).sum()),
+        "this cuts at the mean of all, which is where k-means might begin: try every cut",
+    ),
+    Mistake(
+        "middle of the range",
+        lambda x: int((x <= (x[0] + x[-1]) / 2).sum()),
+        "this cuts half-way between the least and the largest number: try every cut",
+    ),
+    Mistake(
+        "distances",
+        _least(lambda part: (part - part.median()).abs().sum()),
+        "the squares of the distances count, and they are least about the mean",
+    ),
+    Mistake(
+        "about 0",
+        _least(lambda part: part.sum().square() / len(part)),
+        "the squared error of a part is its sum of squares LESS its sum, squared, over its number: "
+        "the sign matters",
+    ),
+)
+
+
+def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor]]]:
+    def lumps(n: int, offset: float = 0.0) -> tuple[Tensor]:
+        """A crowd and a few far off, on one side or the other."""
+        far = rng.uniform(3, 8)
+        x = [rng.gauss(0, 1) if rng.random() < 0.75 else rng.gauss(far, 2) for _ in range(n)]
+        sign = rng.choice([-1, 1])
+        return (torch.tensor(sorted(sign * w + offset for w in x)),)
+
+    def repeated() -> tuple[Tensor]:
+        return (torch.tensor(sorted(float(rng.choice([0, 0, 0, 1, 5, 6, 14])) for _ in range(12))),)
+
+    def right_in_two_ways() -> tuple[Tensor]:
+        return (torch.tensor([0.0, 1.0, 2.0]) * rng.randint(1, 9),)
+
+    def telling_of(name: str) -> tuple[Tensor]:
+        """On which the mistake of that name costs more."""
+        (mistake,) = (m for m in MISTAKES if m.name == name)
+        for _ in range(1000):
+            (x,) = lumps(14)
+            if _worse(mistake.function(x), x, _right(x)):
+                break
+        return (x,)
+
+    yield lambda: lumps(9)
+    for name in ("largest gap", "variances", "distances"):
+        yield partial(telling_of, name)
+    yield lambda: (torch.tensor(sorted([rng.uniform(-2, 0), rng.uniform(1, 3)])),)
+    yield repeated
+    yield right_in_two_ways
+    yield lambda: lumps(25, offset=20.0)
+    yield lambda: (torch.full((5,), rng.uniform(1, 2)),)
+    yield lambda: lumps(40)
+
+
+def _check_best_cut(answer: Attempt, rng: random.Random) -> None:
+    for (x,) in telling(_cases(rng), _right, MISTAKES, count):
+        right = _right(x)
+        given = count(answer(x, alike=count))
+        if type(given) is not int or not 1 <= given < len(x):
+            raise Wrong(
+                f"return a whole number from 1 to {len(x) - 1}: both parts have a number at least",
+                expected=right,
+                given=given,
+            )
+        if wrong := _worse(given, x, right):
+            raise wrong
+
+
+def _worse(given: int, x: Tensor, right: int) -> Wrong | None:
+    costs = costs_of_cuts(x)
+    mine, least = costs[given - 1], costs[right - 1]
+    scale = float(x.detach().double().square().sum())
+    if mine <= (1 + _SLACK) * least + 1e-6 * scale:
+        return None
+    return Wrong(
+        f"cut before x[{given}], the squared error is {mine:.5g}; cut before x[{right}], it is "
+        f"{least:.5g}",
+        expected=right,
+        given=given,
+    )
+
+
+best_cut = Exercise(
+    "best_cut",
+    _check_best_cut,
+    core=False,
+    minutes=15,
+    mistakes=MISTAKES,
+)

@@ -1,0 +1,1 @@
+"""Chapters as notebooks: built from their text, copied for students, brought up to date."""

@@ -1,1 +1,0 @@
-"""The exercises of each chapter, one file a chapter, named as the chapter is."""

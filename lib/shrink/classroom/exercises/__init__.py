@@ -1,0 +1,1 @@
+"""Exercises: what a student writes, how it is checked and graded."""

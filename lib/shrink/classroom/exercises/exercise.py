@@ -1,0 +1,218 @@
+"""Exercises that are honest: a check tries the student's function and raises unless it is right.
+
+A chapter imports an exercise by name and uses it like the function it asks for. It answers with
+the reference until the student's answer has passed its check, so that an unfinished exercise
+fails in its check and nowhere else:
+
+    from shrink.chapters.prune import magnitude_mask
+
+    @magnitude_mask.answer
+    def magnitude_mask(weight, sparsity): ...
+
+    magnitude_mask.check()
+"""
+
+import html
+import json
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any, Literal
+
+from IPython.display import HTML, display
+
+from shrink.classroom.exercises.attempt import ABSENT, Attempt, Mistake, Wrong, show
+
+STUB_MESSAGE = "your turn"
+
+State = Literal["done", "not done yet", "wrong"]
+_COLOURS: dict[State, str] = {"done": "#009E73", "not done yet": "#E69F00", "wrong": "#D55E00"}
+
+
+class ExerciseError(AssertionError):
+    """Raised by `Exercise.check`: the exercise is not done yet, or its answer is wrong."""
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found: the state, and the message a student reads."""
+
+    state: State
+    message: str
+
+
+class Exercise:
+    """A function that the student writes.
+
+    Args:
+        name: the function's name in the chapter.
+        check: called with an `Attempt` and a seeded `random.Random`; returns when the answer
+            is right and raises `Wrong` when it is not.
+        reference: the library's function, for exercises that rebuild it; None where the answer
+            exists only in the solution.
+        core: one of the three that everyone does; the others are marked `more`.
+        minutes: how long a student is expected to need.
+        mistakes: the known wrong answers, for their hints.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        check: Callable[[Attempt, random.Random], None],
+        *,
+        reference: Callable | None = None,
+        core: bool,
+        minutes: int,
+        mistakes: tuple[Mistake, ...] = (),
+    ) -> None:
+        self.name, self.core, self.minutes = name, core, minutes
+        self.reference, self.mistakes = reference, mistakes
+        self.student: Callable | None = None
+        self.passed = False
+        self._check = check
+        self._thread = threading.local()  # an explorer's thread does not change a chapter's cells
+        self.__doc__ = reference.__doc__ if reference else None
+
+    def __repr__(self) -> str:
+        return f"<exercise {self.name}: {'done' if self.passed else 'open'}>"
+
+    def answer(self, function: Callable) -> "Exercise":
+        """Decorate the student's function with this; the name stays the exercise."""
+        self.student, self.passed = function, False
+        return self
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer that is more than the unchanged stub."""
+        return self.student is not None and not is_stub(self.student)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if getattr(self._thread, "students_turn", False) or self.passed:
+            return self.student(*args, **kwargs)
+        if self.reference is None:
+            raise ExerciseError(f"{self.name} is yours alone to write: it has no reference to call")
+        return self.reference(*args, **kwargs)
+
+    def mine(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the student's answer, checked or not; an explorer shows with it what a bug does."""
+        if not self.answered:
+            raise ExerciseError(
+                f"{self.name} has no answer of yours yet: write it and run its cell"
+            )
+        with self._students_turn():
+            return self.student(*args, **kwargs)
+
+    def judge(self, seed: int) -> Outcome:
+        """Try the student's answer on fresh inputs from `seed`."""
+        self.passed = False
+        if not self.answered:
+            return Outcome("not done yet", f"{self.name}: not done yet")
+        attempt = Attempt(self.name, self.student)
+        try:
+            with self._students_turn():
+                self._check(attempt, random.Random(seed))
+        except Wrong as wrong:
+            return Outcome("wrong", self._explain(wrong, attempt, seed))
+        except Exception as error:  # what the check had not thought of is no excuse for silence
+            wrong = Wrong(f"the check cannot read your answer ({type(error).__name__}: {error})")
+            return Outcome("wrong", self._explain(wrong, attempt, seed))
+        self.passed = True
+        return Outcome("done", f"{self.name}: done")
+
+    @contextmanager
+    def _students_turn(self) -> Iterator[None]:
+        """Inside, a call of the exercise reaches the student's function, a recursive one too."""
+        before = getattr(self._thread, "students_turn", False)
+        self._thread.students_turn = True
+        try:
+            yield
+        finally:
+            self._thread.students_turn = before
+
+    def check(self, seed: int | None = None) -> None:
+        """Show whether the answer is right: a panel in a live notebook, otherwise an exception.
+
+        Raises:
+            ExerciseError: the exercise is not done yet or wrong, and nobody is looking at a live
+                notebook (nbval, nbconvert, pytest).
+        """
+        outcome = self.judge(random.SystemRandom().randrange(10**6) if seed is None else seed)
+        _report(self, outcome)
+        if _live_notebook():
+            display(HTML(_panel(outcome)))
+        elif outcome.state == "done":
+            print(outcome.message)
+        else:
+            raise ExerciseError(outcome.message) from None
+
+    def _explain(self, wrong: Wrong, attempt: Attempt, seed: int) -> str:
+        mistakes = self.mistakes if wrong.known_mistakes else ()
+        known = next((m.hint for m in mistakes if attempt.looks_like(m)), None)
+        lines = [f"{self.name}: {wrong.hint}"]
+        if known:
+            lines.append(f"  hint:     {known}")
+        lines.append(f"  called:   {attempt}")
+        if wrong.expected is not ABSENT:
+            lines.append(f"  expected: {show(wrong.expected)}")
+        if wrong.given is not ABSENT:
+            lines.append(f"  given:    {show(wrong.given)}")
+        return "\n".join([*lines, f"  again with the same inputs: {self.name}.check(seed={seed})"])
+
+
+def _stub_code(docstring: str) -> CodeType:
+    names: dict[str, Any] = {}
+    exec(f"def stub(): {docstring}raise NotImplementedError({STUB_MESSAGE!r})", names)
+    return names["stub"].__code__
+
+
+_STUBS = (_stub_code(""), _stub_code("'doc'; "))
+
+
+def is_stub(function: Callable) -> bool:
+    """Whether the function is the unchanged stub: nothing but its docstring and the raise.
+
+    The exception's type says nothing, since an answer may raise NotImplementedError through torch.
+    """
+
+    code = getattr(function, "__code__", None)
+    return code is not None and any(
+        (code.co_code, code.co_names) == (stub.co_code, stub.co_names)
+        and STUB_MESSAGE in code.co_consts
+        for stub in _STUBS
+    )
+
+
+def _live_notebook() -> bool:
+    """Whether a person watches: JupyterLab and Notebook 7 name their session, nbval does not.
+
+    A pytest that was started from a notebook inherits that name; pytest names itself too.
+    """
+    return "JPY_SESSION_NAME" in os.environ and "PYTEST_VERSION" not in os.environ
+
+
+def _panel(outcome: Outcome) -> str:
+    """The outcome as HTML that is legible on light and dark themes."""
+    first, *rest = outcome.message.splitlines()
+    first = first.removesuffix(f": {outcome.state}")
+    details = f"<pre style='margin:4px 0 0'>{html.escape(chr(10).join(rest))}</pre>" if rest else ""
+    colour = _COLOURS[outcome.state]
+    return (
+        f"<div role='status' style='border-left:6px solid {colour};padding:6px 12px;"
+        "color:var(--jp-content-font-color1,inherit);background:var(--jp-layout-color2,#8881)'>"
+        f"<b>{outcome.state}</b> &nbsp; {html.escape(first)}{details}</div>"
+    )
+
+
+def _report(exercise: Exercise, outcome: Outcome) -> None:
+    """Append the outcome to the file that `shrink check` reads, if it asked for one."""
+    if path := os.environ.get("SHRINK_CHECK_REPORT"):
+        row = {"exercise": exercise.name, "state": outcome.state, "message": outcome.message}
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

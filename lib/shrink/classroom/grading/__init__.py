@@ -1,0 +1,1 @@
+"""How exercises stand: notebooks run and checked, and graded without trusting them."""

@@ -1,0 +1,252 @@
+"""The command `shrink`: reads the command line, does what it asks, and says errors in one line.
+
+The commands import what they need themselves, so that `shrink --help` does not wait for torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from shrink.classroom import CourseError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 when all is well."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    at = words.index("--") if "--" in words else len(words)
+    parser = _parser()
+    args = parser.parse_args(words[:at])
+    args.extra = words[at + 1 :]
+    if args.extra and args.command is not _lab:
+        parser.error("only `shrink lab` takes more after --")
+    try:
+        return args.command(args)
+    except KeyboardInterrupt:
+        print("shrink: stopped", file=sys.stderr)
+        return 130
+    except (CourseError, OSError) as error:
+        print(f"shrink: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if args.command is _check else 1
+
+
+def course_folder(given: str | None) -> Path:
+    """The folder of the course: `given`, or the nearest one at or above the current folder.
+
+    Raises `CourseError` when it holds no `notebooks/` and `pyproject.toml`.
+    """
+    here = Path.cwd()
+    for folder in [Path(given).resolve()] if given else [here, *here.parents]:
+        if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
+            return folder
+    raise CourseError(
+        f"no course in {given or here}: it is the folder that holds notebooks/ and pyproject.toml; "
+        "go there, or pass --root"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="shrink", description="The course Shrink.")
+    version = f"%(prog)s {metadata.version('shrink')}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, function, text: str, root: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function)
+        if root:
+            command.add_argument("--root", metavar="FOLDER", help="the folder of the course")
+        return command
+
+    lab = add("lab", _lab, "open JupyterLab in work/, with a copy of each chapter")
+    text = "for a projector: larger type and thicker lines in figures and explorers"
+    lab.add_argument("--project", action="store_true", help=text)
+    lab.epilog = "What stands after -- goes to JupyterLab: shrink lab -- --port=9999"
+    check = add("check", _check, "say which exercises are done")
+    check.add_argument("chapters", nargs="*", metavar="chapter", help="2, 02_prune or a path")
+    check.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="for each cell")
+    form = check.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument("--csv", action="store_true", help="print a table (with --strict)")
+    strict = check.add_argument_group("grading, for teachers")
+    text = "grade notebooks or folders of them, and trust nothing in them but the answers"
+    strict.add_argument("--strict", action="store_true", help=text)
+    strict.add_argument("--chapter", help="what they are of, 2 or 02_prune; else each says itself")
+    text = "beyond what torch takes (2048)"
+    strict.add_argument("--memory", type=_megabytes, metavar="MB", help=text)
+    check.set_defaults(usage_error=check.error)
+    get = add("data", _data, "fetch MNIST (11 MB) into the cache", root=False)
+    get.add_argument("name", choices=["mnist"])
+    build = add("build", _build, "write the notebooks from course/")
+    how = build.add_mutually_exclusive_group()
+    how.add_argument("--solved", action="store_true", help="with solutions, into build/solved/")
+    how.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
+    add("update", _update, "bring the chapters in work/ up to date; answers are carried over")
+    again = add("reproduce", _reproduce, "run a paper's table on MNIST; resumes after a kill")
+    papers = ["pruning", "deep-compression", "deep-compression-smaller", "distillation"]
+    again.add_argument("paper", choices=papers)
+    again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
+    again.add_argument("--out", type=Path, metavar="FILE", help="default: work/<paper>.json")
+    text = "merge what a class handed in into one picture an experiment, without names"
+    gather = add("gather", _gather, text, root=False)
+    gather.add_argument(
+        "folder", type=Path, help="holds the files class-*.json, or folders of them"
+    )
+    text = "where the pictures go (default: the same folder)"
+    gather.add_argument("--out", type=Path, metavar="FOLDER", help=text)
+    baselines = add("baselines", _baselines, "train the shipped networks afresh (for authors)")
+    baselines.add_argument("name", choices=["glyphs", "mnist"])
+    add("doctor", _doctor, "say whether this machine can run the course")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        if 0 < (seconds := float(text)) < 1e6:
+            return seconds
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
+
+
+def _megabytes(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) < 2**30:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"not a number of MB: {text!r}")
+
+
+def _lab(args: argparse.Namespace) -> int:
+    from shrink.classroom.book import lab
+
+    root = course_folder(args.root)
+    if said := lab.try_mnist_once():
+        print(said)
+    copies = lab.prepare(root / "notebooks", root / "work")
+    new = f", new in it: {', '.join(path.stem for path in copies)}" if copies else ""
+    print(f"your chapters are in {root / 'work'}{new}")
+    return lab.start(lab.command(root / "work", args.extra), project=args.project)
+
+
+def _check(args: argparse.Namespace) -> int:
+    if args.strict:
+        return _check_strict(args)
+    if given := [n for n in ("chapter", "csv", "memory") if getattr(args, n) not in (None, False)]:
+        args.usage_error(f"--{given[0]} goes with --strict")
+    from shrink.classroom.grading import check
+
+    only_paths = args.chapters and all(name.endswith(".ipynb") for name in args.chapters)
+    work = None if only_paths else course_folder(args.root) / "work"
+    results = []
+    for path in check.find_chapters(args.chapters, work):
+        print(f"checking {path} ...", file=sys.stderr, flush=True)
+        results.append(check.check(path, args.timeout or check.CELL_TIMEOUT))
+        if not args.json:
+            print(check.as_text(results[-1]), flush=True)
+    if args.json:
+        print(check.as_json(results))
+    return 0 if all(result.core_done for result in results) else 1
+
+
+def _check_strict(args: argparse.Namespace) -> int:
+    from shrink.classroom.grading.strict import grading
+    from shrink.classroom.grading.strict.report import as_csv, as_json, as_text
+
+    form = as_csv if args.csv else as_json if args.json else as_text
+    to = sys.stdout if form is as_text else sys.stderr
+    root = course_folder(args.root)
+    print(grading.WARNING, file=to, flush=True)
+    timeout, memory = args.timeout or grading.TIMEOUT, args.memory or grading.MEMORY
+    graded = grading.grade(args.chapters, root, args.chapter, timeout, memory)
+    print(form(graded))
+    return 0 if all(submission.core_done for submission in graded) else 1
+
+
+def _data(args: argparse.Namespace) -> int:
+    from shrink.classroom import mnist
+    from shrink.classroom.book import doctor
+
+    if folder := doctor.mnist_folder():
+        print(f"MNIST is at hand already, in {folder}")
+    else:
+        print(f"MNIST is in {mnist.fetch()}")
+    return 0
+
+
+def _build(args: argparse.Namespace) -> int:
+    from shrink.classroom.book import builder
+
+    root = course_folder(args.root)
+    if args.check:
+        if differing := builder.check_built(root / "course", root / "notebooks"):
+            names = ", ".join(differing)
+            raise CourseError(f"not what the build writes: {names}; run `make notebooks`")
+        return 0
+    out = root / "build" / "solved" if args.solved else root / "notebooks"
+    written = builder.build(root / "course", out, solved=args.solved)
+    print("\n".join(f"wrote {path}" for path in written) or f"{out} is up to date")
+    return 0
+
+
+def _update(args: argparse.Namespace) -> int:
+    from shrink.classroom.book import update
+
+    root = course_folder(args.root)
+    for change in update.update(root / "notebooks", root / "work"):
+        print(change)
+    return 0
+
+
+def _baselines(args: argparse.Namespace) -> int:
+    from shrink.classroom import baselines, data
+    from shrink.classroom.training import pick_device
+
+    folder = course_folder(args.root) / "lib" / "shrink" / "classroom" / "shipped"
+    if not folder.parent.is_dir():
+        raise CourseError(f"no source tree here: {folder.parent} is missing")
+    print("\n".join(baselines.ship(folder, data.load(args.name, pick_device()))))
+    return 0
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from shrink.classroom import data
+    from shrink.classroom.training import pick_device
+    from shrink.papers.reproduce import reproduce
+
+    out = args.out or course_folder(args.root) / "work" / f"{args.paper}.json"
+    print(reproduce(args.paper, data.load("mnist", pick_device()), args.seeds, out))
+    print(f"the record is in {out}")
+    return 0
+
+
+def _gather(args: argparse.Namespace) -> int:
+    from shrink.classroom.class_work.gather import gather
+
+    gathered = gather(args.folder)
+    lines = [*map(str, gathered.groups)]
+    if gathered.skipped:
+        lines += [f"left out: {len(gathered.skipped)}", *(f"  {s}" for s in gathered.skipped)]
+    _say("\n".join(lines))
+    if not gathered.groups:
+        raise CourseError(f"no results in {args.folder}")
+    for group in gathered.groups:
+        _say(f"wrote {group.write(args.out or args.folder)}")
+    return 0
+
+
+def _say(text: str) -> None:
+    """Print the text; what the terminal's encoding lacks is written out."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from shrink.classroom.book import doctor
+
+    try:
+        root = course_folder(args.root)
+    except CourseError:
+        root = None
+    findings = doctor.examine(root)
+    print("\n".join(map(str, findings)))
+    return 1 if any(finding.remedy for finding in findings) else 0

@@ -1,0 +1,267 @@
+"""Reading the Deep Compression file as if it came from a stranger: the format, byte by byte.
+
+Nothing in a file is run, and no length is believed before it is checked against the bytes that are
+left and against a limit. Whatever is wrong ends in a `CodecError` that says what and where.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shrink.coding import ans, huffman
+from shrink.quantization import QParams, dequantize, unpack_bits
+from shrink.sharing import rebuild
+
+MAGIC, VERSION = b"SHRK", 1
+MOST = 2**20  # numbers in all tensors of a file that is read, unless another limit is named
+AXES, TENSORS, NAME = 8, 4096, 255  # at most: axes of a tensor, tensors, bytes of a name
+DENSE, QUANTIZED, SHARED, SPARSE = range(4)  # kinds of tensors
+CODES = ("fixed", "huffman", "ans")
+DTYPES = (
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.int8,
+    torch.uint8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.bool,
+)
+
+
+class CodecError(ValueError):
+    """A file is no such file, or damaged: the message says what is wrong, and where."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Bytes `start` to `end` of a file: of which tensor ("" of none), and what of it."""
+
+    start: int
+    end: int
+    tensor: str
+    what: str
+
+
+@dataclass
+class Reader:
+    """A file's content from the place `at` on, and what has been read of it.
+
+    `left` numbers may still come in tensors. Where `expected` says name → shape, these and no
+    others must come.
+    """
+
+    content: bytes
+    left: int
+    expected: Mapping[str, tuple[int, ...]] | None = None
+    at: int = 0
+    tensor: str = ""
+    regions: list[Region] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def read(self) -> None:
+        """All of it, or `CodecError`."""
+        if self.content[: len(MAGIC)] != MAGIC:
+            raise CodecError(f"byte 0: begins with {self.content[:4]!r}, not with {MAGIC!r}")
+        if len(self.content) < len(MAGIC) + 6:
+            raise CodecError(f"{len(self.content)} bytes are too few for such a file")
+        self.take(len(MAGIC), "header")
+        version = self.byte("header", 0, 255)
+        if version != VERSION:
+            raise self.error("header", f"version {version}; this reader knows {VERSION}")
+        if zlib.crc32(self.content[:-4]) != int.from_bytes(self.content[-4:], "little"):
+            raise CodecError("the checksum is another: the file is damaged or cut off")
+        for _ in range(self.varint("header", TENSORS)):
+            self.tensor = ""
+            name = self._name()
+            self.tensor = name
+            self.tensors[name] = self._tensor()
+        self.tensor = ""
+        if missing := [name for name in self.expected or () if name not in self.tensors]:
+            raise self.error("end", f"without {', '.join(missing)}")
+        if self.at != len(self.content) - 4:
+            raise self.error("end", f"{len(self.content) - 4 - self.at} bytes are left over")
+        self.regions.append(Region(self.at, self.at + 4, "", "checksum"))
+
+    def error(self, what: str, message: str) -> CodecError:
+        where = f"{self.tensor}, {what}" if self.tensor else what
+        return CodecError(f"byte {self.at}, {where}: {message}")
+
+    @contextmanager
+    def _placed(self, what: str) -> Iterator[None]:
+        """What a technique refuses in here, the file is refused for."""
+        try:
+            yield
+        except ValueError as error:
+            raise self.error(what, str(error)) from None
+
+    # ---- bytes and numbers
+
+    def take(self, size: int, what: str) -> bytes:
+        """The next bytes; the last four of the file, its checksum, are never among them."""
+        remaining = len(self.content) - 4 - self.at
+        if size > remaining:
+            raise self.error(what, f"{size} bytes are needed, and {remaining} are left")
+        begin, self.at = self.at, self.at + size
+        if size:
+            here = Region(begin, self.at, self.tensor, what)
+            last = self.regions[-1] if self.regions else None
+            if last and (last.tensor, last.what) == (here.tensor, here.what):
+                self.regions[-1] = Region(last.start, here.end, here.tensor, what)
+            else:
+                self.regions.append(here)
+        return self.content[begin : self.at]
+
+    def byte(self, what: str, low: int, high: int) -> int:
+        value = self.take(1, what)[0]
+        if not low <= value <= high:
+            raise self.error(what, f"must be {low} to {high}, not {value}")
+        return value
+
+    def varint(self, what: str, most: int) -> int:
+        """A number in bytes of seven bits, the lowest first; the eighth bit says that more come."""
+        value = 0
+        for place in range(5):
+            byte = self.take(1, what)[0]
+            value |= (byte & 127) << 7 * place
+            if byte < 128 or value > most:
+                break
+        if byte > 127 or value > most:
+            raise self.error(what, f"must be at most {most}, not {value}")
+        return value
+
+    def _bytes(self, size: int, what: str) -> Tensor:
+        """The next bytes, uint8."""
+        return torch.from_numpy(np.frombuffer(self.take(size, what), np.uint8).copy())
+
+    def _floats(self, count: int, width: int, what: str) -> Tensor:
+        """Finite numbers of 2 or 4 bytes, as float32."""
+        raw = np.frombuffer(self.take(width * count, what), f"<f{width}")
+        values = torch.from_numpy(raw.astype(np.float32))
+        if not values.isfinite().all():
+            raise self.error(what, "one is NaN or infinite")
+        return values
+
+    def _sizes(self, what: str, most: int) -> tuple[int, ...]:
+        return tuple(self.varint(what, most) for _ in range(self.byte(what, 0, AXES)))
+
+    # ---- tensors
+
+    def _name(self) -> str:
+        raw = self.take(self.byte("name", 1, NAME), "name")
+        with self._placed("name"):
+            name = raw.decode()
+        if name in self.tensors:
+            raise self.error("name", f"{name!r} comes twice")
+        if self.expected is not None and name not in self.expected:
+            raise self.error("name", f"{name[:40]!r} is none of {', '.join(self.expected)}")
+        return name
+
+    def _tensor(self) -> Tensor:
+        kind = self.byte("shape", 0, SPARSE)
+        shape = self._sizes("shape", self.left)
+        if self.expected is not None and shape != tuple(self.expected[self.tensor]):
+            raise self.error("shape", f"is {shape}, not {tuple(self.expected[self.tensor])}")
+        numbers = math.prod(max(size, 1) for size in shape)
+        if numbers > self.left:
+            raise self.error("shape", f"{shape} is more than the {self.left} numbers allowed")
+        self.left -= numbers
+        return {
+            DENSE: self._dense,
+            QUANTIZED: self._quantized,
+            SHARED: self._shared,
+            SPARSE: self._sparse,
+        }[kind](shape)
+
+    def _dense(self, shape: tuple[int, ...]) -> Tensor:
+        dtype = DTYPES[self.byte("type", 0, len(DTYPES) - 1)]
+        raw = self._bytes(math.prod(shape) * dtype.itemsize, "numbers")
+        if dtype == torch.bool and len(raw) and int(raw.max()) > 1:
+            raise self.error("numbers", f"a truth value is {int(raw.max())}")
+        return raw.view(dtype).view(shape) if len(raw) else torch.zeros(shape, dtype=dtype)
+
+    def _quantized(self, shape: tuple[int, ...]) -> Tensor:
+        num_bits, columns = self.byte("type", 2, 8), shape[-1] if shape else 1
+        group = self.varint("type", max(columns, 1)) or None
+        parts = self._sizes("scales", max(math.prod(shape), 1))
+        fitting = (-(-columns // group) if group else columns, 1)[: 1 if group else 2]
+        axes = [(size, 1) for size in shape[:-1]] + [fitting] * bool(shape)
+        if parts and (
+            len(parts) != len(shape) or any(n not in ok for n, ok in zip(parts, axes, strict=True))
+        ):
+            raise self.error("scales", f"{parts} do not fit the shape {shape}")
+        scale = self._floats(math.prod(parts), 4, "scales").view(parts)
+        if not (scale > 0).all():
+            raise self.error("scales", "one is not above 0")
+        zero_point = torch.zeros(parts, dtype=torch.int32)
+        if self.byte("zero points", 0, 1):
+            raw = self._bytes(math.prod(parts), "zero points")
+            zero_point = raw.view(torch.int8).int().view(parts)
+        count = math.prod(shape)
+        packed = self._bytes(-(-count * num_bits // 8), "integers")
+        q = packed.view(torch.int8) if num_bits == 8 else unpack_bits(packed, num_bits, count, True)
+        with self._placed("integers"):
+            return dequantize(q.view(shape), QParams(scale, zero_point, num_bits, group=group))
+
+    def _shared(self, shape: tuple[int, ...]) -> Tensor:
+        codebook = self._codebook()
+        numbers = self._symbols(math.prod(shape), len(codebook), "values")
+        return rebuild(numbers.view(shape), codebook)
+
+    def _sparse(self, shape: tuple[int, ...]) -> Tensor:
+        codebook, count = self._codebook(), math.prod(shape)
+        zero = self.byte("codebook", 0, len(codebook) - 1)
+        gap_bits = self.byte("gaps", 1, 8)
+        entries = self.varint("gaps", count)
+        gaps = self._symbols(entries, 2**gap_bits, "gaps")
+        values = self._symbols(entries, len(codebook), "values")
+        places = (gaps.int() + 1).cumsum(0) - 1
+        if entries and int(places[-1]) >= count:
+            raise self.error("gaps", f"they lead to place {int(places[-1])} of {count}")
+        numbers = torch.full((count,), zero, dtype=torch.uint8)
+        numbers[places] = values
+        return rebuild(numbers.view(shape), codebook)
+
+    def _codebook(self) -> Tensor:
+        size, width = self.byte("codebook", 0, 255) + 1, self.byte("codebook", 2, 4)
+        if width == 3:
+            raise self.error("codebook", "values have 2 or 4 bytes, not 3")
+        return self._floats(size, width, "codebook")
+
+    # ---- coded symbols
+
+    def _symbols(self, count: int, k: int, what: str) -> Tensor:
+        """`count` symbols 0 to k - 1, uint8, in the code that comes first."""
+        code = CODES[self.byte(what, 0, len(CODES) - 1)]
+        if code == "fixed":
+            found = self._fixed(count, (k - 1).bit_length(), what)
+        elif code == "huffman":
+            lengths = self._unpacked(k, 4, f"{what}, lengths of codes")
+            stream = self._bytes(self.varint(what, len(self.content)), what)
+            with self._placed(what):
+                found = huffman.decode(stream, lengths, count)
+        else:
+            table = [self.varint(f"{what}, frequencies", 2**ans.HIGHEST) for _ in range(k)]
+            stream = self._bytes(self.varint(what, len(self.content)), what)
+            with self._placed(what):
+                found = ans.decode(stream, torch.tensor(table), count)
+        if count and int(found.max()) >= k:
+            raise self.error(what, f"a symbol is {int(found.max())}, of {k}")
+        return found
+
+    def _fixed(self, count: int, bits: int, what: str) -> Tensor:
+        if bits == 0:
+            return torch.zeros(count, dtype=torch.uint8)
+        return self._unpacked(count, bits, what)
+
+    def _unpacked(self, count: int, bits: int, what: str) -> Tensor:
+        packed = self._bytes(-(-count * bits // 8), what)
+        return packed if bits == 8 else unpack_bits(packed, bits, count)

@@ -1,0 +1,71 @@
+"""What `shrink reproduce` does: a paper's table, run seed by seed, stored with how it was made.
+
+Each paper is a module of `shrink.papers`. Its `run` trains what one seed needs
+and keeps every part in a folder, so that a killed run goes on where it was. The record of all seeds
+is one JSON file; those that the course quotes are shipped beside the modules.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from shrink.classroom import CourseError
+from shrink.classroom.cache import cache_dir
+from shrink.classroom.data import Dataset
+from shrink.files import write_atomically
+from shrink.papers.tables import Record
+
+PAPERS = ("pruning", "deep-compression", "deep-compression-smaller", "distillation")
+
+
+def stored(paper: str) -> Record:
+    """The shipped result of a paper, which a notebook shows as a table with its verdict.
+
+    Raises `ValueError` for a paper that is not one of `PAPERS`.
+    """
+    module = _module(paper)
+    text = (resources.files("shrink.papers") / f"{paper}.json").read_text("utf-8")
+    return module.Result(json.loads(text))
+
+
+def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> Record:
+    """Run the paper's recipe for each seed, write the record to `out`, and return the result.
+
+    What is trained is kept in the cache, under the recipe, the data, the kind of device and torch's
+    version; the same call after a kill goes on from there.
+
+    Raises:
+        ValueError: the paper is not one of `PAPERS`.
+        CourseError: `seeds` are fewer than two, or one comes twice.
+    """
+    module = _module(paper)
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds):
+        raise CourseError(f"at least two different seeds are compared, not {list(seeds)}")
+    plan = {"recipe": module.RECIPE, "data": dataset.name, "torch": torch.__version__}
+    device = dataset.test.images.device
+    about = json.dumps({**plan, "device": device.type}, sort_keys=True)
+    name = hashlib.sha256(about.encode()).hexdigest()[:16]
+    folder = cache_dir() / "reproduce" / f"{paper}-{name}"
+    record = {
+        "command": f"shrink reproduce {paper} --seeds {' '.join(map(str, seeds))}",
+        **plan,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}",
+        "seeds": {str(s): module.run(dataset, s, folder / f"seed-{s}") for s in seeds},
+    }
+    write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())
+    return module.Result(record)
+
+
+def _module(paper: str) -> ModuleType:
+    if paper not in PAPERS:
+        raise ValueError(f"no paper named {paper!r}; there are {', '.join(PAPERS)}")
+    return importlib.import_module(f"shrink.papers.{paper.replace('-', '_')}")

@@ -1,0 +1,31 @@
+"""Pruning: which weights go, when, and how they stay gone; units that go whole."""
+
+from shrink.pruning.masks import (
+    apply_masks,
+    cubic_sparsity,
+    global_masks,
+    grow_masks,
+    hold_masks,
+    magnitude_mask,
+    prune_gradually,
+    prune_iteratively,
+    sensitivity,
+    shuffle_masks,
+)
+from shrink.pruning.units import fill_up, keep_units, strongest_units
+
+__all__ = [
+    "apply_masks",
+    "cubic_sparsity",
+    "fill_up",
+    "global_masks",
+    "grow_masks",
+    "hold_masks",
+    "keep_units",
+    "magnitude_mask",
+    "prune_gradually",
+    "prune_iteratively",
+    "sensitivity",
+    "shuffle_masks",
+    "strongest_units",
+]

@@ -1,0 +1,576 @@
+"""The explorer of chapter 06 on small data: what it shows is what teacher and students answer."""
+
+import dataclasses
+import io
+import itertools
+import re
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+from torch.nn import functional as F
+
+from shrink.chapters.distil import explorer as distil
+from shrink.chapters.distil import prepared as distil_prepared
+from shrink.chapters.distil import pupils
+from shrink.chapters.distil import view as distil_view
+from shrink.chapters.distil.pupils import Lesson, build
+from shrink.chapters.distil.teacher import ask
+from shrink.classroom import baselines, data, measure
+from shrink.classroom.data import Dataset, ten_digits
+from shrink.classroom.exercises.exercise import Exercise, ExerciseError
+from shrink.classroom.training import Recipe, predict, train
+from shrink.distillation import distillation_loss, soft_loss
+from shrink.distillation import soften as reference
+from tests import ROOT
+
+SEEDS = (0, 1, 2)
+CALM = threading.Event()  # never set
+REAL = distil_prepared.TEMPERATURES, distil.LABELLED, distil.WIDTHS
+REAL_CHAPTERS, REAL_RECIPE = distil_prepared.CHAPTERS, distil_prepared.RECIPE
+CHAPTER = ROOT / "course" / "06_distil.py"
+TEMPERATURES = (0.5, 4.0, 20.0)
+WIDTH = 6
+RECIPE = Recipe(epochs=3, learning_rate=0.05, weight_decay=0, batch_size=32)
+soften = Exercise("soften", lambda attempt, random: None, reference=reference, core=True, minutes=5)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", announce=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of this file's own, a teacher trained in a second, and few images to learn from."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distil_prepared, "TEACHER", "lenet-300-100")
+        patch.setattr(distil_prepared, "IMAGES", 320)
+        patch.setattr(distil_prepared, "CHAPTERS", (0.5, 4.0))
+        patch.setattr(distil_prepared, "ENDS", (20.0,))
+        for module in (distil, distil_prepared):
+            patch.setattr(module, "TEMPERATURES", TEMPERATURES)
+            patch.setattr(module, "RECIPE", RECIPE)
+            patch.setattr(module, "WIDTH", WIDTH)
+        patch.setattr(distil, "WIDTHS", (WIDTH, 10))
+        patch.setenv("SHRINK_CACHE", str(folder))
+        patch.setitem(baselines.RECIPES, ("lenet-300-100", "digits"), Recipe(epochs=6))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def first_lab(digits, cache):
+    return distil.DistillationLab(digits, soften, SEEDS)
+
+
+@pytest.fixture
+def lab(first_lab):
+    """The lab with no runs yet."""
+    first_lab.runs.clear()
+    first_lab.last = None
+    return first_lab
+
+
+@pytest.fixture(autouse=True)
+def no_answer():
+    yield
+    soften.student, soften.passed = None, False
+
+
+def values(**changed):
+    given = {"temperature": 4.0, "bias": 0.0, "digit": 2, "missing": "3", "student": "prepared"}
+    more = {"source": "reference", "alpha": 0.9, "labelled": 320, "width": WIDTH}
+    return given | more | changed
+
+
+def view(lab, **changed):
+    given = values(**changed)
+    return lab.view(**{name: given[name] for name in list(given)[:6]})
+
+
+def teacher_of(digits):
+    return baselines.baseline("lenet-300-100", digits)
+
+
+def by_itself(digits, seed, temperature, alpha, missing=None, width=WIDTH):
+    """A student that is trained by itself, image by image as the explorer's."""
+    net = build(seed, width)
+    images, labels = digits.train.images[:320], digits.train.labels[:320]
+    answers = ask(teacher_of(digits), images)
+    rate = RECIPE.learning_rate / (1 - alpha + alpha * min(temperature, 5))
+
+    def loss(logits, images, labels, theirs):
+        seen = labels != (-1 if missing is None else missing)
+        return distillation_loss(logits[seen], theirs[seen], labels[seen], temperature, alpha)
+
+    train(
+        net,
+        data.Split(images, labels),
+        dataclasses.replace(RECIPE, learning_rate=rate),
+        loss=loss,
+        examples=lambda batch, _: (images[batch], labels[batch], answers[batch]),
+    )
+    return net
+
+
+def share_right(net, digits):
+    found = predict(net, digits.validation.images) == digits.validation.labels
+    return found.double().mean().item()
+
+
+def test_the_controls_reach_what_the_chapter_asks_for():
+    temperatures, labelled, widths = REAL
+    assert (temperatures[0], temperatures[-1]) == (0.1, 100) and 4.0 in temperatures
+    assert (labelled[0], labelled[-1]) == (50, 10_000)
+    assert distil.TAUGHT_AT in temperatures and widths[0] < 30 < widths[-1]
+    assert (distil.ALPHAS[0], distil.ALPHAS[-1]) == (0, 1) and distil.ALPHA in distil.ALPHAS
+
+
+def test_the_sweep_asks_for_the_students_that_the_chapter_has_taught(digits, monkeypatch):
+    """So that they are in the cache when the explorer comes: temperatures, recipe, order."""
+    text = CHAPTER.read_text(encoding="utf-8")
+    (hot,) = re.findall(r"^hot = np.array\(\[(.*)\]\)$", text, re.MULTILINE)
+    assert tuple(map(float, hot.split(","))) == REAL_CHAPTERS
+    (recipe,) = re.findall(r"^RECIPE = training\.Recipe\((.*)\)$", text, re.MULTILINE)
+    assert eval(f"Recipe({recipe})") == REAL_RECIPE
+    asked, real = [], pupils.taught
+
+    def spy(split, answers, lessons, recipe, **options):
+        asked.append(tuple(lessons))
+        return real(split, answers, lessons, recipe, **options)
+
+    monkeypatch.setattr(distil_prepared, "taught", spy)
+    distil_prepared.Prepared(digits, SEEDS)
+    (cell,) = re.findall(r"^# %% lesson-defined\n(.*?)^# %%", text, re.MULTILINE | re.DOTALL)
+    (alone,) = re.findall(r"^ALONE = .*$", text, re.MULTILINE)
+    said: dict = {"Lesson": Lesson}
+    exec(f"{alone}\n{cell}", said)
+    plans = [said["alone"](s) for s in SEEDS]
+    plans += [said["lesson"](s, T) for T in (0.5, 4.0) for s in SEEDS]
+    assert asked[0] == tuple(plans)
+
+
+# --- what is on show -----------------------------------------------------------------------
+
+
+def test_the_sweep_is_students_that_train_by_themselves(lab, digits):
+    """To one image of the validation's, as a sum in another order may tip one."""
+    sweep, one = lab.sweep, 1.01 / len(digits.validation)
+    assert sweep.distilled.shape == (3, 3) and sweep.alone.shape == (3,)
+    for seed in SEEDS:
+        for number, T in enumerate(TEMPERATURES):
+            expected = share_right(by_itself(digits, seed, T, 0.9), digits)
+            assert sweep.distilled[seed, number] == pytest.approx(expected, abs=one)
+        expected = share_right(by_itself(digits, seed, 1.0, 0.0), digits)
+        assert sweep.alone[seed] == pytest.approx(expected, abs=one)
+    assert sweep.teacher == pytest.approx(share_right(teacher_of(digits), digits))
+    assert sweep.images == len(digits.validation)
+    assert len({*sweep.distilled.ravel(), *sweep.alone}) > 3
+
+
+@pytest.mark.parametrize("T", [0.1, 1.0, 4.0, 100.0])
+@pytest.mark.parametrize(("missing", "bias"), [("none", 9.0), ("3", 0.0), ("3", 2.5)])
+def test_the_softened_answers_are_those_for_the_digit(lab, digits, T, missing, bias):
+    ten = ten_digits(digits)
+    shown = view(lab, temperature=T, digit=7, missing=missing, bias=bias)
+    assert np.array_equal(shown.image, ten.images[7, 0].numpy())
+    net = by_itself(digits, 0, 4.0, 0.9, None if missing == "none" else 3)
+    logits = ask(net, ten.images[7:8])[0]
+    if missing == "3":
+        logits[3] += bias
+    both = torch.stack([ask(teacher_of(digits), ten.images[7:8])[0], logits])
+    expected = F.softmax(both.double() / T, -1).numpy()
+    assert shown.soft == pytest.approx(expected, abs=2e-3)
+    for found, row in zip(shown.entropies, shown.soft, strict=True):
+        assert found == pytest.approx(stats.entropy(row, base=2), abs=1e-4)
+
+
+@pytest.mark.parametrize("T", [0.1, 1.0, 7.0, 100.0])
+def test_the_gradients_are_those_of_the_losses(lab, digits, T):
+    images, labels = digits.train.images[:320], digits.train.labels[:320]
+    student = ask(build(0, WIDTH), images).double().requires_grad_()
+    teacher = ask(teacher_of(digits), images).double()
+
+    def length(loss):
+        (gradient,) = torch.autograd.grad(loss, student)
+        return gradient.norm(dim=1).mean().item()
+
+    hard = length(F.cross_entropy(student, labels))
+    soft = length(soft_loss(student, reference(teacher, T), T))
+    scaled, plain = view(lab, temperature=T).gradient
+    assert scaled == pytest.approx(soft / hard, rel=1e-3)
+    assert plain == pytest.approx(soft / hard / T**2, rel=1e-3)
+
+
+def test_the_curves_of_the_gradients_hold_the_marker(lab):
+    sweep = lab.sweep
+    for number in (0, 30, 60):
+        shown = view(lab, temperature=float(sweep.over[number]))
+        assert shown.gradient == pytest.approx(tuple(sweep.gradients[:, number]))
+    assert sweep.over[0] == pytest.approx(0.1) and sweep.over[-1] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("missing", ["none", "0", "3", "9"])
+@pytest.mark.parametrize("bias", [-5.0, 0.0, 3.0, 15.0])
+def test_the_errors_of_each_class_are_of_the_biased_answers(lab, digits, missing, bias):
+    shown = view(lab, missing=missing, bias=bias)
+    digit = None if missing == "none" else int(missing)
+    assert shown.missing == digit and shown.errors.shape == (3, 10)
+    nets = [by_itself(digits, 0, *lesson, digit) for lesson in ((4.0, 0.9), (1.0, 0.0))]
+    labels, one = digits.validation.labels, 2.01
+    for row, net in zip(shown.errors, [teacher_of(digits), *nets], strict=True):
+        logits = ask(net, digits.validation.images)
+        if digit is not None and net in nets:
+            logits[:, digit] += bias
+        for c in range(10):
+            expected = (logits.argmax(1)[labels == c] != c).double()
+            assert row[c] == pytest.approx(expected.mean().item(), abs=one / len(expected))
+    counts = np.bincount(labels.numpy(), minlength=10)
+    for found, row in zip(shown.accuracies, shown.errors[1:], strict=True):
+        assert found == pytest.approx(1 - (row * counts).sum() / counts.sum())
+
+
+def test_a_student_never_answers_what_it_never_saw_until_the_bias_says_so(lab):
+    without, biased = (view(lab, missing="4", bias=b) for b in (0, 15))
+    assert without.errors[2, 4] == 1 and biased.errors[2, 4] < 0.5
+    assert biased.errors[1, 4] < without.errors[1, 4]
+
+
+def test_without_a_missing_digit_the_bias_does_nothing(lab):
+    one, other = (view(lab, missing="none", bias=b) for b in (0, 9))
+    assert np.array_equal(one.errors, other.errors) and np.array_equal(one.soft, other.soft)
+    assert "the bias does nothing" in distil.summarise(other)
+    assert "set by hand on these validation images" in distil.summarise(view(lab))
+
+
+def test_what_was_trained_or_asked_comes_from_the_cache(first_lab, digits, cache, monkeypatch):
+    calls, real = [], distil_prepared.ask
+    monkeypatch.setattr(distil_prepared, "ask", lambda *a: calls.append(a) or real(*a))
+    for module in (baselines, pupils):
+        monkeypatch.setattr(module, "train", lambda *a, **o: pytest.fail("trained again"))
+    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
+    again = distil.DistillationLab(digits, soften, SEEDS)
+    assert np.array_equal(again.sweep.distilled, first_lab.sweep.distilled)
+    for missing in (None, 3, 6):
+        for name in ("validation", "digits"):
+            one, other = (getattr(lab.prepared.pairs[missing], name) for lab in (again, first_lab))
+            assert np.array_equal(one, other)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
+    assert not calls
+
+
+def test_no_slider_or_switch_trains_or_asks_a_network(lab, monkeypatch):
+    def not_now(*args, **options):
+        pytest.fail("asked")
+
+    for module, name in ((distil_prepared, "teach"), (distil_prepared, "ask"), (distil, "ask")):
+        monkeypatch.setattr(module, name, not_now)
+    monkeypatch.setattr(distil_prepared.Students, "forward", not_now)
+    for T, bias, missing in itertools.product((0.1, 100), (-5, 15), ("none", "0", "9")):
+        view(lab, temperature=T, bias=bias, missing=missing)
+
+
+def test_of_the_test_set_ten_digits_are_shown_and_nothing_is_counted(first_lab, digits):
+    ten = ten_digits(digits)
+    hidden = Dataset("digits", digits.train, digits.validation, ten)
+    shown = view(distil.DistillationLab(hidden, None, SEEDS))
+    assert np.array_equal(shown.errors, view(first_lab).errors)
+
+
+def test_one_seed_is_too_few(digits):
+    with pytest.raises(ValueError, match=r"at least two seeds are compared, not \(4,\)"):
+        distil.explore_distillation(digits, seeds=(4,))
+
+
+# --- mine ----------------------------------------------------------------------------------
+
+
+def test_a_right_answer_of_mine_changes_nothing(lab):
+    soften.answer(lambda logits, temperature: torch.softmax(logits / temperature, -1))
+    for T in (0.5, 4.0, 100.0):
+        mine, other = (view(lab, temperature=T, source=s) for s in ("mine", "reference"))
+        assert mine.mine and not other.mine
+        assert mine.soft == pytest.approx(other.soft, abs=1e-5)
+        assert mine.entropies == pytest.approx(other.entropies, abs=1e-4)
+    assert "Your soften" in distil.summarise(mine)
+
+
+def test_mine_shows_what_the_students_bug_does(lab):
+    soften.answer(lambda logits, temperature: torch.softmax(logits * temperature, -1))
+    mine, other = (view(lab, source=s) for s in ("mine", "reference"))
+    assert mine.entropies[0] < other.entropies[0]
+    soften.answer(lambda logits, temperature: torch.softmax(logits, -1) / temperature)
+    shown = view(lab, source="mine")
+    assert np.isnan(shown.entropies).all()
+    words = distil.summarise(shown)
+    assert "They add up to 0.25 and 0.25, and not to 1." in words
+    assert "Entropy of the soft target: none" in words
+
+
+def test_mine_cannot_spoil_what_is_kept(lab):
+    soften.answer(lambda logits, temperature: logits.zero_().softmax(-1))
+    before = view(lab)
+    view(lab, source="mine")
+    assert np.array_equal(view(lab).soft, before.soft)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda v, T: None, "a tensor of the logits' shape; yours gave NoneType"),
+        (lambda v, T: v[0].softmax(-1), r"logits' shape; yours gave shape \(10,\)"),
+        (lambda v, T: v / 0, "at T = 4 some of yours are NaN or infinite"),
+        (lambda v, T: torch.nan * v, "at T = 4 some of yours are NaN or infinite"),
+    ],
+)
+def test_what_mine_gives_wrongly_is_said(lab, answer, words):
+    soften.answer(answer)
+    with pytest.raises(ExerciseError, match=words):
+        view(lab, source="mine")
+
+
+def test_mine_without_an_answer_says_so(lab):
+    with pytest.raises(ExerciseError, match="soften has no answer of yours"):
+        view(lab, source="mine")
+
+
+def test_an_answer_that_is_certain_has_no_entropy():
+    """Nor one of a little less than nothing, where float32 adds up to a little more than 1."""
+    for certain in (np.eye(10)[2], np.eye(10)[2] * 1.000001):
+        assert distil_view.bits(distil._entropy(certain)) == "0.00 bits"
+
+
+# --- training ------------------------------------------------------------------------------
+
+
+def test_a_run_is_a_pair_for_each_seed(lab, digits):
+    calls = []
+    given = values(temperature=2.0, alpha=0.5, missing="none", width=4)
+    lab.train(given, CALM, lambda *call: calls.append(call))
+    (run,) = lab.runs
+    one = 1.01 / len(digits.validation)
+    for seed in SEEDS:
+        pairs = ((run.distilled, (2.0, 0.5)), (run.alone, (1.0, 0.0)))
+        for found, lesson in pairs:
+            expected = share_right(by_itself(digits, seed, *lesson, width=4), digits)
+            assert found[seed] == pytest.approx(expected, abs=one)
+    assert (run.temperature, run.alpha, run.missing, run.width) == (2.0, 0.5, None, 4)
+    assert run.labelled == 320 and run.steps == 30 and not run.stopped
+    assert calls == [(step, 90) for step in range(1, 91)]
+    assert run.bytes == measure.size(build(0, 4).state_dict())
+
+
+@pytest.mark.parametrize("missing", ["none", "7"])
+def test_a_run_as_the_prepared_students_were_taught_gives_them_again(lab, digits, missing):
+    lab.train(values(missing=missing), CALM, lambda *_: None)
+    (run,), one = lab.runs, 1.01 / len(digits.validation)
+    if missing == "none":
+        assert run.distilled == pytest.approx(lab.sweep.distilled[:, 1], abs=one)
+        assert run.alone == pytest.approx(lab.sweep.alone, abs=one)
+    prepared = lab.prepared.pairs[None if missing == "none" else 7]
+    assert lab.last.validation == pytest.approx(prepared.validation, abs=1e-3)
+    assert lab.last.digits == pytest.approx(prepared.digits, abs=1e-3)
+
+
+def test_a_run_without_a_digit_counts_the_labels_that_are_left(lab, digits):
+    lab.train(values(missing="5", labelled=50), CALM, lambda *_: None)
+    (run,) = lab.runs
+    assert run.missing == 5 and run.labelled == int((digits.train.labels[:50] != 5).sum()) < 50
+    shown = view(lab, student="trained", missing="none", bias=0)
+    assert shown.missing == 5 and shown.trained and shown.errors[2, 5] == 1
+
+
+def test_with_few_labels_the_student_alone_has_those_only(lab, digits):
+    lab.train(values(missing="none", labelled=10), CALM, lambda *_: None)
+    few = lab.runs[0]
+    lab.train(values(missing="none"), CALM, lambda *_: None)
+    assert np.mean(few.alone) < np.mean(lab.runs[1].alone)
+    assert few.labelled == 10
+
+
+def test_the_last_run_is_on_show_when_asked_for(lab, digits):
+    with pytest.raises(ExerciseError, match="press Train students"):
+        view(lab, student="trained")
+    prepared = view(lab, missing="none")
+    lab.train(values(temperature=1.0, missing="none"), CALM, lambda *_: None)
+    shown = view(lab, student="trained", missing="none")
+    assert shown.taught_at == 1 and prepared.taught_at == 4
+    assert shown.accuracies == (lab.runs[0].distilled[0], lab.runs[0].alone[0])
+    net = by_itself(digits, 0, 1.0, 0.9)
+    logits = ask(net, ten_digits(digits).images[2:3])
+    assert shown.soft[1] == pytest.approx(reference(logits, 4.0)[0].numpy(), abs=2e-3)
+    assert "the last run's, of the first seed, taught at T = 1" in distil.summarise(shown)
+    assert "prepared, of the first seed, taught at T = 4" in distil.summarise(
+        view(lab, missing="none")
+    )
+
+
+@pytest.mark.parametrize("step", [0, 4])
+def test_stopped_in_the_first_seed_the_run_is_kept_and_marked(lab, step):
+    stop = threading.Event()
+    if step == 0:
+        stop.set()
+    lab.train(values(), stop, lambda done, total: stop.set() if done == step else None)
+    (run,) = lab.runs
+    assert run.stopped and run.steps == step and len(run.distilled) == len(run.alone) == 1
+    words = distil.summarise(view(lab))
+    assert "<td>1, stopped</td>" in words and "by one seed: no interval" in words
+
+
+@pytest.mark.parametrize("step", [30, 44, 60, 61])
+def test_stopped_later_the_seeds_that_were_through_are_kept(lab, step):
+    stop = threading.Event()
+    lab.train(values(), stop, lambda done, total: stop.set() if done == step else None)
+    (run,) = lab.runs
+    assert len(run.distilled) == step // 30 and run.steps == 30 and not run.stopped
+
+
+# --- differences ---------------------------------------------------------------------------
+
+
+def test_a_difference_has_the_interval_of_paired_seeds():
+    distilled, alone = (0.97, 0.96, 0.975, 0.965), (0.95, 0.955, 0.96, 0.95)
+    found = distil_view.Difference.between(distilled, alone)
+    expected = stats.ttest_rel(distilled, alone).confidence_interval(0.95)
+    assert found.mean - found.half == pytest.approx(100 * expected.low)
+    assert found.mean + found.half == pytest.approx(100 * expected.high)
+    assert str(found).endswith(": distilled is better")
+    assert str(distil_view.Difference.between(alone, distilled)).endswith("distilled is worse")
+
+
+def test_a_difference_within_the_seeds_is_not_called_one():
+    words = str(distil_view.Difference.between((0.97, 0.95, 0.96), (0.95, 0.96, 0.94)))
+    assert words.endswith("no difference shown") and "+1.00 points" in words
+    assert str(distil_view.Difference.between((0.9,) * 3, (0.9,) * 3)).endswith("difference shown")
+
+
+# --- the picture ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def explorer(first_lab, digits):
+    first_lab.runs.clear()
+    return distil.explore_distillation(digits, soften, seeds=SEEDS)
+
+
+@pytest.fixture
+def controls(explorer):
+    """The controls at their first values, and there again afterwards."""
+    before = explorer.values
+    yield explorer.controls
+    for name, value in before.items():
+        explorer.controls[name].value = value
+
+
+def test_there_is_a_picture_at_every_extreme(explorer, controls):
+    pictures = set()
+    for T, bias, missing in itertools.product((0.1, 100), (-5, 15), ("none", "3")):
+        for name, value in {"temperature": T, "bias": bias, "missing": missing}.items():
+            controls[name].value = value
+        assert explorer.error is None
+        Image.open(io.BytesIO(explorer.image.value)).load()
+        pictures.add(explorer.image.value)
+    assert len(pictures) == 6  # without a missing digit the bias does nothing
+
+
+def test_each_stop_of_a_slider_is_seen(explorer, controls):
+    """Also where no answer changes: a key press after which nothing moves looks like a hang."""
+    pictures = set()
+    for T, bias in ((0.1, -5), (0.1, -4.75), (0.112, -4.75)):
+        controls["temperature"].value, controls["bias"].value = T, bias
+        pictures.add(explorer.image.value)
+    assert len(pictures) == 3
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_each_digit_is_shown(explorer, controls, digit):
+    controls["digit"].value = digit
+    assert explorer.error is None and explorer.result.digit == digit
+    shown = explorer._artists["image"].get_array()
+    assert np.array_equal(shown, explorer.result.image) and f"this {digit}:" in explorer.text.value
+
+
+def test_the_artists_are_where_the_view_says(explorer, controls):
+    controls["temperature"].value, controls["bias"].value = 10, 4
+    shown, artists = explorer.result, explorer._artists
+    for bars, heights in zip(artists["soft"], shown.soft, strict=True):
+        assert bars.get_data().values[::2] == pytest.approx(heights)
+        assert not bars.get_data().values[1::2].any()
+    seen, unseen = (bars.get_data().values[::2] for bars in artists["errors"])
+    assert seen + unseen == pytest.approx(100 * shown.errors[1])
+    assert np.flatnonzero(unseen).tolist() in ([3], []) and seen[3] == 0
+    for ticks, row in zip(artists["ticks"], shown.errors[[0, 2]], strict=True):
+        assert ticks.get_ydata() == pytest.approx(100 * row)
+    for dot, height in zip(artists["gradient"], shown.gradient, strict=True):
+        assert dot.get_xydata() == pytest.approx(np.array([[10, height]]))
+    for name in ("gradient_line", "sweep_line"):
+        assert artists[name].get_xdata() == [10, 10]
+    assert artists["marker"].get_xydata() == pytest.approx(
+        np.array([[20, 100 * shown.sweep.distilled[:, 2].mean()]])
+    )
+    assert artists["errors_title"].get_text() == "% wrong; no 3 was seen, bias +4.00"
+    entropy = f"entropy {shown.entropies[0]:.2f} bits"
+    assert entropy in artists["soft_title"].get_text()
+
+
+def test_the_words_have_the_numbers(explorer, controls):
+    controls["temperature"].value, controls["missing"].value = 4, "3"
+    shown, words = explorer.result, explorer.text.value
+    distilled, alone = shown.sweep.distilled[:, 1], shown.sweep.alone
+    assert f"taught at T = 4, {100 * distilled.mean():.2f} % right" in words
+    assert f"alone {100 * alone.mean():.2f} %, the teacher" in words
+    assert f"<b>{100 * shown.errors[1, 3]:.1f} % of the 3s wrong</b>, alone" in words
+    assert f"{shown.gradient[0]:.3g} times" in words and "320 images, all labelled" in words
+    assert str(distil_view.Difference.between(distilled, alone)) in words
+
+
+def run_of(distilled=(0.9, 0.92), alone=(0.8, 0.81), **changed):
+    given = {"temperature": 2.0, "alpha": 0.5, "labelled": 50, "missing": None, "width": 30}
+    more = {"bytes": 104_000, "steps": 7, "stopped": False}
+    return distil_view.Run(distilled=distilled, alone=alone, **given | more | changed)
+
+
+def test_runs_have_their_places_and_their_bytes(explorer):
+    runs = (run_of(), run_of(distilled=(0.2, 0.3), bytes=9_600))
+    distil.update(explorer._artists, dataclasses.replace(explorer.result, runs=runs))
+    artists = explorer._artists
+    assert artists["runs"]["distilled"].get_xydata() == pytest.approx(np.array([[1, 91], [2, 25]]))
+    assert artists["runs"]["alone"].get_xydata() == pytest.approx(np.array([[1, 80.5], [2, 80.5]]))
+    assert [t.get_text() for t in artists["run_texts"][:3]] == ["1\n104", "2\n10", ""]
+    between = np.array([[1, 80.5], [1, 91], [1, np.nan], [2, 80.5], [2, 25], [2, np.nan]])
+    assert artists["pairs"].get_xydata() == pytest.approx(between, nan_ok=True)
+    distil.update(artists, explorer.result)
+    assert not len(artists["pairs"].get_xdata())
+    assert not any(text.get_text() for text in artists["run_texts"])
+
+
+def test_the_latest_runs_are_in_the_plot_and_all_in_the_table(explorer):
+    runs = tuple(run_of(width=10 + i) for i in range(11))
+    shown = dataclasses.replace(explorer.result, runs=runs)
+    distil.update(explorer._artists, shown)
+    texts = [text.get_text() for text in explorer._artists["run_texts"]]
+    assert texts == [f"{number}\n104" for number in range(4, 12)]
+    table = distil.summarise(shown)
+    assert re.findall(r"<tr><td>(\d+)</td>", table) == [str(i) for i in range(1, 12)]
+    assert "<td>20</td><td>7</td><td>104,000</td><td>91.00</td><td>80.50</td><td>2</td>" in table
+    distil.update(explorer._artists, explorer.result)
+
+
+def test_the_button_trains_by_its_own_controls_and_those_above(explorer, controls):
+    own = explorer.job.controls
+    assert set(own) == {"alpha", "labelled", "width"} and not set(own) & set(controls)
+    assert "3 students" in explorer.job.about and "all 320 images" in explorer.job.about
+    redraws = explorer.redraws
+    own["alpha"].value, own["width"].value = 0.5, 10
+    assert explorer.redraws == redraws
+    controls["temperature"].value, controls["missing"].value = 20, "none"
+    explorer.start()
+    explorer.wait(60)
+    (run,) = explorer.result.runs
+    assert (run.temperature, run.alpha, run.missing, run.width) == (20, 0.5, None, 10)
+    assert run.labelled == 320 and explorer.status.value == "finished"
+    assert f"<td>{run.bytes:,}</td>" in explorer.text.value

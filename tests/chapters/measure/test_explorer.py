@@ -1,0 +1,464 @@
+"""The explorer of chapter 01: estimates equal the library's, measurements stay measurements."""
+
+import dataclasses
+import io
+import itertools
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shrink import cost, latency
+from shrink.chapters.measure import explorer as measure
+from shrink.chapters.measure import figure as measure_figure
+from shrink.classroom import models
+from shrink.classroom.exercises.exercise import Exercise, ExerciseError
+from shrink.cost import Energy
+from shrink.latency import Latency, Roofs
+
+CALM = threading.Event()  # never set
+ROOFS = Roofs(flops=100e9, memory=20e9, cache=60e9, threads=2, device="cpu")
+EXTREMES = list(itertools.product((8, 64, 4096), (1, 3, 256), (32, 8, 1), measure.NETWORKS))
+
+
+class Machine:
+    """Stands in for the clock: each measurement takes no time, and gives what it is told to."""
+
+    def __init__(self):
+        self.factor, self.calls, self.on_call = 1.0, [], lambda: None
+
+    def _latency(self, seconds, batch, runs):
+        seconds *= self.factor
+        return Latency(0.9 * seconds, seconds, 1.2 * seconds, runs, batch, 2, "cpu")
+
+    def layers(self, model, images, warm_up, runs):
+        self.calls.append(("layers", len(images), warm_up, runs))
+        self.on_call()
+        names = [name for name, _ in model.named_children()]
+        batch = len(images)
+        return {n: self._latency(1e-5 * (i + batch), batch, runs) for i, n in enumerate(names)}
+
+    def whole(self, model, images, warm_up, runs):
+        self.calls.append(("whole", len(images), warm_up, runs))
+        self.on_call()
+        return self._latency(1e-4 * len(images) ** 0.5, len(images), runs)
+
+    def roofs(self, device, rounds):
+        self.calls.append(("roofs", str(device), rounds))
+        return dataclasses.replace(ROOFS, flops=ROOFS.flops / self.factor)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    machine = Machine()
+    monkeypatch.setattr(latency, "layer_latencies", machine.layers)
+    monkeypatch.setattr(latency, "latency", machine.whole)
+    monkeypatch.setattr(latency, "measure_roofs", machine.roofs)
+    return machine
+
+
+@pytest.fixture
+def exercise():
+    return Exercise(
+        "layer_energy", lambda attempt, rng: None, reference=cost.layer_energy, core=True, minutes=9
+    )
+
+
+@pytest.fixture
+def lab(machine, exercise):
+    return measure.MeasureLab(exercise, torch.device("cpu"))
+
+
+@pytest.fixture
+def explorer(machine, exercise):
+    it = measure.explore_costs(exercise, device="cpu")
+    assert it.error is None
+    return it
+
+
+def view(lab, memory=64, batch=1, bits=32, model="LeNet-300-100", source="reference"):
+    return lab.view(memory=memory, batch=batch, bits=bits, model=model, source=source)
+
+
+def network(model):
+    built = models.build(measure.NETWORKS[model], seed=1)
+    return cost.layers(built, torch.zeros(1, 1, 28, 28))
+
+
+def set_controls(it, **values):
+    for name, value in values.items():
+        it.controls[name].value = value
+    assert it.error is None and it.message.value == ""
+    return it.result
+
+
+# --- the estimate and the count ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("memory", "batch", "bits", "model"), EXTREMES)
+@pytest.mark.parametrize("source", ["reference", "mine"])
+def test_the_energies_are_the_librarys(lab, exercise, memory, batch, bits, model, source):
+    exercise.answer(cost.layer_energy)
+    shown = view(lab, memory, batch, bits, model, source)
+    expected = cost.energy(network(model), memory * 1024, batch, bits)
+    assert list(shown.energies.values()) == expected
+    assert list(shown.energies) == [layer.name for layer in network(model)]
+    assert shown.total.total == pytest.approx(sum(e.total for e in expected))
+    for i in (0, 30, len(measure.MEMORIES) - 1):
+        there = cost.energy(network(model), measure.MEMORIES[i] * 1024, batch, bits)
+        parts = [sum(getattr(e, n) for e in there) for n in ("arithmetic", "sram", "dram", "total")]
+        assert shown.curve[:, i] == pytest.approx(parts)
+    assert measure.MEMORIES[[0, -1]].tolist() == [8, 4096]
+
+
+def test_at_batch_1_the_arithmetic_is_little_beside_the_dram(lab):
+    total = view(lab, memory=8).total
+    assert total.arithmetic / 1e6 == pytest.approx(1.22, abs=0.005)
+    assert total.dram / 1e6 == pytest.approx(170, abs=1)
+
+
+def test_bytes_are_counted(lab):
+    shown = view(lab, memory=64)
+    assert shown.parameter_bytes == 4 * 266_610
+    assert (shown.hungriest, shown.live_bytes) == ("fc1", 4 * 1084)
+    assert shown.stays == pytest.approx((64 * 1024 - 4 * 1084) / (4 * 266_610))
+    shown = view(lab, memory=64, batch=256, bits=2, model="LeNet-5")
+    assert shown.parameter_bytes == 431_080 / 4
+    assert (shown.hungriest, shown.live_bytes) == ("conv1", 256 * (784 + 20 * 24 * 24) / 4)
+    assert shown.stays == 0
+    assert view(lab, memory=4096, bits=1).stays == 1
+
+
+def test_what_stays_is_what_does_not_come_from_dram(lab):
+    for memory, batch, bits in ((64, 1, 32), (512, 4, 32), (16, 1, 1), (200, 7, 8)):
+        shown = view(lab, memory, batch, bits)
+        room = memory * 1024 * 8 / bits
+        assert shown.live_bytes < memory * 1024 and room > 0  # nothing of it spills
+        fetched = shown.total.dram * batch / (cost.DRAM * bits / 32)
+        assert 1 - shown.stays == pytest.approx(fetched / 266_610)
+
+
+# --- mine ----------------------------------------------------------------------------------
+
+
+def _no_batch(layer, price, room, batch):
+    return cost.layer_energy(layer, price, room, 1)
+
+
+def test_mine_shows_what_the_students_bug_does(lab, exercise):
+    exercise.answer(_no_batch)
+    mine, reference = view(lab, batch=64, source="mine"), view(lab, batch=64)
+    assert mine.mine and not reference.mine
+    assert mine.total.dram > 10 * reference.total.dram
+    assert mine.total.arithmetic == reference.total.arithmetic
+    assert mine.curve[2, 0] > 10 * reference.curve[2, 0]
+    assert mine.stays == reference.stays
+    assert "by your layer_energy" in measure.summarise(mine)
+    assert "your" not in measure.summarise(reference)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(1, 2, 3), [1, 2, 3], np.array([1, 2, 3]), torch.tensor([1.0, 2, 3]), Energy(1, 2, 3)],
+    ids=["tuple", "list", "array", "tensor", "Energy"],
+)
+def test_three_numbers_are_an_answer(lab, exercise, answer):
+    exercise.answer(lambda layer, price, room, batch: answer)
+    assert view(lab, source="mine").total == Energy(3, 6, 9)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        3.0,
+        (1, 2),
+        (1, 2, 3, 4),
+        (1, 2, float("nan")),
+        (1, None, 3),
+        "abc",
+        Energy(1, None, 2),
+    ],
+    ids=["None", "one", "two", "four", "nan", "a None", "words", "a None in an Energy"],
+)
+def test_what_is_no_answer_is_said(lab, exercise, answer):
+    exercise.answer(lambda layer, price, room, batch: answer)
+    with pytest.raises(ExerciseError, match="gives three numbers in pJ"):
+        view(lab, source="mine")
+
+
+def test_a_missing_answer_and_an_error_are_shown_and_go_again(explorer, exercise):
+    before = explorer.image.value
+    explorer.controls["source"].value = "mine"
+    assert "layer_energy has no answer of yours" in explorer.message.value
+    exercise.answer(lambda layer, price, room, batch: 1 / (batch - 2))
+    explorer.controls["batch"].value = 2
+    assert "ZeroDivisionError" in explorer.message.value
+    assert "batch = 2" in explorer.message.value and explorer.image.value == before
+    explorer.controls["source"].value = "reference"
+    assert explorer.message.value == "" and explorer.image.value != before
+
+
+@pytest.mark.parametrize("answer", [(0, 0, 0), (-1e6, 2, 3), (0, -5e6, -1), (1e30, 1, 1)])
+def test_strange_numbers_of_mine_are_drawn(explorer, exercise, answer):
+    exercise.answer(lambda layer, price, room, batch: answer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set_controls(explorer, source="mine").mine
+
+
+def test_without_an_exercise_there_is_no_switch(machine):
+    alone = measure.explore_costs(device="cpu")
+    assert list(alone.controls) == ["memory", "batch", "bits", "model"]
+    assert alone.error is None and alone.image.value
+
+
+# --- the measurement -----------------------------------------------------------------------
+
+
+def test_everything_is_measured_once_at_the_start(machine, lab):
+    measured = [call[:2] for call in machine.calls]
+    each = [(kind, b) for b in measure.BATCHES for kind in ("layers", "whole")]
+    assert measured == [("roofs", "cpu"), *each, *each]
+    assert len(measured) == measure.STEPS
+    view(lab, memory=100, batch=17)
+    assert len(machine.calls) == len(measured)
+
+
+def test_points_are_operations_over_the_time_taken(lab):
+    shown = view(lab, batch=4)
+    for i, layer in enumerate(network("LeNet-300-100")):
+        for (x, y), batch in zip(shown.points[layer.name].T, measure.BATCHES, strict=True):
+            assert x == cost.intensity(layer, batch, 32)
+            assert y == pytest.approx(2 * layer.macs * batch / (1e-5 * (i + batch)))
+    assert shown.roofs == ROOFS
+
+
+@pytest.mark.parametrize("bits", [16, 8, 4, 2, 1])
+@pytest.mark.parametrize("memory", [8, 4096])
+def test_no_control_of_the_estimate_touches_the_measurement(lab, bits, memory):
+    shown, other = view(lab, batch=8), view(lab, memory=memory, batch=8, bits=bits)
+    for name, points in shown.points.items():
+        assert np.array_equal(points, other.points[name])
+    assert (shown.roofs, shown.nearest, shown.whole) == (other.roofs, other.nearest, other.whole)
+    assert "stays in float32 whatever the bits" in measure.summarise(other)
+    assert "whatever the bits" not in measure.summarise(shown)
+
+
+@pytest.mark.parametrize(
+    ("batch", "nearest"), [(1, 1), (3, 4), (5, 4), (100, 128), (90, 64), (256, 256), (2.6, 4)]
+)
+def test_the_nearest_measured_batch_is_shown(lab, batch, nearest):
+    shown = view(lab, batch=batch)
+    assert shown.nearest == nearest == shown.whole.batch
+    assert shown.batch == round(batch)
+    near = f"batch {nearest}, the nearest to {round(batch)}" in measure.summarise(shown)
+    assert near == (nearest != round(batch))
+
+
+def test_the_words_tell_the_estimate_from_the_measurement(lab):
+    estimate, measured = measure.summarise(view(lab, memory=8, batch=4)).split("<br>")
+    total = view(lab, memory=8, batch=4).total
+    for text in (
+        "Estimated",
+        f"{total.total / 1e6:.3g} µJ",
+        f"arithmetic {total.arithmetic / 1e6:.3g}",
+        f"DRAM {total.dram / 1e6:.3g} ({100 * total.dram / total.total:.1f} %)",
+        "Of 1,041 KB of parameters 0 % stay on chip",
+    ):
+        assert text in estimate
+    for text in ("Measured here", "50 µs</b> an image (45 to 60)", "float32", "2 threads, cpu"):
+        assert text in measured
+    assert "100 · 10⁹ operations a second" in measured and "20 · 10⁹ bytes" in measured
+    assert "µJ" not in measured and "µs" not in estimate
+
+
+def test_a_busy_machine_is_measured_in_fewer_runs(machine, lab, monkeypatch):
+    assert {call[2:] for call in machine.calls[1:]} == {measure.RUNS}
+    machine.calls.clear()
+    monkeypatch.setattr(measure, "PATIENCE", -1.0)
+    lab.measure_again({}, CALM, lambda done, total: None)
+    assert {call[2:] for call in machine.calls[1:]} == {measure.HASTY}
+
+
+# --- measuring again -----------------------------------------------------------------------
+
+
+def test_measuring_again_replaces_everything_at_once(machine, lab):
+    old, seen, steps = lab.measured, [], []
+    machine.factor, machine.on_call = 2.0, lambda: seen.append(lab.measured is old)
+    lab.measure_again({}, CALM, lambda *step: steps.append(step))
+    assert all(seen) and lab.measured is not old
+    assert lab.measured.roofs.flops == 50e9
+    for key, layers in lab.measured.layers.items():
+        assert {n: t.median / 2 for n, t in layers.items()} == pytest.approx(
+            {n: t.median for n, t in old.layers[key].items()}
+        )
+        assert lab.measured.whole[key].median == 2 * old.whole[key].median
+    assert steps == [(i, measure.STEPS) for i in range(1, measure.STEPS + 1)]
+
+
+@pytest.mark.parametrize("call", [0, 1, 5, measure.STEPS - 1])
+def test_stopped_it_keeps_the_old_measurements_and_ends_soon(machine, lab, call):
+    old, stop = lab.measured, threading.Event()
+    machine.calls.clear()
+    machine.factor = 2.0
+    machine.on_call = lambda: stop.set() if len(machine.calls) > call else None
+    if call == 0:
+        stop.set()
+    lab.measure_again({}, stop, lambda done, total: None)
+    assert lab.measured is old and len(machine.calls) == call + 1
+
+
+def test_the_button_measures_again_and_the_points_move(machine, explorer):
+    machine.factor = 4.0
+    before, words = explorer.image.value, explorer.text.value
+    assert explorer.start_button.description == "Measure again"
+    explorer.start_button.click()
+    explorer.wait(60)
+    assert explorer.status.value == "finished" and explorer.job_message.value == ""
+    assert explorer.image.value != before and explorer.text.value != words
+    assert explorer.result.roofs.flops == 25e9
+
+
+# --- the figure ----------------------------------------------------------------------------
+
+
+def test_every_combination_of_extremes_is_drawn_on_an_axis_that_follows(explorer):
+    limits, scale = set(), explorer._artists["scale"]
+    for memory, batch, bits, model in EXTREMES:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            shown = set_controls(explorer, memory=memory, batch=batch, bits=bits, model=model)
+        assert (shown.memory, shown.batch, shown.bits) == (memory, batch, bits)
+        assert "nan" not in explorer.text.value and np.isfinite(shown.curve).all()
+        low, limit = scale.axes.get_ylim()
+        limits.add(limit)
+        assert f"{limit:.0e}"[0] in "125" and low == 0
+        assert 1.1 * shown.total.total / 1e6 <= limit <= 2.75 * shown.total.total / 1e6
+        numbers = [label.get_text() for label in scale.get_ticklabels()]
+        assert numbers == ["0", f"{limit / 2:g}", f"{limit:g}"]
+    assert len(limits) > 5
+
+
+@pytest.mark.parametrize(("memory", "batch", "bits", "model"), EXTREMES)
+def test_all_that_is_on_a_fixed_axis_lies_within_it(lab, memory, batch, bits, model):
+    shown = view(lab, memory, batch, bits, model)
+    micro = shown.curve[[0, 1, 3]] / 1e6
+    assert micro.min() > 0.01 and micro.max() < 1000
+    for size in (shown.parameter_bytes, shown.live_bytes):
+        assert 0.02 < size / 1024 < 1e5
+    low, high = measure_figure._reach(view(lab))
+    for x, y in shown.points.values():
+        assert (x > 0.2).all() and (x < 400).all()
+        assert (y / 1e9 > low).all() and (y / 1e9 < high).all()
+
+
+def heights(explorer):
+    """The bars' lower and upper ends: (parts, bars, 2)."""
+    paths = [bars.get_path().vertices.reshape(-1, 5, 2) for bars in explorer._artists["bars"]]
+    return np.array([[(box[0, 1], box[2, 1]) for box in path] for path in paths])
+
+
+def texts(explorer, name):
+    return [text.get_text() for text in explorer._artists[name] if text.get_text()]
+
+
+@pytest.mark.parametrize("model", measure.NETWORKS)
+def test_bars_stand_on_one_another_and_labels_follow_the_model(explorer, model):
+    shown = set_controls(explorer, model=model, batch=4, memory=256)
+    layers = [layer.name for layer in network(model)]
+    assert texts(explorer, "names") == [*layers, "all"]
+    assert texts(explorer, "labels") == layers
+    stacks = heights(explorer)
+    assert stacks.shape == (3, len(layers) + 1, 2)
+    for i, e in enumerate([*shown.energies.values(), shown.total]):
+        assert np.diff(stacks[:, i])[:, 0] == pytest.approx(
+            np.array([e.arithmetic, e.sram, e.dram]) / 1e6
+        )
+        assert stacks[0, i, 0] == 0 and stacks[2, i, 1] == pytest.approx(e.total / 1e6)
+    totals = [measure_figure.number(e.total / 1e6) for e in shown.energies.values()]
+    assert texts(explorer, "totals") == [*totals, measure_figure.number(shown.total.total / 1e6)]
+    for line, points in zip(explorer._artists["strong"], shown.points.values(), strict=False):
+        assert line.get_xdata() == points[0, 2] and line.get_ydata() == points[1, 2] / 1e9
+    hidden = explorer._artists["strong"][len(layers) :]
+    assert all(np.isnan(line.get_xdata()).all() for line in hidden)
+
+
+def test_the_numbers_of_the_axis_leave_no_trails(machine, explorer):
+    first = explorer.image.value
+    set_controls(explorer, memory=4096, bits=1, model="LeNet-5")
+    fresh = np.asarray(Image.open(io.BytesIO(explorer.image.value)))
+    set_controls(explorer, memory=64, bits=32, model="LeNet-300-100")
+    assert explorer.image.value == first
+    again = measure.explore_costs(device="cpu")
+    set_controls(again, memory=4096, bits=1, model="LeNet-5")
+    assert np.array_equal(fresh, np.asarray(Image.open(io.BytesIO(again.image.value))))
+
+
+def test_the_marks_are_where_the_slider_is(explorer):
+    shown = set_controls(explorer, memory=100, batch=2)
+    artists = explorer._artists
+    assert artists["now"].get_xdata() == [100, 100]
+    assert set(artists["room"].get_xdata()) > {100}
+    parts = (shown.total.arithmetic, shown.total.sram, shown.total.dram, shown.total.total)
+    for mark, part in zip(artists["marks"], parts, strict=True):
+        assert (mark.get_xdata(), mark.get_ydata()) == ([100], [part / 1e6])
+    fixed = [ax.get_ylim() for ax in explorer.figure.axes[1:]]
+    set_controls(explorer, memory=4096, bits=1)
+    assert [ax.get_ylim() for ax in explorer.figure.axes[1:]] == fixed
+    assert np.isnan(artists["marks"][2].get_ydata()).all()  # nothing comes from DRAM
+
+
+def test_roofs_meet_at_their_ridges(explorer):
+    arithmetic, memory, cache = explorer._artists["roofs"]
+    assert memory.get_xydata()[-1] == pytest.approx([5, 100])
+    assert cache.get_xydata()[-1] == pytest.approx([100 / 60, 100])
+    for line, bandwidth in ((memory, 20), (cache, 60)):
+        x, y = line.get_xydata().T
+        assert y == pytest.approx(bandwidth * x)
+    assert arithmetic.get_ydata() == [100, 100]
+    assert arithmetic.get_xdata() == pytest.approx([100 / 60, 400])
+
+
+def test_titles_say_what_is_estimated_what_measured_and_what_counted(explorer):
+    titles = [ax.get_title(loc="left") for ax in explorer.figure.axes]
+    assert [t.split()[-1] for t in titles] == ["estimate", "estimate", "float32", "counted"]
+    assert "measured here" in titles[2]
+    for line in (*explorer._artists["strong"], *explorer._artists["roofs"]):
+        assert line.get_color() == "black"
+
+
+def test_the_bytes_are_in_words_too(explorer):
+    set_controls(explorer, memory=64)
+    assert texts(explorer, "byte_texts") == ["1,041 KB, 5.7 % would stay", "fc1: 4.23 KB"]
+    set_controls(explorer, model="LeNet-5", batch=256)
+    assert texts(explorer, "byte_texts") == ["1,684 KB, 0 % would stay", "conv1: 12,304 KB"]
+
+
+def test_labels_of_near_points_are_apart():
+    near = {"a": (1, 10.0), "b": (1.1, 9.0), "c": (1, 8.5), "far": (100, 9.5)}
+    heights = measure_figure.spread(near)
+    assert heights["a"] > 1.8 * heights["b"] > 1.8 * 1.8 * heights["c"]
+    assert heights["far"] == pytest.approx(9.5 / 1.25)
+
+
+def test_measuring_leaves_the_students_seed_alone(machine):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    measure.explore_costs(device="cpu")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_real_measurement_of_the_real_machine(monkeypatch):
+    for name, few in (("BATCHES", (1, 2)), ("RUNS", (0, 1)), ("ROUNDS", 1)):
+        monkeypatch.setattr(measure, name, few)
+    lab = measure.MeasureLab(None, torch.device("cpu"))
+    for model in measure.NETWORKS:
+        shown = view(lab, model=model)
+        assert all((points[1] > 0).all() for points in shown.points.values())
+        assert shown.whole.median > 0 and shown.whole.device == shown.roofs.device == "cpu"

@@ -1,0 +1,673 @@
+"""The explorer of chapter 03 on small data: what it shows is what the quantized network does."""
+
+import copy
+import dataclasses
+import io
+import itertools
+import math
+import re
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shrink import quantization
+from shrink.chapters import quantize as exercises
+from shrink.chapters.quantize import explorer as quantize
+from shrink.chapters.quantize import figure as quantize_figure
+from shrink.classroom import baselines, data, formats, measure, models
+from shrink.classroom.exercises.exercise import ExerciseError
+from shrink.classroom.training import Recipe, predict
+from shrink.quantization import calibration
+
+SEEDS = (0, 1)
+EXERCISES = (exercises.scale_and_zero_point, exercises.quantize)
+OPTIONS = {"tensor": {}, "channel": {"axis": 0}, "group": {"group": quantize.GROUP}}
+WAYS = [(s, by) for s in (False, True) for by in OPTIONS]
+CALIBRATED = [(s, by) for s in (False, True) for by in calibration.METHODS]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", announce=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of this file's own, baselines trained in a second, and little to calibrate on."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantize, "IMAGES", 150)
+        patch.setattr(quantize, "SEEN", 60)
+        patch.setattr(quantize, "BATCH", 20)
+        patch.setattr(calibration, "HALF", 256)
+        patch.setenv("SHRINK_CACHE", str(folder))
+        patch.setitem(baselines.RECIPES, (quantize.NAME, "digits"), Recipe(epochs=6))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def lab(digits, cache):
+    return new_lab(digits)
+
+
+@pytest.fixture(scope="module")
+def net(digits, cache):
+    return baselines.baseline(quantize.NAME, digits, seed=0)
+
+
+@pytest.fixture(autouse=True)
+def no_answers():
+    yield
+    for exercise in EXERCISES:
+        exercise.student, exercise.passed = None, False
+
+
+def new_lab(digits):
+    return quantize.QuantizationLab(digits, {e.name: e for e in EXERCISES}, SEEDS)
+
+
+def view(lab, bits=4, what="weights", **changed):
+    given = {"outlier": 1, "clip": 100, "symmetric": False, "granularity": "tensor"}
+    given |= {"calibration": "min-max", "source": "reference", **changed}
+    return lab.view(bits=bits, what=what, **given)
+
+
+def images_of(digits):
+    return digits.validation.images[: quantize.IMAGES]
+
+
+def right(net, digits):
+    """The fraction of the explorer's images that a network gets right."""
+    labels = digits.validation.labels[: quantize.IMAGES]
+    return (predict(net, images_of(digits)) == labels).double().mean().item()
+
+
+def quantized_net(net, bits, symmetric, by, outlier=1, clip=100):
+    """The network with its weights quantized, and one with the weights that it has clipped to."""
+    changed = copy.deepcopy(net)
+    weights = models.weights(changed)
+    first = changed.fc1.weight.data
+    first.view(-1)[first.abs().argmax()] *= outlier
+    clipped = changed.state_dict()
+    for name, w in weights.items():
+        cut = clipped[name] = w.detach().clone()
+        width = {"tensor": w.numel(), "channel": w.shape[1], "group": quantize.GROUP}[by]
+        rows = [w.data.view(-1)] if by == "tensor" else list(w.data)
+        limits = [cut.view(-1)] if by == "tensor" else list(cut)
+        for row, limit in zip(rows, limits, strict=True):
+            for part, ends in zip(row.split(width), limit.split(width), strict=True):
+                edge = part.abs().quantile(clip / 100).item()
+                ends.clamp_(-edge, edge)
+        p = quantization.qparams_of(cut, bits, symmetric, **OPTIONS[by])
+        w.data = quantization.fake_quantize(w.data, p)
+    return changed, clipped
+
+
+# --- weights -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("symmetric", "by"), WAYS)
+@pytest.mark.parametrize(("outlier", "clip"), [(1, 100), (50, 100), (1, 97), (50, 99.5)])
+def test_weights_answer_as_the_quantized_network(lab, net, digits, symmetric, by, outlier, clip):
+    shown = view(lab, symmetric=symmetric, granularity=by, outlier=outlier, clip=clip)
+    for bits, accuracy in zip((2, 4, 7), shown.accuracies[[0, 2, 5]], strict=True):
+        expected = right(quantized_net(net, bits, symmetric, by, outlier, clip)[0], digits)
+        assert accuracy == pytest.approx(expected, abs=1.01 / quantize.IMAGES)  # a tie's image
+
+
+@pytest.mark.parametrize(("symmetric", "by"), WAYS)
+@pytest.mark.parametrize(("bits", "outlier", "clip"), [(4, 1, 100), (3, 1, 97), (8, 30, 99.5)])
+def test_errors_and_noise_are_those_of_fc1(lab, net, symmetric, by, bits, outlier, clip):
+    shown = view(lab, bits, symmetric=symmetric, granularity=by, outlier=outlier, clip=clip)
+    w = copy.deepcopy(net).fc1.weight.data
+    at = int(w.abs().argmax())
+    w.view(-1)[at] *= outlier
+    left = quantized_net(net, bits, symmetric, by, outlier, clip)[0].fc1.weight.data
+    error = (w - left).double()
+    assert shown.clipping + shown.rounding == pytest.approx(error.square().sum().item(), rel=1e-3)
+    if clip == 100:
+        assert shown.clipping == 0
+    else:
+        assert shown.clipping > 0
+    signal = w.double().clone()
+    if outlier > 1:
+        signal.view(-1)[at] = error.view(-1)[at] = 0
+    snr = 10 * math.log10(signal.square().sum() / error.square().sum())
+    assert shown.snrs[bits - 2] == pytest.approx(snr, abs=0.02)
+
+
+@pytest.mark.parametrize("bits", [2, 5, 8])
+@pytest.mark.parametrize(("symmetric", "by"), WAYS)
+def test_the_length_is_that_of_the_file(lab, net, symmetric, by, bits, tmp_path):
+    shown = view(lab, bits, symmetric=symmetric, granularity=by, outlier=20, clip=99)
+    _, state = quantized_net(net, bits, symmetric, by, 20, 99)
+    arrays = formats.pack_quantized(state, bits, symmetric=symmetric, **OPTIONS[by])
+    length = measure.write(tmp_path / "file", arrays)
+    dense = measure.write(tmp_path / "dense", net.state_dict())
+    assert shown.bytes[:2] == (dense, length) and length == (tmp_path / "file").stat().st_size
+    assert shown.bytes[2] == 266_200 * bits // 8
+    scales = {"tensor": 3, "channel": 410, "group": 300 * 13 + 100 * 5 + 10 * 2}[by]
+    stored = sum(name.endswith("/zero_point") for name in arrays)  # zeros are not
+    assert shown.bytes[3] == scales * (5 if stored == 3 else 4) or 0 < stored < 3
+
+
+def test_clipping_a_part_of_the_range_is_what_the_curve_shows(lab, net):
+    shown, w = view(lab, 3), net.fc1.weight.data
+    for clip, clipping, rounding in zip(quantize.CLIPS, *shown.curve, strict=True):
+        cut = w.clamp(-clip * w.abs().max(), clip * w.abs().max())
+        left = quantization.fake_quantize(w, quantization.qparams_of(cut, 3))
+        assert clipping + rounding == pytest.approx((w - left).square().sum().item(), rel=1e-2)
+    clipping, rounding = shown.curve
+    assert clipping[0] > 10 * clipping[-5] and clipping[-1] == 0
+    assert rounding[-1] > 10 * rounding[0]
+    assert shown.curve.sum(0).argmin() not in (0, len(quantize.CLIPS) - 1)
+
+
+@pytest.mark.parametrize("clip", [100, 99, 95])
+def test_the_setting_lies_on_the_curve(lab, clip):
+    shown = view(lab, 4, clip=clip)
+    error = np.interp(shown.reach, quantize.CLIPS, shown.curve.sum(0))
+    assert shown.clipping + shown.rounding == pytest.approx(error, rel=0.2)
+
+
+def test_six_decibels_a_bit_and_a_bit_for_twice_the_outlier(lab):
+    plain, stretched = (view(lab, symmetric=True, outlier=o).snrs for o in (1, 4))
+    assert np.diff(plain[3:]) == pytest.approx([6.02] * 3, abs=0.5)
+    assert plain[4] == pytest.approx(stretched[6], abs=0.5)
+    channels = [view(lab, granularity="channel", symmetric=True, outlier=o).snrs for o in (1, 4)]
+    assert channels[0][6] - channels[1][6] < plain[6] - stretched[6] - 6
+
+
+def test_the_outlier_is_in_float32_too(lab, net, digits):
+    changed = copy.deepcopy(net)
+    first = changed.fc1.weight.data.view(-1)
+    first[first.abs().argmax()] *= 100
+    shown = view(lab, outlier=100)
+    assert shown.dense_accuracy == pytest.approx(right(changed, digits))
+    assert view(lab).dense_accuracy == pytest.approx(right(net, digits))
+    assert np.abs(shown.edges).max() == pytest.approx(first.abs().max().item())
+
+
+def test_the_grid_is_that_of_the_part_in_the_title(lab, net):
+    w = net.fc1.weight.data
+    whole = view(lab, 3)
+    p = quantization.qparams_of(w, 3)
+    values = quantization.dequantize(torch.arange(-4, 4), p)
+    assert whole.levels == pytest.approx(values.numpy()) and whole.part == ""
+    assert whole.span == whole.ends == (w.min().item(), w.max().item())
+    unit = view(lab, 3, granularity="channel", symmetric=True)
+    row = w[int(unit.part.removeprefix("unit "))]
+    assert unit.ends == (row.min().item(), row.max().item())
+    scale = quantization.qparams_of(row, 3, symmetric=True).scale.item()
+    assert unit.levels == pytest.approx(scale * np.arange(-4, 4))
+    assert unit.counts.sum(1).tolist() == [235_200, 784]
+    widths = w.amax(1) - w.amin(1)
+    assert (widths < row.max() - row.min()).sum().item() == 150
+    some = view(lab, 3, granularity="group")
+    number, group = (int(word.split()[1]) for word in some.part.split(", "))
+    part = w[number, 64 * group : 64 * (group + 1)]
+    assert some.ends == (part.min().item(), part.max().item())
+    assert some.counts[1].sum() == len(part)
+
+
+# --- activations ---------------------------------------------------------------------------
+
+
+def quantize_inputs(net, by_layer):
+    """The network with each layer's input changed by a function (layer, x)."""
+    changed = copy.deepcopy(net)
+    for i, layer in enumerate((changed.fc1, changed.fc2, changed.fc3)):
+        layer.register_forward_pre_hook(lambda _, args, i=i: (by_layer(i, args[0]),))
+    return changed
+
+
+def calibrated(net, digits, by, bits, symmetric, outlier=1, percentile=100):
+    seen = []
+    look = quantize_inputs(net, lambda i, x: seen.append(x.detach()) or x)
+    predict(look, digits.train.images[: quantize.SEEN])
+    found = []
+    for x in seen:
+        calibrator = calibration.Calibrator(by, bits, symmetric, percentile)
+        for i, batch in enumerate(x.split(quantize.BATCH)):
+            batch = batch.clone()
+            if i == quantize.FAULTY:
+                batch.view(-1)[batch.argmax()] *= outlier
+            calibrator.see(batch)
+        found.append(calibrator)
+    return found, seen
+
+
+@pytest.mark.parametrize(("symmetric", "by"), CALIBRATED)
+@pytest.mark.parametrize("outlier", [1, 30])
+def test_activations_are_quantized_as_calibrated(lab, net, digits, symmetric, by, outlier):
+    shown = view(
+        lab, 4, "activations", symmetric=symmetric, calibration=by, outlier=outlier, clip=98
+    )
+    for bits in (3, 4):
+        found, seen = calibrated(net, digits, by, bits, symmetric, outlier, 98)
+        changed = quantize_inputs(
+            net, lambda i, x, found=found: quantization.fake_quantize(x, found[i].qparams())
+        )
+        expected = right(changed, digits)
+        assert shown.accuracies[bits - 2] == pytest.approx(expected, abs=1.01 / quantize.IMAGES)
+    p = found[1].qparams()
+    assert shown.span == pytest.approx(found[1].range())
+    error = seen[1] - quantization.fake_quantize(seen[1], p)
+    snr = 10 * math.log10(seen[1].square().sum() / error.square().sum())
+    assert shown.snrs[2] == pytest.approx(snr, abs=0.3 if outlier > 1 else 0.01)
+    if outlier == 1:
+        total = error.square().sum().item()
+        assert shown.clipping + shown.rounding == pytest.approx(total, rel=1e-3)
+    assert shown.bytes == (4 * 1184, 592, 592, 0)
+
+
+def test_dynamic_is_each_batch_by_its_own_range(lab, net, digits):
+    def each(i, x):
+        parts = x.split(quantize.BATCH)
+        left = [quantization.fake_quantize(b, quantization.qparams_of(b, 3)) for b in parts]
+        return torch.cat(left)
+
+    shown = view(lab, 3, "activations", calibration="dynamic", outlier=100)
+    assert shown.accuracies[1] == pytest.approx(
+        right(quantize_inputs(net, each), digits), abs=1.01 / quantize.IMAGES
+    )
+    assert shown.outlier == 1 and shown.clipping == 0 and shown.part.startswith("batch ")
+    assert shown.snrs == pytest.approx(view(lab, 3, "activations", calibration="dynamic").snrs)
+
+
+def test_the_faulty_image_is_for_calibration_alone(lab):
+    shown = view(lab, 4, "activations", outlier=100)
+    assert shown.dense_accuracy == view(lab).dense_accuracy
+    assert shown.accuracies[2] < view(lab, 4, "activations").accuracies[2] - 0.3
+    percentile = view(lab, 4, "activations", outlier=100, calibration="percentile", clip=99)
+    assert percentile.accuracies[2] > shown.accuracies[2] + 0.3
+
+
+# --- the rest of the view ------------------------------------------------------------------
+
+PLAIN = {"bits": 4, "what": "weights"}
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        ({}, {"bits": 3}),
+        ({}, {"outlier": 20}),
+        ({}, {"clip": 97}),
+        ({}, {"what": "activations"}),
+        ({}, {"symmetric": True}),
+        ({}, {"granularity": "channel"}),
+        ({}, {"granularity": "group"}),
+        ({"what": "activations"}, {"calibration": "moving average"}),
+        ({"what": "activations", "calibration": "percentile"}, {"clip": 97}),
+    ],
+)
+def test_each_control_changes_the_view(lab, base, change):
+    before, after = view(lab, **PLAIN | base), view(lab, **PLAIN | base | change)
+    assert before.clipping + before.rounding != after.clipping + after.rounding
+    assert before.levels.tolist() != after.levels.tolist()
+    assert quantize.summarise(before) != quantize.summarise(after)
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        ({"what": "weights"}, {"calibration": "entropy"}),
+        ({"what": "activations"}, {"granularity": "group"}),
+        ({"what": "activations"}, {"clip": 91}),
+        ({"what": "activations", "calibration": "dynamic"}, {"outlier": 100}),
+    ],
+)
+def test_what_does_not_matter_changes_nothing(lab, base, change):
+    before, after = view(lab, **PLAIN | base), view(lab, **PLAIN | base | change)
+    for name, value in dataclasses.asdict(before).items():
+        assert np.array_equal(value, dataclasses.asdict(after)[name]), name
+
+
+def test_the_band_is_the_seeds_undisturbed(lab, digits):
+    for setting in quantize.UNDISTURBED:
+        band = lab.bands[setting]
+        assert band.shape == (len(SEEDS), len(quantize.BITS))
+    shown = view(lab, outlier=50, clip=95, granularity="channel")
+    plain = view(lab, granularity="channel")
+    assert shown.band[0] == pytest.approx(plain.accuracies)
+    other = baselines.baseline(quantize.NAME, digits, seed=1)
+    expected = right(quantized_net(other, 3, False, "channel")[0], digits)
+    assert shown.band[1][1] == pytest.approx(expected, abs=1.01 / quantize.IMAGES)
+    assert view(lab, what="activations", calibration="entropy").band[0] == pytest.approx(
+        view(lab, what="activations", calibration="entropy").accuracies
+    )
+
+
+def test_answers_that_changed_are_counted_and_shown(lab, net, digits):
+    shown = view(lab, 2)
+    before = predict(net, images_of(digits))
+    after = predict(quantized_net(net, 2, False, "tensor")[0], images_of(digits))
+    changed = (before != after).nonzero()[:, 0].tolist()
+    assert abs(shown.changed - len(changed)) <= 1 and len(changed) > 10
+    first = changed[0]
+    assert shown.captions[0] == f"{before[first]} → {after[first]}"
+    assert np.array_equal(shown.strip[:28, :28], digits.validation.images[first, 0].numpy())
+    assert len(shown.captions) == quantize.SHOWN
+    other = baselines.baseline(quantize.NAME, digits, seed=1)
+    assert shown.other_changed == (predict(other, images_of(digits)) != before).sum().item()
+    assert view(lab, 8).changed == 0 and not view(lab, 8).strip.any()
+
+
+def test_moving_bits_asks_the_network_only_once(lab, monkeypatch):
+    view(lab, 5, clip=96.5)
+    monkeypatch.setattr(quantize.Network, "answers", lambda *args: pytest.fail("asked again"))
+    assert view(lab, 6, clip=96.5).bits == 6
+
+
+def test_what_is_remembered_is_bounded(lab, monkeypatch):
+    monkeypatch.setattr(quantize, "REMEMBERED", 20)
+    for clip in (91, 92, 93, 94):
+        view(lab, 4, clip=clip)
+        assert len(lab._memory) <= 20
+
+
+def test_the_second_time_the_sweeps_come_from_the_cache(lab, digits, cache, monkeypatch):
+    def not_again(*args, **kwargs):
+        pytest.fail("made again")
+
+    monkeypatch.setattr(baselines, "train", not_again)
+    monkeypatch.setattr(quantize.QuantizationLab, "_answers", not_again)
+    monkeypatch.setattr(calibration.Calibrator, "range", not_again)
+    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
+    again = new_lab(digits)
+    for setting, band in lab.bands.items():
+        assert np.array_equal(again.bands[setting], band)
+    assert again._ranges == lab._ranges
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
+
+
+def test_undisturbed_ranges_are_not_looked_for_again(lab, monkeypatch):
+    monkeypatch.setattr(calibration.Calibrator, "range", lambda self: pytest.fail("again"))
+    lab._memory.clear()
+    assert view(lab, what="activations", calibration="squared error").reach > 0
+
+
+def test_the_test_set_stays_unread(lab, digits):
+    hidden = data.Dataset("digits", digits.train, digits.validation, test=None)
+    assert view(new_lab(hidden)).accuracies[2] > 0
+
+
+def test_the_networks_stay_as_they_are(lab, net):
+    view(lab, outlier=100)
+    view(lab, what="activations", outlier=100)
+    for mine, weight in zip(lab.net.weights, models.weights(net).values(), strict=True):
+        assert mine.equal(weight)
+    first = lab.net.inputs[0]
+    assert first.max() <= 1
+
+
+# --- mine ----------------------------------------------------------------------------------
+
+
+def answer_rightly():
+    exercises.scale_and_zero_point.answer(exercises.scale_and_zero_point.reference)
+    exercises.quantize.answer(exercises.quantize.reference)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {},
+        {"outlier": 20},
+        {"clip": 97},
+        {"what": "activations"},
+        {"what": "activations", "calibration": "dynamic"},
+        {"what": "activations", "calibration": "squared error", "outlier": 10},
+    ],
+)
+def test_mine_with_right_answers_shows_the_same(lab, setting):
+    answer_rightly()
+    mine, reference = view(lab, source="mine", **setting), view(lab, **setting)
+    assert mine.accuracies == pytest.approx(reference.accuracies, abs=1.01 / quantize.IMAGES)
+    assert mine.snrs == pytest.approx(reference.snrs, abs=0.01)
+    assert mine.clipping == pytest.approx(reference.clipping, rel=1e-3)
+    assert set(mine.levels.round(4)) <= set(reference.levels.astype(np.float32).round(4))
+    assert mine.mine and "Your scale_and_zero_point" in quantize.summarise(mine)
+
+
+def wraps(x, scale, zero_point, num_bits):
+    return (torch.round(x / scale) + zero_point).int().to(torch.int8)
+
+
+@pytest.mark.parametrize("what", ["weights", "activations"])
+def test_mine_shows_what_the_students_bug_does(lab, what):
+    exercises.scale_and_zero_point.answer(lambda low, high, num_bits: ((high - low) / 100, 100))
+    exercises.quantize.answer(wraps)
+    mine, reference = view(lab, 8, what, source="mine"), view(lab, 8, what)
+    assert mine.snrs[6] < reference.snrs[6] - 10
+    assert mine.clipping + mine.rounding > 10 * (reference.clipping + reference.rounding)
+    assert view(lab, 8, what).snrs[6] == reference.snrs[6]
+
+
+def test_mine_is_asked_again_when_it_has_changed(lab):
+    answer_rightly()
+    before = view(lab, source="mine").snrs[2]
+    exercises.quantize.answer(lambda x, s, z, b: torch.full(x.shape, z, dtype=torch.int8))
+    assert view(lab, source="mine").snrs[2] == pytest.approx(0, abs=1e-3)
+    answer_rightly()
+    assert view(lab, source="mine").snrs[2] == before
+
+
+def test_mine_without_an_answer_says_which_is_missing(lab):
+    with pytest.raises(ExerciseError, match="scale_and_zero_point has no answer of yours"):
+        view(lab, source="mine")
+    exercises.scale_and_zero_point.answer(exercises.scale_and_zero_point.reference)
+    with pytest.raises(ExerciseError, match=r"^quantize has no answer of yours"):
+        view(lab, source="mine")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"symmetric": True},
+        {"granularity": "channel"},
+        {"granularity": "group"},
+        {"what": "activations", "symmetric": True},
+    ],
+)
+def test_a_setting_that_mine_has_no_form_for_is_said(lab, setting):
+    answer_rightly()
+    with pytest.raises(ExerciseError, match="one asymmetric range for the whole tensor"):
+        view(lab, source="mine", **setting)
+
+
+@pytest.mark.parametrize(
+    ("scale", "q", "words"),
+    [
+        (lambda *a: None, None, "gives two numbers"),
+        (lambda *a: (0.0, 1), None, "the scale not 0"),
+        (lambda *a: (float("nan"), 1), None, "gives two numbers"),
+        (lambda *a: (1.0, 0, 3), None, "gives two numbers"),
+        (None, lambda x, *a: None, "yours gave NoneType"),
+        (None, lambda x, *a: x[:1].to(torch.int8), r"yours gave shape \(1,"),
+        (None, lambda x, *a: x / 0, "NaN or infinite"),
+    ],
+)
+def test_what_mine_gives_wrongly_is_said(lab, scale, q, words):
+    exercises.scale_and_zero_point.answer(scale or exercises.scale_and_zero_point.reference)
+    exercises.quantize.answer(q or exercises.quantize.reference)
+    with pytest.raises(ExerciseError, match=words):
+        view(lab, source="mine")
+
+
+def test_mine_may_fail_at_other_bits_and_cannot_spoil_the_weights(lab, net):
+    def only_from_4_bits(x, scale, zero_point, num_bits):
+        if num_bits < 4:
+            raise SystemExit("too few")
+        q = exercises.quantize.reference(x, scale, zero_point, num_bits)
+        x.zero_()
+        return q
+
+    answer_rightly()
+    exercises.quantize.answer(only_from_4_bits)
+    shown = view(lab, 4, source="mine")
+    assert np.isnan(shown.accuracies).tolist() == [True] * 2 + [False] * 5
+    for mine, weight in zip(lab.net.weights, models.weights(net).values(), strict=True):
+        assert mine.equal(weight)
+    with pytest.raises(SystemExit):
+        view(lab, 3, source="mine")
+
+
+# --- the picture ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def explorer(lab, digits):
+    return quantize.explore_quantization(digits, *EXERCISES, seeds=SEEDS)
+
+
+@pytest.fixture
+def controls(explorer):
+    """The controls at their first values, and there again afterwards."""
+    before = explorer.values
+    yield explorer.controls
+    for name, value in before.items():
+        explorer.controls[name].value = value
+
+
+def test_there_is_a_picture_at_every_extreme(explorer, controls):
+    pictures = set()
+    for bits, outlier, clip, what in itertools.product(
+        (2, 8), (1, 128), (90, 100), ("weights", "activations")
+    ):
+        for name, value in {"bits": bits, "outlier": outlier, "clip": clip, "what": what}.items():
+            controls[name].value = value
+        for symmetric in (False, True):
+            controls["symmetric"].value = symmetric
+            assert explorer.error is None
+            Image.open(io.BytesIO(explorer.image.value)).load()
+            pictures.add(explorer.image.value)
+    assert len(pictures) == 24  # of min-max the clip does not matter
+
+
+def choices(switch):
+    """The label and the value of each of its buttons."""
+    for i, label in enumerate(switch._options_labels):
+        switch.index = i
+        yield label, switch.value
+
+
+SHOWN_AS = {"symmetric": "symmetric", "granularity": "by", "calibration": "by"}
+
+
+@pytest.mark.parametrize("what", ["weights", "activations"])
+@pytest.mark.parametrize("name", ["symmetric", "granularity", "calibration"])
+def test_each_choice_of_a_switch_is_shown(explorer, controls, name, what):
+    controls["what"].value = what
+    for label, value in choices(controls[name]):
+        controls[name].value = value
+        assert explorer.error is None, label
+        assert re.fullmatch("[a-z][a-z0-9 -]*", label)
+        assert getattr(explorer.result, SHOWN_AS[name]) == value or controls[name].disabled
+
+
+@pytest.mark.parametrize("calibration", [*calibration.METHODS, "dynamic"])
+@pytest.mark.parametrize("what", ["weights", "activations"])
+def test_what_does_not_matter_is_disabled_with_its_box(explorer, controls, what, calibration):
+    controls["what"].value, controls["calibration"].value = what, calibration
+    weights, slider = what == "weights", controls["clip"]
+    assert controls["calibration"].disabled == weights
+    assert controls["granularity"].disabled != weights
+    assert slider.disabled == (not weights and calibration != "percentile")
+    assert controls["outlier"].disabled == (not weights and calibration == "dynamic")
+    rows = [row for row in explorer.children if getattr(row, "children", [0])[0] is slider]
+    assert [box.disabled for box in rows[0].children] == [slider.disabled] * 2
+
+
+def test_the_artists_are_where_the_view_says(explorer, controls):
+    controls["clip"].value, controls["bits"].value = 98, 3
+    shown, artists = explorer.result, explorer._artists
+    assert artists["accuracy"][1].get_xydata().tolist() == [[3, 100 * shown.accuracies[1]]]
+    assert artists["noise"][2].get_xydata().tolist() == [[3, shown.snrs[1]]]
+    slope = artists["noise"][0].get_ydata()
+    assert slope[-1] == shown.snrs[-1] and np.diff(slope) == pytest.approx([6.0206] * 6)
+    assert len(artists["levels"].get_segments()) == 8
+    (x, y) = artists["now"][1].get_xydata()[0]
+    assert (x, y) == (100 * shown.reach, shown.clipping + shown.rounding)
+    assert y < artists["error_axis"].axes.get_ylim()[1]
+    least = artists["least"].get_xdata()[0]
+    assert least == pytest.approx(100 * quantize.CLIPS[shown.curve.sum(0).argmin()])
+    (left, right), low = artists["clipped"], shown.ends[0]
+    assert left.get_x() == low and left.get_x() + left.get_width() == shown.span[0] > low
+    assert right.get_x() == shown.span[1] and right.get_width() > 0
+    ends = [0, *(bar.get_x() + bar.get_width() for bar in artists["bars"])]
+    assert [bar.get_x() for bar in artists["bars"]] == pytest.approx(ends[:-1])
+    assert ends[1] == pytest.approx(100 * shown.bytes[2] / shown.bytes[0])
+    assert ends[-1] == pytest.approx(100 * shown.bytes[1] / shown.bytes[0])
+    assert "8 levels" in artists["line_title"].get_text()
+
+
+def test_the_words_hold_the_numbers(lab):
+    shown = view(lab, 3, outlier=8, clip=99, granularity="group")
+    words = quantize.summarise(shown)
+    for text in (
+        "<b>Weights</b> in 3 bits, asymmetric, a scale per group",
+        "clipped at the 99th percentile, one weight of fc1 made 8 times as large",
+        f"<b>{100 * shown.accuracies[1]:.1f} %</b> right of 150 validation images",
+        f"in float32 {100 * shown.dense_accuracy:.1f} %",
+        f"Signal to noise {shown.snrs[1]:.1f} dB, the outlier left out",
+        f"{shown.bytes[1]:,} bytes, {shown.bytes[3]:,} of them scales and zero points",
+    ):
+        assert text in words
+    assert "nothing is calibrated" in quantize.summarise(
+        view(lab, what="activations", calibration="dynamic")
+    )
+
+
+def test_errors_are_shown_and_go_again(explorer, controls):
+    before = explorer.image.value
+    controls["source"].value = "mine"
+    assert "has no answer of yours" in explorer.message.value
+    assert explorer.image.value == before
+    answer_rightly()
+    controls["granularity"].value = "channel"
+    assert "one asymmetric range for the whole tensor" in explorer.message.value
+    controls["granularity"].value = "tensor"
+    assert explorer.message.value == "" and explorer.result.mine
+    controls["source"].value = "reference"
+    assert not explorer.result.mine
+
+
+def test_two_threads_leave_the_latest_on_show(explorer, controls):
+    def move(name, values):
+        for value in values:
+            controls[name].value = value
+
+    threads = [
+        threading.Thread(target=move, args=("bits", [2, 3, 5, 6, 7, 8] * 3)),
+        threading.Thread(target=move, args=("clip", [90, 92, 94, 96, 98, 99])),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    explorer.refresh()
+    assert explorer.error is None
+    assert (explorer.result.bits, explorer.result.percentile) == (8, 99)
+
+
+def test_one_seed_or_one_exercise_is_not_enough(digits):
+    with pytest.raises(ValueError, match=r"at least two seeds are compared, not \(0,\)"):
+        quantize.explore_quantization(digits, seeds=(0,))
+    with pytest.raises(ValueError, match="also needs quantize"):
+        quantize.explore_quantization(digits, exercises.scale_and_zero_point)
+
+
+def test_without_exercises_there_is_no_mine(lab, digits):
+    alone = quantize.explore_quantization(digits, seeds=SEEDS)
+    assert alone.controls["source"].options == ("reference",)
+    assert alone.error is None and alone.image.value
+
+
+def test_the_error_axis_ends_at_a_round_number():
+    assert quantize_figure._round_up(0.3) == 0.5 and quantize_figure._round_up(0) == 1
+    assert quantize_figure._round_up(float("nan")) == 1

@@ -1,0 +1,94 @@
+"""Every chapter under nbval: the student's fails in its checks only, the solved one nowhere."""
+
+import importlib
+import re
+
+import nbformat
+import pytest
+
+from shrink.classroom.book import builder
+from shrink.classroom.class_work import gather
+from tests import ROOT
+from tests.chapters.notebooks import CHAPTERS, COURSE, build, failing_cells
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def check_cells(notebook):
+    """The ids of the cells that hold nothing but `exercise.check()`."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return [c.id for c in cells if re.fullmatch(r"\w+\.check\(\)", c.source)]
+
+
+def test_there_are_chapters():
+    assert "02_prune" in CHAPTERS
+
+
+def test_committed_notebooks_are_what_the_build_writes():
+    assert builder.check_built(COURSE, NOTEBOOKS) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_untouched_student_notebook_fails_in_exactly_its_checks(chapter, tmp_path):
+    notebook = build(chapter, tmp_path, solved=False)
+    failed, said = failing_cells(notebook, SHRINK_DATASET="glyphs")
+    assert failed == check_cells(notebook) != []
+    assert said.count("not done yet") >= len(failed)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_solved_notebook_passes_on_glyphs(chapter, tmp_path):
+    notebook = build(chapter, tmp_path, solved=True)
+    failed, said = failing_cells(notebook, SHRINK_DATASET="glyphs")
+    assert failed == [], said[-3000:]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_headings_say_what_the_exercises_say(chapter):
+    """Core or more, and the minutes, stand in the text and in the exercise: the same."""
+    module = importlib.import_module(f"shrink.chapters.{chapter[3:]}")
+    text = (COURSE / f"{chapter}.py").read_text(encoding="utf-8")
+    found = re.findall(r"\((core|more), (\d+) minutes\)", text)
+    exercises = module.EXERCISES
+    assert found == [("core" if e.core else "more", str(e.minutes)) for e in exercises]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_class_experiment_writes_what_gather_takes(chapter, tmp_path, monkeypatch):
+    """Its cell run with a name, on small data: without one, as elsewhere here, it does nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHRINK_DATASET", "digits")
+    cells = {
+        c.id: c.source for c in builder.build_chapter(COURSE / f"{chapter}.py", solved=True).cells
+    }
+    names = {}
+    exec(cells["setup"], names)
+    networks = dict.fromkeys(["lenet-300-100", "lenet-5"])  # of chapter 01, by name
+    names |= {"networks": networks, "image": names["data"].validation.images[:1]}
+    exec(cells["class-name"], names)
+    assert names["my_name"] is None
+    exec(cells["class-run"], names)
+    assert list(tmp_path.glob("*.json")) == []
+    names["my_name"] = "Ada"
+    exec(cells["class-run"], names)
+    gathered = gather.gather(tmp_path)
+    assert [(g.experiment[:2], len(g.results)) for g in gathered.groups] == [(chapter[:2], 1)]
+    assert gathered.skipped == ()
+
+
+def test_what_comes_late_from_a_busy_machine_fails_no_cell(tmp_path):
+    """nbval's own limit is five seconds, and a student's check waits as long as these tests."""
+    cell = nbformat.v4.new_code_cell(
+        "import time\n"
+        "session = get_ipython().kernel.session\n"
+        "send = session.send\n"
+        "def late(stream, content, *args, **kwargs):\n"
+        "    time.sleep(7 if 'idle' in str(args) else 0)\n"
+        "    return send(stream, content, *args, **kwargs)\n"
+        "session.send = late\n",
+        id="late",
+    )
+    notebook = tmp_path / "late.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook)
+    failed, said = failing_cells(notebook)
+    assert failed == [], said[-3000:]

@@ -1,0 +1,476 @@
+"""The explorer frame: the picture keeps up, long work can be stopped, errors are shown."""
+
+import base64
+import io
+import threading
+import time
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from IPython.core.formatters import DisplayFormatter
+from PIL import Image
+
+from shrink.classroom.exercises.exercise import ExerciseError
+from shrink.classroom.explorers import explorer as frame
+from shrink.classroom.explorers.explorer import Explorer, Job
+
+
+def draw(figure, result):
+    ax = figure.subplots()
+    ax.set(xlim=(0, 10), ylim=(0, 1), title="where it is")
+    (dot,) = ax.plot([result], [0.5], "o")
+    return {"dot": dot, "more": [ax.bar([1, 2], [0, 0]), ax.text(5, 0.5, "")]}
+
+
+def update(artists, x):
+    artists["dot"].set_data([x], [0.5])
+    bars, text = artists["more"]
+    for bar in bars:
+        bar.set_height(x / 10)
+    text.set_text(f"{x:g}")
+
+
+def explorer(compute=lambda x: x, *, draw=draw, update=update, job=None, **controls):
+    slider = widgets.FloatSlider(2, min=0, max=10, step=0.5, description="x")
+    return Explorer(
+        compute,
+        draw,
+        update,
+        lambda x: f"x is <b>{x:g}</b>",
+        controls={"x": slider, **controls},
+        job=job,
+        size=(3, 2),
+        alt="A dot on a line",
+    )
+
+
+def pixels(it):
+    return np.asarray(Image.open(io.BytesIO(it.image.value)))
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)
+
+
+def test_the_first_picture_is_there_at_once():
+    it = explorer()
+    assert it.result == 2 and it.error is None and it.redraws == 1
+    assert pixels(it).shape == (200, 300, 3)
+    assert (pixels(it) == np.asarray(it._canvas.buffer_rgba())[..., :3]).all()
+    assert it.image.layout.width == "300px"
+    assert it.text.value == "x is <b>2</b>" and it.message.value == ""
+    assert len(np.unique(pixels(it).reshape(-1, 3), axis=0)) > 2
+
+
+def test_the_slider_moves_the_data_the_words_and_the_pixels():
+    it = explorer()
+    before = pixels(it)
+    it.controls["x"].value = 7.5
+    assert it.values == {"x": 7.5} and it.result == 7.5 and it.redraws == 2
+    assert it.text.value == "x is <b>7.5</b>"
+    changed = (pixels(it) != before).any(axis=2)
+    assert changed.any() and changed.mean() < 0.25
+
+
+def test_every_control_is_observed_and_named():
+    seen = []
+    switch = widgets.ToggleButtons(options=["a", "b"])
+    it = explorer(lambda x, switch: seen.append((x, switch)) or x, switch=switch)
+    switch.value = "b"
+    it.controls["x"].value = 3
+    assert seen == [(2, "a"), (2, "b"), (3, "b")]
+
+
+def test_moving_there_and_back_leaves_no_trails():
+    it = explorer()
+    first = it.image.value
+    for x in (9, 0.5, 10, 2):
+        it.controls["x"].value = x
+    assert it.image.value == first
+
+
+def test_moved_artists_stay_out_of_the_background():
+    it = explorer()
+    it.controls["x"].value = 9.5
+    assert np.array_equal(pixels(it), pixels(_starting_at(9.5)))
+
+
+def _starting_at(x):
+    slider = widgets.FloatSlider(x, min=0, max=10, step=0.5)
+    return explorer(x=slider)
+
+
+def test_axes_are_drawn_once_and_never_jump():
+    calls, boxes = [], []
+
+    def counting(figure, result):
+        calls.append(result)
+        return draw(figure, result)
+
+    it = explorer(draw=counting)
+    for x in (0, 5, 10):
+        it.controls["x"].value = x
+        boxes.append(it.figure.axes[0].get_position().bounds)
+    assert calls == [2] and len(set(boxes)) == 1 and len(it.figure.axes) == 1
+
+
+def test_no_figure_is_pyplots():
+    it = explorer()
+    it.controls["x"].value = 5
+    assert plt.get_fignums() == []
+
+
+def test_an_error_is_shown_and_the_picture_kept_until_it_is_gone():
+    def compute(x):
+        if x == 5:
+            raise ValueError("no <square> root")
+        return x
+
+    it = explorer(compute)
+    before, words = it.image.value, it.text.value
+    it.controls["x"].value = 5
+    assert "ValueError: no &lt;square&gt; root" in it.message.value
+    assert "in compute: raise ValueError(" in it.message.value
+    assert "with x = 5" in it.message.value and "alert" in it.message.value
+    assert isinstance(it.error, ValueError)
+    assert (it.image.value, it.text.value) == (before, words) and it.result == 2
+    it.controls["x"].value = 6
+    assert it.message.value == "" and it.error is None and it.image.value != before
+
+
+def test_an_exercises_own_words_are_shown_alone():
+    def compute(x):
+        raise ExerciseError("write it first")
+
+    it = explorer(compute)
+    assert it.message.value == "<pre role='alert'>write it first</pre>"
+    assert it.image.value == b""
+
+
+def test_an_error_in_the_first_picture_is_shown_and_the_next_one_drawn():
+    def compute(x):
+        if x == 2:
+            raise ValueError("not two")
+        return x
+
+    it = explorer(compute)
+    assert "not two" in it.message.value
+    it.controls["x"].value = 3
+    assert it.message.value == "" and pixels(it).shape == (200, 300, 3)
+
+
+def test_a_drawing_that_failed_is_drawn_anew():
+    fails = [True]
+
+    def draw_at_second_try(figure, result):
+        artists = draw(figure, result)
+        if fails.pop() if fails else False:
+            raise ValueError("half drawn")
+        return artists
+
+    it = explorer(draw=draw_at_second_try)
+    assert "half drawn" in it.message.value
+    it.controls["x"].value = 3
+    assert it.message.value == "" and len(it.figure.axes) == 1
+
+
+def test_an_error_in_update_is_shown_too():
+    def broken(artists, x):
+        if x > 5:
+            raise KeyError("bar")
+        update(artists, x)
+
+    it = explorer(update=broken)
+    before = it.image.value
+    it.controls["x"].value = 6
+    assert "KeyError" in it.message.value and it.image.value == before
+    it.controls["x"].value = 2.5
+    assert it.message.value == ""
+
+
+class Gate:
+    """A compute that waits where it is told to."""
+
+    def __init__(self):
+        self.seen, self.entered, self.open = [], threading.Event(), threading.Event()
+
+    def __call__(self, x):
+        self.seen.append(x)
+        if x == 3:
+            self.entered.set()
+            assert self.open.wait(20)
+        return x
+
+
+def test_while_a_redraw_runs_only_the_latest_of_the_rest_is_drawn():
+    gate = Gate()
+    it = explorer(gate)
+    moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
+    moving.start()
+    assert gate.entered.wait(20)
+    until(lambda: "shrink-busy" in it._dom_classes)
+    for x in (4, 5, 6, 7):
+        it.controls["x"].value = x  # returns at once
+    gate.open.set()
+    moving.join(20)
+    assert gate.seen == [2, 3, 7]
+    assert it.result == 7 and it.text.value == "x is <b>7</b>"
+    assert "shrink-busy" not in it._dom_classes
+
+
+def test_a_slow_redraw_is_dimmed_also_long_after_the_one_before(monkeypatch):
+    monkeypatch.setattr(frame, "_WATCHED", 0)
+    gate = Gate()
+    it = explorer(gate)
+    until(lambda: it._watcher is None)
+    assert "shrink-busy" not in it._dom_classes
+    moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
+    moving.start()
+    assert gate.entered.wait(20)
+    until(lambda: "shrink-busy" in it._dom_classes)
+    gate.open.set()
+    moving.join(20)
+    assert "shrink-busy" not in it._dom_classes
+    until(lambda: it._watcher is None)
+
+
+def test_whatever_the_threads_do_the_last_value_is_drawn():
+    it = explorer()
+
+    def move(values):
+        for x in values:
+            it.controls["x"].value = x
+
+    threads = [threading.Thread(target=move, args=([i, i + 0.5, i + 1],)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert it.result == it.controls["x"].value
+    assert it.image.value == _starting_at(it.result).image.value
+
+
+class Work:
+    """A job that goes on until it is stopped or told to end."""
+
+    def __init__(self, error=None):
+        self.error, self.runs, self.ended = error, [], 0
+        self.go_on, self.steps = threading.Event(), 0
+
+    def __call__(self, values, stop, progress):
+        self.runs.append(values)
+        while not (stop.is_set() or self.go_on.is_set()):
+            self.steps += 1
+            progress(min(self.steps, 50), 100)
+            time.sleep(0.002)
+        self.ended += 1
+        if self.error:
+            raise self.error
+
+
+def buttons(it):
+    return it.start_button.disabled, it.stop_button.disabled
+
+
+def test_a_job_runs_beside_the_explorer_until_it_ends():
+    work = Work()
+    it = explorer(job=Job("Go", work))
+    assert it.start_button.description == "Go" and buttons(it) == (False, True)
+    it.start_button.click()
+    until(lambda: "step" in it.status.value and it.bar.value > 0)
+    assert buttons(it) == (True, False) and it.bar.value <= 0.5
+    it.controls["x"].value = 8
+    assert it.result == 8 and not work.ended
+    redraws = it.redraws
+    work.go_on.set()
+    it.wait(20)
+    assert work.runs == [{"x": 2}] and work.ended == 1
+    assert it.status.value == "finished" and it.bar.value == 0 and buttons(it) == (False, True)
+    assert it.redraws == redraws + 1
+
+
+def test_controls_of_the_job_reach_its_work_alone_and_stand_with_its_button():
+    work, seen = Work(), []
+    own = {
+        "width": widgets.IntSlider(3, min=1, max=9, description="width"),
+        "kind": widgets.ToggleButtons(options=["a", "b"]),
+    }
+    it = explorer(lambda x: seen.append(x) or x, job=Job("Go", work, own, "It <b>trains</b>."))
+    own["width"].value, own["kind"].value = 7, "b"
+    assert seen == [2] and it.values == {"x": 2} and it.redraws == 1
+    (frame,) = (child for child in it.children if "shrink-job" in child._dom_classes)
+    inside, rows = set(), [frame]
+    while rows:
+        rows += getattr(row := rows.pop(), "children", ())
+        inside.add(row)
+    assert {*own.values(), it.start_button, it.stop_button, it.bar, it.status} <= inside
+    assert it.controls["x"] not in inside and it.image not in inside
+    assert "It <b>trains</b>." in {getattr(row, "value", None) for row in inside}
+    boxes = [row for row in inside if isinstance(row, widgets.BoundedIntText)]
+    assert [box.value for box in boxes] == [7]
+    work.go_on.set()
+    it.start()
+    it.wait(20)
+    assert work.runs == [{"x": 2, "width": 7, "kind": "b"}]
+
+
+def test_a_job_is_stopped_by_its_button_and_can_start_again():
+    work = Work()
+    it = explorer(job=Job("Go", work))
+    for times in (1, 2):
+        it.start_button.click()
+        steps = work.steps
+        until(lambda steps=steps: work.steps > steps + 2)
+        it.stop_button.click()
+        it.wait(20)
+        assert work.ended == times
+        assert it.status.value == "stopped" and buttons(it) == (False, True)
+
+
+def test_a_job_that_runs_is_not_started_again():
+    work = Work()
+    it = explorer(job=Job("Go", work))
+    it.start()
+    until(lambda: work.runs)
+    it.start()
+    it.start_button.click()
+    work.go_on.set()
+    it.wait(20)
+    assert len(work.runs) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("out of luck"), SystemExit("out of luck")])
+def test_an_error_in_a_job_is_shown_and_the_job_can_start_again(error):
+    work = Work(error)
+    it = explorer(job=Job("Go", work))
+    work.go_on.set()
+    it.start()
+    it.wait(20)
+    assert "out of luck" in it.job_message.value
+    assert it.status.value == "failed" and buttons(it) == (False, True)
+    it.controls["x"].value = 4
+    assert it.result == 4 and "out of luck" in it.job_message.value  # until the next start
+    work.error = None
+    it.start()
+    it.wait(20)
+    assert it.job_message.value == "" and it.status.value == "finished"
+
+
+def test_code_that_exits_is_shown_like_an_error():
+    def compute(x):
+        if x == 5:
+            raise SystemExit
+        return x
+
+    it = explorer(compute)
+    it.controls["x"].value = 5
+    assert "SystemExit" in it.message.value
+
+
+def number_boxes(it):
+    kinds = (widgets.BoundedFloatText, widgets.BoundedIntText)
+    inside = [child for row in it.children for child in getattr(row, "children", ())]
+    return [child for child in inside if isinstance(child, kinds)]
+
+
+def test_a_slider_has_a_number_box_linked_both_ways():
+    epochs = widgets.IntSlider(3, min=1, max=20)
+    it = explorer(lambda x, epochs: x, epochs=epochs)
+    x_box, epochs_box = number_boxes(it)
+    assert isinstance(epochs_box, widgets.BoundedIntText)
+    assert (x_box.min, x_box.max, x_box.step, x_box.value) == (0, 10, 0.5, 2)
+    x_box.value = 4
+    assert it.controls["x"].value == 4 and it.result == 4
+    it.controls["x"].value = 6
+    assert x_box.value == 6
+    epochs_box.value = 99
+    assert epochs.value == 20
+
+
+def log_slider(step, **kwargs):
+    return widgets.FloatLogSlider(64, base=2, min=3, max=12, step=step, **kwargs)
+
+
+def test_a_logarithmic_slider_has_a_row_of_its_own_and_a_box_that_shows_its_values():
+    memory = log_slider(0.25, description="memory")
+    it = explorer(lambda x, memory: memory / 1000, memory=memory)
+    assert [len(row.children) for row in it.children if memory in getattr(row, "children", ())] == [
+        2
+    ]
+    assert not memory.readout
+    _, box = number_boxes(it)
+    assert isinstance(box, widgets.BoundedFloatText)
+    assert (box.min, box.max, box.value, box.tooltip) == (8, 4096, 64, "memory")
+    box.value = 100
+    assert memory.value == 100 and it.result == 0.1
+    memory.value = 2**6.25
+    assert box.value == 76.1093 and it.result == 2**6.25 / 1000
+    box.value = 1e6
+    assert memory.value == 4096
+    box.value = 0
+    assert memory.value == 8
+
+
+def test_a_logarithmic_slider_over_whole_numbers_has_a_box_for_whole_numbers():
+    batch = widgets.FloatLogSlider(1, base=2, min=0, max=8, step=1)
+    it = explorer(lambda x, batch: batch, batch=batch)
+    _, box = number_boxes(it)
+    assert isinstance(box, widgets.BoundedIntText)
+    assert (box.min, box.max, box.value) == (1, 256, 1)
+    box.value = 100
+    assert batch.value == 100
+    batch.value = 128
+    assert box.value == 128
+    box.value = 0
+    assert batch.value == 1
+
+
+def test_what_is_typed_between_the_stops_is_sent_so_that_the_front_end_does_not_answer():
+    batch = widgets.FloatLogSlider(1, base=2, min=0, max=8, step=1)
+    it = explorer(lambda x, batch: batch, batch=batch)
+    seen = []
+    batch.observe(lambda _: seen.append((batch.continuous_update, batch._holding_sync)), "value")
+    number_boxes(it)[1].value = 100
+    batch.value = 64
+    assert seen == [(False, True), (True, False)]
+    assert batch.continuous_update
+
+
+def test_a_slider_of_fractions_below_one_has_a_box_for_fractions():
+    rate = widgets.FloatLogSlider(0.01, base=10, min=-3, max=0, step=1)
+    _, box = number_boxes(explorer(lambda x, rate: rate, rate=rate))
+    assert isinstance(box, widgets.BoundedFloatText)
+    assert (box.min, box.max, box.value) == (0.001, 1, 0.01)
+
+
+def test_controls_and_buttons_are_in_the_box():
+    switch = widgets.ToggleButtons(options=["a", "b"])
+    it = explorer(lambda x, switch: x, switch=switch, job=Job("Go", Work()))
+    inside, rows = set(), [it]
+    while rows:
+        rows += getattr(inside_row := rows.pop(), "children", ())
+        inside.add(inside_row)
+    assert {it.controls["x"], switch, it.start_button, it.stop_button, it.bar} <= inside
+    assert {it.status, it.image, it.text, it.message} <= inside
+
+
+def test_without_widgets_a_picture_with_its_text_is_shown():
+    it = explorer()
+    it.controls["x"].value = 4
+    data, metadata = DisplayFormatter().format(it)
+    assert base64.b64decode(data["image/png"]) == it.image.value
+    assert metadata["image/png"]["alt"] == data["text/plain"] == "A dot on a line"
+    assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_without_a_picture_there_is_still_the_widget():
+    def compute(x):
+        raise ValueError("never")
+
+    data, _ = DisplayFormatter().format(explorer(compute))
+    assert "image/png" not in data and "application/vnd.jupyter.widget-view+json" in data
