@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling
 from shrink.coding import huffman
 
 

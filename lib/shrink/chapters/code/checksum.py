@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling, whole
+from shrink.classroom.exercises.numbers import whole
 
 ONES = 0xFFFFFFFF
 POLYNOMIAL = 0xEDB88320

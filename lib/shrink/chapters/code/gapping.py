@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling, whole
+from shrink.classroom.exercises.numbers import whole
 from shrink.coding import sparse
 
 

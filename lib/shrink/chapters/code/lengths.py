@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling, whole
+from shrink.classroom.exercises.numbers import whole
 from shrink.coding import huffman
 
 Lengths = Callable[[list[int]], list[int]]

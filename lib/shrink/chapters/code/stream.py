@@ -9,8 +9,9 @@ from typing import Any
 
 from shrink.chapters.code.canonical import next_of_each_length, some_lengths, with_none
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling, whole
+from shrink.classroom.exercises.numbers import whole
 
 
 def _read(bits: str, codes: list[str], count: int) -> list[int] | None:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from shrink import distillation
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import plain, telling
+from shrink.classroom.exercises.numbers import plain
 
 _ALLOWED = 0.01  # of all images may be wrong that need not be
 

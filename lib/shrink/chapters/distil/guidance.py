@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from shrink import distillation
 from shrink.chapters.distil.numbers import seen, wrong_gradient, wrong_loss
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling
 
 Hint = tuple[Tensor, Tensor, nn.Module]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from shrink import distillation
 from shrink.chapters.distil.numbers import seen, seen_pair, wrong_gradient, wrong_loss
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
 Case = tuple[Tensor, Tensor, Tensor, float, float]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Wrong
-from shrink.classroom.exercises.inputs import Near
+from shrink.classroom.exercises.numbers import Near
 
 TOLERANCE = 1e-4
 

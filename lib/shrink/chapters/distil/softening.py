@@ -16,8 +16,9 @@ from shrink.chapters.distil import (
 )
 from shrink.chapters.distil.numbers import is_near, seen
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import plain, telling
+from shrink.classroom.exercises.numbers import plain
 
 MOST_IMAGES, MOST_CLASSES, LARGEST_LOGIT = 3, 4, 20  # of an input that breaks the loss
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from shrink import cost
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import Near, near, numbers, plain, telling
+from shrink.classroom.exercises.numbers import Near, near, numbers, plain
 from shrink.cost import Energy, Layer, Prices
 
 Parts = tuple[float, float, float]

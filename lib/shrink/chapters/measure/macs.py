@@ -16,8 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shrink import cost
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import count, telling, whole
+from shrink.classroom.exercises.numbers import count, whole
 
 Size = tuple[int, int]
 _Count = Callable[[nn.Conv2d, Size], Any]

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from shrink import cost
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import count, telling, whole
+from shrink.classroom.exercises.numbers import count, whole
 
 Model = nn.Module
 Pair = tuple[int, int]

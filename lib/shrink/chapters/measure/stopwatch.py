@@ -16,8 +16,9 @@ import numpy as np
 
 from shrink import latency
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import Near, near, numbers, plain, telling
+from shrink.classroom.exercises.numbers import Near, near, numbers, plain
 
 _AFTER = 50.0  # seconds, for calls that the script has not
 _NOTHING = 1e-2  # less than this is not from the script: real time, or no time at all

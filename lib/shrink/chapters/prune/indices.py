@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known, show
+from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.coding import sparse
 
@@ -61,43 +62,44 @@ def _two_tensors(entries: Entries, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return gaps, torch.tensor([value for _, value in entries], dtype=dtype)
 
 
+@known(
+    "your gap is the difference of two positions, one more than the zeros between them",
+    "difference",
+)
 @_code
 def _difference(numbers: list[float], gap_bits: int) -> Entries:
     top = 2**gap_bits - 1
     return _filled([(zeros + 1, value) for zeros, value in _runs(numbers)], top, takes=top)
 
 
-@_code
-def _difference_from_0(numbers: list[float], gap_bits: int) -> Entries:
-    top, runs = 2**gap_bits - 1, _runs(numbers)
-    return _filled([*runs[:1], *((z + 1, value) for z, value in runs[1:])], top, takes=top)
-
-
+@known("these are positions; a gap counts from the nonzero before", "absolute")
 @_code
 def _absolute(numbers: list[float], gap_bits: int) -> Entries:
     return [(place, number) for place, number in enumerate(numbers) if number != 0]
 
 
+@known("more zeros than a gap can count need a filler, as many fillers as it takes", "no filler")
 @_code
 def _no_filler(numbers: list[float], gap_bits: int) -> Entries:
     return _runs(numbers)
 
 
-@_code
-def _clipped(numbers: list[float], gap_bits: int) -> Entries:
-    return [(min(zeros, 2**gap_bits - 1), value) for zeros, value in _runs(numbers)]
-
-
+@known(
+    "a filler takes 2**gap_bits places: its gap of zeros, and a place for its own value, 0",
+    "filler takes too little",
+)
 @_code
 def _filler_takes_top(numbers: list[float], gap_bits: int) -> Entries:
     return _filled(_runs(numbers), 2**gap_bits - 1, takes=2**gap_bits - 1)
 
 
+@known("one filler may not be enough: while, not if", "one filler")
 @_code
 def _one_filler(numbers: list[float], gap_bits: int) -> Entries:
     return _filled(_runs(numbers), 2**gap_bits - 1, takes=2**gap_bits, most=1)
 
 
+@known("the greatest number of gap_bits bits is 2**gap_bits - 1, not 2**gap_bits", "top too large")
 @_code
 def _top_too_large(numbers: list[float], gap_bits: int) -> Entries:
     return _filled(_runs(numbers), 2**gap_bits, takes=2**gap_bits + 1)
@@ -116,26 +118,13 @@ def _filler_too_early(takes_one_more: int) -> Callable:
     return _code(entries)
 
 
+@known("fillers lead to the next nonzero; after the last one nothing is stored", "trailing zeros")
 @_code
 def _trailing(numbers: list[float], gap_bits: int) -> Entries:
     return _right_entries([*numbers, 1.0], gap_bits)[:-1]  # the fillers before one more weight
 
 
-@_code
-def _five_bits(numbers: list[float], gap_bits: int) -> Entries:
-    return _right_entries(numbers, 5)
-
-
-@_code
-def _positive(numbers: list[float], gap_bits: int) -> Entries:
-    return _right_entries([max(number, 0.0) for number in numbers], gap_bits)
-
-
-def _no_filler_values(weight: Tensor, gap_bits: int) -> tuple[Tensor, Tensor]:
-    gaps, values = _code(_right_entries)(weight, gap_bits)
-    return gaps, values[values != 0]
-
-
+@known("the count does not start over in each row: flatten the weight first", "rows start over")
 def _row_restarts(weight: Tensor, gap_bits: int) -> tuple[Tensor, Tensor]:
     rows = weight.detach().reshape(len(weight), -1) if weight.dim() > 1 else weight[None]
     entries = [entry for row in rows.tolist() for entry in _right_entries(row, gap_bits)]
@@ -143,66 +132,19 @@ def _row_restarts(weight: Tensor, gap_bits: int) -> tuple[Tensor, Tensor]:
 
 
 INDEX_MISTAKES = (
-    Mistake(
-        "difference",
-        _difference,
-        "your gap is the difference of two positions, one more than the zeros between them",
-    ),
-    Mistake(
-        "difference from 0",
-        _difference_from_0,
-        "your first gap counts zeros, the others are differences of positions, which are one more",
-    ),
-    Mistake("absolute", _absolute, "these are positions; a gap counts from the nonzero before"),
-    Mistake(
-        "no filler",
-        _no_filler,
-        "more zeros than a gap can count need a filler, as many fillers as it takes",
-    ),
-    Mistake(
-        "clipped",
-        _clipped,
-        "a gap that is cut off puts all weights after it in the wrong place: store fillers",
-    ),
-    Mistake(
-        "filler takes too little",
-        _filler_takes_top,
-        "a filler takes 2**gap_bits places: its gap of zeros, and a place for its own value, 0",
-    ),
-    Mistake("one filler", _one_filler, "one filler may not be enough: while, not if"),
-    Mistake(
-        "top too large",
-        _top_too_large,
-        "the greatest number of gap_bits bits is 2**gap_bits - 1, not 2**gap_bits",
-    ),
+    _difference,
+    _absolute,
+    _no_filler,
+    _filler_takes_top,
+    _one_filler,
+    _top_too_large,
     Mistake(
         "filler too early",
         _filler_too_early(1),
         "2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=",
     ),
-    Mistake(
-        "filler too early and too short",
-        _filler_too_early(0),
-        "2**gap_bits - 1 zeros still fit in a gap: a filler comes where there are more, and it "
-        "takes 2**gap_bits places",
-    ),
-    Mistake(
-        "trailing zeros",
-        _trailing,
-        "fillers lead to the next nonzero; after the last one nothing is stored",
-    ),
-    Mistake(
-        "no values for fillers",
-        _no_filler_values,
-        "a filler is an entry like the others: it has a value too, 0",
-    ),
-    Mistake(
-        "rows start over",
-        _row_restarts,
-        "the count does not start over in each row: flatten the weight first",
-    ),
-    Mistake("positive only", _positive, "negative weights are not zero: != 0 and not > 0"),
-    Mistake("always 5 bits", _five_bits, "how many zeros a gap can count is up to gap_bits"),
+    _trailing,
+    _row_restarts,
 )
 
 
@@ -227,7 +169,7 @@ def _index_cases(rng: random.Random) -> Iterator[tuple[Tensor, int]]:
     rows = _spaced(rng, [0, 1, 1, 2, 4, 0, 3], trailing=2).view(4, 5)
     yield rows, 2
     yield rows.t(), 2  # not contiguous
-    g = torch.Generator().manual_seed(rng.randrange(2**31))
+    g = generator(rng)
 
     def pruned(*shape: int, sparsity: float = 0.8) -> Tensor:
         weight = torch.randn(shape, generator=g)
@@ -260,16 +202,8 @@ def _is_whole(tensor: Any) -> bool:
     )
 
 
-def _check_relative_indices(answer: Attempt, rng: random.Random) -> None:
-    for weight, gap_bits in _index_cases(rng):
-        given = answer(weight, gap_bits, alike=_int64_gaps)
-        if wrong := _wrong_indices(given, weight.detach(), gap_bits):
-            raise wrong
-
-
-def _wrong_indices(given: Any, weight: Tensor, gap_bits: int) -> Wrong | None:
-    numbers = weight.flatten().tolist()
-    right, top = _right_entries(numbers, gap_bits), 2**gap_bits - 1
+def _wrong_indices(given: Any, right: Entries, weight: Tensor, gap_bits: int) -> Wrong | None:
+    numbers, top = weight.flatten().tolist(), 2**gap_bits - 1
 
     def wrong(hint: str, got: Any = None) -> Wrong:
         return Wrong(hint, expected=_entries_text(right), given=given if got is None else got)
@@ -329,7 +263,12 @@ def _values_text(values: list[float]) -> str:
 
 relative_indices = Exercise(
     "relative_indices",
-    _check_relative_indices,
+    by_cases(
+        _index_cases,
+        lambda weight, gap_bits: _right_entries(weight.flatten().tolist(), gap_bits),
+        _wrong_indices,
+        alike=_int64_gaps,
+    ),
     reference=sparse.relative_indices,
     core=False,
     minutes=15,

@@ -1,4 +1,4 @@
-"""The exercises of chapter 02, Prune. Those that choose masks are made here.
+"""The exercises of chapter 02 that choose masks: of one weight, of all together; how they break.
 
 Their oracle is the definition, in numpy: how many weights go, and that none that goes is larger
 than one that stays. So any tie order passes, and so does any algorithm.
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from shrink import pruning
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases, generator, none_may_hide
 from shrink.classroom.exercises.exercise import Exercise
 
 
@@ -28,135 +29,71 @@ def _sorted(weight: Tensor) -> Tensor:
     return weight.abs().flatten().sort().values
 
 
-def _threshold(weight: Tensor, sparsity: float) -> Tensor:
+@known("the most negative weights went first: magnitude means absolute value")
+def signed(weight: Tensor, sparsity: float) -> Tensor:
+    return _keep_all_but(weight, round(sparsity * weight.numel()))
+
+
+@known(
+    "one weight too many survives: is the k-th smallest itself pruned? Count from 0 or from 1",
+    "k off by one",
+)
+def off_by_one(weight: Tensor, sparsity: float) -> Tensor:
+    return _keep_all_but(weight.abs(), round(sparsity * weight.numel()) - 1)
+
+
+@known("your mask is True where a weight is pruned; True means keep")
+def inverted(weight: Tensor, sparsity: float) -> Tensor:
+    return ~_keep_all_but(weight.abs(), round(sparsity * weight.numel()))
+
+
+@known("sparsity is the fraction of zeros, not of what is kept")
+def fraction_kept(weight: Tensor, sparsity: float) -> Tensor:
+    return _keep_all_but(weight.abs(), round((1 - sparsity) * weight.numel()))
+
+
+@known("int() cuts off; the number pruned is round(sparsity * n)")
+def truncated(weight: Tensor, sparsity: float) -> Tensor:
+    return _keep_all_but(weight.abs(), int(sparsity * weight.numel()))
+
+
+@known("argsort gives the positions of the sorted weights, not the rank of each weight")
+def positions_as_ranks(weight: Tensor, sparsity: float) -> Tensor:
+    k = round(sparsity * weight.numel())
+    return (weight.abs().flatten().argsort() >= k).view(weight.shape)
+
+
+@known(
+    "keeping everything at or above a threshold keeps too much where magnitudes tie with it; "
+    "decide which of the equal ones go"
+)
+def threshold(weight: Tensor, sparsity: float) -> Tensor:
     k = round(sparsity * weight.numel())
     kept = _sorted(weight)[k:]
     return weight.abs() >= (kept[0] if len(kept) else torch.inf)
 
 
-def _strict_threshold(weight: Tensor, sparsity: float) -> Tensor:
+@known(
+    "keeping only what lies above the k-th magnitude prunes too much where magnitudes tie with it; "
+    "decide which of the equal ones stay"
+)
+def strict_threshold(weight: Tensor, sparsity: float) -> Tensor:
     k = round(sparsity * weight.numel())
     return weight.abs() > (_sorted(weight)[k - 1] if k else -1)
 
 
-def _one_too_few(weight: Tensor, sparsity: float) -> Tensor:
-    return _keep_all_but(weight.abs(), round(sparsity * weight.numel()) - 1)
-
-
-def _one_too_many(weight: Tensor, sparsity: float) -> Tensor:
-    return _keep_all_but(weight.abs(), round(sparsity * weight.numel()) + 1)
-
-
-def _signed(weight: Tensor, sparsity: float) -> Tensor:
-    return _keep_all_but(weight, round(sparsity * weight.numel()))
-
-
-def _truncated(weight: Tensor, sparsity: float) -> Tensor:
-    return _keep_all_but(weight.abs(), int(sparsity * weight.numel()))
-
-
-def _fraction_kept(weight: Tensor, sparsity: float) -> Tensor:
-    return _keep_all_but(weight.abs(), round((1 - sparsity) * weight.numel()))
-
-
-def _inverted(weight: Tensor, sparsity: float) -> Tensor:
-    return ~_keep_all_but(weight.abs(), round(sparsity * weight.numel()))
-
-
-def _largest_go(weight: Tensor, sparsity: float) -> Tensor:
-    return _keep_all_but(-weight.abs(), round(sparsity * weight.numel()))
-
-
-def _quantile(weight: Tensor, sparsity: float) -> Tensor:
+@known("a quantile lies between two weights, or on one: it does not count them; rank the weights")
+def quantile(weight: Tensor, sparsity: float) -> Tensor:
     return weight.abs() > torch.quantile(weight.abs(), sparsity)
 
 
-def _kthvalue_of_zero(weight: Tensor, sparsity: float) -> Tensor:
-    return weight.abs() > weight.abs().flatten().kthvalue(round(sparsity * weight.numel())).values
+BREAKABLE = (threshold, strict_threshold, off_by_one, signed)
 
 
-def _index_before_zero(weight: Tensor, sparsity: float) -> Tensor:
-    return weight.abs() > _sorted(weight)[round(sparsity * weight.numel()) - 1]
-
-
-def _last_zero(weight: Tensor, sparsity: float) -> Tensor:
-    kept = weight.numel() - round(sparsity * weight.numel())
-    keep = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
-    keep[weight.abs().flatten().argsort()[-kept:]] = True
-    return keep.view(weight.shape)
-
-
-def _positions_as_ranks(weight: Tensor, sparsity: float) -> Tensor:
-    k = round(sparsity * weight.numel())
-    return (weight.abs().flatten().argsort() >= k).view(weight.shape)
-
-
-THRESHOLD = Mistake(
-    "threshold",
-    _threshold,
-    "keeping everything at or above a threshold keeps too much where magnitudes tie with it; "
-    "decide which of the equal ones go",
-)
-STRICT_THRESHOLD = Mistake(
-    "strict threshold",
-    _strict_threshold,
-    "keeping only what lies above the k-th magnitude prunes too much where magnitudes tie with it; "
-    "decide which of the equal ones stay",
-)
-OFF_BY_ONE = Mistake(
-    "k off by one",
-    _one_too_few,
-    "one weight too many survives: is the k-th smallest itself pruned? Count from 0 or from 1",
-)
-SIGNED = Mistake(
-    "signed",
-    _signed,
-    "the most negative weights went first: magnitude means absolute value",
-)
-BREAKABLE = (THRESHOLD, STRICT_THRESHOLD, OFF_BY_ONE, SIGNED)
-
-MASK_MISTAKES = (
-    SIGNED,
-    OFF_BY_ONE,
-    Mistake("one too many", _one_too_many, "one weight too many is pruned: count from 0 or from 1"),
-    Mistake("inverted", _inverted, "your mask is True where a weight is pruned; True means keep"),
-    Mistake("largest go", _largest_go, "the largest magnitudes went; the smallest should go"),
-    Mistake(
-        "fraction kept", _fraction_kept, "sparsity is the fraction of zeros, not of what is kept"
-    ),
-    Mistake("truncated", _truncated, "int() cuts off; the number pruned is round(sparsity * n)"),
-    Mistake(
-        "positions as ranks",
-        _positions_as_ranks,
-        "argsort gives the positions of the sorted weights, not the rank of each weight",
-    ),
-    Mistake(
-        "index before zero",
-        _index_before_zero,
-        "for k = 0 the index k - 1 is -1, which is the last and largest: nothing should go",
-    ),
-    Mistake(
-        "last zero",
-        _last_zero,
-        "where nothing is kept, [-0:] is everything: count from the front",
-    ),
-    THRESHOLD,
-    STRICT_THRESHOLD,
-    Mistake(
-        "quantile",
-        _quantile,
-        "a quantile lies between two weights, or on one: it does not count them; rank the weights",
-    ),
-    Mistake(
-        "kthvalue of 0",
-        _kthvalue_of_zero,
-        "kthvalue counts from 1 and has no answer for k = 0: what is the mask when nothing goes?",
-    ),
-)
-
-
-def _wrong_masks(masks: Any, weights: Mapping[str, Tensor], sparsity: float) -> Wrong | None:
-    """What is wrong with masks for these weights taken together, by the definition; or None."""
+def _wrong_masks(
+    masks: Any, number: int, weights: Mapping[str, Tensor], sparsity: float
+) -> Wrong | None:
+    """What is wrong with masks for these weights taken together, of which so many are to go."""
     if not isinstance(masks, Mapping) or masks.keys() != weights.keys():
         return Wrong(
             "return one mask a layer: a dict with the names of the weights",
@@ -179,7 +116,6 @@ def _wrong_masks(masks: Any, weights: Mapping[str, Tensor], sparsity: float) -> 
     keep = np.concatenate([masks[name].cpu().numpy().ravel() for name in weights])
     size = np.concatenate([w.detach().cpu().double().numpy().ravel() for w in weights.values()])
     size = np.abs(size)
-    number = round(sparsity * keep.size)
     if (~keep).sum() != number:
         return Wrong(
             f"of {keep.size} weights at sparsity {sparsity:g} exactly {number} go",
@@ -202,12 +138,21 @@ def _brief(masks: Mapping[str, Tensor]) -> str:
     )
 
 
-def _generator(rng: random.Random) -> torch.Generator:
-    return torch.Generator().manual_seed(rng.randrange(2**31))
+def _wrong_mask(mask: Any, number: int, weight: Tensor, sparsity: float) -> Wrong | None:
+    return _wrong_masks({"weight": mask}, number, {"weight": weight}, sparsity)
+
+
+def _number(weight: Tensor, sparsity: float) -> int:
+    """How many weights go."""
+    return round(sparsity * weight.numel())
+
+
+def _number_of_all(weights: Mapping[str, Tensor], sparsity: float) -> int:
+    return round(sparsity * sum(w.numel() for w in weights.values()))
 
 
 def _mask_cases(rng: random.Random) -> Iterator[tuple[Tensor, float]]:
-    g = _generator(rng)
+    g = generator(rng)
     for k in rng.sample(range(3, 8), 3):
         weight = torch.randn(4, 4, generator=g)
         weight[0, 0] = 4  # the largest is positive: signed values and magnitudes rank apart
@@ -228,20 +173,23 @@ def _mask_cases(rng: random.Random) -> Iterator[tuple[Tensor, float]]:
         yield torch.randn(12, generator=g).cuda(), 0.75
 
 
-def _check_magnitude_mask(answer: Attempt, rng: random.Random) -> None:
-    for weight, sparsity in _mask_cases(rng):
-        mask = answer(weight, sparsity)
-        if wrong := _wrong_masks({"weight": mask}, {"weight": weight}, sparsity):
-            raise wrong
-
-
 magnitude_mask = Exercise(
     "magnitude_mask",
-    _check_magnitude_mask,
+    by_cases(_mask_cases, _number, _wrong_mask),
     reference=pruning.magnitude_mask,
     core=True,
     minutes=15,
-    mistakes=MASK_MISTAKES,
+    mistakes=(
+        signed,
+        off_by_one,
+        inverted,
+        fraction_kept,
+        truncated,
+        positions_as_ranks,
+        threshold,
+        strict_threshold,
+        quantile,
+    ),
 )
 
 
@@ -256,43 +204,37 @@ def _over_all(one_mask: Callable[[Tensor, float], Tensor]) -> Callable:
     return masks
 
 
-def _local(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+@known("every layer lost the same share: rank the weights of all layers together")
+def local(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
     return {n: pruning.magnitude_mask(w, sparsity) for n, w in weights.items()}
 
 
-def _mean_threshold(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+@known("the mean of the layers' thresholds is not the threshold of all weights together")
+def mean_threshold(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
     each = [_sorted(w.detach())[int(sparsity * (w.numel() - 1))] for w in weights.values()]
     return {n: w.detach().abs() > torch.stack(each).mean() for n, w in weights.items()}
 
 
-def _normalised(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+@known("magnitudes are compared as they are, not relative to the largest of their layer")
+def normalised(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
     return pruning.global_masks(
         {n: w.detach() / w.detach().abs().max() for n, w in weights.items()}, sparsity
     )
 
 
 GLOBAL_MISTAKES = (
-    Mistake(
-        "local",
-        _local,
-        "every layer lost the same share: rank the weights of all layers together",
+    local,
+    *(
+        Mistake(m.name, _over_all(m.function), m.hint)
+        for m in (signed, inverted, fraction_kept, truncated, threshold, strict_threshold)
     ),
-    *(Mistake(m.name, _over_all(m.function), m.hint) for m in MASK_MISTAKES),
-    Mistake(
-        "normalised",
-        _normalised,
-        "magnitudes are compared as they are, not relative to the largest of their layer",
-    ),
-    Mistake(
-        "mean threshold",
-        _mean_threshold,
-        "the mean of the layers' thresholds is not the threshold of all weights together",
-    ),
+    normalised,
+    mean_threshold,
 )
 
 
 def _global_cases(rng: random.Random) -> Iterator[tuple[dict[str, Tensor], float]]:
-    g = _generator(rng)
+    g = generator(rng)
 
     def layers(*scales: float) -> dict[str, Tensor]:
         shapes = [(2, 4), (4,), (2, 2)]
@@ -320,15 +262,9 @@ def _global_cases(rng: random.Random) -> Iterator[tuple[dict[str, Tensor], float
         yield {n: w.cuda() for n, w in layers(1, 3, 1).items()}, 0.5
 
 
-def _check_global_masks(answer: Attempt, rng: random.Random) -> None:
-    for weights, sparsity in _global_cases(rng):
-        if wrong := _wrong_masks(answer(weights, sparsity), weights, sparsity):
-            raise wrong
-
-
 global_masks = Exercise(
     "global_masks",
-    _check_global_masks,
+    by_cases(_global_cases, _number_of_all, _wrong_masks),
     reference=pruning.global_masks,
     core=True,
     minutes=10,
@@ -347,18 +283,13 @@ def _check_break_the_masks(answer: Attempt, rng: random.Random) -> None:
         raise Wrong(f"the right mask has no answer either: {error}", given=given) from None
     if weight.numel() > 12:
         raise Wrong("twelve weights are plenty", given=weight)
-    hides = []
-    for mistake in BREAKABLE:
-        mask = mistake.function(weight, sparsity)
-        if not _wrong_masks({"weight": mask}, {"weight": weight}, sparsity):
-            hides.append(mistake.name)
-    if hides:
-        broken = [m.name for m in BREAKABLE if m.name not in hides]
-        raise Wrong(
-            f"{', '.join(hides)}: on your input the mask comes out right, so the mistake hides "
-            f"(wrong there, as it should be: {', '.join(broken) or 'none'})",
-            given=given,
-        )
+    number = _number(weight, sparsity)
+    none_may_hide(
+        BREAKABLE,
+        lambda mistake: not _wrong_mask(mistake(weight, sparsity), number, weight, sparsity),
+        given,
+        "on your input the mask comes out right",
+    )
 
 
 break_the_masks = Exercise(

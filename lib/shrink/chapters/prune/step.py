@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.attempt import Attempt, Wrong, known
+from shrink.classroom.exercises.cases import generator
 from shrink.classroom.exercises.exercise import Exercise
 
 Weights = dict[str, Tensor]
@@ -30,77 +31,60 @@ def _mask_gradients(weights: Weights, masks: Weights) -> None:
         weights[name].grad *= mask
 
 
+@known(
+    "the masks did not reach the weights: `weight = weight * mask` makes another tensor, "
+    "`weight.mul_(mask)` changes this one"
+)
 def _no_mask(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     optimizer.step()
 
 
+@known(
+    "a zero gradient moves no weight to zero, and momentum and weight decay move it without "
+    "one: the weight itself must be zero after the step"
+)
 def _gradient_only(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     _mask_gradients(weights, masks)
     optimizer.step()
 
 
+@known("the masks came before the step, and the step moved the pruned weights again")
 def _before_only(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     _zero(weights, masks)
     optimizer.step()
 
 
+@known(
+    "weight and gradient are zero before the step, but momentum remembers the pruned weights "
+    "and moves them: zero them after it",
+    "weight and gradient before",
+)
 def _both_before(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     _mask_gradients(weights, masks)
     _zero(weights, masks)
     optimizer.step()
 
 
-def _no_step(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
-    _zero(weights, masks)
-
-
-def _gradient_zeroed(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
-    optimizer.zero_grad(set_to_none=False)
-    optimizer.step()
-    _zero(weights, masks)
-
-
-def _steps_twice(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
-    optimizer.step()
-    optimizer.step()
-    _zero(weights, masks)
-
-
+@known("True means keep: the kept weights became zero", "inverted")
 def _inverted_step(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     optimizer.step()
     _zero(weights, {name: ~mask for name, mask in masks.items()})
 
 
+@known(
+    "`weights[name] = ...` puts another tensor in the dict, and the optimizer goes on with the "
+    "one that it knows: change that one, weights[name].mul_(mask)"
+)
 def _rebinds(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     optimizer.step()
     for name, mask in masks.items():
         weights[name] = weights[name] * mask
 
 
-def _rebinds_before(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
-    for name, mask in masks.items():
-        weights[name] = weights[name] * mask
-    optimizer.step()
-
-
-def _first_layer(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
-    optimizer.step()
-    _zero(weights, dict([*masks.items()][:1]))
-
-
-def _forgets_all(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
-    _mask_gradients(weights, masks)
-    optimizer.state.clear()
-    optimizer.step()
-    _zero(weights, masks)
-
-
-def _forgets_afterwards(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
-    optimizer.step()
-    _zero(weights, masks)
-    optimizer.state.clear()
-
-
+@known(
+    "SGD remembers in momentum_buffer, Adam elsewhere: do not clear what an optimizer "
+    "remembers, zero the weights after its step"
+)
 def _momentum_buffer_only(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     _mask_gradients(weights, masks)
     _zero(weights, masks)
@@ -111,6 +95,7 @@ def _momentum_buffer_only(weights: Weights, masks: Weights, optimizer: Optimizer
     optimizer.step()
 
 
+@known("a weight may have no mask: go over the masks, not over the weights")
 def _a_mask_for_each(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     optimizer.step()
     with torch.no_grad():
@@ -118,6 +103,7 @@ def _a_mask_for_each(weights: Weights, masks: Weights, optimizer: Optimizer) -> 
             weight.mul_(masks[name])
 
 
+@known("autograd records what is done to a parameter: change it inside `with torch.no_grad():`")
 def _records(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     optimizer.step()
     for name, mask in masks.items():
@@ -125,81 +111,15 @@ def _records(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
 
 
 STEP_MISTAKES = (
-    Mistake(  # first, since other mistakes give the same on some of the first steps
-        "forgets afterwards",
-        _forgets_afterwards,
-        "the step before this one was right, but after it the optimizer had lost what it "
-        "remembered: leave its state alone",
-    ),
-    Mistake(
-        "gradient only",
-        _gradient_only,
-        "a zero gradient moves no weight to zero, and momentum and weight decay move it without "
-        "one: the weight itself must be zero after the step",
-    ),
-    Mistake(
-        "before only",
-        _before_only,
-        "the masks came before the step, and the step moved the pruned weights again",
-    ),
-    Mistake(
-        "weight and gradient before",
-        _both_before,
-        "weight and gradient are zero before the step, but momentum remembers the pruned weights "
-        "and moves them: zero them after it",
-    ),
-    Mistake(
-        "momentum buffer only",
-        _momentum_buffer_only,
-        "SGD remembers in momentum_buffer, Adam elsewhere: do not clear what an optimizer "
-        "remembers, zero the weights after its step",
-    ),
-    Mistake(
-        "no mask",
-        _no_mask,
-        "the masks did not reach the weights: `weight = weight * mask` makes another tensor, "
-        "`weight.mul_(mask)` changes this one",
-    ),
-    Mistake(
-        "no step",
-        _no_step,
-        "the kept weights did not move: call optimizer.step(), while the gradients are there",
-    ),
-    Mistake(
-        "gradient zeroed",
-        _gradient_zeroed,
-        "zero_grad() came before the step, which then had no gradient to go by",
-    ),
-    Mistake("steps twice", _steps_twice, "the optimizer took two steps; it is to take one"),
-    Mistake("inverted", _inverted_step, "True means keep: the kept weights became zero"),
-    Mistake(
-        "rebinds",
-        _rebinds,
-        "`weights[name] = ...` puts another tensor in the dict, and the optimizer goes on with the "
-        "one that it knows: change that one, weights[name].mul_(mask)",
-    ),
-    Mistake(
-        "rebinds before the step",
-        _rebinds_before,
-        "`weights[name] = ...` puts another tensor in the dict, and the step then trains the one "
-        "that the optimizer knows: change that one in place, and after the step",
-    ),
-    Mistake("first layer only", _first_layer, "only the first mask was used: return ends a loop"),
-    Mistake(
-        "forgets all",
-        _forgets_all,
-        "the kept weights lost their momentum: leave alone what the optimizer remembers of them",
-    ),
-    Mistake(
-        "a mask for each",
-        _a_mask_for_each,
-        "a weight may have no mask: go over the masks, not over the weights",
-    ),
-    Mistake(
-        "records",
-        _records,
-        "autograd records what is done to a parameter: change it inside `with torch.no_grad():`",
-    ),
+    _gradient_only,
+    _before_only,
+    _both_before,
+    _momentum_buffer_only,
+    _no_mask,
+    _inverted_step,
+    _rebinds,
+    _a_mask_for_each,
+    _records,
 )
 
 # Which weights have a mask, whether they are pruned before the first step, and the optimizer.
@@ -235,7 +155,7 @@ def _random_mask(shape: torch.Size, rng: random.Random) -> Tensor:
 
 
 def _check_masked_step(answer: Attempt, rng: random.Random) -> None:
-    g = torch.Generator().manual_seed(rng.randrange(2**31))
+    g = generator(rng)
     for masked, pruned_before, make in _step_cases(rng):
         mine = [Parameter(torch.randn(shape, generator=g)) for shape in ((2, 3), (2, 2), (2,))]
         right = [Parameter(p.detach().clone()) for p in mine]

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from shrink import pruning
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 
 Weights = dict[str, Tensor]
@@ -50,16 +51,10 @@ def _all_pruned(weights: Weights, sparsity: float) -> Weights:
     return {name: _pruned(weight, sparsity) for name, weight in weights.items()}
 
 
-@_same_for_all
-def _global(weights: Weights, sparsity: float) -> Weights:
-    return pruning.apply_masks(weights, pruning.global_masks(weights, sparsity))
-
-
-@_same_for_all
-def _whole(weights: Weights, sparsity: float) -> Weights:
-    return weights
-
-
+@known(
+    "one layer is pruned, but by the ranking of all: rank its weights among themselves",
+    "global ranking",
+)
 def _global_one_layer(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
     def with_pruned(name: str, sparsity: float) -> Weights:
         mask = pruning.global_masks(weights, sparsity)[name]
@@ -68,6 +63,7 @@ def _global_one_layer(weights: Weights, evaluate: Evaluate, sparsities: Sequence
     return {name: [evaluate(with_pruned(name, s)) for s in sparsities] for name in weights}
 
 
+@known("a layer stays pruned while the next is tried: start from the whole weights for each layer")
 def _cumulative(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
     pruned, found = dict(weights), {}
     for name, weight in weights.items():
@@ -78,6 +74,10 @@ def _cumulative(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float
     return found
 
 
+@known(
+    "a layer pruned once is pruned again for the next sparsity: start from the whole weights "
+    "each time"
+)
 def _compounded(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
     found = {}
     for name in weights:
@@ -88,41 +88,12 @@ def _compounded(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float
     return found
 
 
+@known("evaluate needs the weights of all layers: {**weights, name: pruned}", "layer alone")
 def _alone(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
     return {n: [evaluate({n: _pruned(w, s)}) for s in sparsities] for n, w in weights.items()}
 
 
-def _others(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
-    return {
-        name: [evaluate({**_all_pruned(weights, s), name: weights[name]}) for s in sparsities]
-        for name in weights
-    }
-
-
-def _drops(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
-    dense, found = evaluate(weights), _RIGHT_SWEEP(weights, evaluate, sparsities)
-    return {name: [dense - accuracy for accuracy in found[name]] for name in found}
-
-
-def _ascending(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
-    return _RIGHT_SWEEP(weights, evaluate, sorted(sparsities))
-
-
-def _last_only(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> dict:
-    found = _RIGHT_SWEEP(weights, evaluate, sparsities)
-    return {name: accuracies[-1] for name, accuracies in found.items() if accuracies}
-
-
-def _by_sparsity(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> dict:
-    found = _RIGHT_SWEEP(weights, evaluate, sparsities)
-    return {s: [found[name][i] for name in weights] for i, s in enumerate(sparsities)}
-
-
-def _dict_by_sparsity(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> dict:
-    found = _RIGHT_SWEEP(weights, evaluate, sparsities)
-    return {s: {name: found[name][i] for name in weights} for i, s in enumerate(sparsities)}
-
-
+@known("a list for each layer, in the order of the sparsities; not a dict")
 def _dicts(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> dict:
     found = _RIGHT_SWEEP(weights, evaluate, sparsities)
     return {name: dict(zip(sparsities, found[name], strict=True)) for name in weights}
@@ -138,50 +109,18 @@ def _magnitude_kept(w: Tensor, sparsity: float) -> Tensor:
     return w.detach() * ~pruning.magnitude_mask(w, sparsity)
 
 
-def _truncated(w: Tensor, sparsity: float) -> Tensor:
-    return w.detach() * _keep_top(w.abs(), w.numel() - int(sparsity * w.numel()))
-
-
-def _signed(w: Tensor, sparsity: float) -> Tensor:
-    return w.detach() * _keep_top(w, w.numel() - round(sparsity * w.numel()))
-
-
 _RIGHT_SWEEP = _one_layer(_pruned)
 
 SWEEP_MISTAKES = (
-    Mistake(
-        "cumulative",
-        _cumulative,
-        "a layer stays pruned while the next is tried: start from the whole weights for each layer",
-    ),
-    Mistake(
-        "compounded",
-        _compounded,
-        "a layer pruned once is pruned again for the next sparsity: start from the whole weights "
-        "each time",
-    ),
+    _cumulative,
+    _compounded,
     Mistake(
         "together",
         _same_for_all(_all_pruned),
         "all layers are pruned at once: prune one, leave the others",
     ),
-    Mistake(
-        "global",
-        _global,
-        "a global ranking prunes all layers at once: prune one, by itself, and leave the others",
-    ),
-    Mistake(
-        "global ranking",
-        _global_one_layer,
-        "one layer is pruned, but by the ranking of all: rank its weights among themselves",
-    ),
-    Mistake("whole", _whole, "the whole network was evaluated: use the pruned weight in it"),
-    Mistake(
-        "layer alone",
-        _alone,
-        "evaluate needs the weights of all layers: {**weights, name: pruned}",
-    ),
-    Mistake("others", _others, "all the other layers are pruned, and this one is whole"),
+    _global_one_layer,
+    _alone,
     Mistake("inverted", _one_layer(_magnitude_kept), "what should stay went: True means keep"),
     Mistake(
         "fraction kept",
@@ -189,30 +128,11 @@ SWEEP_MISTAKES = (
         "sparsity is the fraction of zeros, not of what is kept",
     ),
     Mistake(
-        "truncated",
-        _one_layer(_truncated),
-        "int() cuts off; the number pruned is round(sparsity * n)",
-    ),
-    Mistake(
-        "signed",
-        _one_layer(_signed),
-        "the most negative weights went first: magnitude means absolute value",
-    ),
-    Mistake(
         "mask for weight",
         _one_layer(pruning.magnitude_mask),
         "the mask itself was evaluated: multiply the weight by it",
     ),
-    Mistake("drops", _drops, "this is how much was lost; return the accuracy that was left"),
-    Mistake("ascending", _ascending, "keep the order of the sparsities as it was given"),
-    Mistake("last only", _last_only, "only the last sparsity is left: append to a list"),
-    Mistake("by sparsity", _by_sparsity, "the layers' names are the keys, not the sparsities"),
-    Mistake(
-        "dicts by sparsity",
-        _dict_by_sparsity,
-        "turn it round: for each layer a list, with a number for each sparsity",
-    ),
-    Mistake("dicts", _dicts, "a list for each layer, in the order of the sparsities; not a dict"),
+    _dicts,
 )
 
 
@@ -235,8 +155,8 @@ def _evaluation(weights: Weights, g: torch.Generator) -> Evaluate:
     return evaluate
 
 
-def _sweep_cases(rng: random.Random) -> Iterator[tuple[Weights, list[float], torch.Generator]]:
-    g = torch.Generator().manual_seed(rng.randrange(2**31))
+def _sweep_cases(rng: random.Random) -> Iterator[tuple[Weights, Evaluate, list[float]]]:
+    g = generator(rng)
 
     def layers(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Weights:
         return {
@@ -244,16 +164,19 @@ def _sweep_cases(rng: random.Random) -> Iterator[tuple[Weights, list[float], tor
             for i, shape in enumerate(shapes)
         }
 
-    yield layers((2, 4), (3,), (2, 3)), [0.25, rng.choice([0.55, 0.6]), 0.8], g
-    yield layers((11,), (9,)), [0.8, 0.2, 0.6], g  # in no order; 8.8, 7.2 and 5.4 weights
-    yield layers((4, 2), (5,)), [0, 0.5, 1, 0.5], g
-    yield layers((6, 2, 3, 3), (20,), (7, 3)), sorted(rng.random() for _ in range(4)), g
-    yield layers((10,)), [0.25, 0.5], g  # 2.5 weights: half to even
-    yield layers((8,), (3, 4), dtype=torch.float64), [0.3], g
-    yield {n: Parameter(w) for n, w in layers((8,), (3, 4)).items()}, [0.9, 0.3], g
-    yield layers((3,), (2,)), [], g
+    def case(weights: Weights, sparsities: list[float]) -> tuple[Weights, Evaluate, list[float]]:
+        return weights, _evaluation(weights, g), sparsities
+
+    yield case(layers((2, 4), (3,), (2, 3)), [0.25, rng.choice([0.55, 0.6]), 0.8])
+    yield case(layers((11,), (9,)), [0.8, 0.2, 0.6])  # in no order; 8.8, 7.2 and 5.4 weights
+    yield case(layers((4, 2), (5,)), [0, 0.5, 1, 0.5])
+    yield case(layers((6, 2, 3, 3), (20,), (7, 3)), sorted(rng.random() for _ in range(4)))
+    yield case(layers((10,)), [0.25, 0.5])  # 2.5 weights: half to even
+    yield case(layers((8,), (3, 4), dtype=torch.float64), [0.3])
+    yield case({n: Parameter(w) for n, w in layers((8,), (3, 4)).items()}, [0.9, 0.3])
+    yield case(layers((3,), (2,)), [])
     if torch.cuda.is_available():
-        yield {n: w.cuda() for n, w in layers((8,), (3, 4)).items()}, [0.9, 0.3], g
+        yield case({n: w.cuda() for n, w in layers((8,), (3, 4)).items()}, [0.9, 0.3])
 
 
 def _right_sweep(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
@@ -287,15 +210,9 @@ def _list_of_numbers(numbers: Any) -> Any:
         return numbers
 
 
-def _check_sensitivity(answer: Attempt, rng: random.Random) -> None:
-    for weights, sparsities, g in _sweep_cases(rng):
-        evaluate = _evaluation(weights, g)
-        given = answer(weights, evaluate, sparsities, alike=_plain_numbers)
-        if wrong := _wrong_sweep(given, _right_sweep(weights, evaluate, sparsities), sparsities):
-            raise wrong
-
-
-def _wrong_sweep(given: Any, right: Sweep, sparsities: Sequence[float]) -> Wrong | None:
+def _wrong_sweep(
+    given: Any, right: Sweep, _: Weights, __: Evaluate, sparsities: Sequence[float]
+) -> Wrong | None:
     if not isinstance(given, Mapping) or given.keys() != right.keys():
         return Wrong(
             "return a dict with the names of the weights",
@@ -324,7 +241,7 @@ def _wrong_sweep(given: Any, right: Sweep, sparsities: Sequence[float]) -> Wrong
 
 sensitivity = Exercise(
     "sensitivity",
-    _check_sensitivity,
+    by_cases(_sweep_cases, _right_sweep, _wrong_sweep, alike=_plain_numbers),
     reference=pruning.sensitivity,
     core=False,
     minutes=10,

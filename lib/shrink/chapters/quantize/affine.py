@@ -15,8 +15,9 @@ from shrink import quantization
 from shrink.chapters.quantize.channels import neighbours, not_int8
 from shrink.chapters.quantize.scales import integers
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import count, plain, telling
+from shrink.classroom.exercises.numbers import count, plain
 
 Quantizer = Callable[[Tensor, float, int, int], Tensor]
 EVERYTHING = (-math.inf, math.inf)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import plain
+from shrink.classroom.exercises.numbers import plain
 
 _ALLOWED = 1.05  # times the least squared error
 _ALIKE = 1.04  # clips whose ratio is below this may come of the same mistake

@@ -13,8 +13,9 @@ from scipy.special import rel_entr
 from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import count, telling, whole
+from shrink.classroom.exercises.numbers import count, whole
 from shrink.quantization import calibration
 
 _CLEARLY = 1.01  # the least divergence is less than the next one by this factor

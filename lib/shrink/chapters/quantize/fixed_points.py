@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import count, plain, telling, whole
+from shrink.classroom.exercises.numbers import count, plain, whole
 from shrink.quantization import integer
 
 

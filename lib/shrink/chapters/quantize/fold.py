@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling
 
 Folded = tuple[Tensor, Tensor]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from shrink.chapters.quantize.fixed_points import nearest_fixed_point
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling
 from shrink.quantization import integer
 
 _INT32 = 2**31

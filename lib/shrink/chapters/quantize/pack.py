@@ -12,8 +12,8 @@ from torch import Tensor
 
 from shrink import quantization
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling
 
 
 def _bits(values: list[int], num_bits: int) -> str:

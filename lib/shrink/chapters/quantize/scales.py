@@ -11,8 +11,9 @@ from typing import Any
 
 from shrink import quantization
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import Near, numbers, telling
+from shrink.classroom.exercises.numbers import Near, numbers
 
 Range = tuple[float, float, int]
 

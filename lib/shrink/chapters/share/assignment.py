@@ -15,8 +15,8 @@ from shrink.chapters.share import (
     updating as share_update,
 )
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import telling
 
 Assigner = Callable[[Tensor, Tensor], Tensor]
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

@@ -10,9 +10,9 @@ from typing import Any
 
 from shrink import sharing
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import count as whole_number
-from shrink.classroom.exercises.inputs import telling
+from shrink.classroom.exercises.numbers import count as whole_number
 
 
 def _bits(k: int) -> int:

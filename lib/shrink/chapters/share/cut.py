@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import count, telling
+from shrink.classroom.exercises.numbers import count
 
 _SLACK = 1e-4  # what rounding in float32 may make of equal costs
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from shrink import sharing
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import Near, telling
+from shrink.classroom.exercises.numbers import Near
 
 Gradient = Callable[[Tensor, Tensor, int, int | None], Tensor]
 

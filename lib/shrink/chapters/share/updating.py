@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.inputs import Near, telling
+from shrink.classroom.exercises.numbers import Near
 
 Updater = Callable[[Tensor, Tensor, Tensor], Tensor]
 

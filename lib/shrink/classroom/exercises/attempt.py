@@ -40,6 +40,23 @@ class Mistake:
     function: Callable
     hint: str
 
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def known(hint: str, name: str | None = None) -> Callable[[Callable], Mistake]:
+    """Decorate a wrong answer with its hint: a `Mistake`, called as the function is.
+
+    >>> @known("+ is not *")
+    ... def adds_up(a, b):
+    ...     return a + b
+    >>> adds_up.name, adds_up(2, 3)
+    ('adds up', 5)
+    """
+    return lambda function: Mistake(
+        name or function.__name__.strip("_").replace("_", " "), function, hint
+    )
+
 
 class Attempt:
     """The student's function as a check calls it: inputs are remembered, and must not change."""

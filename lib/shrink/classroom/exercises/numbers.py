@@ -1,16 +1,12 @@
-"""What the checks of chapter 01 share: numbers as answers give them, and inputs that tell."""
+"""Numbers as answers give them: of Python, numpy or torch, whole or not, near or equal."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
-
-from shrink.classroom.exercises.attempt import Mistake
-
-_TRIES = 100
 
 
 def plain(number: Any) -> Any:
@@ -53,43 +49,8 @@ class Near:
 
 
 def near(a: Sequence[float], b: Sequence[float], tolerance: float) -> bool:
+    """Whether there are as many, and each is near the other's, by `tolerance` relative."""
     return len(a) == len(b) and all(
         math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance / 1000)
         for x, y in zip(a, b, strict=True)
     )
-
-
-def telling(
-    draws: Iterable[Callable[[], tuple]],
-    right: Callable[..., Any],
-    mistakes: Sequence[Mistake],
-    alike: Callable[[Any], Any],
-    copied: Callable[[tuple], tuple] = tuple,
-) -> Iterator[tuple]:
-    """Inputs from each of `draws` that tell the mistakes apart, so that each gets its own hint.
-
-    Of the mistakes that were right on all inputs before, no two are wrong in the same way.
-
-    Args:
-        right: the right answer to inputs.
-        alike: what a check sees of an answer.
-        copied: gives a mistake inputs of its own; needed where it changes them.
-    """
-    left = list(mistakes)
-    for draw in draws:
-        for _ in range(_TRIES):
-            args = draw()
-            expected = alike(right(*args))
-            seen = [_outcome(mistake, copied(args), alike) for mistake in left]
-            wrong = [outcome for outcome in seen if outcome != expected]
-            if all(a != b for i, a in enumerate(wrong) for b in wrong[:i]):
-                break
-        left = [mistake for mistake, it in zip(left, seen, strict=True) if it == expected]
-        yield args
-
-
-def _outcome(mistake: Mistake, args: tuple, alike: Callable[[Any], Any]) -> Any:
-    try:
-        return alike(mistake.function(*args))
-    except Exception as error:
-        return repr(error)

@@ -1,0 +1,113 @@
+"""The loop of a check: cases that tell known mistakes apart, and each answer compared."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+
+_TRIES = 100
+
+Check = Callable[[Attempt, random.Random], None]
+Draw = Callable[[], tuple]
+
+
+def by_cases(
+    cases: Callable[[random.Random], Iterable[tuple | Draw]],
+    right: Callable[..., Any],
+    compare: Callable[..., Wrong | None],
+    *,
+    mistakes: Sequence[Mistake] = (),
+    alike: Callable[[Any], Any] | None = None,
+    copied: Callable[[tuple], tuple] = tuple,
+) -> Check:
+    """A check that calls the answer with each case and compares what it gives with what is right.
+
+    Args:
+        cases: the arguments of each call, from a seeded generator; or functions that draw them,
+            where they are to tell the mistakes apart.
+        right: the oracle: the arguments → what is right.
+        compare: what the answer gave, what is right, the arguments → what is wrong, or None.
+        mistakes: those that drawn cases tell apart.
+        alike: what of a result counts, as `Attempt` has it.
+        copied: gives a mistake arguments of its own; needed where it changes them.
+    """
+
+    def check(answer: Attempt, rng: random.Random) -> None:
+        for args in telling(cases(rng), right, mistakes, alike or _itself, copied):
+            if wrong := compare(answer(*args, alike=alike), right(*args), *args):
+                raise wrong
+
+    return check
+
+
+def telling(
+    cases: Iterable[tuple | Draw],
+    right: Callable[..., Any],
+    mistakes: Sequence[Mistake],
+    alike: Callable[[Any], Any],
+    copied: Callable[[tuple], tuple] = tuple,
+) -> Iterator[tuple]:
+    """The cases, drawn so that they tell the mistakes apart and each gets its own hint.
+
+    Of the mistakes that were right on all cases before, no two are wrong in the same way, as far
+    as a hundred draws can see to that. A case that is no function is taken as it is. The arguments
+    are those of `by_cases`.
+    """
+    left = list(mistakes)
+    for case in cases:
+        if not callable(case):
+            yield case
+            continue
+        for _ in range(_TRIES):
+            args = case()
+            expected = alike(right(*args))
+            seen = [_outcome(mistake, copied(args), alike) for mistake in left]
+            wrong = [outcome for outcome in seen if outcome != expected]
+            if all(a != b for i, a in enumerate(wrong) for b in wrong[:i]):
+                break
+        left = [mistake for mistake, it in zip(left, seen, strict=True) if it == expected]
+        yield args
+
+
+def none_may_hide(
+    mistakes: Sequence[Mistake],
+    is_right: Callable[[Mistake], bool],
+    given: Any,
+    comes_out: str,
+    otherwise: str = "wrong there",
+) -> None:
+    """Raise `Wrong` for an input that is to break all these mistakes, where one comes out right.
+
+    Args:
+        is_right: whether a mistake gives the right result on the input.
+        given: the input.
+        comes_out: how that is said, as "on your input the mask comes out right".
+        otherwise: what the others are on it.
+    """
+    hides = [m.name for m in mistakes if is_right(m)]
+    if hides:
+        broken = ", ".join(m.name for m in mistakes if m.name not in hides) or "none"
+        raise Wrong(
+            f"{', '.join(hides)}: {comes_out}, so the mistake hides "
+            f"({otherwise}, as it should be: {broken})",
+            given=given,
+        )
+
+
+def generator(rng: random.Random) -> torch.Generator:
+    """A generator of torch's, on the CPU, seeded by the check's."""
+    return torch.Generator().manual_seed(rng.randrange(2**31))
+
+
+def _itself(result: Any) -> Any:
+    return result
+
+
+def _outcome(mistake: Mistake, args: tuple, alike: Callable[[Any], Any]) -> Any:
+    try:
+        return alike(mistake.function(*args))
+    except Exception as error:
+        return repr(error)
