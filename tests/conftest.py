@@ -1,7 +1,8 @@
-"""What the tests share: a cache of their own, and the marks for what a machine may lack.
+"""What the tests share: how deep they go, a cache of their own, marks for what a machine may lack.
 
-A test marked `mnist`, `browser` or `gpu` is skipped where that is missing. With CI=true a missing
-MNIST or Chromium is a failure instead, so that nothing goes untested unseen.
+A test marked `deep` runs with --deep only; depth.py says what else that changes. One marked
+`mnist`, `browser` or `gpu` is skipped where that is missing. With CI=true a missing MNIST or
+Chromium is a failure instead, so that nothing goes untested unseen.
 """
 
 import functools
@@ -11,10 +12,29 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+from tests import depth
+
+
+def pytest_addoption(parser):
+    parser.addoption("--deep", action="store_true", help="every seed, example and `deep` test")
 
 
 def pytest_configure(config):
+    depth.DEEP = config.getoption("--deep")
+    hypothesis.settings.load_profile("deep" if depth.DEEP else "few")
+    give_a_cache(config)
+
+
+# The short run draws the same examples each time, so that it is red for a reason that lies in a
+# change; the deep one looks further.
+hypothesis.settings.register_profile("few", deadline=None, max_examples=20, derandomize=True)
+hypothesis.settings.register_profile("deep", deadline=None, max_examples=100, derandomize=False)
+
+
+def give_a_cache(config):
     """Give the session an empty cache, unless $SHRINK_CACHE names one; MNIST stays at hand."""
     if os.environ.get("SHRINK_CACHE"):
         return
@@ -35,8 +55,11 @@ def keep_mnist_at_hand():
         os.environ["SHRINK_DATA"] = str(cache_dir())
 
 
-def pytest_collection_modifyitems(items):
-    """With workers notebooks come first: each takes minutes, and all should end together."""
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is too deep. With workers notebooks come first, as they take longest."""
+    if not depth.DEEP:
+        config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("deep")])
+        items[:] = [i for i in items if not i.get_closest_marker("deep")]
     if os.environ.get("PYTEST_XDIST_WORKER"):
         items.sort(key=lambda item: not item.path.name.startswith("test_notebooks"))
 

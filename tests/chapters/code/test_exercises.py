@@ -20,9 +20,10 @@ from shrink.chapters.code import lengths as code_huffman
 from shrink.chapters.code import stream as code_stream
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.coding import huffman, sparse
+from tests import depth
 from tests.chapters.judging import judge, rejected
 
-SEEDS = range(30)
+SEEDS = depth.seeds(30)
 NAMES = ("gaps", "code_lengths", "canonical_codes", "decode_bits", "crc32", "break_the_codes")
 EXERCISES = {name: getattr(code, name) for name in NAMES}
 WITH_MISTAKES = {name: e for name, e in EXERCISES.items() if e.mistakes}

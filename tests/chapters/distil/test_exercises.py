@@ -15,10 +15,11 @@ from shrink.chapters.distil import bias as distil_bias
 from shrink.chapters.distil import guidance as distil_hints
 from shrink.chapters.distil import losses as distil_loss
 from shrink.classroom.exercises.exercise import Exercise
+from tests import depth
 from tests.chapters.judging import judge, rejected
 
-SEEDS = range(30)
-FEW_SEEDS = range(8)
+SEEDS = depth.seeds(30)
+FEW_SEEDS = depth.seeds(8)
 NAMES = (
     "soften",
     "distillation_loss",

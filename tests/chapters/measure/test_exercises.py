@@ -24,10 +24,11 @@ from shrink.chapters.measure import stopwatch as measure_time
 from shrink.classroom.exercises import inputs as measure_inputs
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
 from shrink.classroom.exercises.exercise import Exercise
+from tests import depth
 from tests.chapters.judging import judge, rejected
 
-SEEDS = range(30)
-FEW_SEEDS = range(8)
+SEEDS = depth.seeds(30)
+FEW_SEEDS = depth.seeds(8)
 EXERCISES = {e.name: e for e in vars(measure).values() if isinstance(e, Exercise)}
 WITH_MISTAKES = {name: e for name, e in EXERCISES.items() if e.mistakes}
 

@@ -13,10 +13,11 @@ import torch
 from shrink import pruning
 from shrink.chapters import prune
 from shrink.coding import sparse
+from tests import depth
 from tests.chapters.judging import judge
 
-SEEDS = range(30)
-FEW_SEEDS = range(8)
+SEEDS = depth.seeds(30)
+FEW_SEEDS = depth.seeds(8)
 EXERCISES = {e.name: e for e in (prune.masked_step, prune.relative_indices, prune.sensitivity)}
 
 

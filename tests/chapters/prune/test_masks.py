@@ -10,10 +10,11 @@ import torch
 from shrink import pruning
 from shrink.chapters import prune
 from shrink.classroom.exercises.exercise import Exercise
+from tests import depth
 from tests.chapters.judging import judge
 
-SEEDS = range(30)
-FEW_SEEDS = range(8)
+SEEDS = depth.seeds(30)
+FEW_SEEDS = depth.seeds(8)
 REBUILT = {"magnitude_mask": prune.magnitude_mask, "global_masks": prune.global_masks}
 
 

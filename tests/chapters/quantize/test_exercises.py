@@ -18,10 +18,11 @@ from shrink.chapters import quantize
 from shrink.chapters.quantize import channels as quantize_channels
 from shrink.chapters.quantize import pack as quantize_pack
 from shrink.classroom.exercises.exercise import Exercise
+from tests import depth
 from tests.chapters.judging import judge, rejected
 
-SEEDS = range(30)
-FEW_SEEDS = range(8)
+SEEDS = depth.seeds(30)
+FEW_SEEDS = depth.seeds(8)
 NAMES = (
     "scale_and_zero_point",
     "quantize",

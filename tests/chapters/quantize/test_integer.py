@@ -17,10 +17,11 @@ from shrink.chapters.quantize import fixed_points as quantize_fixed_point
 from shrink.chapters.quantize import fold as quantize_fold
 from shrink.chapters.quantize import integer as quantize_integer
 from shrink.quantization import calibration, integer
+from tests import depth
 from tests.chapters.judging import judge, rejected
 
-SEEDS = range(30)
-FEW_SEEDS = range(8)
+SEEDS = depth.seeds(30)
+FEW_SEEDS = depth.seeds(8)
 SEARCHES = ("best_clip", "entropy_threshold")  # they take their time
 accumulate, fixed_point = quantize_integer.accumulate, quantize_fixed_point.fixed_point
 integer_linear, fold_batch_norm = quantize_integer.integer_linear, quantize_fold.fold_batch_norm

@@ -19,10 +19,11 @@ from shrink.chapters.share import cut as share_cut
 from shrink.chapters.share import gradient as share_gradient
 from shrink.chapters.share import updating as share_update
 from shrink.classroom.exercises.exercise import Exercise
+from tests import depth
 from tests.chapters.judging import judge, rejected
 
-SEEDS = range(30)
-FEW_SEEDS = range(8)
+SEEDS = depth.seeds(30)
+FEW_SEEDS = depth.seeds(8)
 NAMES = (
     "assign",
     "update",
