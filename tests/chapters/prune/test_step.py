@@ -1,0 +1,31 @@
+"""Chapter 02's check of `masked_step`: what it tells, and why it needs more optimizers than SGD."""
+
+import re
+
+import pytest
+import torch
+
+from shrink.chapters import prune
+from tests.chapters.judging import rejected
+
+
+def _mistake(name):
+    (found,) = (m for m in prune.masked_step.mistakes if m.name == name)
+    return found
+
+
+def test_the_optimizer_is_named_as_it_was_made():
+    text = rejected(prune.masked_step, _mistake("no mask").function, 0)
+    assert re.search(
+        r"called: .*, SGD\(lr=0\.\d+, momentum=0\.9, weight_decay=0\.1\)\)$", text, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("name", ["weight and gradient before", "momentum buffer only"])
+def test_the_plain_sgd_step_alone_would_let_momentum_pass(name):
+    """The check needs its other optimizers: with these two mistakes plain SGD gives the zeros."""
+    w = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    w.sum().backward()
+    mask = torch.tensor([True, False])
+    _mistake(name)({"w": w}, {"w": mask}, torch.optim.SGD([w], lr=0.1))
+    assert w.tolist() == pytest.approx([0.9, 0])
