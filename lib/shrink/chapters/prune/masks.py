@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shrink import pruning
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, known
-from shrink.classroom.exercises.cases import by_cases, generator, none_may_hide
+from shrink.classroom.exercises.cases import Draw, by_cases, generator, none_may_hide
 from shrink.classroom.exercises.exercise import Exercise
 
 
@@ -91,9 +91,9 @@ BREAKABLE = (threshold, strict_threshold, off_by_one, signed)
 
 
 def _wrong_masks(
-    masks: Any, number: int, weights: Mapping[str, Tensor], sparsity: float
+    masks: Any, _: Any, weights: Mapping[str, Tensor], sparsity: float
 ) -> Wrong | None:
-    """What is wrong with masks for these weights taken together, of which so many are to go."""
+    """What is wrong with masks for these weights taken together, by the definition; or None."""
     if not isinstance(masks, Mapping) or masks.keys() != weights.keys():
         return Wrong(
             "return one mask a layer: a dict with the names of the weights",
@@ -116,6 +116,7 @@ def _wrong_masks(
     keep = np.concatenate([masks[name].cpu().numpy().ravel() for name in weights])
     size = np.concatenate([w.detach().cpu().double().numpy().ravel() for w in weights.values()])
     size = np.abs(size)
+    number = round(sparsity * keep.size)
     if (~keep).sum() != number:
         return Wrong(
             f"of {keep.size} weights at sparsity {sparsity:g} exactly {number} go",
@@ -138,17 +139,8 @@ def _brief(masks: Mapping[str, Tensor]) -> str:
     )
 
 
-def _wrong_mask(mask: Any, number: int, weight: Tensor, sparsity: float) -> Wrong | None:
-    return _wrong_masks({"weight": mask}, number, {"weight": weight}, sparsity)
-
-
-def _number(weight: Tensor, sparsity: float) -> int:
-    """How many weights go."""
-    return round(sparsity * weight.numel())
-
-
-def _number_of_all(weights: Mapping[str, Tensor], sparsity: float) -> int:
-    return round(sparsity * sum(w.numel() for w in weights.values()))
+def _wrong_mask(mask: Any, _: Any, weight: Tensor, sparsity: float) -> Wrong | None:
+    return _wrong_masks({"weight": mask}, _, {"weight": weight}, sparsity)
 
 
 def _mask_cases(rng: random.Random) -> Iterator[tuple[Tensor, float]]:
@@ -175,7 +167,7 @@ def _mask_cases(rng: random.Random) -> Iterator[tuple[Tensor, float]]:
 
 magnitude_mask = Exercise(
     "magnitude_mask",
-    by_cases(_mask_cases, _number, _wrong_mask),
+    by_cases(_mask_cases, pruning.magnitude_mask, _wrong_mask),
     reference=pruning.magnitude_mask,
     core=True,
     minutes=15,
@@ -233,7 +225,14 @@ GLOBAL_MISTAKES = (
 )
 
 
-def _global_cases(rng: random.Random) -> Iterator[tuple[dict[str, Tensor], float]]:
+def _listed(masks: Any) -> Any:
+    """Masks as what compares."""
+    if not isinstance(masks, Mapping):
+        return masks
+    return {n: m.tolist() if isinstance(m, Tensor) else m for n, m in masks.items()}
+
+
+def _global_cases(rng: random.Random) -> Iterator[tuple | Draw]:
     g = generator(rng)
 
     def layers(*scales: float) -> dict[str, Tensor]:
@@ -243,10 +242,13 @@ def _global_cases(rng: random.Random) -> Iterator[tuple[dict[str, Tensor], float
             for i, (scale, shape) in enumerate(zip(scales, shapes, strict=False))
         }
 
-    small = layers(0.01, 1, 4)
-    small["fc2.weight"][0] = 4  # the largest is positive: signed values and magnitudes rank apart
-    yield small, 0.4375
-    yield small, 0.5  # one layer loses everything, the others nothing
+    def small(sparsity: float) -> tuple[dict[str, Tensor], float]:
+        weights = layers(0.01, 1, 4)
+        weights["fc2.weight"][0] = 4  # the largest is positive: signed values rank apart
+        return weights, sparsity
+
+    yield lambda: small(0.4375)
+    yield small(0.5)  # one layer loses everything, the others nothing
     for k in rng.sample(range(3, 8), 2):
         yield layers(1, 2, 0.5), k / 16
     yield layers(1, 1), 0.15  # 1.8 weights: round, not cut off
@@ -264,7 +266,13 @@ def _global_cases(rng: random.Random) -> Iterator[tuple[dict[str, Tensor], float
 
 global_masks = Exercise(
     "global_masks",
-    by_cases(_global_cases, _number_of_all, _wrong_masks),
+    by_cases(
+        _global_cases,
+        pruning.global_masks,
+        _wrong_masks,
+        mistakes=GLOBAL_MISTAKES,
+        alike=_listed,
+    ),
     reference=pruning.global_masks,
     core=True,
     minutes=10,
@@ -283,10 +291,9 @@ def _check_break_the_masks(answer: Attempt, rng: random.Random) -> None:
         raise Wrong(f"the right mask has no answer either: {error}", given=given) from None
     if weight.numel() > 12:
         raise Wrong("twelve weights are plenty", given=weight)
-    number = _number(weight, sparsity)
     none_may_hide(
         BREAKABLE,
-        lambda mistake: not _wrong_mask(mistake(weight, sparsity), number, weight, sparsity),
+        lambda mistake: not _wrong_mask(mistake(weight, sparsity), None, weight, sparsity),
         given,
         "on your input the mask comes out right",
     )
