@@ -55,13 +55,37 @@ def keep_mnist_at_hand():
         os.environ["SHRINK_DATA"] = str(cache_dir())
 
 
+DRIVES_A_BROWSER = ("test_browser.py", "test_busy.py")
+NOTEBOOKS = "test_notebooks.py"
+LONGEST = (*DRIVES_A_BROWSER, NOTEBOOKS)  # minutes each: they begin, so that all end together
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is too deep. With workers notebooks come first, as they take longest."""
+    """Leave out what is too deep, and with workers begin with what takes longest."""
     if not depth.DEEP:
         config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("deep")])
         items[:] = [i for i in items if not i.get_closest_marker("deep")]
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        items.sort(key=lambda item: not item.path.name.startswith("test_notebooks"))
+        items.sort(key=lambda item: [*LONGEST, item.path.name].index(item.path.name))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Who gets what: a file stays whole, so that what it trains is trained once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Shared(LoadFileScheduling):
+        """All that drives a browser is one worker's, and a chapter's notebooks are one's."""
+
+        def _split_scope(self, nodeid):
+            path, _, test = nodeid.partition("::")
+            if Path(path).name in DRIVES_A_BROWSER:
+                return "browser"
+            if Path(path).name == NOTEBOOKS and "[" in test:
+                return test[test.index("[") :]
+            return path
+
+    return Shared(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_model
 from torch import nn
@@ -21,7 +21,6 @@ from shrink.cost import DRAM, Energy, Layer, Prices, conv_macs, energy, layer_en
 
 KB = 1024
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-patient = settings(deadline=None)  # a busy machine
 
 
 def torchs_macs(model, x):
@@ -150,7 +149,6 @@ def test_what_the_papers_networks_count():
 
 
 @given(convs(), st.integers(1, 3))
-@patient
 def test_convolutions_count_as_torch_counts_them_or_both_refuse(case, batch):
     conv, size = case
     x = torch.zeros(batch, conv.in_channels, *size)
@@ -170,7 +168,6 @@ def test_convolutions_count_as_torch_counts_them_or_both_refuse(case, batch):
 
 
 @given(convs())
-@patient
 def test_convolutions_count_as_a_loop_counts_them(case):
     conv, size = case
     expected = looped_conv_macs(conv, size)
@@ -189,7 +186,6 @@ def test_convolutions_count_as_a_loop_counts_them(case):
     st.integers(1, 4),
     st.booleans(),
 )
-@patient
 def test_linears_with_extra_axes_count_as_torch_counts_them(n_in, n_out, axes, batch, bias):
     linear, x = nn.Linear(n_in, n_out, bias=bias), torch.zeros(batch, *axes, n_in)
     (layer,) = cost.layers(linear, x)
@@ -266,7 +262,6 @@ def test_batch_norm_without_parameters_is_not_listed():
 
 
 @given(st.integers(1, 6))
-@patient
 def test_the_number_of_images_does_not_matter(batch):
     model = Nested()
     assert cost.layers(model, torch.zeros(batch, 2, 9, 9)) == cost.layers(
@@ -275,7 +270,6 @@ def test_the_number_of_images_does_not_matter(batch):
 
 
 @given(st.integers(1, 3))
-@patient
 def test_a_layer_that_sees_each_image_as_many_counts_them_all(batch):
     """A patch, a word: the axis that the layer takes for images is longer than the batch."""
     model = nn.Sequential(nn.Unflatten(1, (4, 2, 6)), nn.Flatten(0, 1), nn.Conv1d(2, 3, 3))
@@ -628,7 +622,6 @@ def same(found, expected):
 
 
 @given(small_layers, st.integers(0, 60), st.integers(1, 5))
-@patient
 def test_one_layer_costs_what_the_machine_counts(layer, room, batch):
     live = batch * (layer.inputs + layer.outputs)
     machine = Machine(work=room, keep=max(0, room - live))  # first the inputs and outputs
@@ -642,7 +635,6 @@ def test_one_layer_costs_what_the_machine_counts(layer, room, batch):
     st.integers(1, 4),
     st.sampled_from([32, 16, 8, 4]),
 )
-@patient
 def test_a_network_costs_what_the_machine_counts(network, places, batch, bits):
     hungriest = max([batch * (x.inputs + x.outputs) for x in network], default=0)
     machine = Machine(work=min(places, hungriest), keep=max(0, places - hungriest))

@@ -26,6 +26,7 @@ from shrink.sharing import (
     rebuild,
     share,
 )
+from tests import depth
 
 some = st.one_of(st.integers(-4, 4).map(float), st.integers(-8000, 8000).map(lambda n: n / 8))
 numbers = st.lists(some, min_size=1, max_size=12)
@@ -71,7 +72,7 @@ def test_random_initial_values_are_some_of_the_numbers_and_follow_the_seed():
 
 @pytest.mark.parametrize("init", INITS)
 @given(values=numbers, k=st.integers(1, 8))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=depth.examples(80))
 def test_k_means_ends_where_nothing_changes_and_nothing_is_empty(init, values, k):
     x = torch.tensor(values)
     codebook = fit_codebook(x, k, init)
@@ -107,7 +108,7 @@ def test_a_value_that_nothing_is_nearest_to_takes_half_of_the_worst_cluster():
 
 
 @given(values=numbers, k=st.integers(1, 8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=depth.examples(300))
 def test_the_optimum_is_that_of_all_ways_to_cut(values, k):
     x = torch.tensor(values)
     codebook = optimal_codebook(x, k)
@@ -118,7 +119,7 @@ def test_the_optimum_is_that_of_all_ways_to_cut(values, k):
 
 
 @given(values=numbers, most=st.integers(1, 8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=depth.examples(100))
 def test_all_optima_at_once_are_each_that_of_all_ways_to_cut(values, most):
     x = torch.tensor(values)
     codebooks = optimal_codebooks(x, most)
@@ -185,7 +186,7 @@ def test_other_types_are_clustered_as_float32(dtype):
 
 
 @given(values=numbers, codebook=numbers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=depth.examples(200))
 def test_each_value_gets_its_nearest(values, codebook):
     x, codebook = torch.tensor(values), torch.tensor(codebook).sort().values
     chosen = rebuild(assign(x, codebook), codebook).double()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 _CHROMIUM = (
     "--no-sandbox",
@@ -52,11 +52,15 @@ _SHOW = """async text => {
 _ENDS = ("min", "now", "max")
 SLIDER = ".noUi-handle"
 FIGURE = "img.shrink-figure.widget-image"
+PATIENCE = 60_000  # ms until a wait is given up: a busy machine is slow, and what comes ends it
 
 
 @contextmanager
-def server(root: Path, scratch: Path, *, dark: bool = False) -> Iterator[str]:
-    """JupyterLab on a free local port, with settings of its own; the URL holds its token as {}."""
+def server(root: Path, scratch: Path, *, dark: bool = False, **environment: str) -> Iterator[str]:
+    """JupyterLab on a free local port, with settings of its own; the URL takes a path as {path}.
+
+    Its kernels have the test's environment and what `environment` adds.
+    """
     settings = scratch / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(
@@ -72,8 +76,9 @@ def server(root: Path, scratch: Path, *, dark: bool = False) -> Iterator[str]:
         "JUPYTER_RUNTIME_DIR": "runtime",
         "IPYTHONDIR": "ipython",
     }
-    environment = {**os.environ, **{name: str(scratch / f) for name, f in folders.items()}}
-    environment.pop("PYTEST_VERSION", None)  # the kernel is a live one, not nbval's
+    given = {**os.environ, **environment}
+    given |= {name: str(scratch / folder) for name, folder in folders.items()}
+    given.pop("PYTEST_VERSION", None)  # the kernel is a live one, not nbval's
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -84,9 +89,7 @@ def server(root: Path, scratch: Path, *, dark: bool = False) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     log = scratch / "server.log"
     with open(log, "w") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, env=given, stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_for(f"{url}/api/status?token={token}", process, log)
         yield f"{url}/{{path}}?token={token}"
@@ -118,6 +121,7 @@ def browser(chromium: str, scratch: Path) -> Iterator[tuple[Page, list[str]]]:
             viewport={"width": 1280, "height": 1000},
         )
         page, errors = context.pages[0], []
+        page.set_default_timeout(PATIENCE)
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page, errors
@@ -127,9 +131,7 @@ def browser(chromium: str, scratch: Path) -> Iterator[tuple[Page, list[str]]]:
 def open_notebook(page: Page, url: str, name: str) -> None:
     """Open a notebook in JupyterLab and wait until its session can be asked for."""
     page.goto(url.format(path=f"lab/tree/{name}") + "&reset")
-    page.wait_for_function(
-        "() => window.jupyterapp?.shell?.currentWidget?.context?.sessionContext", timeout=60_000
-    )
+    page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context?.sessionContext")
 
 
 def run_all(page: Page) -> None:
@@ -141,22 +143,6 @@ def run_all(page: Page) -> None:
 def show_cell(page: Page, text: str) -> None:
     """Scroll to the first cell whose source holds the text; JupyterLab keeps no others attached."""
     page.evaluate(_SHOW, text)
-
-
-def cut_off(explorer: Locator) -> list[str]:
-    """The labels and buttons of an explorer whose words do not fit."""
-    return explorer.locator(".widget-label, button").evaluate_all(
-        "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
-    )
-
-
-def shoot(page: Page, explorer: Locator, name: str) -> None:
-    """Keep a picture of the explorer when `$SHRINK_SCREENSHOTS` names a folder."""
-    if folder := os.environ.get("SHRINK_SCREENSHOTS"):
-        page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
-        explorer.evaluate("element => element.scrollIntoView({block: 'center'})")
-        page.wait_for_timeout(500)
-        page.screenshot(path=Path(folder) / name)
 
 
 def run_until_figure(page: Page, text: str) -> float:
@@ -178,7 +164,7 @@ def key_to_pixels(page: Page, presses: int, slider: int = 0) -> list[float]:
 
     It moves right, and turns where it ends.
     """
-    page.locator(FIGURE).first.wait_for(timeout=30_000)
+    page.locator(FIGURE).first.wait_for()
     handle, key = page.locator(SLIDER).nth(slider), "ArrowRight"
     handle.focus()
     page.evaluate(_WATCH, FIGURE)
@@ -186,6 +172,6 @@ def key_to_pixels(page: Page, presses: int, slider: int = 0) -> list[float]:
         low, now, high = (float(handle.get_attribute(f"aria-value{e}")) for e in _ENDS)
         key = {low: "ArrowRight", high: "ArrowLeft"}.get(now, key)
         page.keyboard.press(key)
-        page.wait_for_function("n => window.times.length >= n", arg=i + 1, timeout=10_000)
+        page.wait_for_function("n => window.times.length >= n", arg=i + 1)
         page.wait_for_timeout(60)
     return page.evaluate("() => window.times")

@@ -44,7 +44,33 @@ def failing_cells(notebook, **environment):
 
 
 def build(chapter, folder, *, solved):
+    return _write(builder.build_chapter(COURSE / f"{chapter}.py", solved), folder, chapter)
+
+
+def build_before_and_after(chapter, folder):
+    """The solved chapter, where the student's cell and its check come before each solution.
+
+    Returns the path, and the ids of the cells that are to fail: the checks that come too early.
+    """
+    student, solved = (builder.build_chapter(COURSE / f"{chapter}.py", s) for s in (False, True))
+    stubs, checks = ({c.id: c for c in node.cells} for node in (student, solved))
+    cells, early = [], []
+    for cell in solved.cells:
+        stub = stubs[cell.id]
+        if stub.source != cell.source:
+            check = checks[cell.id.replace("-answer", "-check")]
+            early.append(f"{check.id}-early")
+            cells += [_copy(stub, f"{stub.id}-stub"), _copy(check, early[-1])]
+        cells.append(cell)
+    solved.cells = cells
+    return _write(solved, folder, chapter), early
+
+
+def _copy(cell, name):
+    return nbformat.v4.new_code_cell(cell.source, id=name)
+
+
+def _write(node, folder, chapter):
     path = folder / f"{chapter}.ipynb"
-    node = builder.build_chapter(COURSE / f"{chapter}.py", solved)
     path.write_bytes(notebook_bytes(node))
     return path

@@ -1,4 +1,9 @@
-"""Every chapter under nbval: the student's fails in its checks only, the solved one nowhere."""
+"""Every chapter under nbval: the student's fails in its checks only, the solved one nowhere.
+
+From top to bottom each runs once here, solved, where each check is asked before the answer too. In
+a browser it runs as students get it (test_browser.py). What is marked `deep` runs both by
+themselves, and the solved one on MNIST.
+"""
 
 import importlib
 import re
@@ -9,7 +14,13 @@ import pytest
 from shrink.classroom.book import builder
 from shrink.classroom.class_work import gather
 from tests import ROOT
-from tests.chapters.notebooks import CHAPTERS, COURSE, build, failing_cells
+from tests.chapters.notebooks import (
+    CHAPTERS,
+    COURSE,
+    build,
+    build_before_and_after,
+    failing_cells,
+)
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -29,6 +40,15 @@ def test_committed_notebooks_are_what_the_build_writes():
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
+def test_each_check_fails_before_its_solution_and_nothing_else(chapter, tmp_path):
+    notebook, early = build_before_and_after(chapter, tmp_path)
+    failed, said = failing_cells(notebook, SHRINK_DATASET="glyphs")
+    assert failed == early != [], said[-3000:]
+    assert said.count("not done yet") >= len(early)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_untouched_student_notebook_fails_in_exactly_its_checks(chapter, tmp_path):
     notebook = build(chapter, tmp_path, solved=False)
     failed, said = failing_cells(notebook, SHRINK_DATASET="glyphs")
@@ -36,10 +56,20 @@ def test_untouched_student_notebook_fails_in_exactly_its_checks(chapter, tmp_pat
     assert said.count("not done yet") >= len(failed)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_solved_notebook_passes_on_glyphs(chapter, tmp_path):
     notebook = build(chapter, tmp_path, solved=True)
     failed, said = failing_cells(notebook, SHRINK_DATASET="glyphs")
+    assert failed == [], said[-3000:]
+
+
+@pytest.mark.deep
+@pytest.mark.mnist
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_solved_notebook_passes_on_mnist(chapter, tmp_path):
+    notebook = build(chapter, tmp_path, solved=True)
+    failed, said = failing_cells(notebook, SHRINK_DATASET="mnist")
     assert failed == [], said[-3000:]
 
 

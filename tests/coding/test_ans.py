@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from shrink.coding import ans, huffman
 from shrink.coding.ans import decode, encode, quantize_counts
+from tests import depth
 
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
-patient = settings(deadline=None)  # a busy machine
-patient_many = settings(deadline=None, max_examples=150)
+many = settings(max_examples=depth.examples(150))
 
 
 @contextmanager
@@ -61,7 +61,6 @@ def every_choice(n, total):
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=4), st.integers(2, 4))
-@patient
 def test_no_frequencies_cost_less(counts, precision):
     frequencies = quantize_counts(torch.tensor(counts), precision).tolist()
     assert sum(frequencies) == 2**precision and min(frequencies) >= 1
@@ -73,7 +72,6 @@ def test_no_frequencies_cost_less(counts, precision):
     st.lists(st.integers(0, 60).map(lambda p: 2**p // 200), min_size=1, max_size=300),
     st.integers(9, 12),
 )
-@patient
 def test_to_give_one_slot_to_another_symbol_never_helps(counts, precision):
     counts = [min(count, 2**48) for count in counts]
     result = quantize_counts(torch.tensor(counts), precision)
@@ -163,7 +161,7 @@ def coded(draw):
 
 
 @given(coded(), st.sampled_from([1, 2, 7, 4096]))
-@patient_many
+@many
 def test_streams_are_the_naive_ones_and_decode_inverts_encode(code, per_lane):
     frequencies, symbols = code
     table, row = torch.tensor(frequencies), torch.tensor(symbols, dtype=torch.int64)
@@ -258,7 +256,7 @@ def test_the_type_of_the_symbols_follows_from_the_alphabet(n, dtype):
 
 
 @given(coded(), st.sampled_from([1, 7, 4096]), st.data())
-@patient_many
+@many
 def test_a_damaged_stream_reads_as_one_at_a_time_or_is_refused(code, per_lane, data):
     frequencies, symbols = code
     stream = bytearray(naive_encode(symbols, frequencies, per_lane))

@@ -19,6 +19,7 @@ from shrink.coding import codec, codec_reader
 from shrink.coding.codec import CodecError, Quantized, decode, encode, load, regions, save
 from shrink.quantization import QParams
 from shrink.sharing import Shared
+from tests import depth
 from tests.coding.fuzz_codec import fuzz, repaired, samples
 
 names = st.text(min_size=1, max_size=60).filter(lambda name: len(name.encode()) <= 255)
@@ -73,7 +74,7 @@ def kept():
 
 
 @given(name=names, shape=shapes, dtype=st.sampled_from(codec_reader.DTYPES), at=st.integers(0, 999))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=depth.examples(200))
 def test_any_tensor_comes_back_bit_for_bit(name, shape, dtype, at):
     count = int(np.prod(shape)) * dtype.itemsize
     raw = torch.frombuffer(bytearray(BYTES[at : at + count] + b"\0"), dtype=torch.uint8)[:count]
@@ -93,7 +94,7 @@ def test_any_tensor_comes_back_bit_for_bit(name, shape, dtype, at):
     skew=st.floats(0, 40),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=depth.examples(300))
 def test_any_shared_weight_comes_back(shape, k, zero, code, gap_bits, skew, seed):
     generator = torch.Generator().manual_seed(seed)
     probabilities = torch.exp(-skew * torch.rand(k, generator=generator, dtype=torch.float64))

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from shrink.coding import huffman
 from shrink.coding.huffman import canonical_codes, code_lengths, decode, encode, entropy
+from tests import depth
 
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
-patient = settings(deadline=None)  # a busy machine
-patient_many = settings(deadline=None, max_examples=150)
+many = settings(max_examples=depth.examples(150))
 FIBONACCI = [1, 1]
 while len(FIBONACCI) < 80:
     FIBONACCI.append(FIBONACCI[-1] + FIBONACCI[-2])
@@ -102,7 +102,6 @@ def test_entropy_of_textbook_distributions():
 
 
 @given(some_counts())
-@patient
 def test_entropy_is_scipys(counts):
     probabilities = np.array(counts) / max(sum(counts), 1)
     expected = scipy.special.entr(probabilities).sum() / math.log(2)
@@ -117,7 +116,7 @@ def every_prefix_code(n, longest):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 6))
-@patient_many
+@many
 def test_no_prefix_code_is_shorter(counts, longest):
     if len(counts) > 2**longest:
         return
@@ -147,7 +146,7 @@ def least_cost(counts, longest):
 
 
 @given(st.lists(st.integers(0, 57), min_size=17, max_size=30), st.integers(5, 7))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=depth.examples(60))
 def test_no_limited_code_is_shorter(powers, longest):
     counts = [2**power // 99 for power in powers]  # some never occur
     lengths = code_lengths(torch.tensor(counts), longest).tolist()
@@ -168,7 +167,6 @@ def merged_cost(counts):
 
 
 @given(some_counts(300).filter(lambda counts: sum(map(bool, counts)) > 1))
-@patient
 def test_a_code_costs_what_the_merges_cost_and_less_than_a_bit_above_entropy(counts):
     tensor = torch.tensor(counts)
     lengths = code_lengths(tensor)
@@ -232,7 +230,6 @@ def textbook_codes(lengths):
 
 
 @given(codes())
-@patient
 def test_canonical_codes_are_the_textbooks_and_none_begins_another(code):
     lengths, _ = code
     result = canonical_codes(torch.tensor(lengths, dtype=torch.uint8))
@@ -297,7 +294,7 @@ def naive_decode(stream, lengths, count):
 
 
 @given(codes(), st.sampled_from([64, 128, 2**15]))
-@patient_many
+@many
 def test_streams_are_the_naive_ones_and_decode_inverts_encode(code, chunk):
     lengths, symbols = code
     table, row = torch.tensor(lengths, dtype=torch.uint8), torch.tensor(symbols, dtype=torch.int64)
@@ -376,7 +373,7 @@ def test_the_type_of_the_symbols_follows_from_the_alphabet(n, dtype):
 
 
 @given(codes(), st.data())
-@patient_many
+@many
 def test_a_damaged_stream_reads_as_bit_by_bit_or_is_refused(code, data):
     lengths, symbols = code
     stream = naive_encode(symbols, lengths)

@@ -21,11 +21,11 @@ from shrink.coding.sparse import (
     num_bytes,
     relative_indices,
 )
+from tests import depth
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 DTYPES = [*FLOATS, torch.int8]
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-patient = settings(deadline=None)  # a busy machine
 SHAPES = st.lists(st.integers(0, 6), min_size=1, max_size=4) | st.sampled_from(
     [[1], [300], [3, 256], [3, 257], [1, 700], [700, 1]]
 )
@@ -83,7 +83,6 @@ def naive_bits(gaps, gap_bits):
 
 
 @given(weights(), st.sampled_from(FORMATS), st.integers(1, 8))
-@patient
 def test_decode_inverts_encode(weight, format, gap_bits):
     before = weight.clone()
     arrays = encode(weight, format, gap_bits)
@@ -97,7 +96,6 @@ def as_numpy(arrays):
 
 
 @given(weights(), st.integers(1, 8))
-@patient
 def test_relative_indices_are_those_of_a_loop(weight, gap_bits):
     gaps, values = relative_indices(weight, gap_bits)
     assert (gaps.dtype, values.dtype) == (torch.uint8, weight.dtype)
@@ -128,7 +126,6 @@ def test_a_filler_takes_as_many_places_as_there_are_gaps(
 
 
 @given(weights())
-@patient
 def test_csr_is_that_of_scipy(weight):
     arrays = encode(weight, "csr")
     matrix = weight.double().numpy().reshape(len(weight), math.prod(weight.shape[1:]))
@@ -140,7 +137,6 @@ def test_csr_is_that_of_scipy(weight):
 
 
 @given(weights())
-@patient
 def test_the_bitmap_is_a_bit_a_weight(weight):
     arrays = encode(weight, "bitmap")
     kept = weight.flatten() != 0
@@ -294,7 +290,6 @@ def test_break_even_names_a_bad_argument(arguments, error, named):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(shape=st.tuples(st.integers(0, 9), st.integers(0, 300)), batch=st.integers(0, 5))
-@patient
 def test_csr_matmul_is_the_dense_product(shape, batch, dtype):
     weight = random_weight(shape, round(0.7 * math.prod(shape)), dtype) / 100
     x = random_weight((batch, shape[1]), 0, dtype, seed=1) / 100
@@ -466,7 +461,7 @@ def test_arrays_must_be_a_mapping(arrays):
     weights(),
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0), st.integers())),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=depth.examples(300))
 def test_mutated_arrays_decode_or_raise_and_no_more(format, weight, mutations):
     arrays = encode(weight, format)
     for which, how, where, value in mutations:

@@ -20,6 +20,7 @@ from shrink.quantization import (
     quantize,
     unpack_bits,
 )
+from tests import depth
 
 OPTIONS = [
     {"num_bits": bits, "symmetric": symmetric, "signed": signed, "narrow": narrow}
@@ -62,7 +63,7 @@ def test_the_integers_and_their_type(bits, signed, narrow, low, high, dtype):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=ids)
 @given(a=bounds, b=bounds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=depth.examples(30))
 def test_zero_is_met_exactly_and_the_range_is_covered(options, a, b):
     low, high = min(a, b), max(a, b)
     params = choose_qparams(low, high, **options)
@@ -153,7 +154,7 @@ def test_what_is_not_finite_is_counted(axis):
 
 @pytest.mark.parametrize("options", OPTIONS[: 5 * 6], ids=ids)
 @given(seed=st.integers(0, 2**31), magnitude=st.integers(-20, 20), over=st.floats(0.1, 10))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=depth.examples(25))
 def test_fake_quantize_equals_torchs_bit_for_bit(options, seed, magnitude, over):
     x = random(300, seed=seed, scale=10.0**magnitude)
     params = qparams_of(x, **options)
@@ -286,7 +287,6 @@ def test_empty_tensors_have_parts_too(shape, parts):
 
 
 @given(st.data(), st.integers(1, 7), st.booleans())
-@settings(deadline=None)
 def test_what_is_packed_is_unpacked(data, bits, signed):
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     values = data.draw(st.lists(st.integers(low, high), max_size=40))

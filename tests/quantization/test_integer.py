@@ -30,6 +30,7 @@ from shrink.quantization.integer import (
     matmul,
     wrap,
 )
+from tests import depth
 
 NAMES = ("lenet-300-100", "lenet-5")
 OFF_BY_ONE = 1e-4
@@ -185,7 +186,7 @@ def test_wrap_is_what_numpy_keeps(bits):
 
 
 @given(x=st.integers(-(2**63), 2**63 - 1), bits=st.integers(2, 63))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=depth.examples(300))
 def test_wrap_of_any_width_is_the_twos_complement(x, bits):
     kept = x & (2**bits - 1)  # the lowest bits
     expected = kept - 2**bits if kept >> (bits - 1) else kept
@@ -195,7 +196,6 @@ def test_wrap_of_any_width_is_the_twos_complement(x, bits):
 @given(
     terms=st.lists(st.integers(-(2**31), 2**31), min_size=1, max_size=20), bits=st.integers(2, 33)
 )
-@settings(deadline=None)
 def test_wrapping_after_each_addition_is_wrapping_at_the_end(terms, bits):
     register = torch.tensor(0)
     for term in terms:
@@ -297,7 +297,7 @@ def test_the_largest_sums_are_exact(product, k, left, right):
 
 
 @given(n=st.integers(1, 40), k=st.integers(1, 70), m=st.integers(1, 40), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=depth.examples(40))
 def test_products_of_any_shape(n, k, m, seed):
     a, b = random_int8(n, k, seed=seed), random_int8(m, k, seed=seed + 1)
     for product in PRODUCTS:
@@ -354,7 +354,7 @@ reals = st.builds(math.ldexp, st.floats(0.5, 1, exclude_max=True), st.integers(-
 
 
 @given(real=reals)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=depth.examples(500))
 def test_a_multiplier_is_the_nearest_of_its_shift(real):
     real = min(real, 2.0**30 - 1)
     multiplier, shift = fixed_point(real)
@@ -419,7 +419,7 @@ def test_a_factor_out_of_bounds_is_named(real):
     sums=st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=20),
     near=st.integers(-200, 200),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=depth.examples(400))
 def test_requantizing_is_exact_with_halves_up(factor, zero_point, relu, sums, near):
     layer = Requantize(factor, params(zero_point), relu)
     middle = round(near / factor) if abs(near / factor) < 2**31 else 0

@@ -24,6 +24,7 @@ from shrink.classroom.class_work.gather import Standings, gather, parse
 from shrink.classroom.data import load
 from shrink.cli import main
 from shrink.coding import codec, codec_reader
+from tests import depth
 
 PLAN = EXPERIMENTS["05-code"]
 PRUNE = EXPERIMENTS["02-prune"]
@@ -321,7 +322,7 @@ def small():
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=depth.examples(40))
 def test_damaged_files_under_right_checksums_are_told_or_measured(small, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("fuzz")
     changed = bytearray(small)

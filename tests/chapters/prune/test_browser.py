@@ -1,19 +1,17 @@
 """Chapter 02 in JupyterLab, as a student meets it: one session, one kernel, a keyboard."""
 
-import statistics
-
-import nbformat
 import pytest
 
-from tests import ROOT
-from tests.chapters import jupyter
-
 pytestmark = pytest.mark.browser
-NOTEBOOKS = ROOT / "notebooks"
 
+EMPTY_CACHE = """
+import os
+
+os.environ["SHRINK_CACHE"] = {!r}
+"""
 BROKEN_EXPLORER = """
 import ipywidgets
-from shrink.classroom.explorer import Explorer
+from shrink.classroom.explorers.explorer import Explorer
 
 Explorer(
     lambda s: 1 / (s - 7),
@@ -27,74 +25,34 @@ Explorer(
 """
 
 
-@pytest.fixture
-def chapter(tmp_path, monkeypatch):
-    """A folder with chapter 02 as students get it, and at its end an explorer that can fail.
-
-    The cache is empty, as when it is opened for the first time.
-    """
-    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "cache"))
-    notebook = nbformat.read(NOTEBOOKS / "02_prune.ipynb", as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(BROKEN_EXPLORER))
-    root = tmp_path / "work"
-    root.mkdir()
-    nbformat.write(notebook, root / "02_prune.ipynb")
-    return root
+def test_chapter_02_in_jupyterlab(run_chapter, tmp_path, record_property):
+    """The cache is empty, as when a chapter is opened for the first time."""
+    empty = EMPTY_CACHE.format(str(tmp_path / "cache"))
+    with run_chapter("02_prune", before=[empty], after=[BROKEN_EXPLORER]) as chapter:
+        explorer = chapter.explorer("explore_pruning(data")
+        explorer.key_to_pixels(presses=30, record_property=record_property)
+        assert "Sparsity 0.8:" in explorer.summary
+        fine_tune_and_stop(explorer)
+        see_the_error_panel(chapter.explorer("1 / (s - 7)"))
 
 
-@pytest.mark.timeout(300)
-def test_chapter_02_in_jupyterlab(chapter, chromium, tmp_path, monkeypatch, record_property):
-    monkeypatch.setenv("SHRINK_DATASET", "glyphs")
-    with (
-        jupyter.server(chapter, tmp_path / "lab") as url,
-        jupyter.browser(chromium, tmp_path) as (page, errors),
-    ):
-        jupyter.open_notebook(page, url, "02_prune.ipynb")
-        jupyter.run_all(page)
-        jupyter.show_cell(page, "explore_pruning(data")
-        explorer = page.locator(".shrink-explorer").first
-
-        times = sorted(jupyter.key_to_pixels(page, presses=30))
-        median, p95 = statistics.median(times), times[int(0.95 * len(times))]
-        print(f"key press to pixels: median {median:.0f} ms, p95 {p95:.0f} ms")
-        record_property("key_to_pixels_ms", {"median": median, "p95": p95})
-        assert jupyter.cut_off(explorer) == []
-        assert "Sparsity 0.8:" in explorer.locator(".shrink-summary").inner_text()
-
-        fine_tune_and_stop(page, explorer)
-        see_the_error_panel(page)
-        assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
-        assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-        assert errors == []
-
-
-def fine_tune_and_stop(page, explorer):
+def fine_tune_and_stop(explorer):
     """Stop works within a step, and the slider answers while the training runs."""
-    epochs = explorer.locator("input[type=number]").nth(1)
-    epochs.fill("20")
-    epochs.press("Enter")
-    explorer.get_by_role("button", name="gradual").click()
-    explorer.get_by_role("button", name="Fine-tune").click()
-    explorer.get_by_text("step").wait_for(timeout=10_000)
-    before = page.evaluate("() => window.times.length")
-    page.locator(jupyter.SLIDER).first.focus()
-    page.keyboard.press("ArrowRight")
-    page.wait_for_function("n => window.times.length > n", arg=before, timeout=10_000)
-    explorer.get_by_role("button", name="Stop").click()
-    explorer.get_by_text("stopped", exact=True).wait_for(timeout=10_000)
-    words = explorer.locator(".shrink-summary").inner_text()
-    assert "Fine-tuned, gradual, at sparsity" in words and ", stopped)" in words
-    jupyter.shoot(page, explorer, "explorer.png")
+    explorer.fill(1, "20")
+    explorer.press("gradual")
+    explorer.press("Fine-tune", says="step")
+    explorer.answers_and_stops("ArrowRight")
+    assert "Fine-tuned, gradual, at sparsity" in explorer.summary
+    assert ", stopped)" in explorer.summary
+    explorer.shoot("explorer.png")
 
 
-def see_the_error_panel(page):
+def see_the_error_panel(explorer):
     """An exception in compute is shown with its type, and gone with the next good value."""
-    jupyter.show_cell(page, "1 / (s - 7)")
-    broken = page.locator(".shrink-explorer").last
-    broken.locator(jupyter.SLIDER).focus()
-    page.keyboard.press("ArrowRight")
-    panel = broken.locator(".shrink-error pre")
-    panel.wait_for(timeout=10_000)
+    explorer.itself.locator(".noUi-handle").focus()
+    explorer.page.keyboard.press("ArrowRight")
+    panel = explorer.itself.locator(".shrink-error pre")
+    panel.wait_for()
     assert "ZeroDivisionError" in panel.inner_text() and "s = 7" in panel.inner_text()
-    page.keyboard.press("ArrowRight")
-    panel.wait_for(state="detached", timeout=10_000)
+    explorer.page.keyboard.press("ArrowRight")
+    explorer.no_error()

@@ -2,71 +2,39 @@
 
 import pytest
 
-from tests import ROOT
-from tests.chapters import jupyter
-
 pytestmark = pytest.mark.browser
 
-NOTEBOOK = ROOT / "notebooks" / "03_quantize.ipynb"
+BITS, OUTLIER, CLIP = range(3)  # the sliders in their order
 
 
-@pytest.mark.timeout(600)
-def test_chapter_03_in_jupyterlab(chromium, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    monkeypatch.setenv("SHRINK_DATASET", "glyphs")
-    root = tmp_path / "work"
-    root.mkdir()
-    (root / "03_quantize.ipynb").write_bytes(NOTEBOOK.read_bytes())
-    with (
-        jupyter.server(root, tmp_path / "lab") as url,
-        jupyter.browser(chromium, tmp_path) as (page, errors),
-    ):
-        jupyter.open_notebook(page, url, "03_quantize.ipynb")
-        jupyter.run_all(page)
-        jupyter.show_cell(page, "explore_quantization(data")
-        explorer = page.locator(".shrink-explorer")
-        words = explorer.locator(".shrink-summary")
-        bits, outlier, clip = (explorer.locator("input[type=number]").nth(i) for i in range(3))
-
-        assert len(jupyter.key_to_pixels(page, presses=4)) >= 4
-        assert jupyter.cut_off(explorer) == []
-        assert bits.input_value() == "8" and "Weights in 8 bits" in words.inner_text()
-        stretch_a_weight(page, explorer, outlier)
-        calibrate(explorer, clip)
-
-        explorer.get_by_role("button", name="mine").click()
-        explorer.get_by_text("has no answer of yours").wait_for(timeout=10_000)
-        explorer.get_by_role("button", name="reference").click()
-        explorer.locator(".shrink-error pre").wait_for(state="detached", timeout=10_000)
-        jupyter.shoot(page, explorer, "explorer-03.png")
-        assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
-        assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-        assert errors == []
+def test_chapter_03_in_jupyterlab(run_chapter):
+    with run_chapter("03_quantize") as chapter:
+        explorer = chapter.explorer("explore_quantization(data")
+        explorer.key_to_pixels(presses=4)
+        assert explorer.box(BITS).input_value() == "8"
+        assert "Weights in 8 bits" in explorer.summary
+        stretch_a_weight(explorer)
+        calibrate(explorer)
+        explorer.mine_and_reference()
+        explorer.shoot("explorer-03.png")
 
 
-def stretch_a_weight(page, explorer, outlier):
+def stretch_a_weight(explorer):
     """A whole number that is between the slider's stops holds, and a scale per channel helps."""
-    outlier.fill("100")
-    outlier.press("Enter")
-    explorer.get_by_text("one weight of fc1 made 100 times as large").wait_for(timeout=20_000)
-    assert outlier.input_value() == "100"
-    explorer.get_by_role("button", name="group of 64").click()
-    explorer.get_by_text("a scale per group").wait_for(timeout=20_000)
-    explorer.get_by_role("button", name="channel").click()
-    explorer.get_by_text("a scale per channel").wait_for(timeout=20_000)
-    page.locator(jupyter.SLIDER).nth(1).focus()
-    page.keyboard.press("Home")
-    explorer.locator(".shrink-summary", has_not_text="times as large").wait_for(timeout=20_000)
+    explorer.fill(OUTLIER, "100")
+    explorer.says("one weight of fc1 made 100 times as large")
+    assert explorer.box(OUTLIER).input_value() == "100"
+    explorer.press("group of 64", says="a scale per group")
+    explorer.press("channel", says="a scale per channel")
+    explorer.key("Home", slider=OUTLIER)
+    explorer.itself.locator(".shrink-summary", has_not_text="times as large").wait_for()
 
 
-def calibrate(explorer, clip):
+def calibrate(explorer):
     """What does not matter cannot be moved."""
-    explorer.get_by_role("button", name="activations").click()
-    explorer.get_by_text("calibrated by min-max").wait_for(timeout=20_000)
-    assert clip.is_disabled()
-    assert explorer.get_by_role("button", name="channel").is_disabled()
-    explorer.get_by_role("button", name="percentile").click()
-    explorer.get_by_text("calibrated by percentile").wait_for(timeout=20_000)
-    clip.fill("99")
-    clip.press("Enter")
-    explorer.get_by_text("clipped at the 99th percentile").wait_for(timeout=20_000)
+    explorer.press("activations", says="calibrated by min-max")
+    assert explorer.box(CLIP).is_disabled()
+    assert explorer.button("channel").is_disabled()
+    explorer.press("percentile", says="calibrated by percentile")
+    explorer.fill(CLIP, "99")
+    explorer.says("clipped at the 99th percentile")

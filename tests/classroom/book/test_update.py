@@ -15,6 +15,7 @@ from shrink.classroom.book import update as module
 from shrink.classroom.book.builder import BASES, build
 from shrink.classroom.book.notebook import read_notebook
 from shrink.classroom.book.update import Change, copy_missing, merge, update
+from tests import depth
 
 CHAPTER = """\
 # %% [markdown] problem
@@ -454,7 +455,7 @@ CHAPTERS = st.lists(  # as built: no exercise twice
 ).map(notebook_of)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=depth.examples(100))
 @given(base=CHAPTERS, mine=COPIES, upstream=CHAPTERS)
 def test_any_merge_keeps_or_names_each_changed_cell_and_is_done_once(base, mine, upstream):
     pristine = {cell.source for cell in [*base.cells, *upstream.cells]}

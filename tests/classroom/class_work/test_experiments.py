@@ -20,6 +20,7 @@ from shrink.classroom import CourseError, plots
 from shrink.classroom.class_work.experiments import EXPERIMENTS, Experiment, hand_in, seed_of
 from shrink.classroom.class_work.gather import Gathered, Group, gather, parse
 from shrink.cli import main
+from tests import depth
 
 PRUNE, MEASURE = EXPERIMENTS["02-prune"], EXPERIMENTS["01-measure"]
 FOUND = {"lenet-300-100": dict(zip(PRUNE.x, (97.25, 61.5, 96.75, 97.5), strict=True))}
@@ -386,7 +387,7 @@ def accepted_or_told(content, folder):
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=depth.examples(300))
 def test_changed_bytes_are_told_or_change_nothing(valid, tmp_path_factory, data):
     content = bytearray(valid)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -422,7 +423,7 @@ JSON = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=depth.examples(300))
 def test_other_values_are_told_even_under_a_digest_that_fits(valid, tmp_path_factory, data):
     record = json.loads(valid)
     for _ in range(data.draw(st.integers(1, 2))):
