@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from shrink.classroom import plots
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.explorers.canvas import Canvas
+from shrink.classroom.explorers.shells import hear_beside_cells
 
 _CSS = (
     plots.STYLE_SHEET
@@ -128,6 +129,7 @@ class Explorer(widgets.VBox):
             ]
         )
         self.add_class("shrink-explorer")
+        hear_beside_cells(self)
         for control in self.controls.values():
             control.observe(self.refresh, "value")
         self.refresh()
