@@ -594,9 +594,9 @@ def test_the_button_fine_tunes_and_the_run_appears(explorer):
     explorer.controls["sparsity"].value = 0.9
     explorer.controls["epochs"].value = 1
     before = explorer.image.value
-    explorer.start_button.click()
-    explorer.wait(60)
-    assert explorer.status.value == "finished" and explorer.error is None
+    explorer.work.start_button.click()
+    explorer.work.wait(60)
+    assert explorer.work.status.value == "finished" and explorer.error is None
     assert len(explorer.result.runs) == 1 and "Fine-tuned" in explorer.text.value
     assert explorer.image.value != before
 
@@ -605,14 +605,14 @@ def test_gradual_with_mine_says_why_it_does_not_run(explorer):
     exercises.global_masks.answer(pruning.global_masks)
     explorer.controls["source"].value = "mine"
     explorer.controls["schedule"].value = "gradual"
-    explorer.start_button.click()
-    explorer.wait(60)
-    assert explorer.status.value == "failed"
-    assert "<pre role='alert'>gradual pruning grows" in explorer.job_message.value
+    explorer.work.start_button.click()
+    explorer.work.wait(60)
+    assert explorer.work.status.value == "failed"
+    assert "<pre role='alert'>gradual pruning grows" in explorer.work.message.value
     explorer.controls["source"].value = "reference"
-    explorer.start_button.click()
-    explorer.wait(60)
-    assert explorer.status.value == "finished" and explorer.job_message.value == ""
+    explorer.work.start_button.click()
+    explorer.work.wait(60)
+    assert explorer.work.status.value == "finished" and explorer.work.message.value == ""
     assert explorer.result.runs[-1].schedule == "gradual"
 
 
