@@ -140,6 +140,11 @@ def run_all(page: Page) -> None:
         raise AssertionError("a cell raised: " + page.locator(".jp-Notebook").inner_text()[-800:])
 
 
+def start_all(page: Page) -> None:
+    """Begin to run every cell; the page's `window.finished` says when they have run."""
+    page.evaluate(f"() => {{ ({_RUN_ALL})().finally(() => {{ window.finished = true; }}); }}")
+
+
 def show_cell(page: Page, text: str) -> None:
     """Scroll to the first cell whose source holds the text; JupyterLab keeps no others attached."""
     page.evaluate(_SHOW, text)
@@ -148,7 +153,7 @@ def show_cell(page: Page, text: str) -> None:
 def run_until_figure(page: Page, text: str) -> float:
     """Seconds from the command to run every cell to the pixels of the explorer in that cell."""
     page.evaluate("async () => { await jupyterapp.restored; window.began = performance.now(); }")
-    page.evaluate(f"() => {{ ({_RUN_ALL})().finally(() => {{ window.finished = true; }}); }}")
+    start_all(page)
     for _ in range(3000):
         show_cell(page, text)
         if page.evaluate("s => document.querySelector(s)?.naturalWidth > 100", FIGURE):

@@ -393,12 +393,12 @@ def test_every_control_moves_the_figure(explorer):
 
 
 def test_the_button_starts_and_stops_the_flips(explorer):
-    explorer.start()
-    explorer.stop()
-    explorer.wait(60)
-    assert explorer.status.value == "stopped" and not explorer.start_button.disabled
+    explorer.work.start()
+    explorer.work.stop()
+    explorer.work.wait(60)
+    assert explorer.work.status.value == "stopped" and not explorer.work.start_button.disabled
     assert len(explorer.result.flips) < file.FLIPS
-    assert explorer.job_message.value == "" and explorer.error is None
+    assert explorer.work.message.value == "" and explorer.error is None
 
 
 def test_the_figure_shows_the_bits_and_the_flips(lab, content):

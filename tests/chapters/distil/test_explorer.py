@@ -561,16 +561,16 @@ def test_the_latest_runs_are_in_the_plot_and_all_in_the_table(explorer):
 
 
 def test_the_button_trains_by_its_own_controls_and_those_above(explorer, controls):
-    own = explorer.job.controls
+    own = explorer.work.job.controls
     assert set(own) == {"alpha", "labelled", "width"} and not set(own) & set(controls)
-    assert "3 students" in explorer.job.about and "all 320 images" in explorer.job.about
+    assert "3 students" in explorer.work.job.about and "all 320 images" in explorer.work.job.about
     redraws = explorer.redraws
     own["alpha"].value, own["width"].value = 0.5, 10
     assert explorer.redraws == redraws
     controls["temperature"].value, controls["missing"].value = 20, "none"
-    explorer.start()
-    explorer.wait(60)
+    explorer.work.start()
+    explorer.work.wait(60)
     (run,) = explorer.result.runs
     assert (run.temperature, run.alpha, run.missing, run.width) == (20, 0.5, None, 10)
-    assert run.labelled == 320 and explorer.status.value == "finished"
+    assert run.labelled == 320 and explorer.work.status.value == "finished"
     assert f"<td>{run.bytes:,}</td>" in explorer.text.value

@@ -316,10 +316,10 @@ def test_stopped_it_keeps_the_old_measurements_and_ends_soon(machine, lab, call)
 def test_the_button_measures_again_and_the_points_move(machine, explorer):
     machine.factor = 4.0
     before, words = explorer.image.value, explorer.text.value
-    assert explorer.start_button.description == "Measure again"
-    explorer.start_button.click()
-    explorer.wait(60)
-    assert explorer.status.value == "finished" and explorer.job_message.value == ""
+    assert explorer.work.start_button.description == "Measure again"
+    explorer.work.start_button.click()
+    explorer.work.wait(60)
+    assert explorer.work.status.value == "finished" and explorer.work.message.value == ""
     assert explorer.image.value != before and explorer.text.value != words
     assert explorer.result.roofs.flops == 25e9
 

@@ -17,11 +17,11 @@ from shrink.chapters.prune import explorer as prune
 from shrink.chapters.prune import figure as prune_figure
 from shrink.classroom import baselines, data, formats, measure, models
 from shrink.classroom.exercises.exercise import ExerciseError
-from shrink.classroom.training import Recipe, predict, train
+from shrink.classroom.explorers import strip
+from shrink.classroom.training import predict, train
 from shrink.coding import sparse
+from tests.chapters.prune.small import EXERCISES, SEEDS, prepare
 
-SEEDS = (0, 1)
-EXERCISES = (exercises.magnitude_mask, exercises.global_masks)
 COMBINATIONS = [(w, s) for w in ("trained", "initial") for s in ("global", "local")]
 REAL_STOPS, REAL_CURVE = prune.STOPS, prune.CURVE
 CALM = threading.Event()  # never set
@@ -34,14 +34,11 @@ def digits():
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-    """A cache of this file's own, baselines trained in a second, and few stops to sweep over."""
+    """A cache of this file's own, and small data."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prune, "STOPS", np.array([0, 0.1, 0.37, 0.5, 0.9, 0.92, 0.96, 0.97, 0.99, 1]))
-        for module in (prune, prune_figure):
-            patch.setattr(module, "CURVE", np.array([0, 0.5, 0.9, 0.97, 1]))
+        prepare(patch)
         patch.setenv("SHRINK_CACHE", str(folder))
-        patch.setitem(baselines.RECIPES, (prune.NAME, "digits"), Recipe(epochs=6))
         yield folder
 
 
@@ -181,10 +178,10 @@ def test_casualties_were_right_before_and_are_wrong_now(lab):
     ]
     assert shown.casualties.tolist() == expected and len(expected) > 2
     first = expected[0]
-    assert shown.captions[0] == f"{lab.labels[first]} → {shown.answers[first]}"
-    assert np.array_equal(shown.strip[:28, :28], lab.images[first])
-    assert len(shown.captions) == min(len(expected), prune.SHOWN)
-    assert view(lab, 0).casualties.size == 0 and not view(lab, 0).strip.any()
+    assert shown.strip.captions[0] == f"{lab.labels[first]} → {shown.answers[first]}"
+    assert np.array_equal(shown.strip.picture[:28, :28], lab.images[first])
+    assert len(shown.strip.captions) == min(len(expected), strip.SHOWN)
+    assert view(lab, 0).casualties.size == 0 and not view(lab, 0).strip.picture.any()
 
 
 def test_changed_answers_are_counted_beside_another_seeds(lab):
@@ -581,51 +578,24 @@ def test_each_kind_of_run_has_its_marker_where_it_got_to(explorer):
     assert texts[-3:] == ["fine-tuned, gradual", "fine-tuned, one-shot", "stopped on the way"]
 
 
-def test_a_missing_answer_is_shown_and_goes_when_the_reference_is_back(explorer):
-    before = explorer.image.value
-    explorer.controls["source"].value = "mine"
-    assert "has no answer of yours" in explorer.message.value
-    assert explorer.image.value == before
-    explorer.controls["source"].value = "reference"
-    assert explorer.message.value == ""
-
-
-def test_the_button_fine_tunes_and_the_run_appears(explorer):
-    explorer.controls["sparsity"].value = 0.9
-    explorer.controls["epochs"].value = 1
-    before = explorer.image.value
-    explorer.start_button.click()
-    explorer.wait(60)
-    assert explorer.status.value == "finished" and explorer.error is None
-    assert len(explorer.result.runs) == 1 and "Fine-tuned" in explorer.text.value
-    assert explorer.image.value != before
-
-
 def test_gradual_with_mine_says_why_it_does_not_run(explorer):
     exercises.global_masks.answer(pruning.global_masks)
     explorer.controls["source"].value = "mine"
     explorer.controls["schedule"].value = "gradual"
-    explorer.start_button.click()
-    explorer.wait(60)
-    assert explorer.status.value == "failed"
-    assert "<pre role='alert'>gradual pruning grows" in explorer.job_message.value
+    explorer.work.start_button.click()
+    explorer.work.wait(60)
+    assert explorer.work.status.value == "failed"
+    assert "<pre role='alert'>gradual pruning grows" in explorer.work.message.value
     explorer.controls["source"].value = "reference"
-    explorer.start_button.click()
-    explorer.wait(60)
-    assert explorer.status.value == "finished" and explorer.job_message.value == ""
+    explorer.work.start_button.click()
+    explorer.work.wait(60)
+    assert explorer.work.status.value == "finished" and explorer.work.message.value == ""
     assert explorer.result.runs[-1].schedule == "gradual"
 
 
 def test_runs_stay_with_the_weights_they_began_from(lab):
     lab.fine_tune(values(), CALM, lambda done, total: None)
     assert len(view(lab, 0.5, "trained").runs) == 1 and view(lab, 0.5, "initial").runs == ()
-
-
-def test_one_seed_or_one_exercise_is_not_enough(digits):
-    with pytest.raises(ValueError, match=r"at least two seeds are compared, not \(0,\)"):
-        prune.explore_pruning(digits, seeds=(0,))
-    with pytest.raises(ValueError, match="also needs global_masks"):
-        prune.explore_pruning(digits, exercises.magnitude_mask)
 
 
 def test_without_exercises_there_is_no_mine(first_lab, digits):

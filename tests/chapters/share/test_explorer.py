@@ -494,9 +494,9 @@ def test_errors_are_shown_and_go_again(explorer, controls):
 def test_the_button_trains_and_the_run_appears(explorer, controls):
     controls["k"].value = 3
     before = explorer.image.value
-    explorer.start_button.click()
-    explorer.wait(60)
-    assert explorer.status.value == "finished" and explorer.error is None
+    explorer.work.start_button.click()
+    explorer.work.wait(60)
+    assert explorer.work.status.value == "finished" and explorer.error is None
     assert len(explorer.result.runs) == 1 and "Codebooks trained" in explorer.text.value
     assert explorer.image.value != before
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.explorers import explorer as frame
-from shrink.classroom.explorers.explorer import Explorer, Job
+from shrink.classroom.explorers.explorer import Explorer
+from shrink.classroom.explorers.jobs import Job
 
 
 def draw(figure, result):
@@ -274,23 +275,27 @@ class Work:
 
 
 def buttons(it):
-    return it.start_button.disabled, it.stop_button.disabled
+    return it.work.start_button.disabled, it.work.stop_button.disabled
 
 
 def test_a_job_runs_beside_the_explorer_until_it_ends():
     work = Work()
     it = explorer(job=Job("Go", work))
-    assert it.start_button.description == "Go" and buttons(it) == (False, True)
-    it.start_button.click()
-    until(lambda: "step" in it.status.value and it.bar.value > 0)
-    assert buttons(it) == (True, False) and it.bar.value <= 0.5
+    assert it.work.start_button.description == "Go" and buttons(it) == (False, True)
+    it.work.start_button.click()
+    until(lambda: "step" in it.work.status.value and it.work.bar.value > 0)
+    assert buttons(it) == (True, False) and it.work.bar.value <= 0.5
     it.controls["x"].value = 8
     assert it.result == 8 and not work.ended
     redraws = it.redraws
     work.go_on.set()
-    it.wait(20)
+    it.work.wait(20)
     assert work.runs == [{"x": 2}] and work.ended == 1
-    assert it.status.value == "finished" and it.bar.value == 0 and buttons(it) == (False, True)
+    assert (
+        it.work.status.value == "finished"
+        and it.work.bar.value == 0
+        and buttons(it) == (False, True)
+    )
     assert it.redraws == redraws + 1
 
 
@@ -308,14 +313,20 @@ def test_controls_of_the_job_reach_its_work_alone_and_stand_with_its_button():
     while rows:
         rows += getattr(row := rows.pop(), "children", ())
         inside.add(row)
-    assert {*own.values(), it.start_button, it.stop_button, it.bar, it.status} <= inside
+    assert {
+        *own.values(),
+        it.work.start_button,
+        it.work.stop_button,
+        it.work.bar,
+        it.work.status,
+    } <= inside
     assert it.controls["x"] not in inside and it.image not in inside
     assert "It <b>trains</b>." in {getattr(row, "value", None) for row in inside}
     boxes = [row for row in inside if isinstance(row, widgets.BoundedIntText)]
     assert [box.value for box in boxes] == [7]
     work.go_on.set()
-    it.start()
-    it.wait(20)
+    it.work.start()
+    it.work.wait(20)
     assert work.runs == [{"x": 2, "width": 7, "kind": "b"}]
 
 
@@ -323,24 +334,34 @@ def test_a_job_is_stopped_by_its_button_and_can_start_again():
     work = Work()
     it = explorer(job=Job("Go", work))
     for times in (1, 2):
-        it.start_button.click()
+        it.work.start_button.click()
         steps = work.steps
         until(lambda steps=steps: work.steps > steps + 2)
-        it.stop_button.click()
-        it.wait(20)
+        it.work.stop_button.click()
+        it.work.wait(20)
         assert work.ended == times
-        assert it.status.value == "stopped" and buttons(it) == (False, True)
+        assert it.work.status.value == "stopped" and buttons(it) == (False, True)
+
+
+def test_stop_pressed_as_the_job_ends_does_not_say_stopping_for_ever():
+    work = Work()
+    it = explorer(job=Job("Go", work))
+    it.work.start_button.observe(lambda change: change.new or it.work.stop(), "disabled")
+    work.go_on.set()
+    it.work.start()
+    it.work.wait(20)
+    assert it.work.status.value == "finished"
 
 
 def test_a_job_that_runs_is_not_started_again():
     work = Work()
     it = explorer(job=Job("Go", work))
-    it.start()
+    it.work.start()
     until(lambda: work.runs)
-    it.start()
-    it.start_button.click()
+    it.work.start()
+    it.work.start_button.click()
     work.go_on.set()
-    it.wait(20)
+    it.work.wait(20)
     assert len(work.runs) == 1
 
 
@@ -349,16 +370,16 @@ def test_an_error_in_a_job_is_shown_and_the_job_can_start_again(error):
     work = Work(error)
     it = explorer(job=Job("Go", work))
     work.go_on.set()
-    it.start()
-    it.wait(20)
-    assert "out of luck" in it.job_message.value
-    assert it.status.value == "failed" and buttons(it) == (False, True)
+    it.work.start()
+    it.work.wait(20)
+    assert "out of luck" in it.work.message.value
+    assert it.work.status.value == "failed" and buttons(it) == (False, True)
     it.controls["x"].value = 4
-    assert it.result == 4 and "out of luck" in it.job_message.value  # until the next start
+    assert it.result == 4 and "out of luck" in it.work.message.value  # until the next start
     work.error = None
-    it.start()
-    it.wait(20)
-    assert it.job_message.value == "" and it.status.value == "finished"
+    it.work.start()
+    it.work.wait(20)
+    assert it.work.message.value == "" and it.work.status.value == "finished"
 
 
 def test_code_that_exits_is_shown_like_an_error():
@@ -390,6 +411,15 @@ def test_a_slider_has_a_number_box_linked_both_ways():
     assert x_box.value == 6
     epochs_box.value = 99
     assert epochs.value == 20
+
+
+def test_a_number_box_is_disabled_with_its_slider():
+    it = explorer()
+    (box,) = number_boxes(it)
+    it.controls["x"].disabled = True
+    assert box.disabled
+    it.controls["x"].disabled = False
+    assert not box.disabled
 
 
 def log_slider(step, **kwargs):
@@ -455,8 +485,14 @@ def test_controls_and_buttons_are_in_the_box():
     while rows:
         rows += getattr(inside_row := rows.pop(), "children", ())
         inside.add(inside_row)
-    assert {it.controls["x"], switch, it.start_button, it.stop_button, it.bar} <= inside
-    assert {it.status, it.image, it.text, it.message} <= inside
+    assert {
+        it.controls["x"],
+        switch,
+        it.work.start_button,
+        it.work.stop_button,
+        it.work.bar,
+    } <= inside
+    assert {it.work.status, it.image, it.text, it.message} <= inside
 
 
 def test_without_widgets_a_picture_with_its_text_is_shown():

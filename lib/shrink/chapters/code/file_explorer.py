@@ -27,7 +27,9 @@ from shrink.chapters.code.file_meaning import meaning
 from shrink.chapters.code.parts import bytes_of_parts, part_of
 from shrink.classroom import CourseError, models
 from shrink.classroom.data import Dataset
-from shrink.classroom.explorers.explorer import Explorer, Job, toggle
+from shrink.classroom.explorers.controls import toggle
+from shrink.classroom.explorers.explorer import Explorer
+from shrink.classroom.explorers.jobs import Job
 from shrink.coding import codec
 from shrink.coding.codec_reader import CodecError, Region
 
@@ -270,5 +272,5 @@ def explore_file(content: bytes, dataset: Dataset) -> Explorer:
         "chosen byte's bits, what flipping one of them changes in the network, and the accuracy "
         "after flips of random bits",
     )
-    explorer.start_button.layout.width = "auto"  # its words are long
+    explorer.work.start_button.layout.width = "auto"  # its words are long
     return explorer

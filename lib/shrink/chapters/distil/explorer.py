@@ -28,7 +28,9 @@ from shrink.chapters.distil.view import Run, Sweep, View, summarise
 from shrink.classroom import measure
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
-from shrink.classroom.explorers.explorer import Explorer, Job, toggle
+from shrink.classroom.explorers.controls import toggle
+from shrink.classroom.explorers.explorer import Explorer
+from shrink.classroom.explorers.jobs import Job
 from shrink.classroom.progress import Progress
 
 ASKED = 1000  # of the images to learn from, for the gradients

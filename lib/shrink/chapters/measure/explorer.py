@@ -23,7 +23,9 @@ from shrink.chapters.measure.figure import (
 )
 from shrink.classroom import models
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
-from shrink.classroom.explorers.explorer import Explorer, Job, toggle
+from shrink.classroom.explorers.controls import toggle
+from shrink.classroom.explorers.explorer import Explorer
+from shrink.classroom.explorers.jobs import Job
 from shrink.classroom.progress import Progress, new_bar
 from shrink.classroom.training import pick_device
 from shrink.cost import Energy, Layer

@@ -19,23 +19,17 @@ from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from shrink import pruning
-from shrink.chapters.prune.figure import (
-    BINS,
-    CAPTION,
-    CURVE,
-    SHOWN,
-    Run,
-    View,
-    draw,
-    summarise,
-    update,
-)
+from shrink.chapters.prune.figure import BINS, CURVE, Run, View, draw, summarise, update
 from shrink.classroom import formats, measure, models
 from shrink.classroom.baselines import baseline
 from shrink.classroom.cache import cache_dir, cached_tensors
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
-from shrink.classroom.explorers.explorer import Explorer, Job, toggle
+from shrink.classroom.explorers.controls import toggle, whose
+from shrink.classroom.explorers.explorer import Explorer
+from shrink.classroom.explorers.jobs import Job
+from shrink.classroom.explorers.refusals import refuse_a_part, refuse_one_seed
+from shrink.classroom.explorers.strip import Strip
 from shrink.classroom.progress import new_bar
 from shrink.classroom.training import Recipe, Training, predict, train
 from shrink.coding import sparse
@@ -68,10 +62,8 @@ class PruningLab:
     def __init__(
         self, dataset: Dataset, exercises: Mapping[str, Exercise], seeds: tuple[int, ...]
     ) -> None:
-        if len(seeds) < 2:
-            raise ValueError(f"at least two seeds are compared, not {seeds!r}")
-        if missing := {"magnitude_mask", "global_masks"} - set(exercises) if exercises else None:
-            raise ValueError(f"the switch to mine also needs {', '.join(sorted(missing))}")
+        refuse_one_seed(seeds)
+        refuse_a_part(exercises, {"magnitude_mask", "global_masks"})
         self.data, self.exercises, self.seeds = dataset, exercises, seeds
         self.labels = dataset.validation.labels.cpu().numpy()
         self.images = dataset.validation.images[:, 0].cpu().numpy()
@@ -201,8 +193,7 @@ class PruningLab:
             pixels=masks["fc1.weight"].float().mean(0).view(28, 28).cpu().numpy(),
             answers=answers,
             casualties=casualties,
-            strip=self._strip(casualties[:SHOWN]),
-            captions=tuple(f"{self.labels[i]} → {answers[i]}" for i in casualties[:SHOWN]),
+            strip=Strip.of(self.images, casualties, self.labels, answers),
             changed=np.stack([self._changed(dense, answers), subject.changed]),
             file_bytes=lengths,
             mine=source == "mine",
@@ -221,13 +212,6 @@ class PruningLab:
             torch.where(masks[name], 0, w).abs().max().item() for name, w in subject.weights.items()
         ]
         return [max(largest_gone)] * len(masks) if scope == "global" else largest_gone
-
-    def _strip(self, images: np.ndarray) -> np.ndarray:
-        """Up to SHOWN images in two rows, each with room for a caption under it."""
-        cells = np.zeros((SHOWN, 28 + CAPTION, 28), np.float32)
-        cells[: len(images), :28] = self.images[images]
-        rows = cells.reshape(2, SHOWN // 2, 28 + CAPTION, 28)
-        return rows.transpose(0, 2, 1, 3).reshape(2 * (28 + CAPTION), -1)
 
     def _changed(self, dense: np.ndarray, answers: np.ndarray) -> np.ndarray:
         images = np.bincount(self.labels, minlength=10)
@@ -370,7 +354,7 @@ def explore_pruning(
         ),
         "scope": toggle("ranking", ["global", "local"]),
         "weights": toggle("weights", ["trained", "initial"]),
-        "source": toggle("masks by", ["reference", "mine"][: 2 if exercises else 1]),
+        "source": whose("masks by", exercises),
         "schedule": toggle("schedule", ["one-shot", "gradual"]),
         "epochs": widgets.IntSlider(3, min=1, max=20, description="epochs", layout=wide),
     }

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 
 from shrink.classroom import plots
+from shrink.classroom.explorers import strip
+from shrink.classroom.explorers.strip import Strip
 from shrink.coding import sparse
 
 CURVE = np.unique(np.round([*np.arange(0, 70, 5), *np.arange(70, 90, 2), *range(90, 101)])) / 100
-SHOWN = 10  # casualties, in two rows
-CAPTION = 12  # pixels for the text under each
 BINS = 80
 FORMATS = {name: {"csr": "CSR"}.get(name, name) for name in sparse.FORMATS}  # as they are shown
 DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fine-tuned"))
@@ -53,8 +53,7 @@ class View:
     pixels: np.ndarray  # (28, 28): fraction of a pixel's connections that are kept
     answers: np.ndarray  # the network's answer to each validation image
     casualties: np.ndarray  # indices of the images that were right and no longer are
-    strip: np.ndarray  # the first of them as one picture, 0..1
-    captions: tuple[str, ...]  # label and answer of each
+    strip: Strip  # the first of them, with label and answer of each
     changed: np.ndarray  # (2, 10): % of a class with another answer: pruned, another seed
     file_bytes: dict[str, int]  # format → the length of the file
     mine: bool  # whether the masks are the student's
@@ -153,21 +152,7 @@ def _draw_pixels(ax: Axes) -> dict[str, Any]:
 
 def _draw_casualties(ax: Axes) -> dict[str, Any]:
     ax.set(title="right before, wrong now")
-    ax.set_axis_off()
-    shape = (2 * (28 + CAPTION), 28 * SHOWN // 2)
-    image = ax.imshow(np.zeros(shape), cmap="gray_r", vmin=0, vmax=1, interpolation="bilinear")
-    texts = [
-        ax.text(
-            28 * (i % (SHOWN // 2)) + 14,
-            (28 + CAPTION) * (i // (SHOWN // 2)) + 28 + CAPTION / 2,
-            "",
-            ha="center",
-            va="center",
-            fontsize="small",
-        )
-        for i in range(SHOWN)
-    ]
-    return {"casualties": image, "casualty_texts": texts}
+    return {"casualties": strip.draw(ax)}
 
 
 def _draw_changed(ax: Axes) -> dict[str, Any]:
@@ -213,9 +198,7 @@ def update(artists: Mapping[str, Any], view: View) -> None:
         text.set_text(f"{100 * kept:.3g} %" if kept else "empty")
         text.set_color(TUNED if kept == 0 else "black")
     artists["pixels"].set_data(view.pixels)
-    artists["casualties"].set_data(view.strip)
-    for i, text in enumerate(artists["casualty_texts"]):
-        text.set_text(view.captions[i] if i < len(view.captions) else "")
+    strip.update(artists["casualties"], view.strip)
     for lines, percents, shift in zip(artists["changed"], view.changed, (-0.2, 0.2), strict=True):
         lines.set_segments([[(i + shift, 0.1), (i + shift, p)] for i, p in enumerate(percents)])
     for bar, text, size in zip(

@@ -33,7 +33,8 @@ from shrink.classroom.baselines import baseline
 from shrink.classroom.cache import cache_dir, cached_tensors
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
-from shrink.classroom.explorers.explorer import Explorer, toggle
+from shrink.classroom.explorers.controls import toggle
+from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.progress import new_bar
 from shrink.quantization import QParams, choose_qparams, fake_quantize
 from shrink.quantization.calibration import METHODS, Calibrator

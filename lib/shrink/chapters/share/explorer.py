@@ -32,7 +32,9 @@ from shrink.classroom.baselines import baseline, pruned_baseline
 from shrink.classroom.cache import cache_dir, cached_tensors
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
-from shrink.classroom.explorers.explorer import Explorer, Job, toggle
+from shrink.classroom.explorers.controls import toggle
+from shrink.classroom.explorers.explorer import Explorer
+from shrink.classroom.explorers.jobs import Job
 from shrink.classroom.progress import new_bar
 from shrink.classroom.training import Recipe, train
 from shrink.sharing import Shared

@@ -1,0 +1,80 @@
+"""Controls: choices as buttons, sliders with a box to type in, and how they stand in rows."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+
+_SLIDERS = (widgets.FloatSlider, widgets.IntSlider, widgets.FloatLogSlider)
+
+
+def toggle(description: str, options: list, width: int = 92) -> widgets.ToggleButtons:
+    """A choice among a few options, as buttons `width` pixels wide."""
+    return widgets.ToggleButtons(
+        options=options,
+        description=description,
+        style={"button_width": f"{width}px", "description_width": "initial"},
+        layout=widgets.Layout(display="flex", margin="2px 12px 2px 2px", width="auto"),
+    )
+
+
+def whose(description: str, exercises: Collection[Any]) -> widgets.ToggleButtons:
+    """The switch between the library's function and the student's, where there is an exercise."""
+    return toggle(description, ["reference", "mine"] if exercises else ["reference"])
+
+
+def in_rows(controls: Mapping[str, widgets.Widget]) -> list[widgets.Widget]:
+    """The controls in a box that wraps, the sliders in rows of their own above the rest."""
+    sliders = [c for c in controls.values() if isinstance(c, _SLIDERS)]
+    others = [c for c in controls.values() if not isinstance(c, _SLIDERS)]
+    wrapping = widgets.Layout(flex_flow="row wrap")
+    return [*map(_with_number_box, sliders), widgets.HBox(others, layout=wrapping)]
+
+
+def _with_number_box(slider: widgets.Widget) -> widgets.HBox:
+    """The slider and a linked box to type in: in some front ends arrow keys do not reach it."""
+    logarithmic = isinstance(slider, widgets.FloatLogSlider)
+    low, high, step = slider.min, slider.max, slider.step
+    whole = isinstance(slider, widgets.IntSlider)
+    if logarithmic:  # they are exponents
+        whole = low >= 0 and all(float(x).is_integer() for x in (slider.base, low, step))
+        low, high, step = slider.base**low, slider.base**high, 1 if whole else None
+    box = (widgets.BoundedIntText if whole else widgets.BoundedFloatText)(
+        value=slider.value,
+        min=low,
+        max=high,
+        step=step,
+        layout=widgets.Layout(width="80px"),
+        tooltip=slider.description,
+    )
+    slider.readout = False
+    if logarithmic:
+        _link_logarithmic(slider, box)
+    else:
+        widgets.link((slider, "value"), (box, "value"))
+    widgets.dlink((slider, "disabled"), (box, "disabled"))
+    return widgets.HBox([slider, box])
+
+
+def _link_logarithmic(slider: widgets.FloatLogSlider, box: widgets.Widget) -> None:
+    """Link a box that shows six digits, and in which values between the slider's stops hold.
+
+    With `continuous_update` the front end answers such a value with that of the nearest stop, so
+    it is off while one is sent.
+    """
+
+    def shown() -> float:
+        return float(f"{slider.value:.6g}")
+
+    def show(_change: object) -> None:
+        box.value = shown()
+
+    def type_in(change: Any) -> None:
+        if change.new != shown():
+            with slider.hold_sync():  # one message
+                slider.continuous_update = False
+                slider.value = change.new
+            slider.continuous_update = True
+
+    slider.observe(show, "value")
+    box.observe(type_in, "value")
