@@ -11,6 +11,7 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
+from shrink.classroom import archives
 from shrink.classroom.made_of import devices_in, key_of
 from shrink.files import patiently, write_atomically
 
@@ -28,7 +29,7 @@ def remove(path: Path) -> None:
 def kept(
     name: str, make: Callable[[], Mapping[str, Tensor]], *made_of: object
 ) -> dict[str, Tensor]:
-    """The named tensors that `make()` returns: from the cache if it made them before, of the same.
+    """The named tensors that `make()` returns: shipped or cached, if they were made of the same.
 
     Args:
         name: a folder of the cache and how the file's name begins, as "sweeps/prune".
@@ -39,11 +40,21 @@ def kept(
     Raises:
         TypeError: something in `made_of` has no key.
     """
-    return cached_tensors(kept_path(name, *made_of), make)
+    path, label = kept_path(name, *made_of), archives.label(name, *made_of)
+    with archives.noting(label) as note:
+        found = archives.find(label)
+        note(found := cached_tensors(path, make) if found is None else found)
+        return found
+
+
+def is_kept(name: str, *made_of: object) -> bool:
+    """Whether `kept` would find it, and make nothing."""
+    ships = archives.label(name, *made_of) in archives.labels()
+    return ships or kept_path(name, *made_of).is_file()
 
 
 def kept_path(name: str, *made_of: object) -> Path:
-    """Where `kept` keeps it. The version of torch counts too, and the kind of device."""
+    """Where the cache has it. The version of torch counts too, and the kind of device."""
     key = key_of(torch.__version__, *devices_in(made_of), *made_of)
     return cache_dir() / f"{name}-{key}.safetensors"
 

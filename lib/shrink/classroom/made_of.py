@@ -84,9 +84,13 @@ class _Key:
         elif isinstance(part, torch.device):
             self.say("device", part.type)
         elif isinstance(part, Tensor):
-            self._content("tensor", part.dtype, part.detach().cpu().numpy())
+            flat = part.detach().cpu().contiguous().flatten()  # numpy has no bfloat16
+            self._content("tensor", part.dtype, part.shape, flat.view(torch.uint8).numpy())
         elif isinstance(part, np.ndarray | np.generic):
-            self._content("array", part.dtype, np.asarray(part))
+            if part.dtype.hasobject:
+                raise TypeError("an array of objects has no key")
+            flat = np.ascontiguousarray(part).reshape(-1)
+            self._content("array", part.dtype, np.shape(part), flat.view(np.uint8))
         elif isinstance(part, nn.Module):
             self._network(part)
         elif is_dataclass(part) and not isinstance(part, type):
@@ -103,11 +107,9 @@ class _Key:
         else:
             self._code(part)
 
-    def _content(self, kind: str, dtype: object, content: np.ndarray) -> None:
-        if content.dtype.hasobject:
-            raise TypeError("an array of objects has no key")
-        self.say(kind, str(dtype), content.shape)
-        self.digest.update(np.ascontiguousarray(content).reshape(-1).view(np.uint8))
+    def _content(self, kind: str, dtype: object, shape: tuple, content: np.ndarray) -> None:
+        self.say(kind, str(dtype), tuple(shape))
+        self.digest.update(content)
 
     def _network(self, network: nn.Module) -> None:
         self.say("network", str(network))
