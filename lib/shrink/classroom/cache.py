@@ -1,15 +1,18 @@
-"""Files that can be made again: where they are kept, and tensors that are made once."""
+"""Files that can be made again: where they are kept, and under a key of everything that went in."""
 
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pooch
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
+from shrink.classroom import archives
+from shrink.classroom.made_of import devices_in, key_of
 from shrink.files import patiently, write_atomically
 
 
@@ -23,10 +26,44 @@ def remove(path: Path) -> None:
     patiently(lambda: path.unlink(missing_ok=True))
 
 
+def kept(
+    name: str, make: Callable[[], Mapping[str, Tensor]], *made_of: object
+) -> dict[str, Tensor]:
+    """The named tensors that `make()` returns: shipped or cached, if they were made of the same.
+
+    Args:
+        name: a folder of the cache and how the file's name begins, as "sweeps/prune".
+        make: called where there is no such file, or a damaged one.
+        made_of: everything that went in, as `key_of` has it: data, networks, numbers, and the
+            functions that do the work, whose code counts.
+
+    Raises:
+        TypeError: something in `made_of` has no key.
+    """
+    path, label = kept_path(name, *made_of), archives.label(name, *made_of)
+    with archives.noting(label) as note:
+        found = archives.find(label)
+        note(found := cached_tensors(path, make) if found is None else found)
+        return found
+
+
+def is_kept(name: str, *made_of: object) -> bool:
+    """Whether `kept` would find it, and make nothing."""
+    ships = archives.label(name, *made_of) in archives.labels()
+    return ships or kept_path(name, *made_of).is_file()
+
+
+def kept_path(name: str, *made_of: object) -> Path:
+    """Where the cache has it. The version of torch counts too, and the kind of device."""
+    key = key_of(torch.__version__, *devices_in(made_of), *made_of)
+    return cache_dir() / f"{name}-{key}.safetensors"
+
+
 def cached_tensors(path: Path | str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The named tensors stored at `path`, or those that `make()` returns, which are then stored.
 
-    A file that cannot be read (damaged, or not safetensors) is made again.
+    For files whose path says all that went in; else use `kept`. A file that cannot be read
+    (damaged, or not safetensors) is made again.
     """
     path = Path(path)
     try:

@@ -5,6 +5,7 @@ Nothing here downloads; `shrink data mnist` does.
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shrink.classroom import CourseError, glyphs, mnist
-from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.classroom.cache import kept, kept_path
 from shrink.classroom.progress import bar_progress, new_bar
 
 
@@ -121,11 +122,19 @@ def _mnist(content: dict[str, bytes] | None) -> Dataset:
 
 
 def _glyphs(show_progress: bool) -> Dataset:
-    """Drawn on the first call and cached; the name of the file says which drawing it is."""
-    path = cache_dir() / f"glyphs-{glyphs.VERSION}.safetensors"
-    tensors = cached_tensors(path, lambda: _draw_glyphs(show_progress))
+    """Drawn on the first call and kept."""
+    tensors = kept("glyphs", lambda: _draw_glyphs(show_progress), *_drawing())
     parts = (_split(tensors[f"{part}.images"], tensors[f"{part}.labels"]) for part in glyphs.SIZES)
     return Dataset("glyphs", *parts)
+
+
+def glyphs_file() -> Path:
+    """Where the drawn glyphs are kept, once they are."""
+    return kept_path("glyphs", *_drawing())
+
+
+def _drawing() -> tuple[object, ...]:
+    return glyphs.draw, glyphs.SIZES
 
 
 def _draw_glyphs(show_progress: bool) -> dict[str, Tensor]:

@@ -7,13 +7,32 @@ from tqdm.auto import tqdm
 Progress = Callable[[int, int], None]
 
 
-def new_bar(what: str, **options: object) -> tqdm:
-    """A bar that moves once a second: in a notebook each move is messages to the browser.
+def new_bar(what: str, *, seconds: float | None = None, **options: object) -> tqdm:
+    """A bar that moves once a second and goes when the work is done.
 
-    What reads a cell's messages only at its end, as nbval does, loses some if they are thousands.
-    `options` go to tqdm.
+    In a notebook each move is messages to the browser: what reads a cell's messages only at its
+    end, as nbval does, loses some if they are thousands.
+
+    Args:
+        what: the work, for the bar's title.
+        seconds: of work whose result is kept, about how long it takes; the title says so.
+        options: go to tqdm.
     """
-    return tqdm(desc=what, mininterval=1, **options)
+    if seconds is not None:
+        what = f"{what} (once, {about(seconds)}, then kept)"
+    return tqdm(desc=what, mininterval=1, leave=False, **options)
+
+
+def about(seconds: float) -> str:
+    """A rough time in words.
+
+    >>> about(3.2), about(48), about(140)
+    ('about 5 s', 'about 50 s', 'about 2 min')
+    """
+    if seconds > 90:
+        return f"about {round(seconds / 60)} min"
+    step = 5 if seconds < 20 else 10
+    return f"about {max(step * round(seconds / step), step)} s"
 
 
 def bar_progress(bar: tqdm) -> Progress:

@@ -172,7 +172,7 @@ def _dense(name: str, dataset: Dataset, seed: int, folder: Path) -> Stages:
 def _answers(plan: Plan, dataset: Dataset, seeds: Path) -> Examples:
     """Batches with the answers of the plan's teachers; `seeds` is the folder of all seeds'."""
     nets = [_dense(TEACHER, dataset, s, seeds / f"seed-{s}").net for s in plan.teachers]
-    with new_bar("the teachers' answers", unit="shift", leave=False) as bar:
+    with new_bar("the teachers' answers", unit="shift") as bar:
         return with_cached_answers(dataset.train, *nets, progress=bar_progress(bar))
 
 

@@ -113,7 +113,7 @@ class _Rounds:
         self, number: int, recipe: Recipe, masks: dict[str, Tensor], checkpoint: Path
     ) -> dict[str, Tensor]:
         title = f"seed {self.seed}, {self.folder.name}, round {number}"
-        with new_bar(title, unit="step", leave=False) as bar:
+        with new_bar(title, unit="step") as bar:
             train(
                 self.net,
                 self.dataset.train,

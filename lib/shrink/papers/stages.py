@@ -70,7 +70,7 @@ class Stages:
         self, stage: str, recipe: Recipe, hold: Callable | None, checkpoint: Path
     ) -> dict[str, Tensor]:
         title = f"seed {self.seed}, {self.folder.name}, {stage}"
-        with new_bar(title, unit="step", leave=False) as bar:
+        with new_bar(title, unit="step") as bar:
             train(
                 self.net,
                 self.dataset.train,

@@ -64,7 +64,7 @@ class CodingLab:
         self.rest = self._bytes_beside_weights()
         key = self._key()
         self._sweep: dict[int, dict[str, Tensor]] = {}
-        with new_bar("sweeping over sparsity and values", total=len(STOPS), leave=False) as bar:
+        with new_bar("sweeping over sparsity and values", total=len(STOPS)) as bar:
             for stop in STOPS:
                 at = key.copy()
                 at.update(f"{stop}".encode())

@@ -46,7 +46,7 @@ class MeasureLab:
         self.exercise, self.device = exercise, device
         self.nets = {shown: models.build(n, seed=0).to(device) for shown, n in NETWORKS.items()}
         self.layers = {n: cost.layers(net, self._images(1)) for n, net in self.nets.items()}
-        with new_bar("measuring this machine", total=STEPS, leave=False) as bar:
+        with new_bar("measuring this machine", total=STEPS) as bar:
             self.measured = self._measure(
                 threading.Event(), lambda done, total: bar.update(), roofs
             )

@@ -77,7 +77,7 @@ class PruningLab:
         self.file_bytes: dict[tuple[str, str], np.ndarray] = {}  # (stops, formats), of that seed
         self.curves: dict[tuple[str, str], np.ndarray] = {}  # (seeds, points), fractions
         self.subjects: dict[str, Subject] = {}
-        with new_bar("sweeping over sparsity", total=4 * len(seeds), leave=False) as bar:
+        with new_bar("sweeping over sparsity", total=4 * len(seeds)) as bar:
             for weights, scope in itertools.product(self.nets, ("global", "local")):
                 nets = self.nets[weights]
                 first, *others = (self._sweep(net, scope, i, bar) for i, net in enumerate(nets))

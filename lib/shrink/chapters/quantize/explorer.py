@@ -225,7 +225,7 @@ class QuantizationLab:
         self._lock = threading.Lock()
         self._ranges: dict[tuple[Setting, int], list] = {}  # of the first seed, undisturbed
         steps = len(seeds) * len(UNDISTURBED)
-        with new_bar("sweeping over bits", total=steps, leave=False) as bar:
+        with new_bar("sweeping over bits", total=steps) as bar:
             sweeps = [self._sweep(net, bar) for net in self.nets]
         self.bands = dict(zip(UNDISTURBED, np.stack(sweeps, 1), strict=True))  # (seeds, bits)
         self.other_answers = self.nets[1].answers(self.nets[1].weights)

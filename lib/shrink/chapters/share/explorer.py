@@ -123,7 +123,7 @@ class SharingLab:
         }
         self.dense = {k: [self._plain(n) for n in nets] for k, nets in self.nets.items()}
         steps = len(KINDS) * (1 + len(HOWS) + (len(seeds) - 1) * len(sharing.INITS))
-        with new_bar("sweeping over k", total=steps, leave=False) as bar:
+        with new_bar("sweeping over k", total=steps) as bar:
             self.sweeps = {
                 (kind, how): [
                     self._sweep(net, how, KS if i == 0 else BAND, bar)

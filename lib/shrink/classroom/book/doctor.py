@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from jupyter_core.paths import jupyter_path
 
-from shrink.classroom import CourseError, glyphs, mnist
+from shrink.classroom import CourseError, mnist
 from shrink.classroom.cache import cache_dir
+from shrink.classroom.data import glyphs_file
 from shrink.classroom.training import pick_device
 
 PACKAGES = ("torch", "numpy", "jupyterlab", "ipywidgets", "nbval")
@@ -104,7 +105,7 @@ def _data() -> Iterator[Finding]:
         yield Finding(
             "mnist", str(folder or "not at hand, glyphs stand in; `shrink data mnist` fetches it")
         )
-    drawn = cache_dir() / f"glyphs-{glyphs.VERSION}.safetensors"
+    drawn = glyphs_file()
     yield Finding("glyphs", str(drawn) if drawn.exists() else "drawn when first used, in seconds")
 
 
