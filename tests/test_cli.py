@@ -25,7 +25,8 @@ from tests import ROOT
 SHRINK = [sys.executable, "-c", "import sys, shrink.cli as c; sys.exit(c.main())"]
 IMPORTS = """\
 import torch
-from shrink import pruning, sparse
+from shrink import pruning
+from shrink.coding import sparse
 from shrink.chapters.prune import *"""
 CORE = ("magnitude_mask", "global_masks", "masked_step")
 STUB = 'raise NotImplementedError("your turn")'

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from nbformat import NotebookNode
 
-from shrink import chapters
+from shrink import chapters, earlier
 from shrink.classroom import CourseError
 from shrink.classroom.book.notebook import read_notebook
 from shrink.classroom.exercises.exercise import Exercise, State
@@ -205,7 +205,10 @@ def _status(exercise: Exercise, row: dict | None) -> Status:
 def _other_errors(
     junit: ElementTree.ElementTree, cells: list[NotebookNode], reported: dict[str, dict]
 ) -> list[CellError]:
-    """The failures that no check reported; one that only repeats the one before is left out."""
+    """The failures that no check reported; one that only repeats the one before is left out.
+
+    A notebook that must be updated fails in most of its cells: then nothing but that is said.
+    """
     errors: list[CellError] = []
     for case in junit.iter("testcase"):
         failure = case.find("failure")
@@ -221,7 +224,8 @@ def _other_errors(
         message = _last_line(text)
         if not errors or errors[-1].message != message:
             errors.append(CellError(int(number[1]) + 1, str(cell.get("id", "")), message))
-    return errors
+    outdated = [error for error in errors if earlier.ADVICE in error.message]
+    return outdated[:1] or errors
 
 
 def _last_line(text: str) -> str:
