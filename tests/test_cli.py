@@ -191,6 +191,18 @@ def test_what_fails_elsewhere_is_named_and_breaks_nothing_else(tmp_path, capsys)
     ]
 
 
+def test_a_notebook_of_an_earlier_course_is_told_to_be_updated_and_nothing_else(tmp_path, capsys):
+    old = "from shrink.classroom.checks.prune import *\nprint(pruning)"
+    extra = [("setup", old), ("later", "my_guess = magnitude_mask\nprint(my_gues)")]
+    path = chapter(tmp_path, extra, leave_out=["imports"])
+    assert main(["check", str(path)]) == 1
+    errors = capsys.readouterr().out.partition("  errors in other cells:\n")[2].splitlines()
+    assert len(errors) == 1 and errors[0].startswith(
+        "    cell [1] setup: this Shrink has no shrink."
+    )
+    assert "run `shrink update` in a terminal" in errors[0]
+
+
 def test_a_cell_that_hangs_is_ended(tmp_path, capsys):
     cells = [new_code_cell("while True: pass", id="hang"), new_code_cell("magnitude_mask.check()")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "02_prune.ipynb")
