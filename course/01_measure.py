@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shrink import cost, latency
 from shrink.chapters.measure import (
+    EXPERIMENT,
     conv_macs,
     fewer_but_slower,
     layer_energy,
@@ -31,9 +32,8 @@ from shrink.chapters.measure import (
     time_call,
 )
 from shrink.chapters.measure.explorer import explore_costs
-from shrink.classroom import measure, models, plots, training
+from shrink.classroom import class_work, measure, models, plots, training
 from shrink.classroom.baselines import baseline
-from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
 
 seed = 0
@@ -774,13 +774,13 @@ my_name = None
 if my_name is not None:
     found = {}
     for name in networks:
-        mine = models.build(name, experiments.seed_of(my_name)).to(image.device)
+        mine = models.build(name, class_work.seed_of(my_name)).to(image.device)
         batches = {
             n: latency.latency(mine, data.validation.images[:n], runs=30)
             for n in (1, 4, 16, 64, 256)
         }
         found[name] = {n: 1e6 * t.median / n for n, t in batches.items()}
-    print(experiments.hand_in("01-measure", my_name, found))
+    print(class_work.hand_in(EXPERIMENT, my_name, found))
 
 # %% [markdown] paper
 # ## The papers

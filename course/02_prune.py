@@ -22,6 +22,7 @@ import torch
 
 from shrink import pruning
 from shrink.chapters.prune import (
+    EXPERIMENT,
     break_the_masks,
     global_masks,
     magnitude_mask,
@@ -30,9 +31,8 @@ from shrink.chapters.prune import (
     sensitivity,
 )
 from shrink.chapters.prune.explorer import explore_pruning
-from shrink.classroom import formats, measure, models, plots, training
+from shrink.classroom import class_work, formats, measure, models, plots, training
 from shrink.classroom.baselines import baseline
-from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
 from shrink.coding import sparse
 from shrink.papers import reproduce
@@ -814,7 +814,7 @@ my_name = None
 
 # %% class-run
 if my_name is not None:
-    mine = baseline("lenet-300-100", data, seed=experiments.seed_of(my_name))
+    mine = baseline("lenet-300-100", data, seed=class_work.seed_of(my_name))
     longer, live = copy.deepcopy(mine), models.weights(mine)
     found = {"dense": 100 * training.accuracy(mine, data.validation)}
     masks = pruning.global_masks(live, 0.9)
@@ -831,7 +831,7 @@ if my_name is not None:
     training.train(longer, data.train, recipe)
     found["fine-tuned"] = 100 * training.accuracy(mine, data.validation)
     found["dense, same steps"] = 100 * training.accuracy(longer, data.validation)
-    print(experiments.hand_in("02-prune", my_name, {"lenet-300-100": found}, data.name))
+    print(class_work.hand_in(EXPERIMENT, my_name, {"lenet-300-100": found}, data.name))
 
 # %% [markdown] paper
 # ## The paper

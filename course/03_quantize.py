@@ -20,6 +20,7 @@ import torch
 
 from shrink import latency, quantization
 from shrink.chapters.quantize import (
+    EXPERIMENT,
     accumulate,
     best_clip,
     break_the_quantizers,
@@ -33,9 +34,8 @@ from shrink.chapters.quantize import (
     scale_and_zero_point,
 )
 from shrink.chapters.quantize.explorer import explore_quantization
-from shrink.classroom import formats, measure, models, plots, training
+from shrink.classroom import class_work, formats, measure, models, plots, training
 from shrink.classroom.baselines import baseline
-from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
 from shrink.quantization import calibration, conversion, integer
 
@@ -1034,7 +1034,7 @@ my_name = None
 
 # %% class-run
 if my_name is not None:
-    mine = baseline("lenet-300-100", data, seed=experiments.seed_of(my_name))
+    mine = baseline("lenet-300-100", data, seed=class_work.seed_of(my_name))
     coarse = copy.deepcopy(mine)
     found = {"one scale": {}, "a scale a channel": {}}
     for series, how in zip(found, ({}, {"axis": 0}), strict=True):
@@ -1042,7 +1042,7 @@ if my_name is not None:
             arrays = formats.pack_quantized(mine.state_dict(), bits, symmetric=True, **how)
             coarse.load_state_dict(formats.unpack_quantized(arrays))
             found[series][bits] = 100 * training.accuracy(coarse, data.validation)
-    print(experiments.hand_in("03-quantize", my_name, found, data.name))
+    print(class_work.hand_in(EXPERIMENT, my_name, found, data.name))
 
 # %% [markdown] paper
 # ## The paper

@@ -20,6 +20,7 @@ import torch
 
 from shrink import latency, quantization, sharing
 from shrink.chapters.share import (
+    EXPERIMENT,
     assign,
     best_cut,
     break_k_means,
@@ -29,9 +30,8 @@ from shrink.chapters.share import (
     update,
 )
 from shrink.chapters.share.explorer import explore_sharing
-from shrink.classroom import formats, measure, models, plots, training
+from shrink.classroom import class_work, formats, measure, models, plots, training
 from shrink.classroom.baselines import baseline, pruned_baseline
-from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
 
 seed = 0
@@ -834,7 +834,7 @@ my_name = None
 
 # %% class-run
 if my_name is not None:
-    mine = baseline("lenet-300-100", data, seed=experiments.seed_of(my_name))
+    mine = baseline("lenet-300-100", data, seed=class_work.seed_of(my_name))
     found = {"clustered": {}, "trained": {}}
     for k in (2, 3, 4, 8, 16):
         shared = {name: sharing.share(x, k) for name, x in models.weights(mine).items()}
@@ -850,7 +850,7 @@ if my_name is not None:
             hold=lambda sgd: sharing.hold_shared(live, shared, sgd, "mean"),
         )
         found["trained"][k] = 100 * training.accuracy(model, data.validation)
-    print(experiments.hand_in("04-share", my_name, found, data.name))
+    print(class_work.hand_in(EXPERIMENT, my_name, found, data.name))
 
 # %% [markdown] paper
 # ## The paper

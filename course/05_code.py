@@ -21,6 +21,7 @@ import torch
 
 from shrink import pruning, sharing
 from shrink.chapters.code import (
+    EXPERIMENT,
     break_the_codes,
     canonical_codes,
     code_lengths,
@@ -30,9 +31,8 @@ from shrink.chapters.code import (
 )
 from shrink.chapters.code.explorer import explore_coding
 from shrink.chapters.code.file_explorer import explore_file
-from shrink.classroom import formats, measure, models, plots, training
+from shrink.classroom import class_work, formats, measure, models, plots, training
 from shrink.classroom.baselines import baseline, pruned_baseline
-from shrink.classroom.class_work import experiments
 from shrink.classroom.data import load, ten_digits
 from shrink.coding import ans, codec, huffman
 from shrink.papers import reproduce
@@ -902,7 +902,7 @@ kept, values = 0.08, 32
 
 # %% class-run
 if my_name is not None:
-    mine = baseline("lenet-300-100", data, seed=experiments.seed_of(my_name))
+    mine = baseline("lenet-300-100", data, seed=class_work.seed_of(my_name))
     live = models.weights(mine)
     masks = pruning.global_masks(live, 1 - kept)
     training.train(
@@ -916,7 +916,7 @@ if my_name is not None:
     mine.load_state_dict(codec.decode(my_file))
     right = 100 * training.accuracy(mine, data.validation)
     print(f"{len(my_file):,} bytes, {100 - right:.2f} % wrong on the validation images")
-    print(experiments.hand_in("05-code", my_name, {"file": my_file}, data.name))
+    print(class_work.hand_in(EXPERIMENT, my_name, {"file": my_file}, data.name))
 
 # %% [markdown] paper
 # ## The paper

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from shrink import distillation, pruning, sharing
 from shrink.chapters.distil import (
+    EXPERIMENT,
     best_bias,
     break_the_loss,
     distance_loss,
@@ -33,9 +34,8 @@ from shrink.chapters.distil.explorer import explore_distillation
 from shrink.chapters.distil.guided import guided
 from shrink.chapters.distil.pupils import Lesson, Students, build, taught
 from shrink.chapters.distil.teacher import ask
-from shrink.classroom import measure, models, plots, training
+from shrink.classroom import class_work, measure, models, plots, training
 from shrink.classroom.baselines import baseline
-from shrink.classroom.class_work import experiments
 from shrink.classroom.data import Split, load, ten_digits
 from shrink.coding import codec
 from shrink.papers import reproduce
@@ -1055,7 +1055,7 @@ my_name = None
 
 # %% class-run
 if my_name is not None:
-    mine = experiments.seed_of(my_name)
+    mine = class_work.seed_of(my_name)
     from_teacher = ask(baseline("lenet-5", data), data.train.images[:5000])
     # The rule of this chapter: at T = 4 and alpha = 0.9 the rate is lower by 0.1 + 0.9 * 4 = 3.7.
     plans = [Lesson(mine, 1.0, 0.0), Lesson(mine, 4.0, 0.9, rate=1 / 3.7)]
@@ -1067,7 +1067,7 @@ if my_name is not None:
         pair = taught(few, from_teacher[rows], plans, recipe)
         for by_n, student in zip(found.values(), pair, strict=True):
             by_n[n] = 100 * training.accuracy(student, data.validation)
-    print(experiments.hand_in("06-distil", my_name, found, data.name))
+    print(class_work.hand_in(EXPERIMENT, my_name, found, data.name))
 
 # %% [markdown] paper
 # ## The paper

@@ -25,7 +25,8 @@ from tests import ROOT
 SHRINK = [sys.executable, "-c", "import sys, shrink.cli as c; sys.exit(c.main())"]
 IMPORTS = """\
 import torch
-from shrink import pruning, sparse
+from shrink import pruning
+from shrink.coding import sparse
 from shrink.chapters.prune import *"""
 CORE = ("magnitude_mask", "global_masks", "masked_step")
 STUB = 'raise NotImplementedError("your turn")'
@@ -188,6 +189,18 @@ def test_what_fails_elsewhere_is_named_and_breaks_nothing_else(tmp_path, capsys)
         "ZeroDivisionError",
         "SyntaxError",
     ]
+
+
+def test_a_notebook_of_an_earlier_course_is_told_to_be_updated_and_nothing_else(tmp_path, capsys):
+    old = "from shrink.classroom.checks.prune import *\nprint(pruning)"
+    extra = [("setup", old), ("later", "my_guess = magnitude_mask\nprint(my_gues)")]
+    path = chapter(tmp_path, extra, leave_out=["imports"])
+    assert main(["check", str(path)]) == 1
+    errors = capsys.readouterr().out.partition("  errors in other cells:\n")[2].splitlines()
+    assert len(errors) == 1 and errors[0].startswith(
+        "    cell [1] setup: this Shrink has no shrink."
+    )
+    assert "run `shrink update` in a terminal" in errors[0]
 
 
 def test_a_cell_that_hangs_is_ended(tmp_path, capsys):

@@ -220,9 +220,10 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 
 def _gather(args: argparse.Namespace) -> int:
+    from shrink import chapters
     from shrink.classroom.class_work.gather import gather
 
-    gathered = gather(args.folder)
+    gathered = gather(args.folder, chapters.experiments())
     lines = [*map(str, gathered.groups)]
     if gathered.skipped:
         lines += [f"left out: {len(gathered.skipped)}", *(f"  {s}" for s in gathered.skipped)]

@@ -11,8 +11,9 @@ import re
 import nbformat
 import pytest
 
+from shrink import chapters
 from shrink.classroom.book import builder
-from shrink.classroom.class_work import gather
+from shrink.classroom.class_work.gather import gather
 from tests import ROOT
 from tests.chapters.notebooks import (
     CHAPTERS,
@@ -101,8 +102,8 @@ def test_the_class_experiment_writes_what_gather_takes(chapter, tmp_path, monkey
     assert list(tmp_path.glob("*.json")) == []
     names["my_name"] = "Ada"
     exec(cells["class-run"], names)
-    gathered = gather.gather(tmp_path)
-    assert [(g.experiment[:2], len(g.results)) for g in gathered.groups] == [(chapter[:2], 1)]
+    gathered = gather(tmp_path, chapters.experiments())
+    assert [(g.experiment.name[:2], len(g.results)) for g in gathered.groups] == [(chapter[:2], 1)]
     assert gathered.skipped == ()
 
 

@@ -1,17 +1,15 @@
 """Pruning: which weights go, when, and how they stay gone; units that go whole."""
 
+from shrink.pruning.layerwise import sensitivity
 from shrink.pruning.masks import (
     apply_masks,
-    cubic_sparsity,
     global_masks,
     grow_masks,
     hold_masks,
     magnitude_mask,
-    prune_gradually,
-    prune_iteratively,
-    sensitivity,
     shuffle_masks,
 )
+from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
 from shrink.pruning.units import fill_up, keep_units, strongest_units
 
 __all__ = [

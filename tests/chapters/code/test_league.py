@@ -16,24 +16,36 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from shrink import sharing
+from shrink import chapters, sharing
+from shrink.chapters.code import EXPERIMENT as PLAN
 from shrink.chapters.code import league
+from shrink.chapters.code.league import League
+from shrink.chapters.code.standings import Standings
+from shrink.chapters.prune import EXPERIMENT as PRUNE
 from shrink.classroom import CourseError, baselines, measure, models, plots, training
-from shrink.classroom.class_work.experiments import EXPERIMENTS, LARGEST, League, hand_in
-from shrink.classroom.class_work.gather import Standings, gather, parse
+from shrink.classroom.class_work import gather as gathering
+from shrink.classroom.class_work import hand_in, reading
+from shrink.classroom.class_work.handing_in import LARGEST
 from shrink.classroom.data import load
 from shrink.cli import main
 from shrink.coding import codec, codec_reader
 from tests import depth
 
-PLAN = EXPERIMENTS["05-code"]
-PRUNE = EXPERIMENTS["02-prune"]
+EXPERIMENTS = {experiment.name: experiment for experiment in chapters.experiments()}
 FOUND = {"lenet-300-100": dict(zip(PRUNE.x, (97.25, 61.5, 96.75, 97.5), strict=True))}
 
 
 @pytest.fixture(autouse=True)
 def on_the_cpu(monkeypatch):
     monkeypatch.setenv("SHRINK_DEVICE", "cpu")
+
+
+def gather(folder):
+    return gathering.gather(folder, EXPERIMENTS.values())
+
+
+def parse(content):
+    return reading.parse(content, EXPERIMENTS)
 
 
 def trained():
@@ -69,7 +81,7 @@ def signed(record):
 
 
 def handed_in(folder, content, name="Ada", dataset="digits"):
-    path = hand_in(PLAN.name, name, {"file": content}, dataset, folder).path
+    path = hand_in(PLAN, name, {"file": content}, dataset, folder).path
     return json.loads(path.read_text("utf-8")), path
 
 
@@ -88,7 +100,7 @@ def test_a_file_is_measured_where_it_is_read(tmp_path):
     assert gathered.skipped == ()
     (group,) = gathered.groups
     assert isinstance(group, Standings)
-    assert (group.experiment, group.dataset, len(group.results)) == ("05-code", "digits", 2)
+    assert (group.experiment.name, group.dataset, len(group.results)) == ("05-code", "digits", 2)
     split = load("digits", announce=False).validation
     for result, point in zip(group.results, group.points, strict=True):
         (tmp_path / "one.shrk").write_bytes(files[result.student])
@@ -190,7 +202,7 @@ def test_a_foreign_file_is_not_written_and_where_it_lies_it_is_told(
 ):
     bad = foreign[kind]
     with pytest.raises(CourseError, match=reason):
-        hand_in(PLAN.name, "Ada", {"file": bad}, "digits", tmp_path)
+        hand_in(PLAN, "Ada", {"file": bad}, "digits", tmp_path)
     assert not any(tmp_path.iterdir())
     record, path = handed_in(tmp_path, content)
     record["results"]["file"] = base64.b64encode(bad).decode()
@@ -258,7 +270,7 @@ def test_the_limit_is_the_files_and_no_other_results(tmp_path, content):
     assert gather(tmp_path).skipped[0].reason == f"larger than {PLAN.largest // 1024} KB"
     path.unlink()
 
-    prune = hand_in("02-prune", "Bob", FOUND, "glyphs", tmp_path).path
+    prune = hand_in(PRUNE, "Bob", FOUND, "glyphs", tmp_path).path
     text = prune.read_text("utf-8")
     marker = '"experiment": "05-code"'
     for padded in (
@@ -281,12 +293,12 @@ def test_the_limit_is_the_files_and_no_other_results(tmp_path, content):
 
 def test_the_length_is_judged_by_the_experiment_that_it_is(tmp_path):
     """Wherever the bytes come from: `parse` is told only what they say."""
-    path = hand_in("02-prune", "Bob", FOUND, "glyphs", tmp_path).path
+    path = hand_in(PRUNE, "Bob", FOUND, "glyphs", tmp_path).path
     text = path.read_bytes()
     assert parse(text + b" " * (LARGEST - len(text))).student == "Bob"
     with pytest.raises(CourseError, match="larger than 64 KB"):
         parse(text + b" " * (LARGEST - len(text) + 1))
-    assert EXPERIMENTS["02-prune"].largest == LARGEST < PLAN.largest < 500_000
+    assert PRUNE.largest == LARGEST < PLAN.largest < 500_000
 
 
 def test_of_a_student_the_first_file_counts(tmp_path, content):
@@ -303,14 +315,14 @@ def test_without_the_data_the_files_are_told_and_the_rest_is_gathered(
     tmp_path, monkeypatch, content
 ):
     handed_in(tmp_path, content, dataset="mnist")
-    hand_in("02-prune", "Bob", FOUND, "mnist", tmp_path)
+    hand_in(PRUNE, "Bob", FOUND, "mnist", tmp_path)
 
     def gone(*args, **how):
         raise CourseError("MNIST is not at hand")
 
     monkeypatch.setattr(league, "load", gone)
     gathered = gather(tmp_path)
-    assert [group.experiment for group in gathered.groups] == ["02-prune"]
+    assert [group.experiment.name for group in gathered.groups] == ["02-prune"]
     (skipped,) = gathered.skipped
     assert skipped.reason == "cannot be measured here: MNIST is not at hand"
     assert skipped.file.startswith("class-05-code-mnist-ada")
@@ -407,4 +419,4 @@ def test_the_league_is_an_experiment_like_the_others():
     assert isinstance(PLAN, League) and EXPERIMENTS[PLAN.name] is PLAN
     assert PLAN.title.endswith("?") and models.build(PLAN.model, seed=0)
     with pytest.raises(CourseError, match="on one of mnist, glyphs, digits, not 'cifar'"):
-        hand_in(PLAN.name, "Ada", {"file": b""}, "cifar")
+        hand_in(PLAN, "Ada", {"file": b""}, "cifar")

@@ -16,12 +16,16 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.image import imread
 from matplotlib.text import Text
 
+from shrink import chapters
 from shrink.classroom import CourseError, plots
-from shrink.classroom.class_work.experiments import EXPERIMENTS, Experiment, hand_in, seed_of
-from shrink.classroom.class_work.gather import Gathered, Group, gather, parse
+from shrink.classroom.class_work import Experiment, hand_in, reading, seed_of
+from shrink.classroom.class_work import gather as gathering
+from shrink.classroom.class_work.gather import Gathered
+from shrink.classroom.class_work.group import Group
 from shrink.cli import main
 from tests import depth
 
+EXPERIMENTS = {experiment.name: experiment for experiment in chapters.experiments()}
 PRUNE, MEASURE = EXPERIMENTS["02-prune"], EXPERIMENTS["01-measure"]
 FOUND = {"lenet-300-100": dict(zip(PRUNE.x, (97.25, 61.5, 96.75, 97.5), strict=True))}
 SHRINK = [sys.executable, "-c", "import sys, shrink.cli as c; sys.exit(c.main())"]
@@ -30,6 +34,14 @@ SHRINK = [sys.executable, "-c", "import sys, shrink.cli as c; sys.exit(c.main())
 @pytest.fixture(autouse=True)
 def on_the_cpu(monkeypatch):
     monkeypatch.setenv("SHRINK_DEVICE", "cpu")
+
+
+def gather(folder):
+    return gathering.gather(folder, EXPERIMENTS.values())
+
+
+def parse(content):
+    return reading.parse(content, EXPERIMENTS)
 
 
 def plausible(plan, generator):
@@ -49,13 +61,13 @@ def hand_in_a_class(folder, plan, students=30, dataset=None):
     generator = np.random.default_rng(students)
     all_found = [plausible(plan, generator) for _ in range(students)]
     for i, found in enumerate(all_found):
-        hand_in(plan.name, f"Pupil {i:02}", found, dataset, folder / f"submission {i:02}")
+        hand_in(plan, f"Pupil {i:02}", found, dataset, folder / f"submission {i:02}")
     return np.array([[list(row.values()) for row in found.values()] for found in all_found])
 
 
 def handed_in(folder, name="Ada", found=FOUND, dataset="glyphs"):
     """The record in a file of the pruning experiment, and the file's path."""
-    path = hand_in("02-prune", name, found, dataset, folder).path
+    path = hand_in(PRUNE, name, found, dataset, folder).path
     return json.loads(path.read_text("utf-8")), path
 
 
@@ -98,12 +110,12 @@ def test_what_is_no_name_is_refused(name, tmp_path):
     with pytest.raises(CourseError):
         seed_of(name)
     with pytest.raises(CourseError):
-        hand_in("02-prune", name, FOUND, "glyphs", tmp_path)
+        hand_in(PRUNE, name, FOUND, "glyphs", tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def test_what_is_handed_in_is_told_in_one_line_and_read_back(tmp_path):
-    told = hand_in("02-prune", "  Ada\x1b[2J ", FOUND, "glyphs", tmp_path)
+    told = hand_in(PRUNE, "  Ada\x1b[2J ", FOUND, "glyphs", tmp_path)
     assert "\n" not in repr(told) and "\x1b" not in repr(told)
     assert f"wrote {told.path}, " in repr(told) and '"Ada\\x1b[2J" as typed' in repr(told)
     assert os.listdir(tmp_path) == [told.path.name]
@@ -116,16 +128,16 @@ def test_what_is_handed_in_is_told_in_one_line_and_read_back(tmp_path):
     gathered = gather(tmp_path)
     assert gathered.skipped == ()
     (group,) = gathered.groups
-    assert (group.experiment, group.dataset) == ("02-prune", "glyphs")
+    assert (group.experiment.name, group.dataset) == ("02-prune", "glyphs")
     assert group.results[0].found == {"lenet-300-100": (97.25, 61.5, 96.75, 97.5)}
 
 
 def test_a_second_try_replaces_the_first_and_no_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, dataset in (("Ada", "glyphs"), ("Ada", "mnist"), ("Bob", "glyphs")):
-        hand_in("02-prune", name, FOUND, dataset)
+        hand_in(PRUNE, name, FOUND, dataset)
     again = {"lenet-300-100": FOUND["lenet-300-100"] | {"dense": np.float32(50)}}
-    assert hand_in("02-prune", "ADA", again, "glyphs").path.exists()
+    assert hand_in(PRUNE, "ADA", again, "glyphs").path.exists()
     assert len(os.listdir()) == 3
     values = {g.dataset: g.values()["lenet-300-100"] for g in gather(".").groups}
     assert sorted(values["glyphs"][:, 0]) == [50, 97.25] and values["mnist"][:, 0] == [97.25]
@@ -150,7 +162,7 @@ def test_a_second_try_replaces_the_first_and_no_other(tmp_path, monkeypatch):
     ],
 )
 def test_a_name_makes_a_safe_file_name(name, slug, tmp_path):
-    path = hand_in("02-prune", name, FOUND, "glyphs", tmp_path).path
+    path = hand_in(PRUNE, name, FOUND, "glyphs", tmp_path).path
     assert path.parent == tmp_path and path.name.startswith(f"class-02-prune-glyphs-{slug}-")
     assert path.name.endswith(f"-{seed_of(name) % 16**6:06x}.json")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -167,25 +179,23 @@ def wrong(**changes):
 @pytest.mark.parametrize(
     ("experiment", "found", "dataset", "told"),
     [
-        ("prune", FOUND, "glyphs", "'prune'; there are 01-measure, 02-prune"),
-        (["02-prune"], FOUND, "glyphs", r"\['02-prune'\]"),
-        ("02-prune", FOUND, None, "on one of mnist, glyphs, digits, not None"),
-        ("02-prune", FOUND, "cifar", "'cifar'"),
-        ("01-measure", FOUND, "mnist", "of no data set, not 'mnist'"),
-        ("02-prune", wrong(dense=101), "glyphs", "dense: 101 is not a number from 0 to 100"),
-        ("02-prune", wrong(dense=-0.1), "glyphs", "-0.1"),
-        ("02-prune", wrong(dense=math.nan), "glyphs", "nan"),
-        ("02-prune", wrong(dense=True), "glyphs", "True"),
-        ("02-prune", wrong(dense="97"), "glyphs", "'97'"),
-        ("02-prune", wrong(dense=None), "glyphs", "None"),
-        ("02-prune", wrong(random=97), "glyphs", "lenet-300-100 must be for dense, 90 % pruned"),
-        ("02-prune", {"lenet-300-100": {"dense": 97}}, "glyphs", r"not \['dense'\]"),
-        ("02-prune", {"lenet-300-100": [97, 60, 97, 97]}, "glyphs", r"not \[97, 60, 97, 97\]"),
-        ("02-prune", FOUND["lenet-300-100"], "glyphs", "the results must be for lenet-300-100"),
-        ("02-prune", None, "glyphs", "not None"),
-        ("01-measure", {s: dict.fromkeys(MEASURE.x, 0) for s in MEASURE.series}, None, "1: 0 is"),
-        ("01-measure", dict.fromkeys(MEASURE.series, TWICE), None, "must be for 1, 4, 16"),
-        ("01-measure", {"lenet-5": dict.fromkeys(MEASURE.x, 1)}, None, r"not \['lenet-5'\]"),
+        (PRUNE, FOUND, None, "on one of mnist, glyphs, digits, not None"),
+        (PRUNE, FOUND, "cifar", "'cifar'"),
+        (MEASURE, FOUND, "mnist", "of no data set, not 'mnist'"),
+        (PRUNE, wrong(dense=101), "glyphs", "dense: 101 is not a number from 0 to 100"),
+        (PRUNE, wrong(dense=-0.1), "glyphs", "-0.1"),
+        (PRUNE, wrong(dense=math.nan), "glyphs", "nan"),
+        (PRUNE, wrong(dense=True), "glyphs", "True"),
+        (PRUNE, wrong(dense="97"), "glyphs", "'97'"),
+        (PRUNE, wrong(dense=None), "glyphs", "None"),
+        (PRUNE, wrong(random=97), "glyphs", "lenet-300-100 must be for dense, 90 % pruned"),
+        (PRUNE, {"lenet-300-100": {"dense": 97}}, "glyphs", r"not \['dense'\]"),
+        (PRUNE, {"lenet-300-100": [97, 60, 97, 97]}, "glyphs", r"not \[97, 60, 97, 97\]"),
+        (PRUNE, FOUND["lenet-300-100"], "glyphs", "the results must be for lenet-300-100"),
+        (PRUNE, None, "glyphs", "not None"),
+        (MEASURE, {s: dict.fromkeys(MEASURE.x, 0) for s in MEASURE.series}, None, "1: 0 is"),
+        (MEASURE, dict.fromkeys(MEASURE.series, TWICE), None, "must be for 1, 4, 16"),
+        (MEASURE, {"lenet-5": dict.fromkeys(MEASURE.x, 1)}, None, r"not \['lenet-5'\]"),
     ],
 )
 def test_what_cannot_be_right_is_named_and_not_written(experiment, found, dataset, told, tmp_path):
@@ -205,11 +215,11 @@ def test_a_class_is_gathered_whole_and_data_sets_stay_apart(tmp_path):
     }
     gathered = gather(tmp_path)
     assert gathered.skipped == ()
-    keys = [(g.experiment, g.dataset) for g in gathered.groups]
+    keys = [(g.experiment.name, g.dataset) for g in gathered.groups]
     assert keys == [("01-measure", None), ("02-prune", "glyphs"), ("02-prune", "mnist")]
     for group in gathered.groups:
         values = np.stack(list(group.values().values()), axis=1)
-        np.testing.assert_array_equal(values, expected[group.experiment, group.dataset])
+        np.testing.assert_array_equal(values, expected[group.experiment.name, group.dataset])
         for series in values.transpose(1, 2, 0):
             for column in series:
                 assert f"{column.mean():.2f} ± {np.std(column, ddof=1):.2f}" in str(group)
@@ -439,7 +449,7 @@ def test_other_values_are_told_even_under_a_digest_that_fits(valid, tmp_path_fac
     content = json.dumps(record).encode("utf-8", "surrogatepass")
     result = accepted_or_told(content, tmp_path_factory.mktemp("fuzz"))
     if result is not None:
-        plan = EXPERIMENTS[result.experiment]
+        plan = result.experiment
         ys = [y for row in result.found.values() for y in row]
         assert all(type(y) is float and plan.limits[0] <= y <= plan.limits[1] for y in ys)
         assert [len(row) for row in result.found.values()] == [len(plan.x)] * len(plan.series)
@@ -534,7 +544,7 @@ def test_each_experiment_can_be_handed_in_and_drawn(plan, tmp_path):
     for i, y in enumerate((*plan.limits, sum(plan.limits) / 2)):
         found = {s: dict.fromkeys(plan.x, y) for s in plan.series}
         for dataset in plan.datasets or (None,):
-            hand_in(plan.name, f"n{i}", found, dataset, tmp_path)
+            hand_in(plan, f"n{i}", found, dataset, tmp_path)
     gathered = gather(tmp_path)
     assert len(gathered.groups) == max(1, len(plan.datasets)) and not gathered.skipped
     for group in gathered.groups:
@@ -545,7 +555,7 @@ def test_a_further_experiment_is_one_entry(tmp_path, monkeypatch):
     plan = Experiment("09-new", "more?", ("a", "b"), "y", (-1, 1), ("one", "two"))
     monkeypatch.setitem(EXPERIMENTS, plan.name, plan)
     for name, y in (("n", -1), ("m", 1)):
-        hand_in(plan.name, name, {s: dict.fromkeys(plan.x, y) for s in plan.series}, None, tmp_path)
+        hand_in(plan, name, {s: dict.fromkeys(plan.x, y) for s in plan.series}, None, tmp_path)
     (group,) = gather(tmp_path).groups
     ax = group.draw().axes[0]
     places = [dots_of(ax, colour)[0] for colour in COLOURS]
@@ -631,9 +641,10 @@ def test_a_terminal_without_unicode_is_written_to(tmp_path):
 def test_two_at_once_do_not_harm_each_other(tmp_path):
     """Two processes hand in under one name, then two gather the same folder."""
     code = f"""
-from shrink.classroom.experiments import hand_in
+from shrink.chapters.prune import EXPERIMENT
+from shrink.classroom.class_work import hand_in
 for i in range(50):
-    hand_in("02-prune", "Ada", {FOUND!r}, "glyphs", {str(tmp_path)!r})
+    hand_in(EXPERIMENT, "Ada", {FOUND!r}, "glyphs", {str(tmp_path)!r})
 """
     commands = [[sys.executable, "-c", code], [*SHRINK, "gather", str(tmp_path)]]
     for command in commands:

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from shrink import cli
-from shrink.classroom import checks
+from shrink import chapters, cli
 from shrink.classroom.book.builder import build_chapter
 from shrink.classroom.book.notebook import exercises, notebook_bytes
 from shrink.classroom.grading.strict.notes import of_exercise, of_notebook
@@ -428,12 +427,12 @@ def other_chapter(course, tmp_path, monkeypatch):
     text = CHAPTER.partition("# %% global-masks\n")[0].replace("magnitude_mask", "double")
     text = text.replace("02 · Prune: take weights away", "03 · Double")
     (root / "course/03_double.py").write_text(text, encoding="utf-8")
-    more.mkdir()
-    (more / "double.py").write_text(
-        "from shrink.classroom.exercise import Exercise\n"
+    (more / "double").mkdir(parents=True)
+    (more / "double/__init__.py").write_text(
+        "from shrink.classroom.exercises.exercise import Exercise\n"
         "double = Exercise('double', print, core=True, minutes=1)\n"
     )
-    monkeypatch.setattr(checks, "__path__", [*checks.__path__, str(more)])
+    monkeypatch.setattr(chapters, "__path__", [*chapters.__path__, str(more)])
     yield root, build_chapter(root / "course/03_double.py", solved=True)
     sys.modules.pop("shrink.chapters.double", None)
 

@@ -3,17 +3,74 @@
 A student hands in the file itself, so nobody claims an accuracy: whoever gathers them measures it.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from reprlib import repr as brief
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from shrink.classroom import CourseError, measure, models
 from shrink.classroom.baselines import baseline
+from shrink.classroom.class_work.handing_in import LARGEST, Result, by_name
 from shrink.classroom.data import load
 from shrink.classroom.training import accuracy, pick_device
 from shrink.coding import codec
 
+if TYPE_CHECKING:
+    from shrink.chapters.code.standings import Standings
+
 Point = tuple[int, float]  # bytes of a file, and the error of its network in %
+
+
+@dataclass(frozen=True)
+class League:
+    """What every student makes as short and as good as they can: a file of a network.
+
+    The result is the file, as `shrink.codec` writes it, with at most `most` bytes: who gathers the
+    class reads it as it came from a stranger, and measures the network in it. `model` is one of
+    `models`.
+    """
+
+    name: str
+    title: str
+    model: str
+    most: int
+    datasets: tuple[str, ...] = ()
+
+    @property
+    def largest(self) -> int:
+        """The most bytes of what is handed in: the file in base64, and what else a result has."""
+        return LARGEST + 4 * -(-self.most // 3)
+
+    def checked(self, found: object) -> dict[str, bytes]:
+        """The file, given as bytes or in base64; `CourseError` unless it holds such a network."""
+        content = by_name("the results", found, ("file",))["file"]
+        if isinstance(content, str):
+            try:
+                content = base64.b64decode(content, validate=True)
+            except ValueError as error:
+                raise CourseError(f"damaged: the file is no base64 ({error})") from None
+        if not isinstance(content, bytes):
+            raise CourseError(f"the file is {brief(content)}, and not bytes")
+        if len(content) > self.most:
+            raise CourseError(f"the file has {len(content):,} bytes, and {self.most:,} at most")
+        network(content, self.model)
+        return {"file": content}
+
+    def stored(self, checked: Mapping[str, bytes]) -> dict[str, str]:
+        """What `checked` gave, as it is written."""
+        return {"file": base64.b64encode(checked["file"]).decode()}
+
+    def group(self, dataset: str | None, results: tuple[Result, ...]) -> Standings:
+        """The class's files, each measured here; raises as `evaluate` does."""
+        from shrink.chapters.code.standings import Standings  # loads without matplotlib till then
+
+        points, dense = evaluate([result.found["file"] for result in results], self.model, dataset)
+        return Standings(self, dataset, results, tuple(points), dense)
 
 
 def network(content: bytes, name: str) -> nn.Module:

@@ -4,6 +4,7 @@ from shrink.chapters.distil.bias import best_bias
 from shrink.chapters.distil.guidance import distance_loss, hint_loss
 from shrink.chapters.distil.losses import distillation_loss, soft_losses
 from shrink.chapters.distil.softening import break_the_loss, soften
+from shrink.classroom.class_work import DATASETS, Experiment
 
 # In the order of the text, in which `shrink check` lists them.
 EXERCISES = (
@@ -14,4 +15,17 @@ EXERCISES = (
     hint_loss,
     distance_loss,
     break_the_loss,
+)
+
+EXPERIMENT = Experiment(
+    name="06-distil",
+    title="how many labelled images is a teacher worth?",
+    x=(50, 200, 1000, 5000),
+    x_label="images",
+    x_scale="log",
+    y_label="accuracy on validation images, %",
+    y_scale="accuracy",
+    limits=(0, 100),
+    series=("labels", "labels and answers"),
+    datasets=DATASETS,
 )

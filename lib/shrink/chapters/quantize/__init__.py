@@ -9,6 +9,7 @@ from shrink.chapters.quantize.fold import fold_batch_norm
 from shrink.chapters.quantize.integer import accumulate, integer_linear
 from shrink.chapters.quantize.pack import pack_bits
 from shrink.chapters.quantize.scales import scale_and_zero_point
+from shrink.classroom.class_work import DATASETS, Experiment
 
 # In the order of the text, in which `shrink check` lists them.
 EXERCISES = (
@@ -23,4 +24,16 @@ EXERCISES = (
     break_the_quantizers,
     fold_batch_norm,
     entropy_threshold,
+)
+
+EXPERIMENT = Experiment(
+    name="03-quantize",
+    title="how few bits does a weight need?",
+    x=(2, 3, 4, 5, 6, 8),
+    x_label="bits a weight",
+    y_label="accuracy on validation images, %",
+    y_scale="accuracy",
+    limits=(0, 100),
+    series=("one scale", "a scale a channel"),
+    datasets=DATASETS,
 )

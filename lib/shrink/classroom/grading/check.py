@@ -5,8 +5,6 @@ stored outputs, and an exercise whose check did not run is not done. nbval's own
 only for what went wrong in cells that are no check.
 """
 
-import importlib
-import importlib.util
 import json
 import os
 import re
@@ -20,6 +18,7 @@ from xml.etree import ElementTree
 
 from nbformat import NotebookNode
 
+from shrink import chapters, earlier
 from shrink.classroom import CourseError
 from shrink.classroom.book.notebook import read_notebook
 from shrink.classroom.exercises.exercise import Exercise, State
@@ -79,14 +78,14 @@ def find_chapters(wanted: Sequence[str], work: Path | None) -> list[Path]:
     files = sorted(work.glob("*.ipynb")) if work else []
     at_hand = [path for path in files if _CHAPTER.fullmatch(path.stem)]
     if not wanted:
-        found = [path for path in at_hand if _has_checks(path)]
+        found = [path for path in at_hand if _exercises(path)]
         if not found:
             raise CourseError(f"no chapter in {work}; `shrink lab` puts them there")
     else:
         found = list(dict.fromkeys(_find(name, at_hand, work) for name in wanted))
     for path in found:
         read_notebook(path)
-        if not _has_checks(path):
+        if not _exercises(path):
             raise CourseError(f"{path.name} is not a chapter with exercises")
     return found
 
@@ -160,18 +159,11 @@ def _find(name: str, at_hand: list[Path], work: Path | None) -> Path:
     raise CourseError(f"no chapter {name!r} in {work}; there are {names}")
 
 
-def _module(notebook: Path) -> str:
-    return f"shrink.chapters.{notebook.stem[3:]}"
-
-
-def _has_checks(notebook: Path) -> bool:
-    named = _CHAPTER.fullmatch(notebook.stem)
-    return bool(named and importlib.util.find_spec(_module(notebook)))
-
-
 def _exercises(notebook: Path) -> list[Exercise]:
-    module = importlib.import_module(_module(notebook))
-    return list(module.EXERCISES)
+    """Those of the chapter that the file is named after; none where it is named otherwise."""
+    named = _CHAPTER.fullmatch(notebook.stem)
+    chapter = chapters.find(notebook.stem) if named else None
+    return list(chapter.EXERCISES) if chapter else []
 
 
 def _run_nbval(
@@ -213,7 +205,10 @@ def _status(exercise: Exercise, row: dict | None) -> Status:
 def _other_errors(
     junit: ElementTree.ElementTree, cells: list[NotebookNode], reported: dict[str, dict]
 ) -> list[CellError]:
-    """The failures that no check reported; one that only repeats the one before is left out."""
+    """The failures that no check reported; one that only repeats the one before is left out.
+
+    A notebook that must be updated fails in most of its cells: then nothing but that is said.
+    """
     errors: list[CellError] = []
     for case in junit.iter("testcase"):
         failure = case.find("failure")
@@ -229,7 +224,8 @@ def _other_errors(
         message = _last_line(text)
         if not errors or errors[-1].message != message:
             errors.append(CellError(int(number[1]) + 1, str(cell.get("id", "")), message))
-    return errors
+    outdated = [error for error in errors if earlier.ADVICE in error.message]
+    return outdated[:1] or errors
 
 
 def _last_line(text: str) -> str:

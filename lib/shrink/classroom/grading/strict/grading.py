@@ -7,8 +7,6 @@ grading takes seconds where the chapter takes minutes.
 """
 
 import ast
-import importlib
-import importlib.util
 import os
 import re
 import stat
@@ -17,10 +15,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from shrink.chapters import find as find_package
 from shrink.classroom import CourseError
 from shrink.classroom.book.builder import build_chapter
 from shrink.classroom.book.notebook import exercises, parse, read_notebook
@@ -103,19 +103,16 @@ def read_course(course: Path) -> dict[str, Chapter]:
     Raises `CourseError` when there are none, or when a chapter does not build or lacks a check.
     """
     files = sorted(course.glob("[0-9][0-9]_*.py"))
-    chapters = [_chapter(path) for path in files if importlib.util.find_spec(_module(path.stem))]
+    packages = {path: find_package(path.stem) for path in files}
+    chapters = [_chapter(path, package) for path, package in packages.items() if package]
     if not chapters:
         raise CourseError(f"no chapter with exercises in {course}")
     return {chapter.name: chapter for chapter in chapters}
 
 
-def _module(chapter: str) -> str:
-    return f"shrink.chapters.{chapter[3:]}"
-
-
-def _chapter(path: Path) -> Chapter:
+def _chapter(path: Path, package: ModuleType) -> Chapter:
     notebook = build_chapter(path, solved=False)
-    known = vars(importlib.import_module(_module(path.stem)))
+    known = vars(package)
     named = list(exercises(notebook))
     for name in named:
         if not isinstance(known.get(name), Exercise):
@@ -124,7 +121,7 @@ def _chapter(path: Path) -> Chapter:
     ids = {ast.unparse(tree): cell.id for cell, tree in code}
     checks = {name: ids[f"{name}.check()"] for name in named}
     everything = tuple(known[name] for name in named)
-    return Chapter(path.stem, _module(path.stem), _title(notebook), everything, checks)
+    return Chapter(path.stem, package.__name__, _title(notebook), everything, checks)
 
 
 def _title(notebook: NotebookNode) -> str:

@@ -1,0 +1,91 @@
+"""A codebook: a few values, and the numbers of those that stand for given ones."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MOST = 2**16  # values in a codebook
+
+
+def assign(values: Tensor, codebook: Tensor) -> Tensor:
+    """The number of the nearest value in the codebook, for each of the values; at a tie the lower.
+
+    Args:
+        values: float, any shape.
+        codebook: float, rising, of one axis, 1 to 65 536 values.
+
+    Returns:
+        uint8 of the shape of `values` for a codebook of at most 256 values, else int32.
+
+    Raises:
+        ValueError: NaN or infinities, or a codebook that is empty, too long or not rising.
+
+    >>> assign(torch.tensor([0.4, 0.5, 0.6, 9.0]), torch.tensor([0.0, 1.0]))
+    tensor([0, 0, 1, 1], dtype=torch.uint8)
+    """
+    check_k(codebook.numel())
+    if codebook.dim() != 1 or not (codebook[1:] >= codebook[:-1]).all():
+        raise ValueError(f"a codebook has one axis and rises, this one is {codebook}")
+    _refuse_nonfinite(values)
+    return narrow(nearest(values, codebook), len(codebook))
+
+
+def nearest(values: Tensor, codebook: Tensor) -> Tensor:
+    """As `assign`, of a codebook known to be good: int64."""
+    codebook = codebook.double()
+    return torch.bucketize(values.detach().double(), (codebook[1:] + codebook[:-1]) / 2)
+
+
+def narrow(numbers: Tensor, k: int) -> Tensor:
+    """The numbers below k in the type that they are stored in: uint8, or int32."""
+    return numbers.to(torch.uint8 if k <= 256 else torch.int32)
+
+
+def rebuild(assignments: Tensor, codebook: Tensor) -> Tensor:
+    """The values that the numbers stand for: of the codebook's type and the assignments' shape.
+
+    >>> rebuild(torch.tensor([[1, 0], [0, 0]]), torch.tensor([0.5, 2.0]))
+    tensor([[2.0000, 0.5000],
+            [0.5000, 0.5000]])
+    """
+    return codebook[assignments.long()]
+
+
+def distortion(values: Tensor, codebook: Tensor) -> float:
+    """The mean squared distance of the values to the nearest in the codebook.
+
+    >>> distortion(torch.tensor([0.0, 1.0, 4.0]), torch.tensor([1.0, 4.0]))  # (1 + 0 + 0) / 3
+    0.3333333333333333
+    """
+    left = rebuild(assign(values, codebook), codebook.double())
+    return float((values.detach().double() - left).square().mean())
+
+
+def num_bytes(count: int, k: int) -> int:
+    """Of `count` shared weights: numbers of ⌈log2 k⌉ bits, packed, and k values of 4 bytes.
+
+    >>> num_bytes(1000, 16)  # 500 and 64
+    564
+    """
+    return -(-count * (check_k(k) - 1).bit_length() // 8) + 4 * k
+
+
+def in_order(values: Tensor) -> np.ndarray:
+    """The numbers in rising order, float64."""
+    _refuse_nonfinite(values)
+    if values.numel() == 0:
+        raise ValueError("a codebook is found for at least one number, got none")
+    return np.sort(values.detach().cpu().float().numpy(), axis=None).astype(np.float64)
+
+
+def _refuse_nonfinite(values: Tensor) -> None:
+    bad = int((~values.isfinite()).sum())
+    if bad:
+        raise ValueError(f"{bad} of {values.numel()} values are NaN or infinite")
+
+
+def check_k(k: int, most: int = MOST) -> int:
+    """The k given; raises unless it is a whole number from 1 to `most`."""
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
+        raise ValueError(f"a codebook has 1 to {most} values, not {k!r}")
+    return k

@@ -1,0 +1,105 @@
+"""The best codebook that there is, by dynamic programming over the sorted numbers."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shrink.sharing.codebooks import check_k, in_order
+
+
+def optimal_codebook(values: Tensor, k: int) -> Tensor:
+    """The k values of the least squared error there are: float32 (k,), rising.
+
+    The best way to cut the first i numbers into j clusters is the best way to cut the first
+    t into j - 1, for some t, and a cluster of the rest. The best t rises with i and with j, so
+    that few are tried: O(k n log n) time, and 4 k n bytes.
+
+    Args:
+        values: float, any shape, at least one number; n of them differ.
+        k: 1 to 65 536.
+
+    Source: Wang and Song 2011, "Ckmeans.1d.dp"; Grønlund et al. 2017, arXiv 1701.07204, section 3.
+
+    Raises:
+        ValueError: no numbers, NaN or infinities among them, or k out of range.
+
+    >>> x = torch.tensor([0.0, 0.0, 4.0, 10.0])
+    >>> optimal_codebook(x, 2)  # 0 0 4 | 10 costs 10.7, and 0 0 | 4 10 costs 18
+    tensor([ 1.3333, 10.0000])
+    """
+    return optimal_codebooks(values, k)[-1]
+
+
+def optimal_codebooks(values: Tensor, most: int) -> list[Tensor]:
+    """The best codebooks of 1, 2, … `most` values, in little more time than the last alone.
+
+    The arguments and errors are those of `optimal_codebook`.
+
+    >>> optimal_codebooks(torch.tensor([0.0, 0.0, 4.0]), 2)
+    [tensor([1.3333]), tensor([0., 4.])]
+    """
+    x, counts = np.unique(in_order(values), return_counts=True)
+    n, most = len(x), check_k(most)
+    centre = x[n // 2]  # near which sums stay small
+    moments = [
+        np.concatenate([[0.0], (counts * (x - centre) ** power).cumsum()]) for power in range(3)
+    ]
+    cuts = _best_cuts(moments, n, min(most, n - 1)) if n > 1 else []
+    codebooks = []
+    for k in range(1, most + 1):
+        codebook = x
+        if k < n:
+            ends = [n]
+            for cut in reversed(cuts[:k]):
+                ends.append(int(cut[ends[-1]]))
+            ends.reverse()
+            weight, first, _ = (np.diff(moment[ends]) for moment in moments)
+            codebook = first / weight + centre
+        codebooks.append(torch.from_numpy(codebook).float().to(values.device))
+    return codebooks
+
+
+def _best_cuts(moments: list[np.ndarray], n: int, k: int) -> list[np.ndarray]:
+    """For each number of clusters: where the last of them begins, of the first i numbers."""
+    weight, first, second = moments
+
+    def cost(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Of clusters from start to end: the squared distances to their means."""
+        mass, sums = weight[end] - weight[start], first[end] - first[start]
+        return second[end] - second[start] - sums * sums / mass
+
+    ends = np.arange(1, n + 1)
+    least = np.concatenate([[0.0], cost(np.zeros_like(ends), ends)])
+    cuts = [np.zeros(n + 1, np.int32)]
+    for j in range(2, k + 1):
+        cut = np.full(n + 1, n, np.int32)  # beyond what is known yet
+        found = np.full(n + 1, np.inf)
+        step = 1 << n.bit_length() - 1
+        cut[:j] = 0
+        while step:  # the odd multiples of the step, each between two that are known
+            i = np.arange(step, n + 1, 2 * step)
+            i = i[i >= j]
+            low = np.maximum(np.maximum(cuts[-1][i], cut[i - step]), j - 1)
+            high = np.minimum(cut[np.minimum(i + step, n)], i - 1)
+            high = np.maximum(high, low)
+            tried, which = _stretches(low, high)
+            costs = least[tried] + cost(tried, i[which])
+            found[i] = np.minimum.reduceat(costs, _starts(low, high)) if len(i) else 0
+            best = np.flatnonzero(costs == found[i][which])[::-1]
+            cut[i[which[best]]] = tried[best]  # of equal ones the first, which is written last
+            step //= 2
+        least, cuts = found, [*cuts, cut]
+    return cuts
+
+
+def _starts(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where each of the stretches low..high begins when they are laid end to end."""
+    lengths = high - low + 1
+    return lengths.cumsum() - lengths
+
+
+def _stretches(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The whole numbers of all stretches low..high, laid end to end, and whose each one is."""
+    lengths = high - low + 1
+    which = np.arange(len(low)).repeat(lengths)
+    return np.arange(len(which)) + (low - _starts(low, high))[which], which
