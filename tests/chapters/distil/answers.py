@@ -10,12 +10,6 @@ from torch import Tensor, nn
 # --- right ---------------------------------------------------------------------------------
 
 
-def the_chapters_soften(logits, temperature):
-    lowered = logits - logits.amax(-1, keepdim=True)
-    powers = (lowered / temperature).exp()
-    return powers / powers.sum(-1, keepdim=True)
-
-
 def soften_by_torch(logits, temperature):
     return torch.softmax(logits / temperature, dim=-1)
 
@@ -31,14 +25,6 @@ def soften_by_comparing(logits, temperature):
     return 1 / against.exp().sum(-1)
 
 
-def the_chapters_loss(student_logits, teacher_logits, labels, temperature, alpha):
-    log_p = F.log_softmax(student_logits / temperature, -1)
-    log_q = F.log_softmax(teacher_logits / temperature, -1)
-    soft = (log_q.exp() * (log_q - log_p)).sum(-1).mean()
-    hard = F.cross_entropy(student_logits, labels)
-    return (1 - alpha) * hard + alpha * temperature**2 * soft
-
-
 def loss_by_kl_div(student_logits, teacher_logits, labels, temperature, alpha):
     log_p = F.log_softmax(student_logits / temperature, -1)
     q = F.softmax(teacher_logits / temperature, -1)
@@ -52,17 +38,6 @@ def loss_less_the_entropy(student_logits, teacher_logits, labels, temperature, a
     crossed = F.cross_entropy(student_logits / temperature, q)
     hard = F.nll_loss(student_logits.log_softmax(1), labels)
     return hard * (1 - alpha) + (crossed - entropy) * alpha * temperature**2
-
-
-def the_chapters_bias(logits, labels, missing):
-    raised = logits.clone()
-    raised[:, missing] = -torch.inf
-    gaps = (raised.amax(1) - logits[:, missing]).sort().values
-    found = []
-    for bias in ((gaps[1:] + gaps[:-1]) / 2).tolist():
-        raised[:, missing] = logits[:, missing] + bias
-        found.append((int((raised.argmax(1) == labels).sum()), bias))
-    return max(found)[1]
 
 
 def bias_by_a_fine_grid(logits, labels, missing):
@@ -86,22 +61,9 @@ def bias_by_sums(logits, labels, missing):
     return (ends[i] + ends[i + 1]) / 2
 
 
-def the_chapters_pair(student_logits, teacher_logits, temperature):
-    log_p = torch.log_softmax(student_logits / temperature, -1)
-    log_q = torch.log_softmax(teacher_logits / temperature, -1)
-    q = log_q.exp()
-    cross_entropy = -(q * log_p).sum(-1).mean()
-    return cross_entropy, cross_entropy + (q * log_q).sum(-1).mean()
-
-
 def pair_by_torch(student_logits, teacher_logits, temperature):
     p, q = student_logits / temperature, torch.softmax(teacher_logits / temperature, -1)
     return [F.cross_entropy(p, q), F.kl_div(p.log_softmax(-1), q, reduction="batchmean")]
-
-
-def the_chapters_hint(student_features, teacher_features, regressor):
-    guided = regressor(student_features)
-    return (guided - teacher_features.detach()).square().mean() / 2
 
 
 def hint_by_torch(student_features, teacher_features, regressor):
@@ -111,12 +73,6 @@ def hint_by_torch(student_features, teacher_features, regressor):
 def hint_by_a_sum(student_features, teacher_features, regressor):
     off = regressor(student_features) - teacher_features.data
     return (off**2).sum() / (2 * off.numel())
-
-
-def the_chapters_distance(student_features, teacher_features):
-    ours = torch.pdist(student_features.flatten(1))
-    theirs = torch.pdist(teacher_features.detach().flatten(1))
-    return F.huber_loss(ours / ours.mean(), theirs / theirs.mean())
 
 
 def distance_pair_by_pair(student_features, teacher_features):
@@ -141,12 +97,6 @@ def distance_both_ways(student_features, teacher_features):
     return F.smooth_l1_loss(distances(student_features), theirs)
 
 
-def the_chapters_break():
-    student = torch.tensor([[16.0, 0.0, 0.0]] * 3)
-    teacher = torch.tensor([[10.0, 8.0, 0.0]] * 3)
-    return student, teacher, torch.tensor([0, 0, 0]), 2, 0.9
-
-
 def another_break():
     student = nn.Parameter(torch.tensor([[20.0, 0.0]] * 3, dtype=torch.float64))
     teacher = torch.tensor([[8.0, 6.0]] * 3)
@@ -155,17 +105,16 @@ def another_break():
 
 RIGHT = {
     "soften": [
-        the_chapters_soften,
         soften_by_torch,
         soften_by_logarithms,
         soften_by_comparing,
     ],
-    "distillation_loss": [the_chapters_loss, loss_by_kl_div, loss_less_the_entropy],
-    "best_bias": [the_chapters_bias, bias_by_a_fine_grid, bias_by_sums],
-    "soft_losses": [the_chapters_pair, pair_by_torch],
-    "hint_loss": [the_chapters_hint, hint_by_torch, hint_by_a_sum],
-    "distance_loss": [the_chapters_distance, distance_pair_by_pair, distance_both_ways],
-    "break_the_loss": [the_chapters_break, another_break],
+    "distillation_loss": [loss_by_kl_div, loss_less_the_entropy],
+    "best_bias": [bias_by_a_fine_grid, bias_by_sums],
+    "soft_losses": [pair_by_torch],
+    "hint_loss": [hint_by_torch, hint_by_a_sum],
+    "distance_loss": [distance_pair_by_pair, distance_both_ways],
+    "break_the_loss": [another_break],
 }
 
 
@@ -268,7 +217,7 @@ def _in_place(logits, temperature):
 
 
 def _a_little_off(logits, temperature):
-    return the_chapters_soften(logits, temperature * 1.01)
+    return soften_by_torch(logits, temperature * 1.01)
 
 
 def _softmax_then_log(z, v):
@@ -277,7 +226,7 @@ def _softmax_then_log(z, v):
 
 def _half_of_it_learns(z, v, y, T, alpha):
     hard = F.cross_entropy(z, y)
-    whole = the_chapters_loss(z, v, y, T, alpha).detach()
+    whole = loss_by_kl_div(z, v, y, T, alpha).detach()
     return whole + (1 - alpha) * (hard - hard.detach())
 
 
@@ -292,7 +241,7 @@ def _grid_of_integers(logits, labels, missing):
 
 def _changes_logits(logits, labels, missing):
     logits[:, missing] += 1
-    return the_chapters_bias(logits, labels, missing) + 1
+    return bias_by_sums(logits, labels, missing) + 1
 
 
 def _teacher_follows(student, teacher, regressor):
@@ -306,7 +255,7 @@ def _regressor_stays(student, teacher, regressor):
 
 
 def _student_stays(student, teacher, regressor):
-    return the_chapters_hint(student.detach(), teacher, regressor) + 0 * student.sum()
+    return hint_by_torch(student.detach(), teacher, regressor) + 0 * student.sum()
 
 
 def _both_follow(student, teacher):
@@ -324,6 +273,12 @@ def _root_of_nothing(student, teacher):
 
     found = F.huber_loss(distances(student), distances(teacher.detach()), reduction="sum")
     return found / (n * (n - 1))
+
+
+def the_chapters_break():
+    student = torch.tensor([[16.0, 0.0, 0.0]] * 3)
+    teacher = torch.tensor([[10.0, 8.0, 0.0]] * 3)
+    return student, teacher, torch.tensor([0, 0, 0]), 2, 0.9
 
 
 def changed(**parts):
@@ -356,18 +311,18 @@ WRONG = {
     "soften": {
         _nothing: "probabilities are a float tensor.*given: +None",
         _raises: 'ValueError: no idea.*at line .*raise ValueError\\("no idea"\\)',
-        spoilt(the_chapters_soften, Tensor.tolist): r"probabilities are a float tensor.*given: +\[",
-        spoilt(the_chapters_soften, lambda p: p[..., :1]): "the shape and device of the logits",
+        spoilt(soften_by_torch, Tensor.tolist): r"probabilities are a float tensor.*given: +\[",
+        spoilt(soften_by_torch, lambda p: p[..., :1]): "the shape and device of the logits",
         _in_place: "your function changed its input",
         _a_little_off: r"not as at a temperature of [\d.]+",
     },
     "distillation_loss": {
         _nothing: NO_LOSS,
-        spoilt(the_chapters_loss, Tensor.item): NO_LOSS,
-        spoilt(the_chapters_loss, lambda loss: loss[None]): NO_LOSS,
-        spoilt(the_chapters_loss, Tensor.detach): NO_GRADIENT,
+        spoilt(loss_by_kl_div, Tensor.item): NO_LOSS,
+        spoilt(loss_by_kl_div, lambda loss: loss[None]): NO_LOSS,
+        spoilt(loss_by_kl_div, Tensor.detach): NO_GRADIENT,
         _half_of_it_learns: OTHER_GRADIENT,
-        spoilt(the_chapters_loss, lambda loss: 1.1 * loss): r"the loss is [\d.]+; yours is [\d.]+",
+        spoilt(loss_by_kl_div, lambda loss: 1.1 * loss): r"the loss is [\d.]+; yours is [\d.]+",
         _loss_of(_softmax_then_log): "the loss is .*; yours is (nan|inf)",
     },
     "best_bias": {
@@ -378,9 +333,9 @@ WRONG = {
         _changes_logits: "your function changed its input",
     },
     "soft_losses": {
-        spoilt(the_chapters_pair, lambda pair: pair[0]): "return two losses",
+        spoilt(pair_by_torch, lambda pair: pair[0]): "return two losses",
         lambda *_: 0.5: "return two losses",
-        spoilt(the_chapters_pair, lambda pair: [loss.detach() for loss in pair]): NO_GRADIENT,
+        spoilt(pair_by_torch, lambda pair: [loss.detach() for loss in pair]): NO_GRADIENT,
     },
     "hint_loss": {
         _nothing: NO_LOSS,

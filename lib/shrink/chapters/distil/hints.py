@@ -61,11 +61,6 @@ HINT_MISTAKES = (
         "this is the length of the difference, with a root; no root",
     ),
     Mistake(
-        "square of the mean",
-        _of_differences(lambda d: d.mean() ** 2 / 2),
-        "the mean comes after the square; differences of both signs would cancel",
-    ),
-    Mistake(
         "no regressor",
         lambda student, teacher, regressor: (student - teacher).square().mean() / 2,
         "the regressor does nothing here: it makes the teacher's kind of features of the student's",
