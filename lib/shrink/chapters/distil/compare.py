@@ -41,14 +41,14 @@ def wrong_gradient(loss: Tensor, of: Tensor, right: Tensor, name: str) -> Wrong 
     """What is wrong with the gradient of a loss that is right, if anything."""
     right, found = right.to(of.dtype), _gradient(loss, of)
     if found is None:
-        wrong = f"no gradient reaches {name}: with detach(), item() or no_grad nothing is learned"
+        what = f"no gradient reaches {name}: with detach(), item() or no_grad nothing is learned"
     elif not is_near(found, right).all():
-        wrong = (
+        what = (
             f"its gradient for {name} is not: let all of it depend on them, and take no root of 0"
         )
     else:
         return None
-    return Wrong(f"the loss is right, and {wrong}", expected=right, given=found)
+    return Wrong(f"the loss is right, and {what}", expected=right, given=found)
 
 
 def reaches_teacher(loss: Tensor, teacher: Tensor) -> Wrong | None:
