@@ -1,15 +1,17 @@
-"""How the tests run a chapter's notebook: built anew, under nbval, in a process of its own."""
+"""How the tests run a chapter's notebook, built anew, under nbval; and its solutions alone."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from xml.etree import ElementTree
 
 import nbformat
 
 from shrink.classroom.book import builder
-from shrink.classroom.book.notebook import notebook_bytes
+from shrink.classroom.book.notebook import answered_functions, notebook_bytes
 from tests import ROOT
 
 COURSE = ROOT / "course"
@@ -74,3 +76,20 @@ def _write(node, folder, chapter):
     path = folder / f"{chapter}.ipynb"
     path.write_bytes(notebook_bytes(node))
     return path
+
+
+def solutions(chapter: str) -> dict[str, Callable]:
+    """The answers that stand in the chapter's text, by exercise.
+
+    Nothing of the chapter runs but its imports and the functions of these cells.
+    """
+    cells = builder.build_chapter(COURSE / f"{chapter}.py", solved=True).cells
+    trees = [ast.parse(cell.source) for cell in cells if cell.cell_type == "code"]
+    answers = [(name, f) for tree in trees for name, f in answered_functions(tree)]
+    imports = [n for t in trees for n in t.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    scope: dict = {}
+    body = [*imports, *(n for t in trees if answered_functions(t) for n in t.body)]
+    for _, function in answers:
+        function.decorator_list.clear()
+    exec(compile(ast.Module(body, []), chapter, "exec"), scope)
+    return {exercise: scope[function.name] for exercise, function in answers}

@@ -2,7 +2,7 @@
 
 Of a chapter it asks for `tests/chapters/<name>/answers.py`, with
 
-    RIGHT = {exercise: [functions]}             # of students who solved it, each in its own way
+    RIGHT = {exercise: [functions]}             # right in other ways than the text's own solution
     WRONG = {exercise: {function: regex}}       # wrong otherwise than the known mistakes
     DISGUISED = [(exercise, mistake, function)] # known mistakes as students write them: other types
     RAISING = {(exercise, mistake): error}      # known mistakes that raise, and what
@@ -20,7 +20,7 @@ import pytest
 from shrink.classroom.exercises.exercise import STUB_MESSAGE
 from tests import ROOT, depth
 from tests.chapters.judging import judge, rejected
-from tests.chapters.notebooks import CHAPTERS
+from tests.chapters.notebooks import CHAPTERS, solutions
 
 SEEDS, FEW_SEEDS = depth.seeds(30), depth.seeds(8, few=2)
 NAMES = [c[3:] for c in CHAPTERS if (ROOT / "tests" / "chapters" / c[3:] / "answers.py").is_file()]
@@ -30,6 +30,7 @@ EXERCISES = {
     for exercise in importlib.import_module(f"shrink.chapters.{name}").EXERCISES
 }
 ANSWERS = {name: importlib.import_module(f"tests.chapters.{name}.answers") for name in NAMES}
+SOLUTIONS = {chapter[3:]: solutions(chapter) for chapter in CHAPTERS if chapter[3:] in NAMES}
 CORE_MINUTES, MOST_MISTAKES = 40, 9
 
 
@@ -48,7 +49,7 @@ def _text(value):
 
 
 def right_of(key):
-    return ANSWERS[key[0]].RIGHT[key[1]]
+    return [SOLUTIONS[key[0]][key[1]], *ANSWERS[key[0]].RIGHT.get(key[1], ())]
 
 
 def wrong_of(key):
@@ -76,7 +77,8 @@ def fresh_exercises(monkeypatch, tmp_path):
 def test_answers_are_to_exercises_that_there_are(name):
     exercises = {exercise for chapter, exercise in EXERCISES if chapter == name}
     answers = ANSWERS[name]
-    assert answers.RIGHT.keys() == exercises and answers.WRONG.keys() <= exercises
+    assert SOLUTIONS[name].keys() == exercises
+    assert answers.RIGHT.keys() | answers.WRONG.keys() <= exercises
     assert {row[0] for row in getattr(answers, "DISGUISED", ())} <= exercises
     known = {(e, m.name) for e in exercises for m in EXERCISES[name, e].mistakes}
     assert set(getattr(answers, "RAISING", ())) <= known

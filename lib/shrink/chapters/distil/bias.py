@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from shrink import distillation
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong
+from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import plain
 
@@ -29,28 +29,23 @@ class _Bias:
     value: float
 
     def __eq__(self, other: object) -> bool:
-        near = isinstance(other, _Bias) and math.isclose(
+        return isinstance(other, _Bias) and math.isclose(
             self.value, other.value, rel_tol=0.03, abs_tol=0.005
         )
-        return near
 
 
 def _bias(result: Any) -> Any:
-    number = plain(
-        result.reshape(()) if isinstance(result, Tensor) and result.numel() == 1 else result
-    )
+    """A number of any kind as a `_Bias`; anything else as it is."""
+    one = isinstance(result, Tensor) and result.numel() == 1
+    number = plain(result.reshape(()) if one else result)
     return _Bias(float(number)) if type(number) in (int, float) else result
-
-
-def _raised(logits: Tensor, missing: int, bias: float) -> Tensor:
-    raised = logits.clone()
-    raised[:, missing] += bias
-    return raised
 
 
 def right_with(logits: Tensor, labels: Tensor, missing: int, bias: float) -> int:
     """How many images are right with the bias."""
-    return int((_raised(logits, missing, bias).argmax(1) == labels).sum())
+    raised = logits.clone()
+    raised[:, missing] += bias
+    return int((raised.argmax(1) == labels).sum())
 
 
 def _gaps(logits: Tensor, missing: int) -> Tensor:
@@ -77,11 +72,10 @@ def _right_with_each(logits: Tensor, labels: Tensor, missing: int, biases: Tenso
     return torch.searchsorted(gained, biases) + len(lost) - torch.searchsorted(lost, biases)
 
 
-def best(logits: Tensor, labels: Tensor, missing: int) -> tuple[float, int]:
-    """A best bias, and how many are right with it."""
+def best(logits: Tensor, labels: Tensor, missing: int) -> float:
+    """A best bias."""
     biases = _candidates(logits, missing)
-    bias = biases[_right_with_each(logits, labels, missing, biases).argmax()].item()
-    return bias, right_with(logits, labels, missing, bias)
+    return biases[_right_with_each(logits, labels, missing, biases).argmax()].item()
 
 
 def _best_of(biases: Tensor) -> Callable[[Tensor, Tensor, int], float]:
@@ -92,11 +86,6 @@ def _best_of(biases: Tensor) -> Callable[[Tensor, Tensor, int], float]:
         return biases[int(right.argmax())].item()
 
     return best_bias
-
-
-def _worst(logits: Tensor, labels: Tensor, missing: int) -> float:
-    biases = _candidates(logits, missing)
-    return biases[_right_with_each(logits, labels, missing, biases).argmin()].item()
 
 
 def _as_many(logits: Tensor, labels: Tensor, missing: int) -> float:
@@ -116,11 +105,6 @@ BIAS_MISTAKES = (
         "all images, not among those of that class",
     ),
     Mistake(
-        "all of the missing class",
-        lambda logits, labels, missing: _gaps(logits, missing)[labels == missing].max().item(),
-        "now every image of the missing class is right, and many of the others are not: count all",
-    ),
-    Mistake(
         "mean shortfall",
         _mean_shortfall,
         "by this much the images of the missing class fall short on average, so that half of them "
@@ -128,12 +112,12 @@ BIAS_MISTAKES = (
     ),
     Mistake(
         "subtracted",
-        lambda logits, labels, missing: -best(logits, labels, missing)[0],
+        lambda logits, labels, missing: -best(logits, labels, missing),
         "this is what to take off the logit; return what to add to it",
     ),
     Mistake(
         "the number right",
-        lambda logits, labels, missing: best(logits, labels, missing)[1],
+        lambda *case: right_with(*case, best(*case)),
         "this is how many are right with the best bias; return the bias",
     ),
     Mistake(
@@ -158,11 +142,6 @@ BIAS_MISTAKES = (
         "how many are right: try many, and count",
     ),
     Mistake(
-        "the worst",
-        _worst,
-        "with this bias the fewest are right",
-    ),
-    Mistake(
         "to all logits",
         lambda logits, labels, missing: _candidates(logits, missing)[0].item(),
         "a number that is added to all logits changes no answer, so the first that you tried looks "
@@ -171,24 +150,24 @@ BIAS_MISTAKES = (
 )
 
 
-def _passes(logits: Tensor, labels: Tensor, missing: int, bias: float) -> bool:
+def _passes(bias: float, best: float, *case: Any) -> bool:
     """Whether nearly as many are right as can be."""
-    most = best(logits, labels, missing)[1]
-    return right_with(logits, labels, missing, bias) >= most - _ALLOWED * len(labels)
+    images = len(case[1])
+    return right_with(*case, bias) >= right_with(*case, best) - _ALLOWED * images
 
 
-def _judged(mistake: Mistake) -> Mistake:
-    """The same, as the check sees it: True where it passes, else the bias."""
+def _as_the_check_sees_it(mistake: Mistake) -> Mistake:
+    """The same, with the best bias in place of another that passes."""
 
-    def outcome(*case: Any) -> bool | _Bias:
-        bias = mistake.function(*case)
-        return True if _passes(*case, bias) else _Bias(bias)
+    def best_bias(*case: Any) -> float:
+        bias, right = mistake.function(*case), best(*case)
+        return right if _passes(bias, right, *case) else bias
 
-    return replace(mistake, function=outcome)
+    return replace(mistake, function=best_bias)
 
 
 def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, int]]]:
-    g = torch.Generator().manual_seed(rng.randrange(2**31))
+    g = generator(rng)
 
     def case(
         classes: int,
@@ -200,9 +179,8 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, in
     ) -> tuple[Tensor, Tensor, int]:
         """Logits in which the right class leads by about 6, and the missing one is lowered.
 
-        Some images of the missing class have the largest gaps of all: two are wrong with the bias
-        that the fewest images are right with, and ten are not worth what they cost. Labels are
-        `among` these, or all.
+        The first `strange` images of the missing class have the largest gaps of all: to have them
+        right is not worth what it costs. Labels are `among` these, or all.
         """
         n, every = 200, torch.arange(classes)
         among = every if among is None else among
@@ -226,26 +204,29 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, in
     yield lambda: case(4, 2, (-3, -2), among=torch.tensor([0, 1, 3]))
 
 
-def _check_best_bias(answer: Attempt, rng: random.Random) -> None:
-    as_seen = [_judged(mistake) for mistake in BIAS_MISTAKES]
-    for case in telling(_cases(rng), lambda *_: True, as_seen, lambda outcome: outcome):
-        given = answer(*case, alike=_bias)
-        bias, most = best(*case)
-        found = _bias(given)
-        if not isinstance(found, _Bias) or not math.isfinite(found.value):
-            raise Wrong("return one number, the bias", expected=bias, given=given)
-        if not _passes(*case, found.value):
-            right, images = right_with(*case, found.value), len(case[1])
-            raise Wrong(
-                f"with this bias {right} of {images} images are right; with another {most}",
-                expected=f"about {bias:.4g}",
-                given=given,
-            )
+def _wrong(given: Any, right: float, *case: Any) -> Wrong | None:
+    bias = _bias(given)
+    if not isinstance(bias, _Bias) or not math.isfinite(bias.value):
+        return Wrong("return one number, the bias", expected=right, given=given)
+    if _passes(bias.value, right, *case):
+        return None
+    found, most = (right_with(*case, value) for value in (bias.value, right))
+    return Wrong(
+        f"with this bias {found} of {len(case[1])} images are right; with another {most}",
+        expected=f"about {right:.4g}",
+        given=given,
+    )
 
 
 best_bias = Exercise(
     "best_bias",
-    _check_best_bias,
+    by_cases(
+        _cases,
+        best,
+        _wrong,
+        mistakes=[_as_the_check_sees_it(mistake) for mistake in BIAS_MISTAKES],
+        alike=_bias,
+    ),
     reference=distillation.best_bias,
     core=True,
     minutes=15,

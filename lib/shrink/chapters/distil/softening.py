@@ -1,4 +1,4 @@
-"""The exercises of chapter 06, Distil: here `soften`, and how to break the loss.
+"""An exercise of chapter 06: logits softened by a temperature.
 
 The oracle is PyTorch's softmax in float64.
 """
@@ -11,29 +11,19 @@ import torch
 from torch import Tensor
 
 from shrink import distillation
-from shrink.chapters.distil import (
-    losses as distil_loss,
-)
-from shrink.chapters.distil.numbers import is_near, seen
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.chapters.distil.compare import comparable, is_near
+from shrink.classroom.exercises.attempt import Mistake, Wrong
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import plain
-
-MOST_IMAGES, MOST_CLASSES, LARGEST_LOGIT = 3, 4, 20  # of an input that breaks the loss
 
 
-def _right(logits: Tensor, temperature: float) -> Tensor:
+def right_softened(logits: Tensor, temperature: float) -> Tensor:
+    """The softened probabilities, in float64."""
     return torch.softmax(logits.detach().double() / temperature, -1)
 
 
 def _shares(powers: Tensor) -> Tensor:
     return powers / powers.sum(-1, keepdim=True)
-
-
-def _less_the_largest(logits: Tensor, temperature: float) -> Tensor:
-    """The largest of each row is taken off, though not divided."""
-    return _shares((logits / temperature - logits.amax(-1, keepdim=True)).exp())
 
 
 SOFTEN_MISTAKES = (
@@ -49,16 +39,6 @@ SOFTEN_MISTAKES = (
         lambda logits, temperature: _shares(((logits - logits.max()) / temperature).exp()),
         "this takes the largest of all logits off: where a row lies far below it, all its exp() "
         "are 0. Each row has a largest of its own: amax(-1, keepdim=True)",
-    ),
-    Mistake(
-        "largest not divided",
-        _less_the_largest,
-        "the largest logit is taken off after the division, and was not divided itself",
-    ),
-    Mistake(
-        "clamped",
-        lambda logits, temperature: torch.softmax((logits / temperature).clamp(-80, 80), -1),
-        "clamp() makes different logits equal: take the largest of each row off instead",
     ),
     Mistake(
         "not softened",
@@ -77,11 +57,6 @@ SOFTEN_MISTAKES = (
         "sum to 1",
     ),
     Mistake(
-        "divided and normalised",
-        lambda logits, temperature: _shares(logits.exp() / temperature),
-        "divided after exp(), the temperature cancels: divide the logits",
-    ),
-    Mistake(
         "softmax twice",
         lambda logits, temperature: torch.softmax(torch.softmax(logits, -1) / temperature, -1),
         "this softens probabilities, which lie between 0 and 1, and so are nearly even: soften the "
@@ -97,13 +72,6 @@ SOFTEN_MISTAKES = (
         "over the images",
         lambda logits, temperature: torch.softmax(logits / temperature, 0),
         "this shares a class out among the images: the sum over the last axis, the classes, is 1",
-    ),
-    Mistake(
-        "over everything",
-        lambda logits, temperature: torch.softmax((logits / temperature).flatten(), 0).view(
-            logits.shape
-        ),
-        "all numbers together sum to 1; each row's are to",
     ),
     Mistake(
         "logs",
@@ -143,96 +111,32 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, float]]]:
         yield lambda: (logits(3, 4).cuda(), 2.0)
 
 
-def _check_soften(answer: Attempt, rng: random.Random) -> None:
-    for logits, temperature in telling(_cases(rng), _right, SOFTEN_MISTAKES, seen):
-        given = answer(logits, temperature, alike=seen)
-        right = _right(logits, temperature).float()
-        if not isinstance(given, Tensor) or not given.is_floating_point():
-            raise Wrong("probabilities are a float tensor", expected=right, given=given)
-        if given.shape != right.shape or given.device != right.device:
-            raise Wrong(
-                "the probabilities have the shape and device of the logits",
-                expected=right,
-                given=given,
-            )
-        if given.isnan().any():
-            raise Wrong("NaN is no probability", expected=right, given=given)
-        sums = given.detach().sum(-1).flatten()
-        off = (sums - 1).abs() > 1e-3
-        if off.any():
-            raise Wrong(
-                f"the probabilities of a row sum to 1, and not to {sums[off][0]:.4g}",
-                expected=right,
-                given=given,
-            )
-        if not is_near(given, right).all():
-            raise Wrong(f"not as at a temperature of {temperature:g}", expected=right, given=given)
+def _wrong(given: Any, right: Tensor, logits: Tensor, temperature: float) -> Wrong | None:
+    right = right.float()
+
+    def wrong(hint: str) -> Wrong:
+        return Wrong(hint, expected=right, given=given)
+
+    if not isinstance(given, Tensor) or not given.is_floating_point():
+        return wrong("probabilities are a float tensor")
+    if given.shape != right.shape or given.device != right.device:
+        return wrong("the probabilities have the shape and device of the logits")
+    if given.isnan().any():
+        return wrong("NaN is no probability")
+    sums = given.detach().sum(-1).flatten()
+    off = (sums - 1).abs() > 1e-3
+    if off.any():
+        return wrong(f"the probabilities of a row sum to 1, and not to {sums[off][0]:.4g}")
+    if not is_near(given, right).all():
+        return wrong(f"not as at a temperature of {temperature:g}")
+    return None
 
 
 soften = Exercise(
     "soften",
-    _check_soften,
+    by_cases(_cases, right_softened, _wrong, mistakes=SOFTEN_MISTAKES, alike=comparable),
     reference=distillation.soften,
     core=True,
     minutes=10,
     mistakes=SOFTEN_MISTAKES,
 )
-
-
-def _check_break_the_loss(answer: Attempt, rng: random.Random) -> None:
-    given = answer()
-    if not (isinstance(given, tuple | list) and len(given) == 5):
-        raise Wrong(
-            "return five things",
-            expected="(student_logits, teacher_logits, labels, temperature, alpha)",
-            given=given,
-        )
-    case = _case_of(*given)
-    right = float(distil_loss.right_loss(*case))
-    if not 0.01 < right < 100:
-        raise Wrong(f"the right loss is {right:.3g} there; keep it from 0.01 to 100", given=given)
-    found = {m.name: float(m.function(*case)) / right for m in distil_loss.BREAKABLE}
-    hides = {name: ratio for name, ratio in found.items() if 0.5 < ratio < 2}
-    if hides:
-        told = ", ".join(f"{name} ({ratio:.2f} times)" for name, ratio in hides.items())
-        broken = [name for name in found if name not in hides]
-        raise Wrong(
-            f"{told}: less than half or more than twice the right loss, {right:.3g}, is wanted "
-            f"(far enough off: {', '.join(broken) or 'none'})",
-            given=given,
-        )
-
-
-def _case_of(
-    student: Any, teacher: Any, labels: Any, temperature: Any, alpha: Any
-) -> tuple[Tensor, Tensor, Tensor, float, float]:
-    """What was returned, as the loss takes it; `Wrong` where it cannot."""
-    for logits in (student, teacher):
-        if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.dim() != 2:
-            raise Wrong("logits are float tensors (images, classes)", given=logits)
-    if student.shape != teacher.shape:
-        raise Wrong("student and teacher answer for the same images and classes", given=teacher)
-    images, classes = student.shape
-    if not (1 <= images <= MOST_IMAGES and 2 <= classes <= MOST_CLASSES):
-        raise Wrong(
-            f"at most {MOST_IMAGES} images and {MOST_CLASSES} classes, and two classes at least",
-            given=student,
-        )
-    for logits in (student, teacher):
-        if not (logits.abs() <= LARGEST_LOGIT).all():
-            raise Wrong(f"logits lie from -{LARGEST_LOGIT} to {LARGEST_LOGIT}", given=logits)
-    integers = isinstance(labels, Tensor) and labels.dtype == torch.int64
-    if not integers or labels.shape != (images,):
-        raise Wrong("labels are integers, int64, one an image", given=labels)
-    if not ((labels >= 0) & (labels < classes)).all():
-        raise Wrong(f"labels lie from 0 to {classes - 1}", given=labels)
-    temperature, alpha = plain(temperature), plain(alpha)
-    if type(temperature) not in (int, float) or not 0.1 <= temperature <= 20:
-        raise Wrong("the temperature is a number from 0.1 to 20", given=temperature)
-    if type(alpha) not in (int, float) or not 0 <= alpha <= 1:
-        raise Wrong("alpha is a number from 0 to 1", given=alpha)
-    logits = (one.detach().cpu().double() for one in (student, teacher))
-    return *logits, labels.cpu(), float(temperature), float(alpha)
-
-
-break_the_loss = Exercise("break_the_loss", _check_break_the_loss, core=False, minutes=10)

@@ -1,4 +1,4 @@
-"""What the checks of chapter 06 share: float tensors as they compare, what is wrong with them."""
+"""What the checks of chapter 06 share: how losses and their gradients are compared."""
 
 from typing import Any
 
@@ -11,19 +11,14 @@ from shrink.classroom.exercises.numbers import Near
 TOLERANCE = 1e-4
 
 
-def seen(result: Any) -> Any:
+def comparable(result: Any) -> Any:
     """A float tensor by its shape, its infinities and its numbers; anything else as it is."""
     if not isinstance(result, Tensor) or not result.is_floating_point():
         return result
     numbers = result.detach().double().flatten()
-    odd = tuple(str(x) for x in numbers.tolist() if x != x or x in (float("inf"), -float("inf")))
-    finite = [x for x in numbers.tolist() if str(x) not in odd]
-    return tuple(result.shape), odd, Near(tuple(round(x, 9) for x in finite))
-
-
-def seen_pair(result: Any) -> Any:
-    """Two float tensors, in a tuple or a list."""
-    return tuple(map(seen, result)) if isinstance(result, tuple | list) else seen(result)
+    finite = numbers.isfinite()
+    odd = tuple(map(str, numbers[~finite].tolist()))  # as text, so that NaN equals NaN
+    return tuple(result.shape), odd, Near(tuple(round(x, 9) for x in numbers[finite].tolist()))
 
 
 def is_near(given: Tensor, right: Tensor) -> Tensor:
@@ -44,22 +39,32 @@ def wrong_loss(given: Any, right: Tensor, what: str = "the loss") -> Wrong | Non
 
 def wrong_gradient(loss: Tensor, of: Tensor, right: Tensor, name: str) -> Wrong | None:
     """What is wrong with the gradient of a loss that is right, if anything."""
-    right = right.to(of.dtype)
-    found = None
-    if loss.requires_grad:
-        (found,) = torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True)
+    right, found = right.to(of.dtype), _gradient(loss, of)
     if found is None:
-        return Wrong(
-            f"the loss is right, and no gradient reaches {name}: with detach(), item() or no_grad "
-            "nothing is learned",
-            expected=right,
-            given=found,
+        what = f"no gradient reaches {name}: with detach(), item() or no_grad nothing is learned"
+    elif not is_near(found, right).all():
+        what = (
+            f"its gradient for {name} is not: let all of it depend on them, and take no root of 0"
         )
-    if is_near(found, right).all():
+    else:
+        return None
+    return Wrong(f"the loss is right, and {what}", expected=right, given=found)
+
+
+def reaches_teacher(loss: Tensor, teacher: Tensor) -> Wrong | None:
+    """What is wrong where a gradient of a loss that is right goes to the teacher's features."""
+    found = _gradient(loss, teacher)
+    if found is None or not found.any():
         return None
     return Wrong(
-        f"the loss is right, and its gradient for {name} is not: let all of it depend on them, and "
-        "take no root of 0",
-        expected=right,
+        "the loss is right, and a gradient goes to the teacher's features: the teacher is not to "
+        "come towards the student, so detach() them",
+        expected=None,
         given=found,
     )
+
+
+def _gradient(loss: Tensor, of: Tensor) -> Tensor | None:
+    if not loss.requires_grad:
+        return None
+    return torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True)[0]

@@ -1,0 +1,375 @@
+"""Answers to the exercises of chapter 06, right ones and wrong ones."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# --- right ---------------------------------------------------------------------------------
+
+
+def soften_by_torch(logits, temperature):
+    return torch.softmax(logits / temperature, dim=-1)
+
+
+def soften_by_logarithms(logits, temperature):
+    cooled = logits.double() / temperature
+    return (cooled - cooled.logsumexp(-1, keepdim=True)).exp()
+
+
+def soften_by_comparing(logits, temperature):
+    """Each class's share is 1 over the sum of the odds of all classes against it."""
+    against = (logits.unsqueeze(-2) - logits.unsqueeze(-1)) / temperature
+    return 1 / against.exp().sum(-1)
+
+
+def loss_by_kl_div(student_logits, teacher_logits, labels, temperature, alpha):
+    log_p = F.log_softmax(student_logits / temperature, -1)
+    q = F.softmax(teacher_logits / temperature, -1)
+    soft = F.kl_div(log_p, q, reduction="batchmean") * temperature**2
+    return F.cross_entropy(student_logits, labels) * (1 - alpha) + soft * alpha
+
+
+def loss_less_the_entropy(student_logits, teacher_logits, labels, temperature, alpha):
+    q = torch.softmax(teacher_logits / temperature, -1)
+    entropy = torch.special.entr(q).sum(-1).mean()
+    crossed = F.cross_entropy(student_logits / temperature, q)
+    hard = F.nll_loss(student_logits.log_softmax(1), labels)
+    return hard * (1 - alpha) + (crossed - entropy) * alpha * temperature**2
+
+
+def bias_by_a_fine_grid(logits, labels, missing):
+    spread = (logits.max() - logits.min()).item()
+    biases = torch.linspace(-spread, spread, 801)
+    moved = logits.repeat(len(biases), 1, 1)
+    moved[:, :, missing] += biases[:, None]
+    return biases[(moved.argmax(2) == labels).sum(1).argmax()].item()
+
+
+def bias_by_sums(logits, labels, missing):
+    """Sorted by their gaps, images of the class become right and others wrong, one by one."""
+    others = torch.cat([logits[:, :missing], logits[:, missing + 1 :]], 1)
+    gaps, order = (others.max(1).values - logits[:, missing]).sort()
+    names = torch.tensor([c for c in range(logits.shape[1]) if c != missing])
+    right = names[others.argmax(1)] == labels
+    change = (labels == missing).long() - right.long()
+    gained = torch.cat([torch.zeros(1).long(), change[order].cumsum(0)])
+    i = int(gained.argmax())
+    ends = torch.cat([gaps[:1] - 1, gaps, gaps[-1:] + 1])
+    return (ends[i] + ends[i + 1]) / 2
+
+
+def pair_by_torch(student_logits, teacher_logits, temperature):
+    p, q = student_logits / temperature, torch.softmax(teacher_logits / temperature, -1)
+    return [F.cross_entropy(p, q), F.kl_div(p.log_softmax(-1), q, reduction="batchmean")]
+
+
+def hint_by_torch(student_features, teacher_features, regressor):
+    return 0.5 * F.mse_loss(regressor(student_features), teacher_features.detach())
+
+
+def hint_by_a_sum(student_features, teacher_features, regressor):
+    off = regressor(student_features) - teacher_features.data
+    return (off**2).sum() / (2 * off.numel())
+
+
+def distance_pair_by_pair(student_features, teacher_features):
+    def distances(x):
+        n = len(x)
+        pairs = [(i, j) for i in range(n) for j in range(i)]
+        found = torch.stack([(x[i] - x[j]).flatten().norm() for i, j in pairs])
+        return found / found.sum() * len(found)
+
+    off = (distances(student_features) - distances(teacher_features.detach())).abs()
+    return torch.where(off <= 1, off**2 / 2, off - 0.5).mean()
+
+
+def distance_both_ways(student_features, teacher_features):
+    def distances(x):
+        n, x = len(x), x.reshape(len(x), -1)
+        other = ~torch.eye(n, dtype=torch.bool)
+        found = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")[other]
+        return found / found.mean()
+
+    theirs = distances(teacher_features).detach()
+    return F.smooth_l1_loss(distances(student_features), theirs)
+
+
+def another_break():
+    student = nn.Parameter(torch.tensor([[20.0, 0.0]] * 3, dtype=torch.float64))
+    teacher = torch.tensor([[8.0, 6.0]] * 3)
+    return [student, teacher, torch.tensor([0, 0, 0]), torch.tensor(2.0), np.float64(0.95)]
+
+
+RIGHT = {
+    "soften": [
+        soften_by_torch,
+        soften_by_logarithms,
+        soften_by_comparing,
+    ],
+    "distillation_loss": [loss_by_kl_div, loss_less_the_entropy],
+    "best_bias": [bias_by_a_fine_grid, bias_by_sums],
+    "soft_losses": [pair_by_torch],
+    "hint_loss": [hint_by_torch, hint_by_a_sum],
+    "distance_loss": [distance_pair_by_pair, distance_both_ways],
+    "break_the_loss": [another_break],
+}
+
+
+# --- known mistakes, as students write them ------------------------------------------------
+
+
+def _plain_exponentials(logits, temperature):
+    powers = torch.exp(logits / temperature)
+    return powers / powers.sum(dim=-1, keepdim=True)
+
+
+def _first_axis(logits, temperature):
+    return F.softmax(logits / temperature, dim=0)
+
+
+def _loss_of(soft):
+    """The loss with T² times this soft part."""
+    return lambda z, v, y, T, alpha: (
+        (1 - alpha) * F.cross_entropy(z, y) + alpha * T**2 * soft(z / T, v / T)
+    )
+
+
+def _kl_div(z, v, reduction="batchmean"):
+    return F.kl_div(z.log_softmax(-1), v.softmax(-1), reduction=reduction)
+
+
+def _soft_labels(z, v):
+    return F.cross_entropy(z, v.softmax(-1))
+
+
+def _forgets_the_square(z, v, y, T, alpha):
+    return (1 - alpha) * F.cross_entropy(z, y) + alpha * _kl_div(z / T, v / T)
+
+
+def _average_gap(logits, labels, missing):
+    some = logits[labels == missing].clone()
+    own = some[:, missing].clone()
+    some[:, missing] = -1e9
+    return (some.amax(1) - own).mean()
+
+
+def _papers_sum(student, teacher, regressor):
+    off = regressor(student) - teacher.detach()
+    return 0.5 * off.pow(2).flatten(1).sum(1).mean()
+
+
+def _mse(student, teacher, regressor):
+    return F.mse_loss(regressor(student), teacher.detach())
+
+
+def _all_with_all(student, teacher):
+    ours, theirs = (torch.cdist(x.flatten(1), x.flatten(1)) for x in (student, teacher.detach()))
+    return F.smooth_l1_loss(ours / ours.mean(), theirs / theirs.mean())
+
+
+def _mean_square(student, teacher):
+    ours, theirs = (torch.pdist(x.flatten(1)) for x in (student, teacher.detach()))
+    return F.mse_loss(ours / ours.mean(), theirs / theirs.mean())
+
+
+DISGUISED = [
+    ("soften", "overflow", _plain_exponentials),
+    ("soften", "over the images", _first_axis),
+    ("distillation_loss", "mean over the classes", _loss_of(lambda z, v: _kl_div(z, v, "mean"))),
+    ("distillation_loss", "summed", _loss_of(lambda z, v: _kl_div(z, v, "sum"))),
+    ("distillation_loss", "arguments exchanged", _loss_of(lambda z, v: _kl_div(v, z))),
+    ("distillation_loss", "no T²", _forgets_the_square),
+    (
+        "distillation_loss",
+        "cross entropy",
+        _loss_of(lambda z, v: F.cross_entropy(z, v.softmax(-1))),
+    ),
+    ("best_bias", "mean shortfall", _average_gap),
+    ("hint_loss", "summed over the features", _papers_sum),
+    ("hint_loss", "not halved", _mse),
+    ("distance_loss", "itself included", _all_with_all),
+    ("distance_loss", "squares", _mean_square),
+]
+
+
+# --- wrong ---------------------------------------------------------------------------------
+
+
+def _nothing(*args):
+    pass
+
+
+def _raises(*args):
+    raise ValueError("no idea")
+
+
+def spoilt(right, change):
+    """A right answer with a change to what it gives."""
+    return lambda *args: change(right(*args))
+
+
+def _in_place(logits, temperature):
+    logits.data.div_(temperature)
+    return torch.softmax(logits, -1)
+
+
+def _a_little_off(logits, temperature):
+    return soften_by_torch(logits, temperature * 1.01)
+
+
+def _softmax_then_log(z, v):
+    return F.kl_div(z.softmax(-1).log(), v.softmax(-1), reduction="batchmean")
+
+
+def _half_of_it_learns(z, v, y, T, alpha):
+    hard = F.cross_entropy(z, y)
+    whole = loss_by_kl_div(z, v, y, T, alpha).detach()
+    return whole + (1 - alpha) * (hard - hard.detach())
+
+
+def _grid_of_integers(logits, labels, missing):
+    found = []
+    for bias in range(-60, 61):
+        moved = logits.clone()
+        moved[:, missing] += bias
+        found.append((int((moved.argmax(1) == labels).sum()), -abs(bias), bias))
+    return max(found)[2]
+
+
+def _changes_logits(logits, labels, missing):
+    logits[:, missing] += 1
+    return bias_by_sums(logits, labels, missing) + 1
+
+
+def _teacher_follows(student, teacher, regressor):
+    return (regressor(student) - teacher).square().mean() / 2
+
+
+def _regressor_stays(student, teacher, regressor):
+    with torch.no_grad():
+        guided = regressor(student)
+    return (guided - teacher.detach()).square().mean() / 2 + 0 * student.sum()
+
+
+def _student_stays(student, teacher, regressor):
+    return hint_by_torch(student.detach(), teacher, regressor) + 0 * student.sum()
+
+
+def _both_follow(student, teacher):
+    ours, theirs = (torch.pdist(x.flatten(1)) for x in (student, teacher))
+    return F.huber_loss(ours / ours.mean(), theirs / theirs.mean())
+
+
+def _root_of_nothing(student, teacher):
+    n = len(student)
+
+    def distances(x):
+        x = x.flatten(1)
+        found = (x[:, None] - x[None]).square().sum(-1).sqrt()
+        return found / (found.sum() / (n * (n - 1)))
+
+    found = F.huber_loss(distances(student), distances(teacher.detach()), reduction="sum")
+    return found / (n * (n - 1))
+
+
+def the_chapters_break():
+    student = torch.tensor([[16.0, 0.0, 0.0]] * 3)
+    teacher = torch.tensor([[10.0, 8.0, 0.0]] * 3)
+    return student, teacher, torch.tensor([0, 0, 0]), 2, 0.9
+
+
+def changed(**parts):
+    """The chapter's input that breaks the loss, with some of its five parts replaced."""
+    names = ("student", "teacher", "labels", "temperature", "alpha")
+    return lambda: tuple({**dict(zip(names, the_chapters_break(), strict=True)), **parts}.values())
+
+
+def hidden(*names):
+    """What is said of these mistakes: they are among those that an input does not break."""
+    return "".join(rf".*{name} \([\d.]+ times\)" for name in names) + ": less than half"
+
+
+APART = changed(
+    student=torch.tensor([[16.0, 0.0, 0.0], [0.0, 16.0, 0.0], [0.0, 0.0, 16.0]]),
+    teacher=torch.tensor([[10.0, 8.0, 0.0], [0.0, 10.0, 8.0], [8.0, 0.0, 10.0]]),
+    labels=torch.tensor([0, 1, 2]),
+)
+
+
+def _one_image():
+    student, teacher, labels, temperature, alpha = the_chapters_break()
+    return student[:1], teacher[:1], labels[:1], temperature, alpha
+
+
+NO_LOSS = "the loss is a float tensor without axes"
+NO_GRADIENT = "the loss is right, and no gradient reaches the student's"
+OTHER_GRADIENT = "the loss is right, and its gradient for the student's "
+WRONG = {
+    "soften": {
+        _nothing: "probabilities are a float tensor.*given: +None",
+        _raises: 'ValueError: no idea.*at line .*raise ValueError\\("no idea"\\)',
+        spoilt(soften_by_torch, Tensor.tolist): r"probabilities are a float tensor.*given: +\[",
+        spoilt(soften_by_torch, lambda p: p[..., :1]): "the shape and device of the logits",
+        _in_place: "your function changed its input",
+        _a_little_off: r"not as at a temperature of [\d.]+",
+    },
+    "distillation_loss": {
+        _nothing: NO_LOSS,
+        spoilt(loss_by_kl_div, Tensor.item): NO_LOSS,
+        spoilt(loss_by_kl_div, lambda loss: loss[None]): NO_LOSS,
+        spoilt(loss_by_kl_div, Tensor.detach): NO_GRADIENT,
+        _half_of_it_learns: OTHER_GRADIENT,
+        spoilt(loss_by_kl_div, lambda loss: 1.1 * loss): r"the loss is [\d.]+; yours is [\d.]+",
+        _loss_of(_softmax_then_log): "the loss is .*; yours is (nan|inf)",
+    },
+    "best_bias": {
+        _nothing: "return one number, the bias",
+        lambda *_: math.inf: "return one number, the bias",
+        lambda *_: 0: r"with this bias \d+ of 200 images are right; with another \d+",
+        _grid_of_integers: "images are right; with another",
+        _changes_logits: "your function changed its input",
+    },
+    "soft_losses": {
+        spoilt(pair_by_torch, lambda pair: pair[0]): "return two losses",
+        lambda *_: 0.5: "return two losses",
+        spoilt(pair_by_torch, lambda pair: [loss.detach() for loss in pair]): NO_GRADIENT,
+    },
+    "hint_loss": {
+        _nothing: NO_LOSS,
+        _teacher_follows: "a gradient goes to the teacher's features",
+        _regressor_stays: OTHER_GRADIENT + "features is not",
+        _student_stays: OTHER_GRADIENT + "features is not",
+    },
+    "distance_loss": {
+        lambda *_: 0.5: NO_LOSS,
+        _both_follow: "a gradient goes to the teacher's features",
+        _root_of_nothing: OTHER_GRADIENT + "features is not.*root",
+    },
+    "break_the_loss": {
+        changed(temperature=1): hidden("no T²", "teacher not softened"),
+        changed(alpha=0.5): hidden("alpha exchanged"),
+        changed(student=torch.tensor([[6.0, 0.0, 0.0]] * 3)): hidden("arguments exchanged"),
+        changed(teacher=torch.tensor([[12.0, 12.0, 0.0]] * 3)): hidden("teacher not softened"),
+        APART: hidden("over the images"),
+        _one_image: hidden("summed"),
+        _nothing: "return five things",
+        lambda: (1, 2, 3): "return five things",
+        changed(student=torch.zeros(3)): "logits are float tensors",
+        changed(student=torch.zeros(3, 3).long()): "logits are float tensors",
+        changed(student=torch.zeros(2, 3)): "for the same images and classes",
+        changed(student=torch.zeros(4, 3), teacher=torch.zeros(4, 3)): "at most 3 images",
+        changed(student=torch.zeros(3, 5), teacher=torch.zeros(3, 5)): "at most 3 images",
+        changed(student=torch.full((3, 3), 30.0)): "logits lie from -20 to 20",
+        changed(teacher=torch.full((3, 3), math.nan)): "logits lie from -20 to 20",
+        changed(labels=torch.tensor([0.0, 0.0, 0.0])): "labels are integers",
+        changed(labels=torch.tensor([0, 0])): "labels are integers",
+        changed(labels=torch.tensor([0, 0, 3])): "labels lie from 0 to 2",
+        changed(temperature=0): "the temperature is a number",
+        changed(temperature="2"): "the temperature is a number",
+        changed(alpha=1.5): "alpha is a number from 0 to 1",
+        changed(teacher=the_chapters_break()[0], alpha=1): "keep it from 0.01 to 100",
+    },
+}
