@@ -3,7 +3,8 @@
 Of a chapter it asks for `tests/chapters/<name>/answers.py`, with
 
     RIGHT = {exercise: [functions]}             # of students who solved it, each in its own way
-    WRONG = {exercise: {function: regex}}       # wrong otherwise than the known mistakes
+    WRONG = {exercise: {function: regex}}       # wrong otherwise than the known mistakes: no hint
+                                                # is shown, unless the regex has "hint:" in it
     DISGUISED = [(exercise, mistake, function)] # known mistakes as students write them: other types
     RAISING = {(exercise, mistake): error}      # known mistakes that raise, and what
 
@@ -155,3 +156,4 @@ def test_other_wrong_answers_are_told_what_is_wrong(key, row):
     for seed in FEW_SEEDS:
         message = rejected(EXERCISES[key], function, seed)
         assert re.search(told, message, re.DOTALL), message
+        assert "hint:" in told or "\n  hint:" not in message, message
