@@ -3,7 +3,8 @@
 Of a chapter it asks for `tests/chapters/<name>/answers.py`, with
 
     RIGHT = {exercise: [functions]}             # right in other ways than the text's own solution
-    WRONG = {exercise: {function: regex}}       # wrong otherwise than the known mistakes
+    WRONG = {exercise: {function: regex}}       # wrong otherwise than the known mistakes: no hint
+                                                # is shown, unless the regex has "hint:" in it
     DISGUISED = [(exercise, mistake, function)] # known mistakes as students write them: other types
     RAISING = {(exercise, mistake): error}      # known mistakes that raise, and what
 
@@ -157,3 +158,4 @@ def test_other_wrong_answers_are_told_what_is_wrong(key, row):
     for seed in FEW_SEEDS:
         message = rejected(EXERCISES[key], function, seed)
         assert re.search(told, message, re.DOTALL), message
+        assert "hint:" in told or "\n  hint:" not in message, message
