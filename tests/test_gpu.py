@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from shrink import distillation, pruning, sharing
+from shrink.chapters import share as share_exercises
 from shrink.chapters.code import explorer as code
 from shrink.chapters.code import file_explorer as file
 from shrink.chapters.distil import teacher
@@ -11,7 +12,6 @@ from shrink.chapters.prune import explorer as prune
 from shrink.chapters.prune import masks as exercises
 from shrink.chapters.quantize import affine as of_quantizing
 from shrink.chapters.quantize import explorer as quantize
-from shrink.chapters.share import assignment as of_sharing
 from shrink.chapters.share import explorer as share
 from shrink.classroom import data, models, training
 from shrink.coding import codec
@@ -42,7 +42,7 @@ def test_a_quantizer_passes_on_cuda_inputs_too(name):
 
 @pytest.mark.parametrize("name", ["assign", "update", "codebook_gradient"])
 def test_sharing_passes_on_cuda_inputs_too(name):
-    exercise = getattr(of_sharing, name)
+    exercise = getattr(share_exercises, name)
     exercise.answer(exercise.reference)
     assert exercise.judge(0).state == "done"
 

@@ -93,6 +93,15 @@ def test_three_exercises_are_core_and_fit_their_time(name):
     assert sum(exercise.minutes for exercise in core) <= CORE_MINUTES
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_headings_say_what_is_core_and_how_many_minutes_it_takes(name):
+    (text,) = (ROOT / "course").glob(f"??_{name}.py")
+    heading = re.compile(r"^# ### \d+ · .* \((core|more), (\d+) minutes\)$", re.MULTILINE)
+    exercises = [exercise for (chapter, _), exercise in EXERCISES.items() if chapter == name]
+    said = [("core" if e.core else "more", str(e.minutes)) for e in exercises]
+    assert heading.findall(text.read_text(encoding="utf-8")) == said
+
+
 @pytest.mark.parametrize(("key", "function"), each(EXERCISES, right_of))
 def test_right_answers_pass(key, function):
     for seed in SEEDS:

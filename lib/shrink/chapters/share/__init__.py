@@ -1,6 +1,7 @@
 """Chapter 04, Share."""
 
-from shrink.chapters.share.assignment import assign, break_k_means
+from shrink.chapters.share.assignment import assign
+from shrink.chapters.share.breaking import break_k_means
 from shrink.chapters.share.bytes_of_sharing import largest_k, shared_bytes
 from shrink.chapters.share.cut import best_cut
 from shrink.chapters.share.gradient import codebook_gradient

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shrink import sharing
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import count as whole_number
 
@@ -21,52 +21,49 @@ def _bits(k: int) -> int:
 
 
 def _right_bytes(count: int, k: int) -> int:
+    """Numbers in whole bytes, and a float32 for each value."""
     whole, rest = divmod(count * _bits(k), 8)
     return whole + (rest > 0) + 4 * k
 
 
-def _but(
+def _bytes_with(
     bits: Callable[[int], float] = _bits,
     packed: Callable[[float], float] = lambda bits: math.ceil(bits / 8),
     codebook: Callable[[int], int] = lambda k: 4 * k,
 ) -> Callable[[int, int], float]:
+    """The bytes of numbers and codebook, right except for what is passed."""
     return lambda count, k: packed(count * bits(k)) + codebook(k)
 
 
 BYTES_MISTAKES = (
     Mistake(
         "codebook forgotten",
-        _but(codebook=lambda _: 0),
+        _bytes_with(codebook=lambda _: 0),
         "the numbers are of no use without the values: the codebook takes 4 bytes a value",
     ),
     Mistake(
         "bits not whole",
-        _but(bits=math.log2),
+        _bytes_with(bits=math.log2),
         "a number takes a whole number of bits: round log2(k) up",
     ),
     Mistake(
         "bits rounded down",
-        _but(bits=lambda k: k.bit_length() - 1),
+        _bytes_with(bits=lambda k: k.bit_length() - 1),
         "log2(k) is rounded up: 5 values need 3 bits",
     ),
     Mistake(
         "bits of k",
-        _but(bits=int.bit_length),
+        _bytes_with(bits=int.bit_length),
         "the largest number is k - 1, and those are the bits it takes: 16 values need 4, not 5",
     ),
     Mistake(
-        "k bits",
-        _but(bits=lambda k: k),
-        "k values are told apart by log2(k) bits, rounded up, not by k",
-    ),
-    Mistake(
         "bytes rounded down",
-        _but(packed=lambda bits: bits // 8),
+        _bytes_with(packed=lambda bits: bits // 8),
         "a part of a byte is stored as a whole one: round up",
     ),
     Mistake(
         "bytes not whole",
-        _but(packed=lambda bits: bits / 8),
+        _bytes_with(packed=lambda bits: bits / 8),
         "a file has whole bytes: round up",
     ),
     Mistake(
@@ -84,16 +81,6 @@ BYTES_MISTAKES = (
         lambda count, k: count * _bits(k) + 4 * k,
         "the numbers are counted in bits and the codebook in bytes: divide the former by 8",
     ),
-    Mistake(
-        "values of a byte",
-        _but(codebook=lambda k: k),
-        "a value is a float32: 4 bytes",
-    ),
-    Mistake(
-        "one value",
-        _but(codebook=lambda _: 4),
-        "there are k values in the codebook, of 4 bytes each",
-    ),
 )
 
 
@@ -108,23 +95,17 @@ def _bytes_cases(rng: random.Random) -> Iterator[Callable[[], tuple[int, int]]]:
     yield lambda: (10**9, rng.randint(3, 5000))  # bits in floats would be rounded, in int32 wrap
 
 
-def _plain(result: Any) -> Any:
-    return whole_number(result)
-
-
-def _check_bytes(answer: Attempt, rng: random.Random) -> None:
-    for count, k in telling(_bytes_cases(rng), _right_bytes, BYTES_MISTAKES, _plain):
-        right = _right_bytes(count, k)
-        given = answer(count, k, alike=_plain)
-        if type(_plain(given)) is not int:
-            raise Wrong("return a whole number of bytes", expected=right, given=given)
-        if _plain(given) != right:
-            raise Wrong(
-                f"{count} numbers of {_bits(k)} bits are {count * _bits(k)} bits or "
-                f"{right - 4 * k} bytes, and {k} values are {4 * k} bytes",
-                expected=right,
-                given=given,
-            )
+def _wrong_bytes(given: Any, right: int, count: int, k: int) -> Wrong | None:
+    if type(whole_number(given)) is not int:
+        return Wrong("return a whole number of bytes", expected=right, given=given)
+    if whole_number(given) == right:
+        return None
+    return Wrong(
+        f"{count} numbers of {_bits(k)} bits are {count * _bits(k)} bits or "
+        f"{right - 4 * k} bytes, and {k} values are {4 * k} bytes",
+        expected=right,
+        given=given,
+    )
 
 
 def _reference_bytes(count: int, k: int) -> int:
@@ -138,7 +119,7 @@ def _reference_bytes(count: int, k: int) -> int:
 
 shared_bytes = Exercise(
     "shared_bytes",
-    _check_bytes,
+    by_cases(_bytes_cases, _right_bytes, _wrong_bytes, mistakes=BYTES_MISTAKES, alike=whole_number),
     reference=_reference_bytes,
     core=False,
     minutes=8,
@@ -152,13 +133,16 @@ def _right_largest(count: int) -> int:
 
 
 def _largest(pays: Callable[[int, int], bool]) -> Callable[[int], int]:
+    """The largest k of which `pays` says so."""
+
     def largest_k(count: int) -> int:
         return next((k for k in range(2 * count + 9, 0, -1) if pays(count, k)), 0)
 
     return largest_k
 
 
-def _powers(count: int) -> int:
+@known("k need not be a power of two: try all")
+def _powers_of_two(count: int) -> int:
     found = [2**b for b in range(20) if _right_bytes(count, 2**b) < 4 * count]
     return max(found, default=0)
 
@@ -179,11 +163,7 @@ LARGEST_MISTAKES = (
         _largest(lambda count, k: 4 * k < 4 * count),
         "the numbers take bytes too, besides the codebook",
     ),
-    Mistake(
-        "powers of two",
-        _powers,
-        "k need not be a power of two: try all",
-    ),
+    _powers_of_two,
     Mistake(
         "a byte at most",
         lambda count: min(_right_largest(count), 256),
@@ -217,25 +197,29 @@ def _pays_exactly(count: int) -> bool:
     return _right_bytes(count, _right_largest(count) + 1) == 4 * count
 
 
-def _check_largest(answer: Attempt, rng: random.Random) -> None:
-    for (count,) in telling(_largest_cases(rng), _right_largest, LARGEST_MISTAKES, _plain):
-        right = _right_largest(count)
-        given = answer(count, alike=_plain)
-        if type(_plain(given)) is not int:
-            raise Wrong("return a whole number", expected=right, given=given)
-        if _plain(given) != right:
-            what = f"{right} values take {_right_bytes(count, right)}" if right else "none pays"
-            raise Wrong(
-                f"{count} weights take {4 * count} bytes: {what}, and {right + 1} values take "
-                f"{_right_bytes(count, right + 1)}",
-                expected=right,
-                given=given,
-            )
+def _wrong_largest(given: Any, right: int, count: int) -> Wrong | None:
+    if type(whole_number(given)) is not int:
+        return Wrong("return a whole number", expected=right, given=given)
+    if whole_number(given) == right:
+        return None
+    what = f"{right} values take {_right_bytes(count, right)}" if right else "none pays"
+    return Wrong(
+        f"{count} weights take {4 * count} bytes: {what}, and {right + 1} values take "
+        f"{_right_bytes(count, right + 1)}",
+        expected=right,
+        given=given,
+    )
 
 
 largest_k = Exercise(
     "largest_k",
-    _check_largest,
+    by_cases(
+        _largest_cases,
+        _right_largest,
+        _wrong_largest,
+        mistakes=LARGEST_MISTAKES,
+        alike=whole_number,
+    ),
     core=False,
     minutes=8,
     mistakes=LARGEST_MISTAKES,

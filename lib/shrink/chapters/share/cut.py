@@ -6,12 +6,13 @@ The oracle tries every cut, and adds up the squares in float64 from the numbers 
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import count
 
@@ -115,7 +116,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor]]]:
         (mistake,) = (m for m in MISTAKES if m.name == name)
         for _ in range(1000):
             (x,) = lumps(14)
-            if _worse(mistake.function(x), x, _right(x)):
+            if _wrong_cut(mistake(x), _right(x), x):
                 break
         return (x,)
 
@@ -130,21 +131,14 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor]]]:
     yield lambda: lumps(40)
 
 
-def _check_best_cut(answer: Attempt, rng: random.Random) -> None:
-    for (x,) in telling(_cases(rng), _right, MISTAKES, count):
-        right = _right(x)
-        given = count(answer(x, alike=count))
-        if type(given) is not int or not 1 <= given < len(x):
-            raise Wrong(
-                f"return a whole number from 1 to {len(x) - 1}: both parts have a number at least",
-                expected=right,
-                given=given,
-            )
-        if wrong := _worse(given, x, right):
-            raise wrong
-
-
-def _worse(given: int, x: Tensor, right: int) -> Wrong | None:
+def _wrong_cut(given: Any, right: int, x: Tensor) -> Wrong | None:
+    given = count(given)
+    if type(given) is not int or not 1 <= given < len(x):
+        return Wrong(
+            f"return a whole number from 1 to {len(x) - 1}: both parts have a number at least",
+            expected=right,
+            given=given,
+        )
     costs = costs_of_cuts(x)
     mine, least = costs[given - 1], costs[right - 1]
     scale = float(x.detach().double().square().sum())
@@ -160,7 +154,7 @@ def _worse(given: int, x: Tensor, right: int) -> Wrong | None:
 
 best_cut = Exercise(
     "best_cut",
-    _check_best_cut,
+    by_cases(_cases, _right, _wrong_cut, mistakes=MISTAKES, alike=count),
     core=False,
     minutes=15,
     mistakes=MISTAKES,

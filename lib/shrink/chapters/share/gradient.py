@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from shrink import sharing
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.chapters.share.values import near_values, wrong_values
+from shrink.classroom.exercises.attempt import Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import Near
-
-Gradient = Callable[[Tensor, Tensor, int, int | None], Tensor]
 
 
 def by_autograd(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
@@ -30,27 +28,29 @@ def by_autograd(gradient: Tensor, assignments: Tensor, k: int, zero: int | None)
     return found
 
 
-def _but(
-    reduce: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda sums, counts, _: sums,
-    frozen: Callable[[Tensor, int | None], int | None] = lambda _, zero: zero,
-) -> Gradient:
-    """The right answer but for what is made of the sums, and which value is held."""
-
-    def codebook_gradient(
-        gradient: Tensor, assignments: Tensor, k: int, zero: int | None
-    ) -> Tensor:
-        sums = by_autograd(gradient, assignments, k, None)
-        counts = torch.bincount(assignments.flatten(), minlength=k)
-        found = reduce(sums, counts, gradient)
-        if (held := frozen(assignments, zero)) is not None:
-            found[held] = 0
-        return found
-
-    return codebook_gradient
+@known(
+    "these are averages: one value moves all its weights, and the loss feels the sum of what "
+    "each does"
+)
+def _mean(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
+    counts = torch.bincount(assignments.flatten(), minlength=k)
+    return by_autograd(gradient, assignments, k, zero) / counts.clamp(min=1)
 
 
-def _last_one(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
-    """As `found[assignments] += gradient` does it: of several that go to one place, one counts."""
+@known(
+    "these are averages, and those of values without weights are NaN: sum, and do not divide",
+    "mean with NaN",
+)
+def _mean_with_nan(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
+    counts = torch.bincount(assignments.flatten(), minlength=k)
+    return by_autograd(gradient, assignments, k, zero) / counts
+
+
+@known(
+    "where several weights go to one place, found[assignments] += gradient keeps only one of "
+    "them: use index_add_, scatter_add_ or bincount with weights"
+)
+def _the_last_one(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
     found = torch.zeros(k, dtype=gradient.dtype, device=gradient.device)
     last = dict(zip(assignments.flatten().tolist(), gradient.flatten().tolist(), strict=True))
     for number, value in last.items():
@@ -60,97 +60,52 @@ def _last_one(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -
     return found
 
 
-def _dropped(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
+@known(
+    "value number zero stands for weights that are pruned and is to stay 0: its gradient is 0",
+    "0 moves",
+)
+def _zero_moves(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
+    return by_autograd(gradient, assignments, k, None)
+
+
+@known("zero may be 0, the first value, and 0 is false in Python: ask `if zero is not None`")
+def _zero_is_false(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
+    return by_autograd(gradient, assignments, k, zero or None)
+
+
+@known("where zero is None no value is held, and all have their gradient")
+def _always_held(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
+    return by_autograd(gradient, assignments, k, zero or 0)
+
+
+@known("there is a gradient for each of the k values; that of number zero is 0, but it is there")
+def _zero_dropped(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
     found = by_autograd(gradient, assignments, k, zero)
     return found[torch.arange(k, device=found.device) != (k if zero is None else zero)]
 
 
+@known("the last values have no weights, and are missing: bincount needs minlength=k")
 def _cut_short(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
     last = int(assignments.max()) + 1 if assignments.numel() else 0
     return by_autograd(gradient, assignments, k, zero)[:last]
 
 
-def _of_weights(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
+@known("this has a number for each weight; return one for each value, (k,)")
+def _of_each_weight(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
     return by_autograd(gradient, assignments, k, zero)[assignments]
 
 
 MISTAKES = (
-    Mistake(
-        "mean",
-        _but(lambda sums, counts, _: sums / counts.clamp(min=1)),
-        "these are averages: one value moves all its weights, and the loss feels the sum of what "
-        "each does",
-    ),
-    Mistake(
-        "mean with NaN",
-        _but(lambda sums, counts, _: sums / counts),
-        "these are averages, and those of values without weights are NaN: sum, and do not divide",
-    ),
-    Mistake(
-        "divided by all",
-        _but(lambda sums, _, gradient: sums / max(gradient.numel(), 1)),
-        "the sums are divided by the number of weights: sum, and do not divide",
-    ),
-    Mistake(
-        "the last one",
-        _last_one,
-        "where several weights go to one place, found[assignments] += gradient keeps only one of "
-        "them: use index_add_, scatter_add_ or bincount with weights",
-    ),
-    Mistake(
-        "0 moves",
-        _but(frozen=lambda _, zero: None),
-        "value number zero stands for weights that are pruned and is to stay 0: its gradient is 0",
-    ),
-    Mistake(
-        "zero is false",
-        _but(frozen=lambda _, zero: zero or None),
-        "zero may be 0, the first value, and 0 is false in Python: ask `if zero is not None`",
-    ),
-    Mistake(
-        "the first is held",
-        _but(frozen=lambda assignments, zero: None if zero is None else 0),
-        "it is value number `zero` that is held, which need not be the first",
-    ),
-    Mistake(
-        "always held",
-        _but(frozen=lambda assignments, zero: zero or 0),
-        "where zero is None no value is held, and all have their gradient",
-    ),
-    Mistake(
-        "zero dropped",
-        _dropped,
-        "there is a gradient for each of the k values; that of number zero is 0, but it is there",
-    ),
-    Mistake(
-        "cut short",
-        _cut_short,
-        "the last values have no weights, and are missing: bincount needs minlength=k",
-    ),
-    Mistake(
-        "of each weight",
-        _of_weights,
-        "this has a number for each weight; return one for each value, (k,)",
-    ),
-    Mistake(
-        "a step",
-        _but(lambda sums, *_: -sums),
-        "this is the direction of a step; the gradient itself is asked for, not its negative",
-    ),
-    Mistake(
-        "magnitudes",
-        lambda gradient, assignments, k, zero: by_autograd(gradient.abs(), assignments, k, zero),
-        "gradients of both signs cancel within a value: sum them, not their magnitudes",
-    ),
+    _mean,
+    _mean_with_nan,
+    _the_last_one,
+    _zero_moves,
+    _zero_is_false,
+    _always_held,
+    _zero_dropped,
+    _cut_short,
+    _of_each_weight,
 )
-
-
-def _seen(result: Any) -> Any:
-    if not isinstance(result, Tensor) or result.layout != torch.strided:
-        return result
-    numbers = result.detach().double().flatten()
-    nan = tuple(numbers.isnan().tolist())
-    return tuple(result.shape), nan, Near(tuple(numbers.nan_to_num().tolist()))
 
 
 def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, int, int | None]]]:
@@ -177,36 +132,17 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, in
         )
 
 
-def _check_gradient(answer: Attempt, rng: random.Random) -> None:
-    for case in telling(_cases(rng), by_autograd, MISTAKES, _seen):
-        given = answer(*case, alike=_seen)
-        if wrong := _wrong_gradient(given, *case):
-            raise wrong
-
-
 def _wrong_gradient(
-    given: Any, gradient: Tensor, assignments: Tensor, k: int, zero: int | None
+    given: Any, right: Tensor, gradient: Tensor, assignments: Tensor, k: int, zero: int | None
 ) -> Wrong | None:
-    right = by_autograd(gradient, assignments, k, zero)
-    if not isinstance(given, Tensor) or not given.is_floating_point():
-        return Wrong("the gradient is a float tensor", expected=right, given=given)
-    if given.shape != right.shape or given.device != right.device:
-        return Wrong(
-            f"the gradient has a number for each of the {k} values, on one axis",
-            expected=right,
-            given=given,
-        )
-    near = torch.isclose(given.detach().double(), right.double(), rtol=1e-4, atol=1e-4)
-    if near.all():
-        return None
-    i = int((~near).nonzero()[0])
-    count = int((assignments == i).sum())
-    why = (
-        f"value {i} is the 0 that stays 0, so its gradient is 0"
-        if i == zero
-        else f"value {i} has {count} weights, and their gradients sum to {right[i]:.4g}"
-    )
-    return Wrong(f"{why}; yours is {given[i]:.4g}", expected=right, given=given)
+    def why(i: int) -> str:
+        if i == zero:
+            return f"value {i} is the 0 that stays 0, so its gradient is 0"
+        count = int((assignments == i).sum())
+        return f"value {i} has {count} weights, and their gradients sum to {right[i]:.4g}"
+
+    shape = f"the gradient has a number for each of the {k} values, on one axis"
+    return wrong_values(given, right, "the gradient", shape, why, atol=1e-4)
 
 
 def _reference(gradient: Tensor, assignments: Tensor, k: int, zero: int | None = None) -> Tensor:
@@ -224,7 +160,7 @@ def _reference(gradient: Tensor, assignments: Tensor, k: int, zero: int | None =
 
 codebook_gradient = Exercise(
     "codebook_gradient",
-    _check_gradient,
+    by_cases(_cases, by_autograd, _wrong_gradient, mistakes=MISTAKES, alike=near_values),
     reference=_reference,
     core=True,
     minutes=15,
