@@ -229,7 +229,7 @@ def _listed(masks: Any) -> Any:
     """Masks as what compares."""
     if not isinstance(masks, Mapping):
         return masks
-    return {n: m.tolist() if isinstance(m, Tensor) else m for n, m in masks.items()}
+    return {n: ("tensor", m.tolist()) if isinstance(m, Tensor) else m for n, m in masks.items()}
 
 
 def _global_cases(rng: random.Random) -> Iterator[tuple | Draw]:
