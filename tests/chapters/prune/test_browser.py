@@ -13,7 +13,7 @@ NOTEBOOKS = ROOT / "notebooks"
 
 BROKEN_EXPLORER = """
 import ipywidgets
-from shrink.classroom.explorer import Explorer
+from shrink.classroom.explorers.explorer import Explorer
 
 Explorer(
     lambda s: 1 / (s - 7),
