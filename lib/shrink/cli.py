@@ -4,12 +4,17 @@ The commands import what they need themselves, so that `shrink --help` does not 
 """
 
 import argparse
+import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 from shrink.classroom import CourseError
+
+CHAPTERS = ("measure", "prune", "quantize", "share", "code", "distil")  # 01, 02, ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,6 +102,14 @@ def _parser() -> argparse.ArgumentParser:
     gather.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     baselines = add("baselines", _baselines, "train the shipped networks afresh (for authors)")
     baselines.add_argument("name", choices=["glyphs", "mnist"])
+    text = "make all that chapters show and is not kept yet, as before a lesson; resumes"
+    warm = add("warm", _warm, text, root=False)
+    warm.add_argument("chapters", nargs="*", type=_chapter, metavar="chapter", help="2 or 02_prune")
+    text = "make what ships of the chapters' first pictures (for authors)"
+    prepare = add("prepare", _prepare, text)
+    prepare.add_argument(
+        "chapters", nargs="*", type=_chapter, metavar="chapter", help="2 or 02_prune"
+    )
     add("doctor", _doctor, "say whether this machine can run the course")
     return parser
 
@@ -114,6 +127,15 @@ def _megabytes(text: str) -> int:
     if text.isdecimal() and 0 < int(text) < 2**30:
         return int(text)
     raise argparse.ArgumentTypeError(f"not a number of MB: {text!r}")
+
+
+def _chapter(text: str) -> str:
+    """The folder of a chapter that is given by its number, its name, or both."""
+    names = [f"{i:02}_{chapter}" for i, chapter in enumerate(CHAPTERS, start=1)]
+    for name, chapter in zip(names, CHAPTERS, strict=True):
+        if text in (name, chapter, name[:2], name[:2].lstrip("0")):
+            return chapter
+    raise argparse.ArgumentTypeError(f"no chapter {text!r}; there are {', '.join(names)}")
 
 
 def _lab(args: argparse.Namespace) -> int:
@@ -206,6 +228,40 @@ def _baselines(args: argparse.Namespace) -> int:
         raise CourseError(f"no source tree here: {folder.parent} is missing")
     print("\n".join(baselines.ship(folder, data.load(args.name, pick_device()))))
     return 0
+
+
+def _warm(args: argparse.Namespace) -> int:
+    from shrink.classroom import data
+    from shrink.classroom.training import pick_device
+
+    dataset = data.load(device=pick_device())
+    for chapter, prepared in _prepared(args.chapters):
+        print(f"{chapter}: up to its explorer ...", flush=True)
+        prepared.first_picture(dataset)
+        print(f"{chapter}: the cells below it ...", flush=True)
+        prepared.further_cells(dataset)
+    print("all is made and kept")
+    return 0
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from shrink.classroom import archives, data
+
+    root = course_folder(args.root)
+    if not archives.folder().is_relative_to(root):
+        raise CourseError(f"no source tree here: the package is in {archives.folder().parents[1]}")
+    for name in ("glyphs", "mnist"):
+        dataset = data.load(name)
+        for chapter, prepared in _prepared(args.chapters):
+            print(archives.ship(f"{chapter}-{name}", partial(prepared.first_picture, dataset)))
+    return 0
+
+
+def _prepared(chapters: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
+    """What is prepared, of these chapters or of all that prepare something."""
+    for chapter in chapters or CHAPTERS:
+        if importlib.util.find_spec(f"shrink.chapters.{chapter}.prepared"):
+            yield chapter, importlib.import_module(f"shrink.chapters.{chapter}.prepared")
 
 
 def _reproduce(args: argparse.Namespace) -> int:

@@ -493,4 +493,4 @@ def test_a_bar_in_a_notebook_moves_once_a_second_at_most(capsys):
         for _ in range(1000):
             bar.update()
         assert bar.last_print_n == 0
-    assert capsys.readouterr().err.count("\r") == 2  # where it began and where it ended
+    assert capsys.readouterr().err.count("\r") == 3  # where it began, and where it was wiped away

@@ -19,7 +19,6 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
-from shrink.classroom.made_of import key_of
 from shrink.files import write_atomically
 
 Tensors = Mapping[str, Tensor]
@@ -31,11 +30,6 @@ _noted = threading.local()  # what the outermost calls of this thread have given
 def folder() -> Path:
     """Where the archives are."""
     return Path(str(resources.files("shrink.classroom"))) / FOLDER
-
-
-def label(name: str, *made_of: object) -> str:
-    """How a thing is called in the archives."""
-    return f"{name}-{key_of(*made_of)}"
 
 
 def labels() -> Mapping[str, Path]:
@@ -73,6 +67,19 @@ def write(path: Path, things: Mapping[str, Tensors]) -> int:
     length = write_atomically(path, content.getvalue())
     _labels.cache_clear()
     return length
+
+
+def ship(name: str, prepare: Callable[[], object]) -> str:
+    """Write the archive of all that `kept` gives while `prepare` runs; a line about it.
+
+    What is in another archive already is left out.
+    """
+    path = folder() / f"{name}.zip"
+    with recording() as things:
+        prepare()
+    elsewhere = {label for label, archive in labels().items() if archive != path}
+    length = write(path, {key: t for key, t in things.items() if key not in elsewhere})
+    return f"{path.name}: {length:,} bytes"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from shrink.classroom.made_of import key_of
 from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, accuracy, train
 from shrink.files import write_atomically
+from shrink.modes import seeded
 
 SHIPPED = ("glyphs", "mnist")
 RECIPES = {
@@ -57,7 +58,7 @@ def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     if seed == 0 and (shipped := _shipped(name, dataset.name)):
         model.load_state_dict(load_bytes(shipped.read_bytes()))
         return model
-    made_of = (model, RECIPES[name, dataset.name], seed, dataset.train, train)
+    made_of = baseline_made_of(name, dataset, seed)
     called = f"baselines/{name}-{dataset.name}-{seed}"
     path = kept_path(called, *made_of)
 
@@ -77,7 +78,7 @@ def pruned_baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     """
     model = baseline(name, dataset, seed=seed)
     called = f"pruned/{name}-{dataset.name}-{seed}"
-    made_of = (copy.deepcopy(model), seed, dataset.train, _prune)
+    made_of = (copy.deepcopy(model), *pruned_made_of(name, dataset, seed))
 
     def make() -> dict[str, Tensor]:
         _prune(model, name, dataset, seed)
@@ -85,6 +86,18 @@ def pruned_baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
 
     model.load_state_dict(kept(called, make, *made_of))
     return model.eval()
+
+
+def baseline_made_of(name: str, dataset: Dataset, seed: int) -> tuple[object, ...]:
+    """What goes into a baseline, for `kept`: for things made of one that need not be at hand."""
+    recipe = RECIPES[name, dataset.name]
+    return models.MODELS[name], seeded, seed, recipe, train, dataset.train
+
+
+def pruned_made_of(name: str, dataset: Dataset, seed: int) -> tuple[object, ...]:
+    """What goes into a pruned baseline, for `kept`."""
+    how = (PRUNING, TUNING, pruning.prune_iteratively, pruning.hold_masks)
+    return *baseline_made_of(name, dataset, seed), *how
 
 
 def _prune(model: nn.Module, name: str, dataset: Dataset, seed: int) -> None:

@@ -40,23 +40,24 @@ def kept(
     Raises:
         TypeError: something in `made_of` has no key.
     """
-    path, label = kept_path(name, *made_of), archives.label(name, *made_of)
+    key = key_of(*made_of)
+    label = f"{name}-{key}"
     with archives.noting(label) as note:
         found = archives.find(label)
-        note(found := cached_tensors(path, make) if found is None else found)
+        if found is None:
+            found = cached_tensors(_path(name, key, made_of), make)
+        note(found)
         return found
-
-
-def is_kept(name: str, *made_of: object) -> bool:
-    """Whether `kept` would find it, and make nothing."""
-    ships = archives.label(name, *made_of) in archives.labels()
-    return ships or kept_path(name, *made_of).is_file()
 
 
 def kept_path(name: str, *made_of: object) -> Path:
     """Where the cache has it. The version of torch counts too, and the kind of device."""
-    key = key_of(torch.__version__, *devices_in(made_of), *made_of)
-    return cache_dir() / f"{name}-{key}.safetensors"
+    return _path(name, key_of(*made_of), made_of)
+
+
+def _path(name: str, key: str, made_of: tuple[object, ...]) -> Path:
+    here = key_of(key, torch.__version__, *devices_in(made_of))
+    return cache_dir() / f"{name}-{here}.safetensors"
 
 
 def cached_tensors(path: Path | str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:

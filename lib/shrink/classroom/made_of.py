@@ -16,6 +16,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 
 import numpy as np
@@ -159,7 +160,8 @@ class _Key:
         module = str(getattr(found, "__module__", ""))
         if name.isupper():
             self.say(name)
-            self.add(found)
+            with suppress(TypeError):  # a lock, a type
+                self.add(found)
         elif (
             callable(found)
             and isinstance(inspect.unwrap(found), Code)

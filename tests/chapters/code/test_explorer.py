@@ -11,9 +11,10 @@ from PIL import Image
 from shrink import sharing
 from shrink.chapters.code import explorer as code
 from shrink.chapters.code import figure as code_figure
-from shrink.chapters.code import parts
+from shrink.chapters.code import parts, prepared
 from shrink.chapters.code import sizes as code_sizes
 from shrink.classroom import baselines, data, measure
+from shrink.classroom import cache as caches
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
 from shrink.classroom.training import Recipe, predict
 from shrink.coding import ans, codec, huffman, sparse
@@ -35,8 +36,9 @@ def cache(tmp_path_factory):
     """A cache of this file's own, networks trained in a second, and few stops."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code, "STOPS", STOPS)
-        patch.setattr(code, "NUMBERS", NUMBERS)
+        for module in (code, prepared):
+            patch.setattr(module, "STOPS", STOPS)
+            patch.setattr(module, "NUMBERS", NUMBERS)
         patch.setenv("SHRINK_CACHE", str(folder))
         patch.setitem(baselines.RECIPES, (code.NAME, "digits"), Recipe(epochs=6))
         yield folder
@@ -219,8 +221,7 @@ def test_the_test_set_stays_unread(digits, lab):
 
 
 def test_the_second_time_the_sweep_comes_from_the_cache(lab, digits, cache, monkeypatch):
-    monkeypatch.setattr(code, "symbols_of", lambda *_: pytest.fail("made again"))
-    monkeypatch.setattr(code, "predict", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(caches, "write_atomically", lambda *_: pytest.fail("made again"))
     again = code.CodingLab(digits, None, seed=0)
     assert view(again).bytes.tolist() == view(lab).bytes.tolist()
     assert view(again, 4, 50, k=2).accuracies[0].tolist() == (
@@ -228,12 +229,11 @@ def test_the_second_time_the_sweep_comes_from_the_cache(lab, digits, cache, monk
     )
 
 
-def test_a_form_of_the_file_that_changes_is_measured_again(lab, monkeypatch):
-    before = lab._key().hexdigest()
-    assert lab._key().hexdigest() == before
-    with monkeypatch.context() as patch:
-        patch.setattr(codec, "VERSION", 2)
-        assert lab._key().hexdigest() != before
+def test_a_form_of_the_file_that_changes_is_measured_again(lab, cache, monkeypatch):
+    before = len(list(cache.glob("sweeps/code-*")))
+    monkeypatch.setattr(ans, "PER_LANE", 2 * ans.PER_LANE)
+    prepared.sweep(lab.dense, lab.tuned, lab.validation)
+    assert len(list(cache.glob("sweeps/code-*"))) == 2 * before
 
 
 def test_moving_a_slider_codes_nothing_anew(lab, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from shrink.chapters import prune as exercises
-from shrink.chapters.prune import explorer, figure
+from shrink.chapters.prune import explorer, figure, prepared
 from shrink.classroom import baselines
 from shrink.classroom.training import Recipe
 from tests.chapters.small import Small
@@ -14,10 +14,11 @@ EXERCISES = (exercises.magnitude_mask, exercises.global_masks)
 
 def prepare(patch):
     stops = np.array([0, 0.1, 0.37, 0.5, 0.9, 0.92, 0.96, 0.97, 0.99, 1])
-    patch.setattr(explorer, "STOPS", stops)
-    for module in (explorer, figure):
+    for module in (explorer, prepared):
+        patch.setattr(module, "STOPS", stops)
+    for module in (explorer, figure, prepared):
         patch.setattr(module, "CURVE", np.array([0, 0.5, 0.9, 0.97, 1]))
-    patch.setitem(baselines.RECIPES, (explorer.NAME, "digits"), Recipe(epochs=6))
+    patch.setitem(baselines.RECIPES, (prepared.NAME, "digits"), Recipe(epochs=6))
 
 
 EXPLORERS = (

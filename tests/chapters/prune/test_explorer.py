@@ -15,6 +15,7 @@ from shrink import pruning
 from shrink.chapters import prune as exercises
 from shrink.chapters.prune import explorer as prune
 from shrink.chapters.prune import figure as prune_figure
+from shrink.chapters.prune import prepared
 from shrink.classroom import baselines, data, formats, measure, models
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.explorers import strip
@@ -97,7 +98,7 @@ def test_the_slider_stops_at_whole_percents_and_the_curve_at_some_of_them():
 
 def pruned_net(lab, sparsity, weights, scope):
     """The network pruned afresh, by sorting."""
-    net = copy.deepcopy(lab.nets[weights][0])
+    net = copy.deepcopy(lab.nets[weights])
     tensors = list(models.weights(net).values())
     for group in [tensors] if scope == "global" else [[w] for w in tensors]:
         flat = torch.cat([w.detach().flatten() for w in group])
@@ -131,7 +132,7 @@ def test_the_curves_start_at_the_dense_accuracy_of_their_seed(lab, weights, scop
     labels = lab.labels
     dense = [
         (predict(net, lab.data.validation.images).numpy() == labels).mean()
-        for net in lab.nets[weights]
+        for net in (prepared.network(lab.data, weights, seed) for seed in SEEDS)
     ]
     assert prune.CURVE[0] == 0 and prune.CURVE[-1] == 1
     assert shown.curve.shape == (len(SEEDS), len(prune.CURVE))
@@ -151,7 +152,7 @@ def test_the_curve_is_what_the_slider_shows(lab):
 @pytest.mark.parametrize("sparsity", [0, 0.37, 0.925, 1])
 def test_what_the_layers_keep_adds_up(lab, weights, scope, sparsity):
     shown = view(lab, sparsity, weights, scope)
-    sizes = {name: w.numel() for name, w in models.weights(lab.nets[weights][0]).items()}
+    sizes = {name: w.numel() for name, w in models.weights(lab.nets[weights]).items()}
     kept = {name: round(shown.kept[name] * n) for name, n in sizes.items()}
     if scope == "local":
         assert kept == {name: n - round(sparsity * n) for name, n in sizes.items()}
@@ -162,7 +163,7 @@ def test_what_the_layers_keep_adds_up(lab, weights, scope, sparsity):
 
 def test_thresholds_part_what_went_from_what_stayed(lab):
     shown = view(lab, 0.9, scope="local")
-    weights = models.weights(lab.nets["trained"][0]).values()
+    weights = models.weights(lab.nets["trained"]).values()
     for threshold, weight in zip(shown.thresholds, weights, strict=True):
         kept = (weight.abs() > threshold).sum().item()
         assert kept == weight.numel() - round(0.9 * weight.numel())
@@ -186,7 +187,9 @@ def test_casualties_were_right_before_and_are_wrong_now(lab):
 
 def test_changed_answers_are_counted_beside_another_seeds(lab):
     shown, dense = view(lab, 0.97), view(lab, 0).answers
-    other = predict(lab.nets["trained"][1], lab.data.validation.images).numpy()
+    other = predict(
+        prepared.network(lab.data, "trained", SEEDS[1]), lab.data.validation.images
+    ).numpy()
     for digit in range(10):
         of_class = lab.labels == digit
         expected = [(dense != answers)[of_class].mean() for answers in (shown.answers, other)]
@@ -216,10 +219,16 @@ def test_the_lengths_of_mine_are_those_of_the_students_masks(lab):
 
 
 def test_a_format_that_changes_is_measured_again(first_lab, digits, monkeypatch):
+    sweep = prepared._sweep
+
+    def changed(*args):
+        return sweep(*args)
+
     def pack(state, format):
         return formats.pack(state, format) | {"one array more": torch.zeros(2)}
 
-    monkeypatch.setattr(prune, "formats", SimpleNamespace(pack=pack))
+    monkeypatch.setattr(prepared, "formats", SimpleNamespace(pack=pack))
+    monkeypatch.setattr(prepared, "_sweep", changed)
     before, after = view(first_lab, 0.9).file_bytes, view(new_lab(digits), 0.9).file_bytes
     assert all(after[format] > length for format, length in before.items())
 
@@ -294,14 +303,14 @@ def _spoils_its_input(weight, sparsity):
 
 
 def test_mine_cannot_spoil_the_network_for_the_reference(lab):
-    before = {name: t.clone() for name, t in lab.nets["trained"][0].state_dict().items()}
+    before = {name: t.clone() for name, t in lab.nets["trained"].state_dict().items()}
     exercises.magnitude_mask.answer(_spoils_its_input)
     try:
         view(lab, 0.9, scope="local", source="mine")
         lab.fine_tune(values(scope="local", source="mine"), CALM, lambda done, total: None)
-        after = {n: t.clone() for n, t in lab.nets["trained"][0].state_dict().items()}
+        after = {n: t.clone() for n, t in lab.nets["trained"].state_dict().items()}
     finally:
-        lab.nets["trained"][0].load_state_dict(before)
+        lab.nets["trained"].load_state_dict(before)
     assert all(t.equal(before[name]) for name, t in after.items())
 
 
@@ -343,7 +352,7 @@ def test_fine_tuning_holds_the_masks_and_has_its_control(lab, monkeypatch):
     (net, training), (dense, control) = trained
     (run,) = lab.runs
     assert training.steps == control.steps == run.steps and not run.stopped
-    masks = pruning.global_masks(models.weights(lab.nets["trained"][0]), 0.9)
+    masks = pruning.global_masks(models.weights(lab.nets["trained"]), 0.9)
     for name, weight in models.weights(net).items():
         assert not weight[~masks[name]].any() and weight[masks[name]].all()
         assert dict(dense.named_parameters())[name].all()
@@ -396,7 +405,7 @@ def test_fine_tuning_uses_the_students_masks(lab, monkeypatch):
     trained = spy_on_training(monkeypatch)
     exercises.magnitude_mask.answer(_keeps_the_smallest)
     lab.fine_tune(values(scope="local", source="mine"), CALM, lambda done, total: None)
-    start = models.weights(lab.nets["trained"][0])
+    start = models.weights(lab.nets["trained"])
     for name, weight in models.weights(trained[0][0]).items():
         assert not weight[pruning.magnitude_mask(start[name], 0.9)].any()
     (run,) = lab.runs
@@ -608,8 +617,8 @@ def test_the_second_time_everything_comes_from_the_cache(first_lab, digits, cach
     def not_again(*args, **kwargs):
         pytest.fail("made again")
 
-    monkeypatch.setattr(baselines, "train", not_again)
-    monkeypatch.setattr(prune.PruningLab, "_predict", not_again)
+    monkeypatch.setattr(baselines, "new_bar", not_again)
+    monkeypatch.setattr(prepared, "new_bar", not_again)
     files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     again = new_lab(digits)
     for key, answers in first_lab.answers.items():

@@ -17,6 +17,7 @@ from shrink import quantization
 from shrink.chapters import quantize as exercises
 from shrink.chapters.quantize import explorer as quantize
 from shrink.chapters.quantize import figure as quantize_figure
+from shrink.chapters.quantize import network, prepared
 from shrink.classroom import baselines, data, formats, measure, models
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.training import Recipe, predict
@@ -39,12 +40,12 @@ def cache(tmp_path_factory):
     """A cache of this file's own, baselines trained in a second, and little to calibrate on."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantize, "IMAGES", 150)
-        patch.setattr(quantize, "SEEN", 60)
-        patch.setattr(quantize, "BATCH", 20)
+        for module in (quantize, network, prepared):
+            for name, value in {"IMAGES": 150, "SEEN": 60, "BATCH": 20}.items():
+                patch.setattr(module, name, value, raising=module is not quantize)
         patch.setattr(calibration, "HALF", 256)
         patch.setenv("SHRINK_CACHE", str(folder))
-        patch.setitem(baselines.RECIPES, (quantize.NAME, "digits"), Recipe(epochs=6))
+        patch.setitem(baselines.RECIPES, (network.NAME, "digits"), Recipe(epochs=6))
         yield folder
 
 
@@ -55,7 +56,7 @@ def lab(digits, cache):
 
 @pytest.fixture(scope="module")
 def net(digits, cache):
-    return baselines.baseline(quantize.NAME, digits, seed=0)
+    return baselines.baseline(network.NAME, digits, seed=0)
 
 
 @pytest.fixture(autouse=True)
@@ -227,13 +228,13 @@ def quantize_inputs(net, by_layer):
 def calibrated(net, digits, by, bits, symmetric, outlier=1, percentile=100):
     seen = []
     look = quantize_inputs(net, lambda i, x: seen.append(x.detach()) or x)
-    predict(look, digits.train.images[: quantize.SEEN])
+    predict(look, digits.train.images[: network.SEEN])
     found = []
     for x in seen:
         calibrator = calibration.Calibrator(by, bits, symmetric, percentile)
-        for i, batch in enumerate(x.split(quantize.BATCH)):
+        for i, batch in enumerate(x.split(network.BATCH)):
             batch = batch.clone()
-            if i == quantize.FAULTY:
+            if i == network.FAULTY:
                 batch.view(-1)[batch.argmax()] *= outlier
             calibrator.see(batch)
         found.append(calibrator)
@@ -266,7 +267,7 @@ def test_activations_are_quantized_as_calibrated(lab, net, digits, symmetric, by
 
 def test_dynamic_is_each_batch_by_its_own_range(lab, net, digits):
     def each(i, x):
-        parts = x.split(quantize.BATCH)
+        parts = x.split(network.BATCH)
         left = [quantization.fake_quantize(b, quantization.qparams_of(b, 3)) for b in parts]
         return torch.cat(left)
 
@@ -334,7 +335,7 @@ def test_the_band_is_the_seeds_undisturbed(lab, digits):
     shown = view(lab, outlier=50, clip=95, granularity="channel")
     plain = view(lab, granularity="channel")
     assert shown.band[0] == pytest.approx(plain.accuracies)
-    other = baselines.baseline(quantize.NAME, digits, seed=1)
+    other = baselines.baseline(network.NAME, digits, seed=1)
     expected = right(quantized_net(other, 3, False, "channel")[0], digits)
     assert shown.band[1][1] == pytest.approx(expected, abs=1.01 / quantize.IMAGES)
     assert view(lab, what="activations", calibration="entropy").band[0] == pytest.approx(
@@ -352,7 +353,7 @@ def test_answers_that_changed_are_counted_and_shown(lab, net, digits):
     assert shown.captions[0] == f"{before[first]} → {after[first]}"
     assert np.array_equal(shown.strip[:28, :28], digits.validation.images[first, 0].numpy())
     assert len(shown.captions) == quantize.SHOWN
-    other = baselines.baseline(quantize.NAME, digits, seed=1)
+    other = baselines.baseline(network.NAME, digits, seed=1)
     assert shown.other_changed == (predict(other, images_of(digits)) != before).sum().item()
     assert view(lab, 8).changed == 0 and not view(lab, 8).strip.any()
 
@@ -374,8 +375,8 @@ def test_the_second_time_the_sweeps_come_from_the_cache(lab, digits, cache, monk
     def not_again(*args, **kwargs):
         pytest.fail("made again")
 
-    monkeypatch.setattr(baselines, "train", not_again)
-    monkeypatch.setattr(quantize.QuantizationLab, "_answers", not_again)
+    monkeypatch.setattr(baselines, "new_bar", not_again)
+    monkeypatch.setattr(prepared, "new_bar", not_again)
     monkeypatch.setattr(calibration.Calibrator, "range", not_again)
     files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     again = new_lab(digits)

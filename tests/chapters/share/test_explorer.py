@@ -15,6 +15,7 @@ from shrink import sharing
 from shrink.chapters import share as exercises
 from shrink.chapters.share import explorer as share
 from shrink.chapters.share import figure as share_figure
+from shrink.chapters.share import network, prepared
 from shrink.classroom import baselines, data, formats, measure, models
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.training import Recipe, predict, train
@@ -36,12 +37,13 @@ def cache(tmp_path_factory):
     """A cache of this file's own, baselines trained in a second, and few values to sweep over."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(share, "IMAGES", 150)
-        for module in (share, share_figure):
+        for module in (share, network, prepared):
+            patch.setattr(module, "IMAGES", 150)
+        for module in (share, share_figure, prepared):
             patch.setattr(module, "KS", np.arange(2, 8))
             patch.setattr(module, "BAND", np.array([2, 4, 7]))
         patch.setenv("SHRINK_CACHE", str(folder))
-        patch.setitem(baselines.RECIPES, (share.NAME, "digits"), Recipe(epochs=6))
+        patch.setitem(baselines.RECIPES, (network.NAME, "digits"), Recipe(epochs=6))
         yield folder
 
 
@@ -78,7 +80,7 @@ def view(lab, k=4, **changed):
 
 
 def net_of(digits, kind, seed=0):
-    return share.KINDS[kind](share.NAME, digits, seed=seed)
+    return prepared.KINDS[kind](network.NAME, digits, seed=seed)
 
 
 def shared_net(net, k, how):
@@ -210,7 +212,7 @@ def test_the_networks_stay_as_they_are(lab, digits):
     lab.train(values(), CALM, lambda done, total: None)
     for kind in KINDS:
         net = models.weights(net_of(digits, kind)).values()
-        for layer, w in zip(lab.nets[kind][0].layers, net, strict=True):
+        for layer, w in zip(lab.nets[kind].layers, net, strict=True):
             assert layer.weight.equal(w.detach())
 
 
@@ -218,13 +220,13 @@ def test_the_second_time_the_sweeps_come_from_the_cache(first_lab, digits, cache
     def not_again(*args, **kwargs):
         pytest.fail("made again")
 
-    monkeypatch.setattr(baselines, "train", not_again)
-    monkeypatch.setattr(share, "codebooks", not_again)
+    monkeypatch.setattr(baselines, "new_bar", not_again)
+    monkeypatch.setattr(prepared, "new_bar", not_again)
     files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
     again = new_lab(digits)
-    for key, sweeps in first_lab.sweeps.items():
-        for one, other in zip(sweeps, again.sweeps[key], strict=True):
-            assert all(np.array_equal(one[n], other[n], equal_nan=True) for n in one)
+    for key, one in first_lab.sweeps.items():
+        other = again.sweeps[key]
+        assert all(np.array_equal(one[n], other[n], equal_nan=True) for n in one)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
 
 
@@ -344,7 +346,7 @@ def test_the_sum_and_the_mean_are_what_they_say(lab, digits):
     moved = {}
     for reduction in share.RATES:
         parts = dict(
-            zip(lab.nets["dense"][0].names, lab.shared("dense", 3, "linear", False), strict=True)
+            zip(lab.nets["dense"].names, lab.shared("dense", 3, "linear", False), strict=True)
         )
         net = copy.deepcopy(net_of(digits, "dense"))
         weights = models.weights(net)

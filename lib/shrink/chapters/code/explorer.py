@@ -1,7 +1,5 @@
 """The explorer of chapter 05: gap bits, sparsity and the number of values, byte by byte."""
 
-import copy
-import hashlib
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -9,11 +7,13 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from shrink import pruning, sharing
+from shrink import sharing
+from shrink.chapters.code import prepared
 from shrink.chapters.code.figure import TUNED_AT, Codes, View, draw, summarise, update
 from shrink.chapters.code.parts import PARTS, bytes_of_parts
+from shrink.chapters.code.prepared import NAME, NUMBERS, STOPS
 from shrink.chapters.code.sizes import (
     CODEBOOKS,
     GAP_BITS,
@@ -25,23 +25,15 @@ from shrink.chapters.code.sizes import (
     coded_parts,
     count_entries,
     least_bytes,
-    symbols_of,
 )
 from shrink.classroom import measure, models
 from shrink.classroom.baselines import baseline, pruned_baseline
-from shrink.classroom.cache import cache_dir, cached_tensors
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
 from shrink.classroom.explorers.controls import toggle
 from shrink.classroom.explorers.explorer import Explorer
-from shrink.classroom.progress import new_bar
-from shrink.classroom.training import predict
 from shrink.coding import codec, huffman
 
-NAME = "lenet-300-100"
-STOPS = tuple(range(50, 99, 3))  # the slider's: %
-NUMBERS = (2, 4, 16, 64)  # besides the zero
-VERSION = 1  # of the sweep: a change to pruning, sharing or ANS that moves it must raise it
 REMEMBERED = 200  # results
 
 
@@ -49,8 +41,7 @@ class CodingLab:
     """The networks behind the explorer, and what each of their files takes.
 
     Up to `TUNED_AT` % the dense network is pruned, by one ranking for all weights and without
-    training on; from there on the network that was fine-tuned at `TUNED_AT` %. The sweep over
-    sparsity and values is computed once, with a progress bar, and cached.
+    training on; from there on the network that was fine-tuned at `TUNED_AT` %.
     """
 
     def __init__(self, dataset: Dataset, exercise: Exercise | None, seed: int) -> None:
@@ -62,33 +53,12 @@ class CodingLab:
         self._memory: dict[Hashable, Any] = {}
         self._lock = threading.Lock()
         self.rest = self._bytes_beside_weights()
-        key = self._key()
-        self._sweep: dict[int, dict[str, Tensor]] = {}
-        with new_bar("sweeping over sparsity and values", total=len(STOPS)) as bar:
-            for stop in STOPS:
-                at = key.copy()
-                at.update(f"{stop}".encode())
-                path = cache_dir() / "sweeps" / f"{at.hexdigest()[:32]}.safetensors"
-                self._sweep[stop] = cached_tensors(path, lambda stop=stop: self._measure(stop))
-                bar.update()
+        self._sweep = prepared.sweep(self.dense, self.tuned, dataset.validation)
         right = np.stack([self._sweep[stop]["right"].numpy() for stop in STOPS])
         self.accuracies = {  # by number of values, (2, stops): dense and pruned; fine-tuned
             k: right[:, :, at].T for at, k in enumerate((*NUMBERS, None))
         }
         self.dense_accuracy = float(self._sweep[STOPS[0]]["dense"])
-
-    def _key(self) -> Any:
-        """The hash of all that the sweep depends on; a form of the file that changes moves it."""
-        key = hashlib.sha256(repr((VERSION, NUMBERS, TUNED_AT, GAP_BITS)).encode())
-        for net in (self.dense, self.tuned):
-            for tensor in net.state_dict().values():
-                key.update(tensor.cpu().numpy().tobytes())
-        for tensor in (self.validation.images, self.validation.labels):
-            key.update(tensor.cpu().numpy().tobytes())
-        last = {"w": sharing.share(list(models.weights(self.tuned).values())[-1], 4)}
-        for code in codec.CODES:
-            key.update(codec.encode(last, code=code, gap_bits=3))
-        return key
 
     def _bytes_beside_weights(self) -> np.ndarray:
         """Of a real file, the parts that are the same in all: (PARTS,), those of weights 0."""
@@ -97,46 +67,10 @@ class CodingLab:
         total[[GAPS, VALUES, TABLES, CODEBOOKS]] = 0
         return total
 
-    # --- the sweep -------------------------------------------------------------------------
-
-    def _measure(self, stop: int) -> dict[str, Tensor]:
-        """Of one sparsity: accuracies, symbols of each layer and number of values, other bytes."""
-        right = torch.full((2, len(NUMBERS) + 1), torch.nan, dtype=torch.float64)
-        for i, net in enumerate((self.dense, self.tuned)):
-            if net is self.tuned and stop < TUNED_AT:
-                continue
-            weights = self._pruned(net, stop)
-            shared = {k: [sharing.share(w, k) for w in weights.values()] for k in NUMBERS}
-            for at, parts in enumerate(shared.values()):
-                of_values = dict(zip(weights, (part.weight for part in parts), strict=True))
-                right[i, at] = self._accuracy(net, of_values)
-            right[i, -1] = self._accuracy(net, weights)
-        found = {"right": right, "dense": torch.tensor(self._accuracy(self.dense, {}))}
-        for k, layers in symbols_of(shared).items():
-            for name, layer in zip(self.layers, layers, strict=True):
-                found[f"{k}.{name}.codebook"] = layer.codebook
-                found[f"{k}.{name}.zero"] = torch.tensor(-1 if layer.zero is None else layer.zero)
-                found[f"{k}.{name}.values"] = layer.values
-                found[f"{k}.{name}.ans"] = torch.from_numpy(layer.ans)
-                if k == NUMBERS[0]:  # the gaps are the same for all
-                    gaps = zip(GAP_BITS, layer.gaps, strict=False)
-                    found |= {f"{name}.gaps.{bits}": counts for bits, counts in gaps}
-        return found
-
-    def _pruned(self, net: nn.Module, stop: int) -> dict[str, Tensor]:
-        weights = {name: w.detach() for name, w in models.weights(net).items()}
-        return pruning.apply_masks(weights, pruning.global_masks(weights, stop / 100))
-
-    def _accuracy(self, net: nn.Module, weights: dict[str, Tensor]) -> float:
-        changed = copy.deepcopy(net)
-        changed.load_state_dict(weights, strict=False)
-        answers = predict(changed, self.validation.images)
-        return (answers == self.validation.labels).double().mean().item()
-
     def parts(self, stop: int, k: int) -> dict[str, codec.Part]:
         """What `codec.encode` is given for a setting."""
         net = self.dense if stop < TUNED_AT else self.tuned
-        shared = {n: sharing.share(w, k) for n, w in self._pruned(net, stop).items()}
+        shared = {n: sharing.share(w, k) for n, w in prepared.prune(net, stop).items()}
         return net.state_dict() | shared
 
     def symbols(self, stop: int, k: int) -> list[Symbols]:

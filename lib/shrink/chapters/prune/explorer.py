@@ -3,8 +3,6 @@ by and by.
 """
 
 import copy
-import hashlib
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -16,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from tqdm.auto import tqdm
 
 from shrink import pruning
+from shrink.chapters.prune import prepared
 from shrink.chapters.prune.figure import BINS, CURVE, Run, View, draw, summarise, update
-from shrink.classroom import formats, measure, models
-from shrink.classroom.baselines import baseline
-from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.chapters.prune.prepared import STOPS, WEIGHTS, Chooser, file_bytes
+from shrink.classroom import models
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
 from shrink.classroom.explorers.controls import toggle, whose
@@ -30,15 +27,10 @@ from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.explorers.jobs import Job
 from shrink.classroom.explorers.refusals import refuse_a_part, refuse_one_seed
 from shrink.classroom.explorers.strip import Strip
-from shrink.classroom.progress import new_bar
-from shrink.classroom.training import Recipe, Training, predict, train
+from shrink.classroom.training import Recipe, Training, train
 from shrink.coding import sparse
 
-NAME = "lenet-300-100"
-STOPS = np.round(np.arange(101) / 100, 2)  # the slider's
 GROWTHS = 20  # of the masks in a gradual run, where it has the steps
-
-Chooser = Callable[[Mapping[str, Tensor], float], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -54,10 +46,7 @@ class Subject:
 
 
 class PruningLab:
-    """The networks behind the explorer, their sweeps, and the fine-tuned runs so far.
-
-    Sweeps are computed once, with a progress bar, and cached.
-    """
+    """The networks behind the explorer, their sweeps, and the fine-tuned runs so far."""
 
     def __init__(
         self, dataset: Dataset, exercises: Mapping[str, Exercise], seeds: tuple[int, ...]
@@ -67,27 +56,20 @@ class PruningLab:
         self.data, self.exercises, self.seeds = dataset, exercises, seeds
         self.labels = dataset.validation.labels.cpu().numpy()
         self.images = dataset.validation.images[:, 0].cpu().numpy()
-        self._images_hash = hashlib.sha256(self.images.tobytes())
-        device = dataset.train.images.device
-        self.nets: dict[str, list[nn.Module]] = {
-            "trained": [baseline(NAME, dataset, seed=s) for s in seeds],
-            "initial": [models.build(NAME, s).to(device).eval() for s in seeds],
-        }
+        self.nets = {weights: prepared.network(dataset, weights, seeds[0]) for weights in WEIGHTS}
         self.answers: dict[tuple[str, str], np.ndarray] = {}  # (stops, images), of the first seed
         self.file_bytes: dict[tuple[str, str], np.ndarray] = {}  # (stops, formats), of that seed
         self.curves: dict[tuple[str, str], np.ndarray] = {}  # (seeds, points), fractions
         self.subjects: dict[str, Subject] = {}
-        with new_bar("sweeping over sparsity", total=4 * len(seeds)) as bar:
-            for weights, scope in itertools.product(self.nets, ("global", "local")):
-                nets = self.nets[weights]
-                first, *others = (self._sweep(net, scope, i, bar) for i, net in enumerate(nets))
-                sweeps = [first["answers"], *(sweep["answers"] for sweep in others)]
-                self.answers[weights, scope] = sweeps[0]
-                self.file_bytes[weights, scope] = first["bytes"]
-                on_curve = [sweeps[0][np.isin(STOPS, CURVE)], *sweeps[1:]]
-                self.curves[weights, scope] = np.stack([self.accuracy(a) for a in on_curve])
-                if weights not in self.subjects:
-                    self.subjects[weights] = self._subject(nets[0], sweeps[0][0], sweeps[1][0])
+        for weights, net in self.nets.items():
+            others = [prepared.another(dataset, weights, seed) for seed in seeds[1:]]
+            for scope, sweep in prepared.on_show(dataset, net).items():
+                answers = sweep["answers"]
+                self.answers[weights, scope] = answers
+                self.file_bytes[weights, scope] = sweep["bytes"]
+                first = self.accuracy(answers[np.isin(STOPS, CURVE)])
+                self.curves[weights, scope] = np.stack([first, *(other[scope] for other in others)])
+            self.subjects[weights] = self._subject(net, answers[0], others[0]["answers"])
         self.runs: list[Run] = []
         self._dense_runs: dict[tuple, float] = {}
 
@@ -104,43 +86,8 @@ class PruningLab:
             changed=self._changed(answers, others),
         )
 
-    def _sweep(self, net: nn.Module, scope: str, i: int, bar: tqdm) -> dict[str, np.ndarray]:
-        """The "answers" (stops, images) uint8 at each sparsity: all stops for the first seed.
-
-        With them come its "bytes" (stops, formats), which take too long to measure at each redraw.
-        """
-        stops = STOPS if i == 0 else CURVE
-        key = self._images_hash.copy()
-        key.update(scope.encode() + stops.tobytes())
-        for tensor in net.state_dict().values():
-            key.update(tensor.cpu().numpy().tobytes())
-        if i == 0:  # a format that changes is measured again
-            key.update(repr(file_bytes(net.state_dict())).encode())
-
-        def make() -> dict[str, Tensor]:
-            pruned = (self._pruned(net, scope, s) for s in stops)
-            found = [
-                (self._predict(net, w), file_bytes(net.state_dict() | w) if i == 0 else {})
-                for w in pruned
-            ]
-            return {
-                "answers": torch.from_numpy(np.stack([answers for answers, _ in found])),
-                "bytes": torch.tensor([list(lengths.values()) for _, lengths in found]),
-            }
-
-        path = cache_dir() / "sweeps" / f"{key.hexdigest()[:32]}.safetensors"
-        sweep = {name: t.numpy() for name, t in cached_tensors(path, make).items()}
-        bar.update()
-        return sweep
-
-    def _pruned(self, net: nn.Module, scope: str, sparsity: float) -> dict[str, Tensor]:
-        weights = models.weights(net)
-        return pruning.apply_masks(weights, choose(scope)(weights, sparsity))
-
     def _predict(self, net: nn.Module, weights: Mapping[str, Tensor]) -> np.ndarray:
-        pruned = copy.deepcopy(net)
-        pruned.load_state_dict(weights, strict=False)
-        return predict(pruned, self.data.validation.images).to(torch.uint8).cpu().numpy()
+        return prepared.ask(net, self.data.validation.images, weights)
 
     def accuracy(self, answers: np.ndarray) -> np.ndarray:
         """The fraction right, over the last axis."""
@@ -320,16 +267,13 @@ def grow_over_half(
         yield
 
 
-def file_bytes(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """The length of the model's file in each sparse format."""
-    return {format: measure.size(formats.pack(state, format)) for format in sparse.FORMATS}
-
-
 def choose(scope: str, exercises: Mapping[str, Exercise] | None = None) -> Chooser:
     """The library's masks of that scope, or the student's answers to the exercises."""
+    if not exercises:
+        return prepared.masks_of(scope)
     if scope == "global":
-        return exercises["global_masks"].mine if exercises else pruning.global_masks
-    one = exercises["magnitude_mask"].mine if exercises else pruning.magnitude_mask
+        return exercises["global_masks"].mine
+    one = exercises["magnitude_mask"].mine
     return lambda weights, sparsity: {name: one(w, sparsity) for name, w in weights.items()}
 
 

@@ -1,21 +1,18 @@
 """The explorer of chapter 03: bits, range and scale, of the weights or of the activations."""
 
-import copy
-import hashlib
 import itertools
 import math
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
+from shrink.chapters.quantize import prepared
 from shrink.chapters.quantize.figure import (
     BINS,
     BITS,
@@ -28,47 +25,35 @@ from shrink.chapters.quantize.figure import (
     summarise,
     update,
 )
-from shrink.classroom import formats, measure, models
-from shrink.classroom.baselines import baseline
-from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.chapters.quantize.network import (
+    GRANULARITIES,
+    GROUP,
+    IMAGES,
+    ON_SHOW,
+    UNDISTURBED,
+    Network,
+    Ranges,
+    Setting,
+    answers,
+    disturbed,
+    find_outlier,
+    in_parts,
+    left,
+    ranges_of,
+    see,
+    spans,
+    weight_spans,
+)
+from shrink.classroom import formats, measure
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
 from shrink.classroom.explorers.controls import toggle
 from shrink.classroom.explorers.explorer import Explorer
-from shrink.classroom.progress import new_bar
-from shrink.quantization import QParams, choose_qparams, fake_quantize
-from shrink.quantization.calibration import METHODS, Calibrator
+from shrink.quantization import QParams, choose_qparams
+from shrink.quantization.calibration import METHODS
 
-NAME = "lenet-300-100"
-IMAGES = 1000  # validation images that are asked whenever a setting is new
-SEEN, BATCH = 500, 100  # training images for calibration
-FAULTY = 2  # the calibration batch in which the outlier is
-GROUP = 64
-VERSION = 1  # of the sweeps: a change to calibration or quantization that moves them must raise it
-GRANULARITIES = ("tensor", "channel", "group")
-ON_SHOW = {"weights": 0, "activations": 1}  # fc1's weights, and the inputs of fc2
 CHUNK = 2**15  # numbers at a time: they stay in the cache
 REMEMBERED = 500  # results
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What decides how the network is quantized, but for the bits."""
-
-    what: str  # "weights" or "activations"
-    symmetric: bool
-    by: str  # of weights one of GRANULARITIES, of activations one of METHODS or DYNAMIC
-    outlier: float = 1.0
-    percentile: float = 100.0
-    mine: bool = False
-
-
-UNDISTURBED = tuple(
-    Setting(what, symmetric, by)
-    for what, ways in (("weights", GRANULARITIES), ("activations", (*METHODS, DYNAMIC)))
-    for symmetric in (False, True)
-    for by in ways
-)
 
 
 @dataclass(frozen=True)
@@ -85,59 +70,9 @@ class Point:
     levels: np.ndarray  # and the numbers that its integers stand for
 
 
-class Network:
-    """LeNet-300-100 layer by layer, and what its layers get on the calibration images."""
-
-    def __init__(self, net: nn.Module, dataset: Dataset) -> None:
-        self.state = net.state_dict()
-        self.weights = [w.detach() for w in models.weights(net).values()]
-        self.biases = [b.detach() for b in net.parameters() if b.dim() == 1]
-        self.images = dataset.validation.images[:IMAGES].flatten(1)
-        self.inputs = [dataset.train.images[:SEEN].flatten(1)]
-        for weight, bias in zip(self.weights[:-1], self.biases, strict=False):
-            self.inputs.append(F.linear(self.inputs[-1], weight, bias).relu())
-
-    def answers(
-        self, weights: Sequence[Tensor], change: Callable[[int, Tensor], Tensor] | None = None
-    ) -> np.ndarray:
-        """The answers with these weights, and each layer's inputs changed, batch by batch."""
-        answers = []
-        for x in self.images.split(BATCH if change else IMAGES):
-            for layer, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
-                x = x.relu() if layer else x
-                x = F.linear(change(layer, x) if change else x, weight, bias)
-            answers.append(x.argmax(1))
-        return torch.cat(answers).to(torch.uint8).cpu().numpy()
-
-
-def in_parts(x: Tensor, by: str, fill: float = 0.0) -> Tensor:
-    """A matrix as (rows, parts of a row, numbers of a part), a part for each range.
-
-    A row's last group is filled up.
-    """
-    if by == "group":
-        return F.pad(x, (0, -x.shape[1] % GROUP), value=fill).unflatten(1, (-1, GROUP))
-    return x.unsqueeze(1) if by in ("channel", DYNAMIC) else x.reshape(1, 1, -1)
-
-
 def by_rows(x: Tensor, by: str) -> Tensor:
     """The same, but where one range is for all: its rows are rows still."""
     return in_parts(x, by if by == "group" else "channel")
-
-
-def spans(parts: Tensor, clip: Tensor | float = math.inf) -> tuple[Tensor, Tensor]:
-    """From where to where the parts reach, zero between them, but not beyond the clip."""
-    low, high = parts.amin(-1, keepdim=True), parts.amax(-1, keepdim=True)
-    clip = torch.as_tensor(clip, dtype=low.dtype, device=low.device)
-    return low.clamp(max=0).maximum(-clip), high.clamp(min=0).minimum(clip)
-
-
-def find_outlier(x: Tensor, what: str) -> tuple[int, int]:
-    """Row and column of the number in a matrix that the slider makes larger."""
-    row = min(FAULTY, len(x) - 1)
-    if what == "weights":
-        row = int(x.abs().amax(1).argmax())
-    return row, int(x[row].abs().argmax())
 
 
 def squared_errors(x: Tensor, p: QParams, left: Tensor | None = None) -> tuple[float, float]:
@@ -201,10 +136,7 @@ def as_floats(q: object, x: Tensor, scale: float, zero_point: float) -> Tensor:
 
 
 class QuantizationLab:
-    """The networks behind the explorer, their sweeps over the bits, and what was asked lately.
-
-    Sweeps are computed once, with a progress bar, and cached.
-    """
+    """The networks behind the explorer, their sweeps over the bits, and what was asked lately."""
 
     def __init__(
         self, dataset: Dataset, exercises: Mapping[str, Exercise], seeds: tuple[int, ...]
@@ -215,45 +147,19 @@ class QuantizationLab:
         if missing := needed - set(exercises) if exercises else None:
             raise ValueError(f"the switch to mine also needs {', '.join(sorted(missing))}")
         self.exercises = exercises
-        self.nets = [Network(baseline(NAME, dataset, seed=s), dataset) for s in seeds]
-        self.net = self.nets[0]
+        self.net = prepared.network(dataset, seeds[0])
         self.labels = dataset.validation.labels[:IMAGES].cpu().numpy()
         self.images = dataset.validation.images[:IMAGES, 0].cpu().numpy()
         self._float_bytes = measure.size(self.net.state)
         self._memory: dict[Hashable, Any] = {}
         self._mine: tuple[Hashable, dict[int, Point]] = (None, {})
         self._lock = threading.Lock()
-        self._ranges: dict[tuple[Setting, int], list] = {}  # of the first seed, undisturbed
-        steps = len(seeds) * len(UNDISTURBED)
-        with new_bar("sweeping over bits", total=steps) as bar:
-            sweeps = [self._sweep(net, bar) for net in self.nets]
-        self.bands = dict(zip(UNDISTURBED, np.stack(sweeps, 1), strict=True))  # (seeds, bits)
-        self.other_answers = self.nets[1].answers(self.nets[1].weights)
-
-    def _sweep(self, net: Network, bar: tqdm) -> np.ndarray:
-        """The accuracy of a seed, (settings, bits), where nothing is disturbed."""
-        key = hashlib.sha256(repr((VERSION, UNDISTURBED, BITS, GROUP, BATCH)).encode())
-        for tensor in (*net.state.values(), net.images, net.inputs[0]):
-            key.update(tensor.cpu().numpy().tobytes())
-
-        def make() -> dict[str, Tensor]:
-            shape = (len(UNDISTURBED), len(BITS))
-            right, ranges = np.zeros(shape), np.zeros((*shape, len(net.inputs), 2))
-            for i, setting in enumerate(UNDISTURBED):
-                for j, bits in enumerate(BITS):
-                    found = self._calibrate(net, setting, bits)
-                    ranges[i, j] = found or 0
-                    right[i, j] = self.accuracy(self._answers(net, setting, bits, found))
-                bar.update()
-            return {"right": torch.from_numpy(right), "ranges": torch.from_numpy(ranges)}
-
-        path = cache_dir() / "sweeps" / f"{key.hexdigest()[:32]}.safetensors"
-        sweep = cached_tensors(path, make)
-        if net is self.net:
-            for setting, found in zip(UNDISTURBED, sweep["ranges"].tolist(), strict=True):
-                if setting.by in METHODS:
-                    self._ranges |= {(setting, b): r for b, r in zip(BITS, found, strict=True)}
-        return sweep["right"].numpy()
+        swept, ranges = prepared.on_show(dataset, self.net)
+        self._ranges = ranges  # of the first seed, undisturbed
+        others = [prepared.another(dataset, seed) for seed in seeds[1:]]
+        sweeps = np.stack([swept, *(right for right, _ in others)], 1)
+        self.bands = dict(zip(UNDISTURBED, sweeps, strict=True))  # (seeds, bits)
+        self.other_answers = others[0][1]
 
     def accuracy(self, answers: np.ndarray) -> float:
         """The fraction right."""
@@ -273,56 +179,18 @@ class QuantizationLab:
 
     # --- ranges, and what they leave -------------------------------------------------------
 
-    def _disturbed(self, net: Network, setting: Setting) -> list[Tensor]:
-        """What is looked at, layer by layer: weights, or calibration images, a batch a row.
-
-        The weights' outlier is in fc1; the activations' are in one batch, in each layer.
-        """
-        if setting.what == "weights":
-            layers = [net.weights[0].clone(), *net.weights[1:]]
-            layers[0][find_outlier(layers[0], setting.what)] *= setting.outlier
-            return layers
-        layers = [x.reshape(-1, min(BATCH, len(x)) * x.shape[1]).clone() for x in net.inputs]
-        for x in layers:
-            x[find_outlier(x, setting.what)] *= setting.outlier
-        return layers
-
-    def _calibrate(self, net: Network, setting: Setting, bits: int) -> list | None:
+    def _calibrate(self, net: Network, setting: Setting, bits: int) -> Ranges | None:
         """The range (low, high) of each layer's inputs, where it is static."""
         if setting.by not in METHODS:
             return None
-        if found := self._ranges.get((setting, bits)) if net is self.net else None:
+        if found := self._ranges.get((setting, bits)):
             return found
-
-        def see() -> list[Calibrator]:
-            seen = [Calibrator() for _ in net.inputs]
-            for calibrator, x in zip(seen, self._disturbed(net, setting), strict=True):
-                for batch in x:
-                    calibrator.see(batch)
-            return seen
-
-        ranges = []
-        for seen in self._once((net, setting.outlier), see):
-            one = copy.copy(seen)
-            one.method, one.num_bits, one.symmetric = setting.by, bits, setting.symmetric
-            one.percentile = setting.percentile
-            ranges.append(one.range())
-        return ranges
+        seen = self._once(("seen", setting.outlier), lambda: see(net, setting))
+        return ranges_of(seen, setting, bits)
 
     def _weight_spans(self, net: Network, setting: Setting) -> list[tuple[Tensor, Tensor]]:
         """The ranges of each layer's weights, clipped at the percentile: low and high."""
-
-        def find() -> list[tuple[Tensor, Tensor]]:
-            found = []
-            for w in self._disturbed(net, setting):
-                clip = math.inf
-                if setting.percentile < 100:
-                    magnitudes = in_parts(w, setting.by, fill=math.nan).abs()
-                    clip = magnitudes.nanquantile(setting.percentile / 100, -1, keepdim=True)
-                found.append(spans(in_parts(w, setting.by), clip))
-            return found
-
-        return self._once((net, setting), find)
+        return self._once((net, setting), lambda: weight_spans(net, setting))
 
     def _left(self, setting: Setting, bits: int, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """What quantizing leaves of x; a matrix if there is more than one range."""
@@ -334,31 +202,15 @@ class QuantizationLab:
             scale, zero_point = as_pair(range_of.mine(low.item(), high.item(), bits))
             q = quantize.mine(x.clone(), scale, zero_point, bits)
             return as_floats(q, x, scale, zero_point)
-        if low.numel() == 1:
-            ends = low.view(()), high.view(())
-            return fake_quantize(x, choose_qparams(*ends, bits, setting.symmetric))
-        p = choose_qparams(low, high, bits, setting.symmetric)
-        return fake_quantize(in_parts(x, setting.by), p).view(len(x), -1)[:, : x.shape[1]]
+        return left(setting, bits, x, low, high)
 
-    def _answers(
-        self, net: Network, setting: Setting, bits: int, ranges: list | None
-    ) -> np.ndarray:
-        """The quantized network's answers; `ranges` are those of its layers' inputs, if static."""
-        if setting.what == "weights":
-            layers = zip(
-                self._disturbed(net, setting), self._weight_spans(net, setting), strict=True
-            )
-            return net.answers([self._left(setting, bits, w, *ends) for w, ends in layers])
-
-        def change(layer: int, x: Tensor) -> Tensor:
-            ends = map(x.new_tensor, ranges[layer]) if ranges else spans(x.flatten())
-            return self._left(setting, bits, x, *ends)
-
-        return net.answers(net.weights, change)
+    def _answers(self, setting: Setting, bits: int, ranges: Ranges | None) -> np.ndarray:
+        ends = self._weight_spans(self.net, setting) if setting.what == "weights" else None
+        return answers(self.net, setting, bits, ranges or ends, self._left)
 
     def _point(self, setting: Setting, bits: int) -> Point:
         x, ranges = self._on_show(setting), self._calibrate(self.net, setting, bits)
-        answers = self._answers(self.net, setting, bits, ranges)
+        answers = self._answers(setting, bits, ranges)
         parts = in_parts(x, setting.by)
         if ranges:
             ends = ranges[ON_SHOW[setting.what]]
@@ -422,7 +274,7 @@ class QuantizationLab:
     # --- what the figure shows -------------------------------------------------------------
 
     def _on_show(self, setting: Setting) -> Tensor:
-        return self._disturbed(self.net, setting)[ON_SHOW[setting.what]]
+        return disturbed(self.net, setting)[ON_SHOW[setting.what]]
 
     def _curve(self, setting: Setting, bits: int) -> np.ndarray:
         """The errors of clipping and of rounding (2, clips) where each range is cut to a part."""
@@ -461,7 +313,7 @@ class QuantizationLab:
             packed = sum(-(-n * bits // 8) for n in numbers)
             return 4 * sum(numbers), packed, packed, 0
         options = {"channel": {"axis": 0}, "group": {"group": GROUP}}.get(setting.by, {})
-        state, layers = dict(self.net.state), self._disturbed(self.net, setting)
+        state, layers = dict(self.net.state), disturbed(self.net, setting)
         ranges = self._weight_spans(self.net, setting)
         names = [name for name, t in state.items() if t.dim() == 2]
         for name, w, (low, high) in zip(names, layers, ranges, strict=True):
@@ -508,7 +360,7 @@ class QuantizationLab:
         dense = self._once(
             ("dense", what == "weights" and outlier),
             lambda: self.net.answers(
-                self._disturbed(self.net, setting) if what == "weights" else self.net.weights
+                disturbed(self.net, setting) if what == "weights" else self.net.weights
             ),
         )
         static = by if what == "weights" or by == DYNAMIC else "static"
