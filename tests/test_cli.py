@@ -312,7 +312,7 @@ def test_errors_are_one_line(course, monkeypatch, capsys, error, status, told):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("shrink.classroom.builder.build", fail)
+    monkeypatch.setattr("shrink.classroom.book.builder.build", fail)
     assert main(["build", "--root", str(course)]) == status
     assert capsys.readouterr().err.startswith(told)
 
