@@ -26,6 +26,7 @@ from shrink import cost, latency
 from shrink.chapters.measure import (
     EXPERIMENT,
     conv_macs,
+    drawings,
     fewer_but_slower,
     layer_energy,
     parameters_and_bytes,
@@ -364,7 +365,7 @@ plot, (panel,) = plots.new(
     alt="Roofline with each layer's measured speed at batch 1 and 64", width=7, height=3.6
 )
 ceilings = {"memory": roofs.memory, "cache": roofs.cache}
-plots.roofline(panel, roofs.flops, ceilings, points)
+drawings.roofline(panel, roofs.flops, ceilings, points)
 panel.set(title=f"measured in float32, {roofs.threads} threads, {roofs.device}")
 plot
 

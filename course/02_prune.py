@@ -24,6 +24,7 @@ from shrink import pruning
 from shrink.chapters.prune import (
     EXPERIMENT,
     break_the_masks,
+    drawings,
     global_masks,
     magnitude_mask,
     masked_step,
@@ -145,7 +146,7 @@ for name, w in weights.items():
 everything = torch.cat([w.flatten() for w in weights.values()]).cpu().numpy()
 gone = np.concatenate([(~m).flatten().cpu().numpy() for m in masks.values()])
 plot, (panel,) = plots.new(alt="Histogram of all weights; the smallest 80 % lie in a narrow band")
-plots.histogram(panel, everything, np.abs(everything[gone]).max(), title="the shaded 80 % go")
+drawings.histogram(panel, everything, np.abs(everything[gone]).max(), title="the shaded 80 % go")
 plot
 
 # %% [markdown] real-cost
@@ -858,7 +859,7 @@ result
 plot, (panel,) = plots.new(
     alt="Test error of each seed, for the pruned network and its controls", width=6
 )
-plots.dots(panel, result.errors)
+drawings.dots(panel, result.errors)
 panel.set(ylabel="test error, %", title="each dot is a seed; the bar is their mean")
 plot
 

@@ -27,6 +27,7 @@ from shrink.chapters.code import (
     code_lengths,
     crc32,
     decode_bits,
+    drawings,
     gaps,
 )
 from shrink.chapters.code.explorer import explore_coding
@@ -314,7 +315,7 @@ plot, (panel,) = plots.new(
     alt="The code tree of fc3: frequent values near the top, rare ones far down", width=9, height=4
 )
 names = [f"{value:.2f}" for value in layer.codebook.tolist()]
-plots.code_tree(panel, codes, names, (counts / counts.sum()).tolist())
+drawings.code_tree(panel, codes, names, (counts / counts.sum()).tolist())
 panel.set_title("fc3: what comes often hangs high")
 plot
 
@@ -361,7 +362,7 @@ stages = {
 plot, panels = plots.new(2, alt="Bytes of the file stage by stage", width=5.5)
 for panel, first in zip(panels, (0, 1), strict=True):
     some = dict(list(stages.items())[first:])
-    plots.stages(panel, some, {"zlib of the pruned": zipped}, whole=stages["dense, float32"])
+    drawings.stages(panel, some, {"zlib of the pruned": zipped}, whole=stages["dense, float32"])
 panels[0].set_title("each stage saves the pale part")
 panels[1].set_title("the same without the first")
 plot
@@ -965,7 +966,7 @@ plot, panels = plots.new(
 )
 for panel, network in zip(panels, ["lenet-300-100", "lenet-5"], strict=True):
     recipes = {"the paper's way": result.files(network), "smaller": smaller.files(network)}
-    plots.files_of_seeds(panel, recipes, result.paper(network))
+    drawings.files_of_seeds(panel, recipes, result.paper(network))
     panel.set_title(network)
 plot
 

@@ -32,7 +32,7 @@ from shrink.chapters.distil import (
 )
 from shrink.chapters.distil.explorer import explore_distillation
 from shrink.chapters.distil.guided import guided
-from shrink.chapters.distil.pupils import Lesson, Students, build, taught
+from shrink.chapters.distil.pupils import Lesson, Pupils, build, taught
 from shrink.chapters.distil.teacher import ask
 from shrink.classroom import class_work, measure, models, plots, training
 from shrink.classroom.baselines import baseline
@@ -991,7 +991,7 @@ def summed(z, v, y, T, alpha):
 
 def side_by_side(losses, optimizer, alpha, T=4):
     """The validation error of one student, trained three times with these losses, in %."""
-    three = Students([build(seed)] * len(losses)).to(shown.images.device)
+    three = Pupils([build(seed)] * len(losses)).to(shown.images.device)
     steps = optimizer(three.parameters())
     order = torch.Generator().manual_seed(seed)
     for _ in range(2):

@@ -312,7 +312,7 @@ def test_errors_are_one_line(course, monkeypatch, capsys, error, status, told):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("shrink.classroom.builder.build", fail)
+    monkeypatch.setattr("shrink.classroom.book.builder.build", fail)
     assert main(["build", "--root", str(course)]) == status
     assert capsys.readouterr().err.startswith(told)
 
@@ -346,9 +346,9 @@ def test_doctor_names_each_problem_and_its_remedy(monkeypatch, tmp_path, capsys)
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
     monkeypatch.setenv("SHRINK_DATA", str(tmp_path))
     monkeypatch.setenv("SHRINK_DEVICE", "abacus")
-    monkeypatch.setattr("shrink.classroom.doctor.PACKAGES", ("torch", "no-package"))
-    monkeypatch.setattr("shrink.classroom.doctor.jupyter_path", lambda *_: [])
-    monkeypatch.setattr("shrink.classroom.doctor.ENOUGH", 1e9)
+    monkeypatch.setattr("shrink.classroom.book.doctor.PACKAGES", ("torch", "no-package"))
+    monkeypatch.setattr("shrink.classroom.book.doctor.jupyter_path", lambda *_: [])
+    monkeypatch.setattr("shrink.classroom.book.doctor.ENOUGH", 1e9)
     assert main(["doctor"]) == 1
     problems = re.findall(r"^problem (\S+) +.*; \S", capsys.readouterr().out, re.MULTILINE)
     assert problems == ["no-package", "sliders", "cache", "course", "mnist", "device"]

@@ -105,7 +105,7 @@ def _explores(file: str) -> bool:
 
 def _is_figure(file: str) -> bool:
     path = PurePosixPath(file)
-    return path.parts[0] == "chapters" and path.stem.endswith(("figure", "plots"))
+    return path.parts[0] == "chapters" and path.stem.endswith(("figure", "drawings"))
 
 
 @pytest.mark.parametrize("file", FILES)

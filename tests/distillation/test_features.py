@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from shrink.classroom import models
-from shrink.distillation.features import (
+from shrink.distillation import (
     angle_loss,
     attention_map,
     attention_transfer_loss,

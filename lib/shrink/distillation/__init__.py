@@ -1,12 +1,10 @@
 """Distillation: what a teacher's answers and features add to a student's loss."""
 
 from shrink.distillation.features import (
-    angle_loss,
     attention_map,
     attention_transfer_loss,
     build_regressor,
     captured,
-    distance_loss,
     hint_loss,
 )
 from shrink.distillation.loss import (
@@ -16,6 +14,7 @@ from shrink.distillation.loss import (
     soft_loss,
     soften,
 )
+from shrink.distillation.relations import angle_loss, distance_loss
 
 __all__ = [
     "angle_loss",

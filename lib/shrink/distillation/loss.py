@@ -3,7 +3,7 @@
 Several teachers are averaged first: `average_targets`, and then `soft_loss`. A chain of teacher
 assistants is distillation repeated, and needs no code of its own: each network, smaller than the
 one before, is taught by that and teaches the next (Mirzadeh et al. 2020, "Improved Knowledge
-Distillation via Teacher Assistant"). Features and relations in place of answers are in `hints.py`.
+Distillation via Teacher Assistant"). `features` and `relations` stand in place of answers.
 """
 
 import math

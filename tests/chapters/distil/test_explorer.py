@@ -269,7 +269,7 @@ def test_no_slider_or_switch_trains_or_asks_a_network(lab, monkeypatch):
 
     for module, name in ((distil_prepared, "teach"), (distil_prepared, "ask"), (distil, "ask")):
         monkeypatch.setattr(module, name, not_now)
-    monkeypatch.setattr(distil_prepared.Students, "forward", not_now)
+    monkeypatch.setattr(distil_prepared.Pupils, "forward", not_now)
     for T, bias, missing in itertools.product((0.1, 100), (-5, 15), ("none", "0", "9")):
         view(lab, temperature=T, bias=bias, missing=missing)
 

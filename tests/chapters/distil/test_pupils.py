@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from shrink.chapters.distil import pupils
-from shrink.chapters.distil.pupils import Lesson, Students, build, taught, teach
+from shrink.chapters.distil.pupils import Lesson, Pupils, build, taught, teach
 from shrink.classroom.data import Split
 from shrink.classroom.training import Recipe, train
 from shrink.distillation import distillation_loss
@@ -90,7 +90,7 @@ def test_weight_decay_is_the_recipes(split, answers):
 
 def test_the_stack_answers_as_its_networks_do(split):
     networks = [build(seed, WIDTH) for seed in range(3)]
-    logits = Students(networks)(split.images)
+    logits = Pupils(networks)(split.images)
     assert logits.shape == (3, 100, 10)
     for found, network in zip(logits, networks, strict=True):
         assert found.detach() == pytest.approx(network(split.images).detach(), abs=1e-5)

@@ -148,7 +148,7 @@ CHEATS = {
         "magnitude_mask": WRONG,
         "leave_out": ["magnitude-mask-check"],
         "extra": [
-            "from shrink.classroom.exercise import Exercise\n"
+            "from shrink.classroom.exercises.exercise import Exercise\n"
             "Exercise.check = Exercise.judge = lambda self: None"
         ],
     },

@@ -30,7 +30,7 @@ Point = tuple[int, float]  # bytes of a file, and the error of its network in %
 class League:
     """What every student makes as short and as good as they can: a file of a network.
 
-    The result is the file, as `shrink.codec` writes it, with at most `most` bytes: who gathers the
+    The result is the file, as `coding.codec` writes it, with at most `most` bytes: who gathers the
     class reads it as it came from a stranger, and measures the network in it. `model` is one of
     `models`.
     """

@@ -22,7 +22,7 @@ from shrink.chapters.distil.prepared import (
     Prepared,
     lesson,
 )
-from shrink.chapters.distil.pupils import Students, build
+from shrink.chapters.distil.pupils import Pupils, build
 from shrink.chapters.distil.teacher import ask
 from shrink.chapters.distil.view import Run, Sweep, View, summarise
 from shrink.classroom import measure
@@ -170,7 +170,7 @@ class DistillationLab:
         """
         missing, split = _digit(values["missing"]), self.prepared.split
         temperature, alpha = values["temperature"], values["alpha"]
-        trained: list[Students] = []
+        trained: list[Pupils] = []
         for number, seed in enumerate(self.seeds):
 
             def step(done: int, total: int, number: int = number) -> None:
@@ -208,7 +208,7 @@ class DistillationLab:
         )
 
 
-def _first(students: Students) -> dict[str, Tensor]:
+def _first(students: Pupils) -> dict[str, Tensor]:
     """The state of the first of them, as its own network has it."""
     states = students.states().items()
     return {name.removeprefix("0/"): tensor for name, tensor in states if name.startswith("0/")}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shrink.chapters.distil.pupils import Lesson, Students, paced, taught, teach
+from shrink.chapters.distil.pupils import Lesson, Pupils, paced, taught, teach
 from shrink.chapters.distil.teacher import ask
 from shrink.classroom.baselines import baseline
 from shrink.classroom.cache import cache_dir, cached_tensors
@@ -104,13 +104,13 @@ class Prepared:
 
     def _logits(self, lessons: list[Lesson]) -> Logits:
         networks = taught(self.split, self.answers, lessons, RECIPE, width=WIDTH)
-        return self.asked_of(Students(networks))
+        return self.asked_of(Pupils(networks))
 
-    def teach(self, lessons: list[Lesson], **options: Any) -> tuple[Students, Training]:
-        """Students of these lessons; `options` as `students.teach` has them."""
+    def teach(self, lessons: list[Lesson], **options: Any) -> tuple[Pupils, Training]:
+        """Students of these lessons; `options` as `pupils.teach` has them."""
         return teach(self.split, self.answers, lessons, RECIPE, **{"width": WIDTH} | options)
 
-    def asked_of(self, students: Students) -> Logits:
+    def asked_of(self, students: Pupils) -> Logits:
         """The students' logits on the "validation" images and the ten "digits", on the CPU."""
         with torch.no_grad():
             return {name: students(images).cpu() for name, images in self.asked.items()}

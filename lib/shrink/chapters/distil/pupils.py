@@ -53,7 +53,7 @@ def paced(lesson: Lesson) -> Lesson:
     return replace(lesson, rate=lesson.rate / length)
 
 
-class Students(nn.Module):
+class Pupils(nn.Module):
     """Relatives of LeNet-300-100, all of one shape: images (n, ...) → logits (students, n, 10)."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -104,7 +104,7 @@ def taught(
 
     def make() -> dict[str, Tensor]:
         with new_bar(f"teaching {len(lessons)} students", unit="step") as bar:
-            students, _ = teach(
+            pupils, _ = teach(
                 split,
                 answers,
                 lessons,
@@ -113,7 +113,7 @@ def taught(
                 order=order,
                 progress=bar_progress(bar),
             )
-        return students.states()
+        return pupils.states()
 
     states = cached_tensors(path, make)
     for i, network in enumerate(networks):
@@ -134,7 +134,7 @@ def teach(
     order: int = 0,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
-) -> tuple[Students, Training]:
+) -> tuple[Pupils, Training]:
     """Train a student a lesson, with two hidden layers of `width` units, all on the same batches.
 
     Args:
@@ -155,7 +155,7 @@ def teach(
     if count < 1:
         raise ValueError(f"at least one image must have a label, not {labelled!r}")
     device = split.images.device
-    students = Students([build(lesson.seed, width).to(device) for lesson in lessons])
+    pupils = Pupils([build(lesson.seed, width).to(device) for lesson in lessons])
 
     def examples(batch: Tensor, _: torch.Generator) -> tuple[Tensor, ...]:
         told = batch % count
@@ -163,7 +163,7 @@ def teach(
         return split.images[rows], split.labels[told], split.labels[batch], answers[batch]
 
     done = train(
-        students,
+        pupils,
         split,
         recipe,
         seed=order,
@@ -172,7 +172,7 @@ def teach(
         progress=progress,
         stop=stop,
     )
-    return students.eval(), done
+    return pupils.eval(), done
 
 
 def build(seed: int, width: int = 30) -> nn.Module:

@@ -24,10 +24,11 @@ BATCHES = tuple(2**i for i in range(9))  # measured
 MEMORIES = 2 ** np.arange(3, 12.125, 0.125)  # KB: the estimate is drawn over them
 LAYERS = 4  # at most
 MICRO = 1e6  # pJ in a µJ
-PARTS = {  # colour, hatch in the bars, marker and line of the curves
-    "arithmetic": (plots.ENERGY_COLOURS["arithmetic"], "///", "^", "-."),
-    "SRAM": (plots.ENERGY_COLOURS["SRAM"], "...", "s", "--"),
-    "DRAM": (plots.ENERGY_COLOURS["DRAM"], "", "o", "-"),
+# Colour (memory is blue, the dearer the darker), hatch in the bars, marker and line of the curves.
+PARTS = {
+    "arithmetic": ("#D55E00", "///", "^", "-."),
+    "SRAM": ("#56B4E9", "...", "s", "--"),
+    "DRAM": ("#0072B2", "", "o", "-"),
 }
 TOTAL = plots.COLOURS["quantized"]  # green: of the palette, what is left
 SHAPES = "osD^"  # of the layers' points
