@@ -329,7 +329,7 @@ WRONG = {
         _nothing: "return one number, the bias",
         lambda *_: math.inf: "return one number, the bias",
         lambda *_: 0: r"with this bias \d+ of 200 images are right; with another \d+",
-        _grid_of_integers: "images are right; with another",
+        _grid_of_integers: "images are right; with another|hint: +whole numbers",
         _changes_logits: "your function changed its input",
     },
     "soft_losses": {

@@ -48,7 +48,8 @@ def wrong_gradient(loss: Tensor, of: Tensor, right: Tensor, name: str) -> Wrong 
         )
     else:
         return None
-    return Wrong(f"the loss is right, and {what}", expected=right, given=found)
+    # Known mistakes are told by what they give, and that was right.
+    return Wrong(f"the loss is right, and {what}", expected=right, given=found, known_mistakes=False)
 
 
 def reaches_teacher(loss: Tensor, teacher: Tensor) -> Wrong | None:
@@ -61,6 +62,7 @@ def reaches_teacher(loss: Tensor, teacher: Tensor) -> Wrong | None:
         "come towards the student, so detach() them",
         expected=None,
         given=found,
+        known_mistakes=False,
     )
 
 
