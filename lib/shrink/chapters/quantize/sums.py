@@ -41,7 +41,10 @@ def numbers_alone(result: Any) -> Any:
 def wrong_numbers(
     given: Any, lowest: np.ndarray, highest: np.ndarray, dtype: torch.dtype, what: str
 ) -> Wrong | None:
-    """Whether each number is one of the two that are right, which differ at halves only."""
+    """What is wrong with the answer: not a tensor of this dtype, or a number out of its bounds.
+
+    The bounds, (n, outputs) each, differ only where a number is halfway between two integers.
+    """
     right = torch.from_numpy(highest).to(dtype)
     if not isinstance(given, Tensor) or given.layout != torch.strided:
         return Wrong("return a tensor", expected=right, given=given)
@@ -72,7 +75,7 @@ def wrong_numbers(
 
 
 def exact_sums(q_x: Tensor, z_x: int, q_w: Tensor, q_b: Tensor) -> np.ndarray:
-    """By numpy, in 64 bits."""
+    """The sums by numpy, in 64 bits: (n, outputs)."""
     x, w, b = (tensor.cpu().numpy().astype(np.int64) for tensor in (q_x, q_w, q_b))
     return (x - z_x) @ w.T + b
 
