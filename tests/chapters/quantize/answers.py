@@ -350,6 +350,7 @@ DISGUISED = [
     ("quantize", "clamp before zero point", _zero_point_in_int8),
     ("quantize", "int32 before clamp", _int_before_clamp),
     ("quantize", "truncation", _char_cuts_off),
+    ("quantize", "floor", _floor_division),
     ("quantize", "back to floats", _fake_quantizer),
     ("quantize_channels", "zero channel", _no_guard),
     ("quantize_channels", "zero channel", _almost_zero),
@@ -446,7 +447,6 @@ def _pruned(x, scale, zero_point, num_bits):
 INT8 = r"the integers are of dtype torch\.int8.*given: +"
 CHANGED = "your function changed its input"
 WRONG_QUANTIZERS = {
-    _floor_division: r"which becomes -?\d+, .* and not -?\d+",
     _nothing: "the integers are a tensor.*given: +None",
     _raises: "ValueError: no idea",
     changed_integers(torch.Tensor.int): INT8 + r"torch\.int32",

@@ -90,6 +90,9 @@ QUANTIZE_MISTAKES = (
     NOT_CLAMPED,
     WRONG_SIGN,
     TRUNCATION,
+    Mistake(
+        "floor", _quantizer(nearest=torch.floor), "round to the nearest, not down: round, not //"
+    ),
     _clamp_before_zero_point,
     _back_to_floats,
     _int32_before_clamp,

@@ -14,7 +14,7 @@ from scipy.special import rel_entr
 from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Mistake, Wrong, known
-from shrink.classroom.exercises.cases import by_cases
+from shrink.classroom.exercises.cases import Draw, by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import count, whole
 from shrink.quantization import calibration
@@ -164,10 +164,7 @@ def _divergences(counts: Tensor, levels: int) -> dict[int, float]:
     return {i: _divergence(numbers, i, levels) for i in range(levels, len(numbers) + 1)}
 
 
-_Draw = Callable[[], tuple[Tensor, int]]
-
-
-def _histograms(rng: random.Random) -> Iterator[_Draw]:
+def _histograms(rng: random.Random) -> Iterator[Draw]:
     def gaps() -> Tensor:
         counts = _falling(rng, 30, 7, empty=0.5)
         counts[-1] = rng.randint(20, 60)
@@ -191,7 +188,7 @@ def _histograms(rng: random.Random) -> Iterator[_Draw]:
     yield _clear(lambda: (_falling(rng, 96, 18), 16))
 
 
-def _clear(draw: _Draw, *wrong: Callable[[Tensor, int], int]) -> _Draw:
+def _clear(draw: Draw, *wrong: Callable[[Tensor, int], int]) -> Draw:
     """Drawn again until one number of bins is clearly the best, and these answers miss it."""
 
     def again() -> tuple[Tensor, int]:

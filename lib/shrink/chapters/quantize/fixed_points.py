@@ -49,9 +49,7 @@ def _cut_at_the_top(real: float) -> tuple[int, int]:
 
 FIXED_POINT_MISTAKES = (
     Mistake(
-        "rounded down",
-        _scaled_to(31, math.floor),
-        "int() and // round down; round to the nearest",
+        "rounded down", _scaled_to(31, math.floor), "int() and // round down; round to the nearest"
     ),
     Mistake(
         "no carry",
