@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from shrink import distillation, pruning, sharing
+from shrink.chapters import quantize as of_quantizing
 from shrink.chapters import share as share_exercises
 from shrink.chapters.code import explorer as code
 from shrink.chapters.code import file_explorer as file
 from shrink.chapters.distil import teacher
 from shrink.chapters.prune import explorer as prune
 from shrink.chapters.prune import masks as exercises
-from shrink.chapters.quantize import affine as of_quantizing
 from shrink.chapters.quantize import explorer as quantize
 from shrink.chapters.share import explorer as share
 from shrink.classroom import data, models, training

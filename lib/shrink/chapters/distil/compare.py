@@ -48,8 +48,10 @@ def wrong_gradient(loss: Tensor, of: Tensor, right: Tensor, name: str) -> Wrong 
         )
     else:
         return None
-    # Known mistakes are told by what they give, and that was right.
-    return Wrong(f"the loss is right, and {what}", expected=right, given=found, known_mistakes=False)
+    # Known mistakes are told by the loss, and it was right.
+    return Wrong(
+        f"the loss is right, and {what}", expected=right, given=found, known_mistakes=False
+    )
 
 
 def reaches_teacher(loss: Tensor, teacher: Tensor) -> Wrong | None:

@@ -6,9 +6,10 @@ from shrink.chapters.quantize.clip import best_clip
 from shrink.chapters.quantize.entropy import entropy_threshold
 from shrink.chapters.quantize.fixed_points import fixed_point
 from shrink.chapters.quantize.fold import fold_batch_norm
-from shrink.chapters.quantize.integer import accumulate, integer_linear
+from shrink.chapters.quantize.linear import integer_linear
 from shrink.chapters.quantize.pack import pack_bits
 from shrink.chapters.quantize.scales import scale_and_zero_point
+from shrink.chapters.quantize.sums import accumulate
 from shrink.classroom.class_work import DATASETS, Experiment
 
 # In the order of the text, in which `shrink check` lists them.

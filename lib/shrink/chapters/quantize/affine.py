@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from shrink import quantization
-from shrink.chapters.quantize.channels import neighbours, not_int8
-from shrink.chapters.quantize.scales import integers
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.chapters.quantize.integers import comparable, limits, neighbours, not_int8
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases, none_may_hide
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import count, plain
 
-Quantizer = Callable[[Tensor, float, int, int], Tensor]
+Case = tuple[Tensor, float, int, int]
 EVERYTHING = (-math.inf, math.inf)
 
 
@@ -28,145 +27,79 @@ def _wrapped(q: Tensor) -> Tensor:
     return ((q.long() + 128) % 256 - 128).to(torch.int8)
 
 
-def _but(
+def _quantizer(
     nearest: Callable[[Tensor], Tensor] = torch.round,
     shift: Callable[[int], int] = int,
-    limits: Callable[[int], tuple[float, float]] = integers,
+    clamp_to: Callable[[int], tuple[float, float]] = limits,
     cast: Callable[[Tensor], Tensor] = _wrapped,
-) -> Quantizer:
-    """The right answer but for these."""
+) -> Callable[[Tensor, float, int, int], Tensor]:
+    """An answer that does these steps, by default the right ones."""
 
     def quantize(x: Tensor, scale: float, zero_point: int, num_bits: int) -> Tensor:
         q = nearest(x.detach().double() / scale) + shift(zero_point)
-        return cast(q.clamp(*limits(num_bits)))
+        return cast(q.clamp(*clamp_to(num_bits)))
 
     return quantize
 
 
-_right = _but()
+_right = _quantizer()
 
 
+@known(
+    "a cast to int8 wraps around, 300 becomes 44, and then it is too late to clamp: add the zero "
+    "point, clamp, and cast last"
+)
 def _cast_before_clamp(x: Tensor, scale: float, zero_point: int, num_bits: int) -> Tensor:
-    q = _but(limits=lambda _: EVERYTHING)(x, scale, zero_point, num_bits)
-    return q.clamp(*integers(num_bits))
+    q = _quantizer(clamp_to=lambda _: EVERYTHING)(x, scale, zero_point, num_bits)
+    return q.clamp(*limits(num_bits))
 
 
-def _clamp_before_zero(x: Tensor, scale: float, zero_point: int, num_bits: int) -> Tensor:
+@known("adding the zero point may lead out of the integers again: add first, then clamp")
+def _clamp_before_zero_point(x: Tensor, scale: float, zero_point: int, num_bits: int) -> Tensor:
     return _wrapped(_right(x, scale, 0, num_bits).long() + zero_point)
 
 
+@known("a very large number does not fit in int32 either: clamp while it is still a float")
 def _int32_before_clamp(x: Tensor, scale: float, zero_point: int, num_bits: int) -> Tensor:
     q = (x.detach().double() / scale).round()
     q = torch.where(q.abs() < 2**31, q, -(2**31)) + zero_point  # what x86 makes of it
-    return q.clamp(*integers(num_bits)).to(torch.int8)
+    return q.clamp(*limits(num_bits)).to(torch.int8)
 
 
-def _sum_cut_off(x: Tensor, scale: float, zero_point: int, num_bits: int) -> Tensor:
-    q = (x.detach().double() / scale + zero_point).trunc()
-    return q.clamp(*integers(num_bits)).to(torch.int8)
-
-
+@known("these are the floats that the integers stand for; return the integers")
 def _back_to_floats(x: Tensor, scale: float, zero_point: int, num_bits: int) -> Tensor:
     return scale * (_right(x, scale, zero_point, num_bits).float() - zero_point)
 
 
-CAST_BEFORE_CLAMP = Mistake(
-    "cast before clamp",
-    _cast_before_clamp,
-    "a cast to int8 wraps around, 300 becomes 44, and then it is too late to clamp: add the zero "
-    "point, clamp, and cast last",
-)
 WRONG_SIGN = Mistake(
     "wrong sign",
-    _but(shift=lambda zero_point: -zero_point),
+    _quantizer(shift=lambda zero_point: -zero_point),
     "x is about scale * (q - zero_point), so the zero point is added to x / scale",
 )
 TRUNCATION = Mistake(
-    "truncation", _but(nearest=torch.trunc), "a cast cuts off: round to the nearest first"
+    "truncation", _quantizer(nearest=torch.trunc), "a cast cuts off: round to the nearest first"
 )
 NOT_CLAMPED = Mistake(
     "no clamp",
-    _but(limits=lambda _: EVERYTHING),
+    _quantizer(clamp_to=lambda _: EVERYTHING),
     "what lies outside of the integers of num_bits takes the nearest of them: clamp, then cast",
 )
 
 QUANTIZE_MISTAKES = (
-    CAST_BEFORE_CLAMP,
+    _cast_before_clamp,
     NOT_CLAMPED,
     WRONG_SIGN,
     TRUNCATION,
     Mistake(
-        "sum cut off",
-        _sum_cut_off,
-        "the zero point is added, and then the cast cuts off: round to the nearest first",
+        "floor", _quantizer(nearest=torch.floor), "round to the nearest, not down: round, not //"
     ),
-    Mistake("floor", _but(nearest=torch.floor), "round to the nearest, not down: round, not //"),
-    Mistake("ceil", _but(nearest=torch.ceil), "round to the nearest, not up"),
-    Mistake("no zero point", _but(shift=lambda _: 0), "zero becomes zero_point: add it"),
-    Mistake(
-        "zero point before dividing",
-        lambda x, scale, zero_point, b: _right(x + zero_point, scale, 0, b),
-        "the zero point is an integer like q: divide x by the scale first, then add it",
-    ),
-    Mistake(
-        "multiplied",
-        lambda x, scale, zero_point, b: _right(x, 1 / scale, zero_point, b),
-        "the scale is the width of a step: x / scale says how many steps it is to x",
-    ),
-    Mistake(
-        "clamp before zero point",
-        _clamp_before_zero,
-        "adding the zero point may lead out of the integers again: add first, then clamp",
-    ),
-    Mistake(
-        "x clamped",
-        lambda x, scale, zero_point, b: _right(x.clamp(*integers(b)), scale, zero_point, b),
-        "it is the integers that are clamped, after dividing and adding, not x",
-    ),
-    Mistake(
-        "always 8 bits",
-        _but(limits=lambda _: integers(8)),
-        "which integers there are is up to num_bits; int8 can hold more than those",
-    ),
-    Mistake(
-        "narrow",
-        _but(limits=lambda b: (integers(b)[0] + 1, integers(b)[1])),
-        "the lowest integer is not left out here: -2**(num_bits - 1) is one of them",
-    ),
-    Mistake(
-        "top too high",
-        _but(limits=lambda b: (integers(b)[0], integers(b)[1] + 1)),
-        "the highest integer is 2**(num_bits - 1) - 1, since zero takes a place too",
-    ),
-    Mistake(
-        "unsigned",
-        _but(limits=lambda b: (0, 2**b - 1), cast=lambda q: q.to(torch.uint8)),
-        "these are the integers from 0 on, in uint8; ours are signed, int8",
-    ),
-    Mistake(
-        "clamped from 0",
-        _but(limits=lambda b: (0, 2**b - 1)),
-        "the integers are signed: from -2**(num_bits - 1) to 2**(num_bits - 1) - 1",
-    ),
-    Mistake(
-        "kept float",
-        _but(cast=lambda q: q.float()),
-        "the numbers are right, but still of a float type: .to(torch.int8) at the end",
-    ),
-    Mistake(
-        "back to floats",
-        _back_to_floats,
-        "these are the floats that the integers stand for; return the integers",
-    ),
-    Mistake(
-        "int32 before clamp",
-        _int32_before_clamp,
-        "a very large number does not fit in int32 either: clamp while it is still a float",
-    ),
+    _clamp_before_zero_point,
+    _back_to_floats,
+    _int32_before_clamp,
 )
 
 
-def _tensors(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, float, int, int]]]:
+def _tensors(rng: random.Random) -> Iterator[Callable[[], Case]]:
     def bits() -> int:
         return rng.randint(4, 7)
 
@@ -179,9 +112,9 @@ def _tensors(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, float, i
 
     def case(
         *shape: int, num_bits: int, far: int = 0, zero: int | None = None, width: float = 1
-    ) -> tuple[Tensor, float, int, int]:
+    ) -> Case:
         """Half of the numbers lie within the integers, the others up to `far` steps away."""
-        (q_min, q_max), scale = integers(num_bits), width * step()
+        (q_min, q_max), scale = limits(num_bits), width * step()
         if zero is None:
             zero = rng.choice([-1, 1]) * rng.randint(min(2, q_max), q_max)
         x = [between(q_min - zero, q_max - zero, scale) for _ in range(torch.Size(shape).numel())]
@@ -189,17 +122,17 @@ def _tensors(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, float, i
             x[i] = (-1) ** (i // 2) * abs(between(q_max + abs(zero) + 2, far, scale))
         return torch.tensor(x).view(shape), scale, zero, num_bits
 
-    def ties() -> tuple[Tensor, float, int, int]:
+    def ties() -> Case:
         x = [rng.randint(-60, 60) + 0.5 for _ in range(8)]
         scale = rng.choice([0.25, 0.5, 2.0])
         return scale * torch.tensor(x), scale, rng.randint(-9, 9), 8
 
-    def huge() -> tuple[Tensor, float, int, int]:
+    def huge() -> Case:
         num_bits = rng.randint(2, 8)
-        zero_point = rng.randint(0, integers(num_bits)[1])
+        zero_point = rng.randint(0, limits(num_bits)[1])
         return torch.tensor([1e9, -1e9, 0.0, 1e6]), step(), zero_point, num_bits
 
-    def changed(change: Callable[[Tensor], Any], *shape: int) -> tuple[Tensor, float, int, int]:
+    def changed(change: Callable[[Tensor], Any], *shape: int) -> Case:
         x, *rest = case(*shape, num_bits=8)
         return (change(x), *rest)
 
@@ -224,21 +157,10 @@ def _tensors(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, float, i
         yield lambda: changed(Tensor.cuda, 6)
 
 
-def _listed(result: Any) -> Any:
-    """A tensor as what compares."""
-    if not isinstance(result, Tensor):
-        return result
-    return str(result.dtype), tuple(result.shape), result.tolist()
-
-
-def _check_quantize(answer: Attempt, rng: random.Random) -> None:
-    for x, scale, zero_point, num_bits in telling(
-        _tensors(rng), _right, QUANTIZE_MISTAKES, _listed
-    ):
-        q = answer(x, scale, zero_point, num_bits)
-        right = _right(x, scale, zero_point, num_bits)
-        if wrong := not_int8(q, x, right) or _wrong_integers(q, x, scale, zero_point, num_bits):
-            raise wrong
+def _wrong_quantized(
+    q: Any, right: Tensor, x: Tensor, scale: float, zero_point: int, num_bits: int
+) -> Wrong | None:
+    return not_int8(q, x, right) or _wrong_integers(q, x, scale, zero_point, num_bits)
 
 
 def _wrong_integers(
@@ -247,12 +169,12 @@ def _wrong_integers(
     """The first number that is neither of its neighbours, as x's type can tell them apart."""
     steps = x.detach().double() / scale
     slack = 2 * max(torch.finfo(x.dtype).eps, torch.finfo(torch.float32).eps) * steps.abs() + 1e-6
-    low, high = neighbours(steps + zero_point, *integers(num_bits), slack)
+    low, high = neighbours(steps + zero_point, *limits(num_bits), slack)
     off = (q < low) | (q > high)
     if not off.any():
         return None
     at = tuple(off.nonzero()[0].tolist())
-    q_min, q_max = integers(num_bits)
+    q_min, q_max = limits(num_bits)
     return Wrong(
         f"{x[at]:.5g} / {scale:g} + {zero_point} is {steps[at] + zero_point:.5g}, which becomes "
         f"{low[at]}, of the integers from {q_min} to {q_max}, and not {q[at]}",
@@ -273,7 +195,7 @@ def _reference_quantize(x: Tensor, scale: float, zero_point: int, num_bits: int)
 
 quantize = Exercise(
     "quantize",
-    _check_quantize,
+    by_cases(_tensors, _right, _wrong_quantized, mistakes=QUANTIZE_MISTAKES, alike=comparable),
     reference=_reference_quantize,
     core=True,
     minutes=15,
@@ -282,16 +204,18 @@ quantize = Exercise(
 
 
 BREAKABLE = (
-    CAST_BEFORE_CLAMP,
+    _cast_before_clamp,
     WRONG_SIGN,
     TRUNCATION,
     # its integers stay wide: in int8 it would be the first of these
-    Mistake("no clamp", _but(limits=lambda _: EVERYTHING, cast=Tensor.long), NOT_CLAMPED.hint),
+    Mistake(
+        "no clamp", _quantizer(clamp_to=lambda _: EVERYTHING, cast=Tensor.long), NOT_CLAMPED.hint
+    ),
 )
 
 
-def _check_break_the_quantizers(answer: Attempt, rng: random.Random) -> None:
-    given = answer()
+def _read_input(given: Any) -> tuple[Tensor, float, int]:
+    """x in float64, scale and zero point of what the answer gave; `Wrong` where it is no input."""
     if not (isinstance(given, tuple | list) and len(given) == 3):
         raise Wrong("return three things", expected="(x, scale, zero_point)", given=given)
     x, scale, zero_point = given[0], plain(given[1]), count(given[2])
@@ -310,18 +234,18 @@ def _check_break_the_quantizers(answer: Attempt, rng: random.Random) -> None:
             "smaller ones do",
             given=given,
         )
-    hides = []
-    for mistake in BREAKABLE:
-        q = mistake.function(x, scale, zero_point, 8)
-        if not _wrong_integers(q, x, scale, zero_point, 8):
-            hides.append(mistake.name)
-    if hides:
-        broken = [m.name for m in BREAKABLE if m.name not in hides]
-        raise Wrong(
-            f"{', '.join(hides)}: on your input the integers come out right, so the mistake hides "
-            f"(wrong there, as it should be: {', '.join(broken) or 'none'})",
-            given=given,
-        )
+    return x, scale, zero_point
+
+
+def _check_break_the_quantizers(answer: Attempt, rng: random.Random) -> None:
+    given = answer()
+    case = (*_read_input(given), 8)
+    none_may_hide(
+        BREAKABLE,
+        lambda mistake: not _wrong_integers(mistake(*case), *case),
+        given,
+        "on your input the integers come out right",
+    )
 
 
 break_the_quantizers = Exercise(

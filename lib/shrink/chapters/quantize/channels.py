@@ -1,7 +1,6 @@
 """An exercise of chapter 03: a weight in integers, with a scale for each output channel.
 
-Its oracle divides in float64 and accepts both neighbours of a tie; the exercises on quantize use
-it too.
+Its oracle divides in float64 and accepts both neighbours of a tie.
 """
 
 import random
@@ -12,43 +11,17 @@ import torch
 from torch import Tensor
 
 from shrink import quantization
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.chapters.quantize.integers import limits, neighbours, not_int8
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import Near
 
 Pair = tuple[Tensor, Tensor]
 
 
-def neighbours(
-    exact: Tensor, q_min: int, q_max: int, slack: Tensor | float
-) -> tuple[Tensor, Tensor]:
-    """The lowest and the highest right integer for each number: they differ where it is a tie.
-
-    A number counts as a tie when it is within `slack` of one.
-    """
-    low, high = (exact - 0.5 - slack).ceil(), (exact + 0.5 + slack).floor()
-    return low.clamp(q_min, q_max).long(), high.clamp(q_min, q_max).long()
-
-
-def not_int8(q: Any, x: Tensor, right: Tensor) -> Wrong | None:
-    """What is wrong with q before its numbers are looked at: it is to be int8 of x's shape."""
-    if not isinstance(q, Tensor):
-        return Wrong("the integers are a tensor", expected=right, given=q)
-    if q.dtype != torch.int8 or q.layout != torch.strided:
-        found = f"{q.dtype}, {q.layout}"
-        return Wrong("the integers are of dtype torch.int8", expected=right, given=found)
-    if q.shape != x.shape or q.device != x.device:
-        return Wrong(
-            "the integers have the shape and device of what they stand for",
-            expected=(tuple(x.shape), str(x.device)),
-            given=(tuple(q.shape), str(q.device)),
-        )
-    return None
-
-
 def _top(num_bits: int) -> int:
-    return 2 ** (num_bits - 1) - 1
+    return limits(num_bits)[1]
 
 
 def _rows(weight: Tensor) -> Tensor:
@@ -65,35 +38,37 @@ def _magnitude(rows: Tensor, num_bits: int) -> Tensor:
     return rows.abs().amax(1) / _top(num_bits)
 
 
-def _but(
-    scale: Callable[[Tensor, int], Tensor] = _magnitude,
-    nearest: Callable[[Tensor], Tensor] = torch.round,
-    lowest: Callable[[int], int] = lambda num_bits: -_top(num_bits),
+def _not_zero(scales: Tensor) -> Tensor:
+    return torch.where(scales == 0, 1, scales)
+
+
+def _with_scales(
+    scale: Callable[[Tensor, int], Tensor], lowest: Callable[[int], int] = lambda b: -_top(b)
 ) -> Callable[[Tensor, int], Pair]:
-    """The right answer but for these; `scale` takes the channels as rows."""
+    """An answer with scales of channels that are rows, clamped from the lowest integer on."""
 
     def quantize_channels(weight: Tensor, num_bits: int) -> Pair:
-        scales = scale(_rows(weight), num_bits)
-        scales = torch.where(scales == 0, 1, scales)
-        q = nearest(weight.detach() / _along(scales, weight))
+        scales = _not_zero(scale(_rows(weight), num_bits))
+        q = torch.round(weight.detach() / _along(scales, weight))
         return q.clamp(lowest(num_bits), _top(num_bits)).to(torch.int8), scales
 
     return quantize_channels
 
 
-_right = _but()
+_right = _with_scales(_magnitude)
 
 
-def _then(change: Callable[[Tensor, Tensor], tuple]) -> Callable[[Tensor, int], tuple]:
-    """The right integers and scales, and then something is done to them."""
-    return lambda weight, num_bits: change(*_right(weight, num_bits))
-
-
+@known("this is one scale for the whole weight; each output channel, weight[i], has its own")
 def _one_scale(weight: Tensor, num_bits: int) -> Pair:
-    q, scales = _but(lambda rows, b: _magnitude(rows, b).amax().expand(len(rows)))(weight, num_bits)
+    everywhere = _with_scales(lambda rows, b: _magnitude(rows, b).amax().expand(len(rows)))
+    q, scales = everywhere(weight, num_bits)
     return q, scales[0]
 
 
+@known(
+    "the channels are the first axis: reduce over all axes but that, to a scale for weight[i]",
+    "a scale for each input",
+)
 def _by_input(weight: Tensor, num_bits: int) -> Pair:
     if weight.dim() == 1:
         return _one_scale(weight, num_bits)
@@ -101,134 +76,62 @@ def _by_input(weight: Tensor, num_bits: int) -> Pair:
     return q.transpose(0, 1), scales
 
 
-def _one_axis(weight: Tensor, num_bits: int) -> Pair:
+@known(
+    "a channel of a convolution has inputs, rows and columns: reduce over all of them, as "
+    "flatten(1) does"
+)
+def _one_axis_reduced(weight: Tensor, num_bits: int) -> Pair:
     if weight.dim() == 1:
         return _right(weight, num_bits)
-    scales = weight.detach().abs().amax(1) / _top(num_bits)
-    scales = torch.where(scales == 0, 1, scales)
+    scales = _not_zero(weight.detach().abs().amax(1) / _top(num_bits))
     return (weight.detach() / scales.unsqueeze(1)).round().to(torch.int8), scales
 
 
+@known("symmetric: the zero point is 0, and the scale comes from the largest magnitude alone")
 def _asymmetric(weight: Tensor, num_bits: int) -> Pair:
-    rows = _rows(weight)
+    rows, (q_min, q_max) = _rows(weight), limits(num_bits)
     low, high = rows.amin(1).clamp(max=0), rows.amax(1).clamp(min=0)
-    scales = (high - low) / (2**num_bits - 1)
-    scales = torch.where(scales == 0, 1, scales)
-    q_min = -(2 ** (num_bits - 1))
+    scales = _not_zero((high - low) / (2**num_bits - 1))
     zero_points = (q_min - low / scales).round()
     q = (weight.detach() / _along(scales, weight)).round() + _along(zero_points, weight)
-    return q.clamp(q_min, _top(num_bits)).to(torch.int8), scales
+    return q.clamp(q_min, q_max).to(torch.int8), scales
 
 
-def _keeps_axes(weight: Tensor, num_bits: int) -> Pair:
-    q, scales = _right(weight, num_bits)
-    return q, _along(scales, weight)
-
-
-def _zero_divides(weight: Tensor, num_bits: int) -> Pair:
+@known("a channel of only zeros has the scale 1, not 0 and not something tiny")
+def _zero_channel(weight: Tensor, num_bits: int) -> Pair:
     q, scales = _right(weight, num_bits)
     return q, torch.where((_rows(weight) == 0).all(1), 0, scales)
 
 
-MISTAKES = (
-    Mistake(
-        "one scale",
-        _one_scale,
-        "this is one scale for the whole weight; each output channel, weight[i], has its own",
-    ),
-    Mistake(
-        "one scale repeated",
-        _but(lambda rows, b: _magnitude(rows, b).amax().expand(len(rows))),
-        "your scales are all the same: take the largest magnitude of each channel, not of all",
-    ),
-    Mistake(
-        "a scale for each input",
-        _by_input,
-        "the channels are the first axis: reduce over all axes but that, to a scale for weight[i]",
-    ),
-    Mistake(
-        "one axis reduced",
-        _one_axis,
-        "a channel of a convolution has inputs, rows and columns: reduce over all of them, as "
-        "flatten(1) does",
-    ),
+CHANNEL_MISTAKES = (
+    _one_scale,
+    _by_input,
+    _one_axis_reduced,
     Mistake(
         "max",
-        _but(lambda rows, b: rows.amax(1) / _top(b)),
+        _with_scales(lambda rows, b: rows.amax(1) / _top(b)),
         "the largest magnitude may be that of a negative weight: abs() before the maximum",
     ),
     Mistake(
-        "min",
-        _but(lambda rows, b: -rows.amin(1) / _top(b)),
-        "the largest magnitude may be that of a positive weight: abs() and the maximum",
-    ),
-    Mistake(
-        "mean",
-        _but(lambda rows, b: rows.abs().mean(1) / _top(b)),
-        "the scale covers the largest magnitude of the channel, not the mean",
-    ),
-    Mistake(
         "divided by 2**(b-1)",
-        _but(lambda rows, b: rows.abs().amax(1) / 2 ** (b - 1)),
+        _with_scales(lambda rows, b: rows.abs().amax(1) / 2 ** (b - 1)),
         "the largest magnitude becomes 2**(num_bits - 1) - 1, so divide by that",
     ),
     Mistake(
-        "divided by all steps",
-        _but(lambda rows, b: 2 * rows.abs().amax(1) / (2**b - 1)),
-        "without the lowest integer there are 2**num_bits - 2 steps, and half as many on each side",
-    ),
-    Mistake(
         "lowest integer used",
-        _but(
-            lambda rows, b: torch.maximum(rows.amax(1) / _top(b), rows.amin(1) / -(2 ** (b - 1))),
-            lowest=lambda b: -(2 ** (b - 1)),
+        _with_scales(
+            lambda rows, b: torch.maximum(rows.amax(1) / _top(b), rows.amin(1) / limits(b)[0]),
+            lowest=lambda b: limits(b)[0],
         ),
         "the lowest integer is left out: both signs reach to 2**(num_bits - 1) - 1",
     ),
-    Mistake(
-        "asymmetric",
-        _asymmetric,
-        "symmetric: the zero point is 0, and the scale comes from the largest magnitude alone",
-    ),
-    Mistake(
-        "always 8 bits",
-        lambda weight, num_bits: _right(weight, 8),
-        "the integers are up to num_bits, which is not always 8",
-    ),
-    Mistake("truncated", _but(nearest=torch.trunc), "a cast cuts off: round to the nearest first"),
-    Mistake("floor", _but(nearest=torch.floor), "round to the nearest, not down: round, not //"),
-    Mistake(
-        "scale inverted",
-        _then(lambda q, scales: (q, 1 / scales)),
-        "the integers are right; weight is about scale * q, so the scale is the magnitude over "
-        "the highest integer, and you return its inverse",
-    ),
-    Mistake(
-        "kept float",
-        _then(lambda q, scales: (q.float(), scales)),
-        "the integers are right, but still of a float type: .to(torch.int8)",
-    ),
-    Mistake(
-        "back to floats",
-        lambda weight, num_bits: _then(lambda q, s: (q * _along(s, weight), s))(weight, num_bits),
-        "these are the floats that the integers stand for; return the integers",
-    ),
-    Mistake(
-        "scales keep their axes",
-        _keeps_axes,
-        "keepdim helps to divide, but the scales that you return have one axis: .flatten()",
-    ),
-    Mistake("exchanged", _then(lambda q, s: (s, q)), "the integers come first, then the scales"),
-    Mistake(
-        "zero channel",
-        _zero_divides,
-        "a channel of only zeros has the scale 1, not 0 and not something tiny",
-    ),
+    _asymmetric,
+    _zero_channel,
 )
 
 
-def _seen(result: Any) -> Any:
-    """A pair of tensors by values that compare, the scales as what is near them."""
+def _comparable(result: Any) -> Any:
+    """A pair of tensors as what `==` compares, near numbers as equal; anything else as it is."""
     if not (isinstance(result, tuple | list) and len(result) == 2):
         return result
     if not all(isinstance(tensor, Tensor) for tensor in result):
@@ -253,9 +156,9 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, int]]]:
         return rng.randint(3, 7)
 
     def with_zeros() -> Tensor:
-        some = weight(4, 3)
-        some[rng.randrange(4)] = rng.choice([0.0, -0.0])
-        return some
+        rows = weight(4, 3)
+        rows[rng.randrange(4)] = rng.choice([0.0, -0.0])
+        return rows
 
     def ties() -> Tensor:
         """Halves between the integers of 4 bits: the scale is 1."""
@@ -281,24 +184,30 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, int]]]:
         yield lambda: (weight(3, 4).cuda(), 8)
 
 
-def _check_quantize_channels(answer: Attempt, rng: random.Random) -> None:
-    for weight, num_bits in telling(_cases(rng), _right, MISTAKES, _seen):
-        if wrong := _wrong_channels(answer(weight, num_bits, alike=_seen), weight, num_bits):
-            raise wrong
-
-
-def _wrong_channels(given: Any, weight: Tensor, num_bits: int) -> Wrong | None:
+def _wrong_channels(given: Any, _: Pair, weight: Tensor, num_bits: int) -> Wrong | None:
     top, exact = _top(num_bits), weight.detach().double()
-    scales = _rows(exact).abs().amax(1) / top
-    scales = torch.where(scales == 0, 1, scales)
+    scales = _not_zero(_magnitude(_rows(exact), num_bits))
     exact = exact / _along(scales, weight)
     low, high = neighbours(exact, -top, top, slack=1e-3)
     right = low.to(torch.int8)
     if not isinstance(given, tuple | list) or len(given) != 2:
         return Wrong("return a pair, (q, scales)", expected=(right, scales.float()), given=given)
     q, mine = given
-    if wrong := not_int8(q, weight, right):
+    if wrong := not_int8(q, weight, right) or _wrong_scales(mine, scales, weight, top):
         return wrong
+    off = (q < low) | (q > high)
+    if off.any():
+        at = tuple(off.nonzero()[0].tolist())
+        return Wrong(
+            f"weight[{', '.join(map(str, at))}] over its scale is {exact[at]:.4g}, "
+            f"so {right[at]} and not {q[at]}",
+            expected=right,
+            given=q,
+        )
+    return None
+
+
+def _wrong_scales(mine: Any, scales: Tensor, weight: Tensor, top: int) -> Wrong | None:
     if not isinstance(mine, Tensor) or mine.dtype != torch.float32:
         kind = mine.dtype if isinstance(mine, Tensor) else mine
         return Wrong("the scales are a float32 tensor", expected=scales.float(), given=kind)
@@ -317,15 +226,6 @@ def _wrong_channels(given: Any, weight: Tensor, num_bits: int) -> Wrong | None:
             expected=scales.float(),
             given=mine,
         )
-    off = (q < low) | (q > high)
-    if off.any():
-        at = tuple(off.nonzero()[0].tolist())
-        return Wrong(
-            f"weight[{', '.join(map(str, at))}] over its scale is {exact[at]:.4g}, "
-            f"so {right[at]} and not {q[at]}",
-            expected=right,
-            given=q,
-        )
     return None
 
 
@@ -343,9 +243,9 @@ def _reference(weight: Tensor, num_bits: int) -> Pair:
 
 quantize_channels = Exercise(
     "quantize_channels",
-    _check_quantize_channels,
+    by_cases(_cases, _right, _wrong_channels, mistakes=CHANNEL_MISTAKES, alike=_comparable),
     reference=_reference,
     core=True,
     minutes=15,
-    mistakes=MISTAKES,
+    mistakes=CHANNEL_MISTAKES,
 )

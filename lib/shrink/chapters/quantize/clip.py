@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import plain
 
@@ -77,45 +78,46 @@ def _search(error: Callable[[Tensor, float, int], Tensor]) -> Callable[[Tensor, 
     return best_clip
 
 
-def _off(x: Tensor, clip: float, top: int, lowest: int | None = None) -> Tensor:
+def _off(x: Tensor, clip: float, top: int) -> Tensor:
     scale = clip / top
-    return x - (x / scale).round().clamp(-top if lowest is None else lowest, top) * scale
+    return x - (x / scale).round().clamp(-top, top) * scale
 
 
 def _squared(x: Tensor, clip: float, top: int) -> Tensor:
     return _off(x, clip, top).square().mean()
 
 
+@known(
+    "the error leaves out what is clipped, so a tiny clip looks best: count all of x",
+    "rounding only",
+)
+@_search
 def _rounding_only(x: Tensor, clip: float, top: int) -> Tensor:
     inside = x[x.abs() <= clip]
     return _squared(inside, clip, top) if len(inside) else torch.tensor(math.inf)
 
 
-def _truncating(x: Tensor, clip: float, top: int) -> Tensor:
-    scale = clip / top
-    return (x - (x / scale).trunc().clamp(-top, top) * scale).square().mean()
-
-
-def _to_maximum(x: Tensor, num_bits: int) -> float:
+@known(
+    "the clips tried reach up to x.max(); the largest magnitude may be that of a negative "
+    "number: x.abs().max()"
+)
+def _to_the_maximum(x: Tensor, num_bits: int) -> float:
     clips = _clips(abs(x.max().item()), 120) * math.copysign(1, x.max().item())
     return min(clips.tolist(), key=lambda clip: _squared(x, abs(clip), 2 ** (num_bits - 1) - 1))
 
 
+@known(
+    "tenths of the largest magnitude are too coarse: the best clip may be a fiftieth of it, so "
+    "let each clip be a few percent smaller than the one before"
+)
 def _ten_clips(x: Tensor, num_bits: int) -> float:
     clips = [x.abs().max().item() * i / 10 for i in range(1, 11)]
     return min(clips, key=lambda clip: _squared(x, clip, 2 ** (num_bits - 1) - 1))
 
 
-def _percentile(percent: float) -> Callable[[Tensor, int], float]:
-    return lambda x, num_bits: x.abs().quantile(percent / 100).item()
-
-
-def _scale_of_best(x: Tensor, num_bits: int) -> float:
+@known("this is the scale, the width of a step; return the clip, 2**(num_bits - 1) - 1 steps")
+def _scale(x: Tensor, num_bits: int) -> float:
     return _search(_squared)(x, num_bits) / (2 ** (num_bits - 1) - 1)
-
-
-def _error_of_best(x: Tensor, num_bits: int) -> float:
-    return _squared(x, _search(_squared)(x, num_bits), 2 ** (num_bits - 1) - 1).item()
 
 
 CLIP_MISTAKES = (
@@ -126,14 +128,8 @@ CLIP_MISTAKES = (
         "coarse. If you searched: does the error count rounding as well?",
     ),
     Mistake(
-        "99 percent",
-        _percentile(99),
-        "this clips one number in a hundred whatever num_bits is; with few bits it pays to clip "
-        "more, with many less: search",
-    ),
-    Mistake(
         "99.9 percent",
-        _percentile(99.9),
+        lambda x, num_bits: x.abs().quantile(0.999).item(),
         "this clips one number in a thousand whatever num_bits is: search",
     ),
     Mistake(
@@ -141,63 +137,25 @@ CLIP_MISTAKES = (
         lambda x, num_bits: 3 * x.std().item(),
         "outliers move the standard deviation, and the best clip depends on num_bits: search",
     ),
-    Mistake(
-        "rounding only",
-        _search(_rounding_only),
-        "the error leaves out what is clipped, so a tiny clip looks best: count all of x",
-    ),
+    _rounding_only,
     Mistake(
         "absolute error",
         _search(lambda x, clip, top: _off(x, clip, top).abs().mean()),
         "this has the least absolute error; the squared one minds what is clipped far more",
     ),
-    Mistake(
-        "to the maximum",
-        _to_maximum,
-        "the clips tried reach up to x.max(); the largest magnitude may be that of a negative "
-        "number: x.abs().max()",
-    ),
-    Mistake(
-        "always 8 bits",
-        lambda x, num_bits: _search(_squared)(x, 8),
-        "this is the best clip for 8 bits: the steps are coarser with fewer, by num_bits",
-    ),
-    Mistake(
-        "ten clips",
-        _ten_clips,
-        "tenths of the largest magnitude are too coarse: the best clip may be a fiftieth of it, so "
-        "let each clip be a few percent smaller than the one before",
-    ),
-    Mistake(
-        "scale",
-        _scale_of_best,
-        "this is the scale, the width of a step; return the clip, 2**(num_bits - 1) - 1 steps",
-    ),
-    Mistake(
-        "error",
-        _error_of_best,
-        "this is the least error; return the clip that has it",
-    ),
-    Mistake(
-        "one integer more",
-        _search(lambda x, clip, top: _off(x, clip, top, -top - 1).square().mean()),
-        "your integers start at -2**(num_bits - 1); let them lie even about 0, so one less",
-    ),
+    _to_the_maximum,
+    _ten_clips,
+    _scale,
     Mistake(
         "twice the integers",
         _search(lambda x, clip, top: _squared(x, clip, 2 * top + 1)),
         "2**num_bits - 1 is for both signs together: the largest integer is 2**(num_bits - 1) - 1",
     ),
-    Mistake(
-        "cut off",
-        _search(_truncating),
-        "the integers were cut off, not rounded: round()",
-    ),
 )
 
 
 def _clip_cases(rng: random.Random) -> Iterator[tuple[Tensor, int]]:
-    g = torch.Generator().manual_seed(rng.randrange(2**31))
+    g = generator(rng)
 
     def normal(number: int = 4000, deviation: float = 1) -> Tensor:
         return deviation * rng.uniform(0.005, 0.02) * torch.randn(number, generator=g)
@@ -227,28 +185,26 @@ def _clip_cases(rng: random.Random) -> Iterator[tuple[Tensor, int]]:
     yield normal().view(50, 80), 5
 
 
-def _check_best_clip(answer: Attempt, rng: random.Random) -> None:
-    for x, num_bits in _clip_cases(rng):
-        best, least = _best(x, num_bits)
-        given = answer(x, num_bits, alike=_clip)
-        clip = _clip(given)
-        if not isinstance(clip, _Clip):
-            raise Wrong("return one number, the clip", expected=best, given=given)
-        if not 0 < clip.value < math.inf:
-            raise Wrong("a clip is a number above 0", expected=best, given=given)
-        error = _error(x, num_bits, clip.value)
-        if not error <= _ALLOWED * least:
-            raise Wrong(
-                f"with {num_bits} bits this clip has a mean squared error of {error:.4g}; "
-                f"another has {least:.4g}",
-                expected=f"about {best:.4g}; the largest magnitude is {x.abs().max().item():.4g}",
-                given=given,
-            )
+def _wrong_clip(given: Any, found: tuple[float, float], x: Tensor, num_bits: int) -> Wrong | None:
+    (best, least), clip = found, _clip(given)
+    if not isinstance(clip, _Clip):
+        return Wrong("return one number, the clip", expected=best, given=given)
+    if not 0 < clip.value < math.inf:
+        return Wrong("a clip is a number above 0", expected=best, given=given)
+    error = _error(x, num_bits, clip.value)
+    if error <= _ALLOWED * least:
+        return None
+    return Wrong(
+        f"with {num_bits} bits this clip has a mean squared error of {error:.4g}; "
+        f"another has {least:.4g}",
+        expected=f"about {best:.4g}; the largest magnitude is {x.abs().max().item():.4g}",
+        given=given,
+    )
 
 
 best_clip = Exercise(
     "best_clip",
-    _check_best_clip,
+    by_cases(_clip_cases, _best, _wrong_clip, alike=_clip),
     core=False,
     minutes=12,
     mistakes=CLIP_MISTAKES,

@@ -6,14 +6,15 @@ The oracle is the definition, with KL from scipy; what is within rounding of the
 import math
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import rel_entr
 from torch import Tensor
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.cases import Draw, by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import count, whole
 from shrink.quantization import calibration
@@ -36,13 +37,13 @@ def _even_levels(i: int, levels: int) -> np.ndarray:
     return np.arange(i) * levels // i
 
 
-def _q(
-    counts: np.ndarray,
-    i: int,
-    levels: int,
-    level_of: Callable[[int, int], np.ndarray] = _even_levels,
-) -> np.ndarray:
-    kept, level = counts[:i], level_of(i, levels)
+def _q(counts: np.ndarray, i: int, levels: int) -> np.ndarray:
+    return _spread(counts, i, _even_levels(i, levels))
+
+
+def _spread(counts: np.ndarray, i: int, level: np.ndarray) -> np.ndarray:
+    """Each level's sum spread evenly over those of its bins that are not empty."""
+    kept = counts[:i]
     each = np.bincount(level, kept) / np.maximum(np.bincount(level, kept > 0), 1)
     return _normalised(np.where(kept > 0, each[level], 0))
 
@@ -72,25 +73,69 @@ def _least(
     return entropy_threshold
 
 
-def _chunks(i: int, levels: int) -> np.ndarray:
-    return np.minimum(np.arange(i) // (i // levels), levels - 1)
+_right = _least()
 
 
-def _over_empty(counts: np.ndarray, i: int, levels: int, only_filled: bool = False) -> float:
+@known(
+    "a level's sum is spread over those of its bins that are not empty; Q has nothing in the "
+    "empty ones",
+    "empty bins filled",
+)
+@_least
+def _empty_bins_filled(counts: np.ndarray, i: int, levels: int) -> float:
     level = _even_levels(i, levels)
     each = np.bincount(level, counts[:i]) / np.bincount(level)
-    q = np.where(counts[:i] > 0, each[level], 0) if only_filled else each[level]
-    return _kl(_p(counts, i), _normalised(q))
+    return _kl(_p(counts, i), _normalised(each[level]))
 
 
+@known(
+    "divide a level's sum by the number of its bins that are not empty, not of all its bins",
+    "divided by all bins",
+)
+@_least
+def _divided_by_all_bins(counts: np.ndarray, i: int, levels: int) -> float:
+    level = _even_levels(i, levels)
+    each = np.bincount(level, counts[:i]) / np.bincount(level)
+    return _kl(_p(counts, i), _normalised(np.where(counts[:i] > 0, each[level], 0)))
+
+
+@known(
+    "each of P and Q is divided by its own sum: Q has fewer counts, as the outliers are not in it",
+    "not normalised",
+)
+@_least
 def _not_normalised(counts: np.ndarray, i: int, levels: int) -> float:
     return _kl(_p(counts, i), _q(counts, i, levels) * counts[:i].sum() / counts.sum())
 
 
+@known("where Q is 0 and P is not, KL is infinite: skip this i, not the bin", "infinite left out")
+@_least
 def _infinite_left_out(counts: np.ndarray, i: int, levels: int) -> float:
     p, q = _p(counts, i), _q(counts, i, levels)
     return _kl(np.where(q > 0, p, 0), q)
 
+
+@known(
+    "levels of i // levels bins each leave the rest to the last: bin j is of level j * levels // i",
+    "chunks",
+)
+@_least
+def _levels_in_chunks(counts: np.ndarray, i: int, levels: int) -> float:
+    level = np.minimum(np.arange(i) // (i // levels), levels - 1)
+    return _kl(_p(counts, i), _spread(counts, i, level))
+
+
+@known("this is KL(Q || P): P stands first, sum of P * log(P / Q)", "exchanged")
+@_least
+def _exchanged(counts: np.ndarray, i: int, levels: int) -> float:
+    return _kl(_q(counts, i, levels), _p(counts, i))
+
+
+LAST_NOT_TRIED = Mistake(
+    "last not tried",
+    _least(tried=lambda bins, levels: range(levels, bins)),
+    "range(levels, bins) leaves out i = bins, where nothing is clipped: bins + 1",
+)
 
 ENTROPY_MISTAKES = (
     Mistake(
@@ -99,69 +144,18 @@ ENTROPY_MISTAKES = (
         "with i = levels nothing is merged, and KL is 0 unless what lies beyond is in one of the "
         "two: add it to the last bin of P, and not in Q",
     ),
-    Mistake(
-        "all bins",
-        lambda counts, levels: len(counts),
-        "this keeps all bins; try each number of bins from levels on, and take the least KL",
-    ),
-    Mistake(
-        "last not tried",
-        _least(tried=lambda bins, levels: range(levels, bins)),
-        "range(levels, bins) leaves out i = bins, where nothing is clipped: bins + 1",
-    ),
-    Mistake(
-        "multiples only",
-        _least(tried=lambda bins, levels: range(levels, bins + 1, levels)),
-        "every i from levels on is to be tried, not only multiples of levels",
-    ),
-    Mistake(
-        "last bin",
-        lambda counts, levels: _least()(counts, levels) - 1,
-        "this is the index of the last bin that is kept; return how many are kept, one more",
-    ),
+    LAST_NOT_TRIED,
     Mistake(
         "place in the list",
-        lambda counts, levels: _least()(counts, levels) - levels,
+        lambda counts, levels: _right(counts, levels) - levels,
         "this is the place in your list of divergences, which begins at i = levels",
     ),
-    Mistake(
-        "empty bins filled",
-        _least(_over_empty),
-        "a level's sum is spread over those of its bins that are not empty; Q has nothing in the "
-        "empty ones",
-    ),
-    Mistake(
-        "divided by all bins",
-        _least(lambda counts, i, levels: _over_empty(counts, i, levels, only_filled=True)),
-        "divide a level's sum by the number of its bins that are not empty, not of all its bins",
-    ),
-    Mistake(
-        "exchanged",
-        _least(lambda counts, i, levels: _kl(_q(counts, i, levels), _p(counts, i))),
-        "this is KL(Q || P): P stands first, sum of P * log(P / Q)",
-    ),
-    Mistake(
-        "not normalised",
-        _least(_not_normalised),
-        "each of P and Q is divided by its own sum: Q has fewer counts, as the outliers are not "
-        "in it",
-    ),
-    Mistake(
-        "infinite left out",
-        _least(_infinite_left_out),
-        "where Q is 0 and P is not, KL is infinite: skip this i, not the bin",
-    ),
-    Mistake(
-        "chunks",
-        _least(lambda counts, i, levels: _kl(_p(counts, i), _q(counts, i, levels, _chunks))),
-        "levels of i // levels bins each leave the rest to the last: bin j is of level "
-        "j * levels // i",
-    ),
-    Mistake(
-        "squared error",
-        _least(lambda c, i, levels: float(((_p(c, i) - _q(c, i, levels)) ** 2).sum())),
-        "this is the least squared difference of P and Q, not the least KL",
-    ),
+    _empty_bins_filled,
+    _divided_by_all_bins,
+    _exchanged,
+    _not_normalised,
+    _infinite_left_out,
+    _levels_in_chunks,
 )
 
 
@@ -170,85 +164,88 @@ def _divergences(counts: Tensor, levels: int) -> dict[int, float]:
     return {i: _divergence(numbers, i, levels) for i in range(levels, len(numbers) + 1)}
 
 
-def _histograms(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, int]]]:
-    def clear(
-        draw: Callable[[], tuple[Tensor, int]], *wrong: str
-    ) -> Callable[[], tuple[Tensor, int]]:
-        """Drawn again until one number of bins is clearly the best, and these mistakes miss it."""
-        missing = [m.function for m in ENTROPY_MISTAKES if m.name in wrong]
-
-        def again() -> tuple[Tensor, int]:
-            while True:
-                counts, levels = draw()
-                divergences = _divergences(counts, levels)
-                first, second, *_ = sorted(divergences.values())
-                if second <= _CLEARLY * first + 1e-4:
-                    continue
-                if all(divergences.get(f(counts, levels)) != first for f in missing):
-                    return counts, levels
-
-        return again
-
-    def falling(bins: int, length: float, empty: float = 0.1, outliers: int = 5) -> Tensor:
-        """Fewer and fewer, some bins empty but not the first, and a few counts far out."""
-        counts = [
-            round(rng.uniform(0.2, 1.8) * 400 * math.exp(-j / length))
-            if rng.random() > empty
-            else 0
-            for j in range(bins)
-        ]
-        counts[0] = rng.randint(300, 500)
-        for _ in range(outliers):
-            counts[rng.randrange(bins // 2, bins)] += rng.randint(1, 4)
-        return torch.tensor(counts)
-
+def _histograms(rng: random.Random) -> Iterator[Draw]:
     def gaps() -> Tensor:
-        counts = falling(30, 7, empty=0.5)
+        counts = _falling(rng, 30, 7, empty=0.5)
         counts[-1] = rng.randint(20, 60)
         return counts
 
     def flat() -> Tensor:
         return torch.tensor([float(rng.randint(95, 105)) for _ in range(20)])
 
-    yield clear(lambda: (falling(24, 6), 4), "not normalised")
-    yield clear(lambda: (falling(36, 8), 5), "exchanged", "squared error")
-    yield clear(lambda: (gaps(), 4), "infinite left out")
-    yield clear(lambda: (flat(), 4), "last not tried")
-    yield clear(lambda: (falling(36, 8, 0.4), 5), "divided by all bins", "empty bins filled")
-    yield clear(lambda: (falling(40, 9, outliers=12).float() / 8, 9), "chunks")
+    def many_outliers() -> Tensor:
+        return _falling(rng, 40, 9, outliers=12).float() / 8
+
+    yield _clear(lambda: (_falling(rng, 24, 6), 4), _not_normalised)
+    yield _clear(lambda: (_falling(rng, 36, 8), 5), _exchanged)
+    yield _clear(lambda: (gaps(), 4), _infinite_left_out)
+    yield _clear(lambda: (flat(), 4), LAST_NOT_TRIED)
+    yield _clear(
+        lambda: (_falling(rng, 36, 8, empty=0.4), 5), _divided_by_all_bins, _empty_bins_filled
+    )
+    yield _clear(lambda: (many_outliers(), 9), _levels_in_chunks)
     yield lambda: (torch.tensor([rng.randint(1, 9) for _ in range(6)]), 6)  # one i alone
-    yield clear(lambda: (falling(96, 18), 16))
+    yield _clear(lambda: (_falling(rng, 96, 18), 16))
 
 
-def _check_entropy_threshold(answer: Attempt, rng: random.Random) -> None:
-    for counts, levels in telling(_histograms(rng), _least(), ENTROPY_MISTAKES, count):
-        divergences = _divergences(counts, levels)
-        best = min(divergences, key=divergences.get)
-        expected = f"{best}, with a KL of {divergences[best]:.4g}"
-        given = answer(counts, levels, alike=count)
-        i = whole(given)
-        if i is None:
-            raise Wrong(
-                "return one whole number (int), how many bins to keep",
-                expected=expected,
-                given=given,
-                known_mistakes=count(given) != best,
-            )
-        if i not in divergences:
-            raise Wrong(
-                f"from {levels} to {len(counts)} bins are kept", expected=expected, given=given
-            )
-        if divergences[i] > (1 + 1e-3) * divergences[best] + 1e-5:
-            raise Wrong(
-                f"with {i} bins KL is {divergences[i]:.4g}; another number has less",
-                expected=expected,
-                given=given,
-            )
+def _clear(draw: Draw, *wrong: Callable[[Tensor, int], int]) -> Draw:
+    """Drawn again until one number of bins is clearly the best, and these answers miss it."""
+
+    def again() -> tuple[Tensor, int]:
+        while True:
+            counts, levels = draw()
+            divergences = _divergences(counts, levels)
+            first, second, *_ = sorted(divergences.values())
+            if second <= _CLEARLY * first + 1e-4:
+                continue
+            if all(divergences.get(answer(counts, levels)) != first for answer in wrong):
+                return counts, levels
+
+    return again
+
+
+def _falling(
+    rng: random.Random, bins: int, length: float, empty: float = 0.1, outliers: int = 5
+) -> Tensor:
+    """Fewer and fewer, some bins empty but not the first, and a few counts far out."""
+    counts = [
+        round(rng.uniform(0.2, 1.8) * 400 * math.exp(-j / length)) if rng.random() > empty else 0
+        for j in range(bins)
+    ]
+    counts[0] = rng.randint(300, 500)
+    for _ in range(outliers):
+        counts[rng.randrange(bins // 2, bins)] += rng.randint(1, 4)
+    return torch.tensor(counts)
+
+
+def _wrong_threshold(given: Any, _: int, counts: Tensor, levels: int) -> Wrong | None:
+    divergences = _divergences(counts, levels)
+    best = min(divergences, key=divergences.get)
+    expected = f"{best}, with a KL of {divergences[best]:.4g}"
+    i = whole(given)
+    if i is None:
+        return Wrong(
+            "return one whole number (int), how many bins to keep",
+            expected=expected,
+            given=given,
+            known_mistakes=count(given) != best,
+        )
+    if i not in divergences:
+        return Wrong(
+            f"from {levels} to {len(counts)} bins are kept", expected=expected, given=given
+        )
+    if divergences[i] > (1 + 1e-3) * divergences[best] + 1e-5:
+        return Wrong(
+            f"with {i} bins KL is {divergences[i]:.4g}; another number has less",
+            expected=expected,
+            given=given,
+        )
+    return None
 
 
 entropy_threshold = Exercise(
     "entropy_threshold",
-    _check_entropy_threshold,
+    by_cases(_histograms, _right, _wrong_threshold, mistakes=ENTROPY_MISTAKES, alike=count),
     reference=_entropy_threshold,
     core=False,
     minutes=20,

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import count, plain, whole
 from shrink.quantization import integer
@@ -24,11 +24,13 @@ def nearest_fixed_point(real: float) -> tuple[int, int]:
     return int(multiplier), int(shift)
 
 
-def _bits(number: int, rounded: Callable[[float], int] = round) -> Callable[[float], tuple]:
-    """A multiplier of so many bits, and nothing said of what is rounded up to one bit more."""
+def _scaled_to(
+    bits: int, rounded: Callable[[float], int] = round, least_shift: float = -math.inf
+) -> Callable[[float], tuple[int, int]]:
+    """A multiplier of so many bits, and no care for what is rounded up to one bit more."""
 
     def fixed_point(real: float) -> tuple[int, int]:
-        shift = number - math.frexp(real)[1]
+        shift = max(bits - math.frexp(real)[1], least_shift)
         return rounded(math.ldexp(real, shift)), shift
 
     return fixed_point
@@ -39,59 +41,22 @@ def _changed(change: Callable[[int, int], Any]) -> Callable[[float], Any]:
     return lambda real: change(*nearest_fixed_point(real))
 
 
-def _only_below_1(real: float) -> tuple[int, int]:
-    shift = max(31 - math.frexp(real)[1], 31)
-    return round(math.ldexp(real, shift)), shift
-
-
-def _carried_to(multiplier: int, longer: int) -> Callable[[float], tuple[int, int]]:
-    def fixed_point(real: float) -> tuple[int, int]:
-        large, shift = _bits(31)(real)
-        return (multiplier, shift + longer) if large == 2**31 else (large, shift)
-
-    return fixed_point
-
-
-def _other_end(real: float) -> tuple[int, int]:
-    multiplier, shift = nearest_fixed_point(real)
-    return (2**31, shift + 1) if multiplier == 2**30 else (multiplier, shift)
+@known("rounding gave 2**31; 2**31 - 1 is not the nearest, 2**30 with a shift one less is")
+def _cut_at_the_top(real: float) -> tuple[int, int]:
+    multiplier, shift = _scaled_to(31)(real)
+    return min(multiplier, 2**31 - 1), shift
 
 
 FIXED_POINT_MISTAKES = (
-    Mistake("exchanged", _changed(lambda m, s: (s, m)), "the multiplier comes first, then shift"),
     Mistake(
-        "rounded down",
-        _bits(31, math.floor),
-        "int() and // round down; round to the nearest",
+        "rounded down", _scaled_to(31, math.floor), "int() and // round down; round to the nearest"
     ),
     Mistake(
         "no carry",
-        _bits(31),
+        _scaled_to(31),
         "rounding gave 2**31, one too many for 31 bits: that is 2**30, and a shift one less",
     ),
-    Mistake(
-        "cut at the top",
-        _carried_to(2**31 - 1, 0),
-        "rounding gave 2**31; 2**31 - 1 is not the nearest, 2**30 with a shift one less is",
-    ),
-    Mistake(
-        "carry the wrong way",
-        _carried_to(2**30, 1),
-        "where rounding gives 2**31, half of it takes a shift that is one less, not one more",
-    ),
-    Mistake(
-        "halved without the shift",
-        _carried_to(2**30, 0),
-        "where rounding gives 2**31 and you halve it, the shift becomes one less",
-    ),
-    Mistake(
-        "other end",
-        _other_end,
-        "for a power of two the multiplier is 2**30 and not 2**31: >= and > at the ends",
-    ),
-    Mistake("15 bits", _bits(15), "this multiplier has 15 bits; it has 31, 2**30 <= multiplier"),
-    Mistake("30 bits", _bits(30), "the multiplier is one bit short: 2**30 <= multiplier"),
-    Mistake("32 bits", _bits(32), "the multiplier has a bit too many: multiplier < 2**31"),
+    _cut_at_the_top,
     Mistake(
         "fixed shift",
         lambda real: (round(real * 2**31), 31),
@@ -99,7 +64,7 @@ FIXED_POINT_MISTAKES = (
     ),
     Mistake(
         "only below 1",
-        _only_below_1,
+        _scaled_to(31, least_shift=31),
         "a factor may be above 1: then the shift is shorter than 31",
     ),
     Mistake(
@@ -108,29 +73,14 @@ FIXED_POINT_MISTAKES = (
         "multiplier / 2**shift is the number: your shift leaves out the 31 bits of the multiplier",
     ),
     Mistake(
-        "shift one too long",
-        _changed(lambda m, s: (m, s + 1)),
-        "multiplier / 2**shift is half of the number: the shift is one too long",
-    ),
-    Mistake(
         "negative shift",
         _changed(lambda m, s: (m, -s)),
         "shift counts places to the right, so it is the negative of this",
     ),
     Mistake(
-        "float multiplier",
-        _changed(lambda m, s: (m / 2**31, s - 31)),
-        "this is a float between a half and 1; times 2**31 and rounded it is the multiplier",
-    ),
-    Mistake(
         "float32",
         lambda real: nearest_fixed_point(torch.tensor(real).item()),
         "a float32 has 24 bits, and torch.tensor(real) is one: keep to Python's floats, or float64",
-    ),
-    Mistake(
-        "inverse",
-        lambda real: nearest_fixed_point(1 / real),
-        "this is 1 / real",
     ),
 )
 
@@ -174,28 +124,27 @@ def _reals(rng: random.Random) -> Iterator[Callable[[], tuple[float]]]:
     yield lambda: (math.ldexp(rng.randrange(2**31 + 1, 2**32, 2), -rng.randint(30, 50)),)  # a tie
 
 
-def _check_fixed_point(answer: Attempt, rng: random.Random) -> None:
-    for (real,) in telling(_reals(rng), nearest_fixed_point, FIXED_POINT_MISTAKES, _pair):
-        right = _nearest(real)
-        expected = " or ".join(map(str, sorted(right)))
-        given = answer(real, alike=_pair)
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise Wrong("return a pair, (multiplier, shift)", expected=expected, given=given)
-        multiplier, shift = map(whole, given)
-        if multiplier is None or shift is None:
-            raise Wrong(
-                "multiplier and shift are whole numbers (int)",
-                expected=expected,
-                given=given,
-                known_mistakes=_pair(given) not in right,
-            )
-        if (multiplier, shift) not in right:
-            raise Wrong(
-                _how_far(multiplier, shift, real)
-                or "2**30 <= multiplier < 2**31, and no other pair is nearer to the number",
-                expected=expected,
-                given=given,
-            )
+def _wrong_pair(given: Any, _: tuple[int, int], real: float) -> Wrong | None:
+    right = _nearest(real)
+    expected = " or ".join(map(str, sorted(right)))
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        return Wrong("return a pair, (multiplier, shift)", expected=expected, given=given)
+    multiplier, shift = map(whole, given)
+    if multiplier is None or shift is None:
+        return Wrong(
+            "multiplier and shift are whole numbers (int)",
+            expected=expected,
+            given=given,
+            known_mistakes=_pair(given) not in right,
+        )
+    if (multiplier, shift) in right:
+        return None
+    return Wrong(
+        _how_far(multiplier, shift, real)
+        or "2**30 <= multiplier < 2**31, and no other pair is nearer to the number",
+        expected=expected,
+        given=given,
+    )
 
 
 def _how_far(multiplier: int, shift: int, real: float) -> str | None:
@@ -213,7 +162,7 @@ def _pair(result: Any) -> Any:
 
 fixed_point = Exercise(
     "fixed_point",
-    _check_fixed_point,
+    by_cases(_reals, nearest_fixed_point, _wrong_pair, mistakes=FIXED_POINT_MISTAKES, alike=_pair),
     reference=nearest_fixed_point,
     core=False,
     minutes=10,

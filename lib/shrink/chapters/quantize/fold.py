@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong
+from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 
 Folded = tuple[Tensor, Tensor]
@@ -35,7 +35,7 @@ class _Layer:
         )
 
 
-def _seen(result: Any) -> Any:
+def _comparable(result: Any) -> Any:
     if isinstance(result, tuple | list) and len(result) == 2 and all(map(_is_dense, result)):
         return _Layer(*(tensor.detach().cpu().double() for tensor in result))
     return result
@@ -72,118 +72,67 @@ def _fold_batch_norm(
     return weight * _along_outputs(factor, weight), (bias - mean) * factor + beta
 
 
-def _factor(factor: Callable[[Tensor, Tensor, float], Tensor]) -> Callable[..., Folded]:
-    """Right but for the factor of the channels: factor(gamma, var, eps)."""
+def _folding(
+    factor: Callable[[Tensor, Tensor, float], Tensor] = lambda gamma, var, eps: (
+        gamma / (var + eps).sqrt()
+    ),
+    new_weight: Callable[[Tensor, Tensor], Tensor] = lambda w, f: w * _along_outputs(f, w),
+    new_bias: Callable[..., Tensor] = lambda b, f, mean, beta: (b - mean) * f + beta,
+) -> Callable[..., Folded]:
+    """An answer with these formulas, by default the right ones; f is the factor."""
 
     def fold_batch_norm(weight, bias, gamma, beta, mean, var, eps) -> Folded:
         f = factor(gamma, var, eps)
-        return weight * _along_outputs(f, weight), (bias - mean) * f + beta
+        return new_weight(weight, f), new_bias(bias, f, mean, beta)
 
     return fold_batch_norm
 
 
-def _bias(change: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Callable[..., Folded]:
-    """Right but for the bias: change(bias, factor, mean, beta)."""
-
-    def fold_batch_norm(weight, bias, gamma, beta, mean, var, eps) -> Folded:
-        f = gamma / (var + eps).sqrt()
-        return weight * _along_outputs(f, weight), change(bias, f, mean, beta)
-
-    return fold_batch_norm
-
-
-def _weight(change: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Folded]:
-    """Right but for the weight: change(weight, factor)."""
-
-    def fold_batch_norm(weight, bias, gamma, beta, mean, var, eps) -> Folded:
-        f = gamma / (var + eps).sqrt()
-        return change(weight, f), (bias - mean) * f + beta
-
-    return fold_batch_norm
-
-
-MISTAKES = (
+FOLDING_MISTAKES = (
     Mistake(
         "eps forgotten",
-        _factor(lambda gamma, var, eps: gamma / var.sqrt()),
+        _folding(lambda gamma, var, eps: gamma / var.sqrt()),
         "eps is missing: batch norm divides by the root of var + eps",
     ),
     Mistake(
         "eps outside the root",
-        _factor(lambda gamma, var, eps: gamma / (var.sqrt() + eps)),
+        _folding(lambda gamma, var, eps: gamma / (var.sqrt() + eps)),
         "eps is added to var, before the root is taken",
     ),
     Mistake(
         "no root",
-        _factor(lambda gamma, var, eps: gamma / (var + eps)),
+        _folding(lambda gamma, var, eps: gamma / (var + eps)),
         "var is the variance: batch norm divides by its root, of var + eps",
     ),
     Mistake(
-        "multiplied",
-        _factor(lambda gamma, var, eps: gamma * (var + eps).sqrt()),
-        "batch norm divides by the standard deviation",
-    ),
-    Mistake(
-        "gamma forgotten",
-        _factor(lambda gamma, var, eps: (var + eps).rsqrt()),
-        "gamma is missing: it multiplies what batch norm has normalised",
-    ),
-    Mistake(
-        "gamma and beta exchanged",
-        lambda w, b, gamma, beta, *rest: _fold_batch_norm(w, b, beta, gamma, *rest),
-        "gamma multiplies and beta is added: you have them exchanged",
-    ),
-    Mistake(
-        "beta forgotten",
-        _bias(lambda b, f, mean, beta: (b - mean) * f),
-        "beta is missing: batch norm adds it at the end",
-    ),
-    Mistake(
         "beta scaled",
-        _bias(lambda b, f, mean, beta: (b - mean + beta) * f),
+        _folding(new_bias=lambda b, f, mean, beta: (b - mean + beta) * f),
         "beta is added after the scaling: do not multiply it by the factor",
     ),
     Mistake(
         "mean not scaled",
-        _bias(lambda b, f, mean, beta: b * f - mean + beta),
+        _folding(new_bias=lambda b, f, mean, beta: b * f - mean + beta),
         "the mean comes off before the scaling, so the factor is for the mean too",
     ),
     Mistake(
         "bias not scaled",
-        _bias(lambda b, f, mean, beta: b - mean * f + beta),
+        _folding(new_bias=lambda b, f, mean, beta: b - mean * f + beta),
         "the layer's bias is scaled as its weights are",
     ),
     Mistake(
-        "neither scaled",
-        _bias(lambda b, f, mean, beta: b - mean + beta),
-        "bias less mean is what batch norm scales: multiply it by the factor, then add beta",
-    ),
-    Mistake(
-        "mean forgotten",
-        _bias(lambda b, f, mean, beta: b * f + beta),
-        "the mean is missing: batch norm subtracts it before it scales",
-    ),
-    Mistake(
-        "mean added",
-        _bias(lambda b, f, mean, beta: (b + mean) * f + beta),
-        "the mean is subtracted",
-    ),
-    Mistake(
         "no bias before",
-        _bias(lambda b, f, mean, beta: beta - mean * f),
+        _folding(new_bias=lambda b, f, mean, beta: beta - mean * f),
         "the layer's own bias is missing: the mean comes off it, and both are scaled",
     ),
-    Mistake("old bias", _bias(lambda b, f, mean, beta: b), "the bias has to change as well"),
-    Mistake("old weight", _weight(lambda weight, f: weight), "the weight has to be scaled as well"),
     Mistake(
         "along the last axis",
-        _weight(lambda weight, f: weight * f),
+        _folding(new_weight=lambda weight, f: weight * f),
         "`weight * factor` scales the last axis; outputs are the first: give the factor an axis "
         "of length 1 for each of the others",
     ),
     Mistake(
         "two axes only",
-        _weight(lambda weight, f: weight * f[:, None]),
+        _folding(new_weight=lambda weight, f: weight * f[:, None]),
         "factor[:, None] fits a weight of two axes; that of a convolution has four",
     ),
 )
@@ -202,7 +151,7 @@ def _right(*args: Any) -> Folded:
 
 
 def _cases(rng: random.Random) -> Iterator[Callable[[], tuple]]:
-    g = torch.Generator().manual_seed(rng.randrange(2**31))
+    g = generator(rng)
 
     def away_from_zero(*shape: int) -> Tensor:
         size = 0.5 + torch.rand(shape, generator=g)
@@ -238,35 +187,33 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple]]:
     yield double
 
 
-def _check_fold_batch_norm(answer: Attempt, rng: random.Random) -> None:
-    for args in telling(_cases(rng), _right, MISTAKES, _seen):
-        dtype = args[0].dtype
-        right = tuple(tensor.to(dtype) for tensor in _right(*args))
-        given = answer(*args, alike=_seen)
-        seen = _seen(given)
-        if not isinstance(seen, _Layer):
-            raise Wrong(
-                "return a pair of tensors, (weight, bias)", expected=_shown(right), given=given
+def _wrong_layer(given: Any, exact: Folded, *args: Any) -> Wrong | None:
+    dtype, layer = args[0].dtype, _comparable(given)
+    right = tuple(tensor.to(dtype) for tensor in exact)
+    if not isinstance(layer, _Layer):
+        return Wrong(
+            "return a pair of tensors, (weight, bias)", expected=_shown(right), given=given
+        )
+    for name, mine, its in zip(("weight", "bias"), given, right, strict=True):
+        if mine.shape != its.shape:
+            return Wrong(
+                f"the {name} is to keep its shape",
+                expected=tuple(its.shape),
+                given=tuple(mine.shape),
             )
-        for name, mine, its in zip(("weight", "bias"), given, right, strict=True):
-            if mine.shape != its.shape:
-                raise Wrong(
-                    f"the {name} is to keep its shape",
-                    expected=tuple(its.shape),
-                    given=tuple(mine.shape),
-                )
-        if seen != _seen(right):
-            same = torch.allclose(seen.weight, _seen(right).weight, rtol=1e-4, atol=1e-4)
-            what = "weight is right, the bias is not" if same else "weight is wrong"
-            raise Wrong(f"the {what}", expected=_shown(right), given=_shown(given))
-        for name, mine in zip(("weight", "bias"), given, strict=True):
-            if mine.dtype != dtype:
-                raise Wrong(
-                    f"the {name} is to keep its dtype",
-                    expected=str(dtype),
-                    given=str(mine.dtype),
-                    known_mistakes=False,
-                )
+    if layer != _comparable(right):
+        same = torch.allclose(layer.weight, _comparable(right).weight, rtol=1e-4, atol=1e-4)
+        what = "weight is right, the bias is not" if same else "weight is wrong"
+        return Wrong(f"the {what}", expected=_shown(right), given=_shown(given))
+    for name, mine in zip(("weight", "bias"), given, strict=True):
+        if mine.dtype != dtype:
+            return Wrong(
+                f"the {name} is to keep its dtype",
+                expected=str(dtype),
+                given=str(mine.dtype),
+                known_mistakes=False,
+            )
+    return None
 
 
 def _shown(pair: Folded) -> str:
@@ -280,9 +227,9 @@ def _shown(pair: Folded) -> str:
 
 fold_batch_norm = Exercise(
     "fold_batch_norm",
-    _check_fold_batch_norm,
+    by_cases(_cases, _right, _wrong_layer, mistakes=FOLDING_MISTAKES, alike=_comparable),
     reference=_fold_batch_norm,
     core=False,
     minutes=10,
-    mistakes=MISTAKES,
+    mistakes=FOLDING_MISTAKES,
 )

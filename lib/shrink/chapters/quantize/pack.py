@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from shrink import quantization
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
-from shrink.classroom.exercises.cases import telling
+from shrink.chapters.quantize.integers import comparable
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known, show
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 
 
@@ -44,31 +45,25 @@ def _code(packed: Callable[[list[int], int], list[int]]) -> Callable[[Tensor, in
     )
 
 
-def _whole_in_bytes(values: list[int], num_bits: int) -> list[str]:
-    """The bits of each byte where no integer goes over the edge of one."""
+_right = _code(lambda values, b: _bytes(_bits(values, b)))
+
+
+@known(
+    "nothing is left free between integers: one may begin in a byte and end in the next",
+    "no integer over an edge",
+)
+@_code
+def _no_integer_over_an_edge(values: list[int], num_bits: int) -> list[int]:
     each = 8 // num_bits
-    return [_bits(values[i : i + each], num_bits) for i in range(0, len(values), each)]
+    parts = [_bits(values[i : i + each], num_bits) for i in range(0, len(values), each)]
+    return [int(part.ljust(8, "0"), 2) for part in parts]
 
 
-def _edge_lost(values: list[int], num_bits: int) -> list[int]:
-    """Of an integer that goes over the edge of a byte, what is in the next one is left out."""
-    bits = ""
-    for value in values:
-        room = 8 - len(bits) % 8
-        bits += f"{value:0{num_bits}b}"[:room].ljust(num_bits, "0")
-    return _bytes(bits)
-
-
-MISTAKES = (
+PACKING_MISTAKES = (
     Mistake(
         "low bit first",
         _code(lambda values, b: _bytes(_low_first(values, b))),
         "your integers begin with their lowest bit; the highest comes first",
-    ),
-    Mistake(
-        "bytes from the low end",
-        _code(lambda values, b: _from_the_low_end(_bits(values, b))),
-        "each byte is filled from its high end: the first bit counts 128",
     ),
     Mistake(
         "little-endian",
@@ -81,22 +76,6 @@ MISTAKES = (
         "of the eight bits of a byte you took the first, which are zeros: the integer is in the "
         "last num_bits of them",
     ),
-    Mistake("not packed", _code(lambda values, b: values), "this is still one integer a byte"),
-    Mistake(
-        "bits unpacked",
-        _code(lambda values, b: [int(bit) for bit in _bits(values, b)]),
-        "these are bits, one a byte: eight of them go into one",
-    ),
-    Mistake(
-        "last byte first",
-        _code(lambda values, b: _bytes(_bits(values, b))[::-1]),
-        "your bytes come in reverse: the first integer is in the first byte",
-    ),
-    Mistake(
-        "last integer first",
-        _code(lambda values, b: _bytes(_bits(values[::-1], b))),
-        "your integers come in reverse: the first one first",
-    ),
     Mistake(
         "filled up at the front",
         _code(lambda values, b: _bytes("0" * (-len(values) * b % 8) + _bits(values, b))),
@@ -107,37 +86,7 @@ MISTAKES = (
         _code(lambda values, b: [int(eight, 2) for eight in _eights(_bits(values, b))]),
         "the last byte has its bits at the high end, and the zeros that fill it up below",
     ),
-    Mistake(
-        "no integer over an edge",
-        _code(lambda values, b: [int(s.ljust(8, "0"), 2) for s in _whole_in_bytes(values, b)]),
-        "nothing is left free between integers: one may begin in a byte and end in the next",
-    ),
-    Mistake(
-        "no integer over an edge, low end",
-        _code(lambda values, b: [int(s, 2) for s in _whole_in_bytes(values, b)]),
-        "no bit of a byte stays free but at the very end: an integer may begin in one byte and end "
-        "in the next",
-    ),
-    Mistake(
-        "what goes over the edge is lost",
-        _code(_edge_lost),
-        "of an integer that goes over the edge of a byte, the rest belongs into the next byte",
-    ),
-    Mistake(
-        "last byte lost",
-        _code(lambda values, b: _bytes(_bits(values, b))[: len(values) * b // 8]),
-        "the bits left over need a byte of their own: round the number of bytes up",
-    ),
-    Mistake(
-        "one byte too many",
-        _code(lambda values, b: [*_bytes(_bits(values, b)), 0][: len(values) * b // 8 + 1]),
-        "where the bits fill the bytes exactly, none is added: ceil, not // 8 + 1",
-    ),
-    Mistake(
-        "always 4 bits",
-        _code(lambda values, b: _bytes(_bits([value % 16 for value in values], 4))),
-        "an integer takes num_bits bits, which is not always 4",
-    ),
+    _no_integer_over_an_edge,
     Mistake(
         "leading zeros dropped",
         _code(lambda values, b: _bytes("".join(f"{value:b}" for value in values))),
@@ -168,20 +117,8 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, int]]]:
         yield lambda: (integers(7, 3)[0].cuda(), 3)
 
 
-def _seen(result: Any) -> Any:
-    """A tensor as what compares."""
-    return (str(result.dtype), result.tolist()) if isinstance(result, Tensor) else result
-
-
-def _check_pack_bits(answer: Attempt, rng: random.Random) -> None:
-    right = _code(lambda values, b: _bytes(_bits(values, b)))
-    for q, num_bits in telling(_cases(rng), right, MISTAKES, _seen):
-        if wrong := _wrong_bytes(answer(q, num_bits, alike=_seen), q, num_bits):
-            raise wrong
-
-
-def _wrong_bytes(given: Any, q: Tensor, num_bits: int) -> Wrong | None:
-    right = _bytes(_bits(q.tolist(), num_bits))
+def _wrong_bytes(given: Any, packed: Tensor, q: Tensor, num_bits: int) -> Wrong | None:
+    right = packed.tolist()
     if not isinstance(given, Tensor):
         return Wrong("return a tensor", expected=_written(right), given=given)
     if given.dtype != torch.uint8 or given.layout != torch.strided:
@@ -216,9 +153,9 @@ def _written(found: list[int]) -> str:
 
 pack_bits = Exercise(
     "pack_bits",
-    _check_pack_bits,
+    by_cases(_cases, _right, _wrong_bytes, mistakes=PACKING_MISTAKES, alike=comparable),
     reference=quantization.pack_bits,
     core=False,
     minutes=15,
-    mistakes=MISTAKES,
+    mistakes=PACKING_MISTAKES,
 )
