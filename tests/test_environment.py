@@ -24,12 +24,17 @@ LINES = [
 LOCK = {r.name.lower().replace("_", "-"): r for r in map(Requirement, LINES)}
 TESTS = """
 import os, pytest
+from hypothesis import settings as examples
+from tests import depth
 @pytest.mark.mnist
 def test_mnist(): pass
 @pytest.mark.browser
 def test_browser(): pass
 @pytest.mark.gpu
 def test_gpu(): pass
+@pytest.mark.deep
+def test_deep(): pass
+def test_how_deep(): print("seeds", *depth.seeds(30), "examples", examples().max_examples)
 def test_cache(): print("cache", os.environ["SHRINK_CACHE"], os.environ.get("SHRINK_DATA"))
 """
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -68,23 +73,27 @@ def test_environment_yml_installs_the_lock():
 def run_marked(tmp_path):
     """Runs pytest with our conftest on a test of each mark, where nothing is at hand."""
 
-    def run(**environment):
-        (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-        (tmp_path / "test_one.py").write_text(TESTS)
-        (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  mnist\n  browser\n  gpu\n")
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    for name in ("__init__.py", "conftest.py", "depth.py"):
+        (folder / name).write_bytes((ROOT / "tests" / name).read_bytes())
+    (folder / "test_one.py").write_text(TESTS)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  mnist\n  browser\n  gpu\n  deep\n")
+
+    def run(*options, **environment):
         (tmp_path / "home").mkdir(exist_ok=True)
         dropped = ("CI", "CHROMIUM", "SHRINK_DATA", "SHRINK_CACHE", "PYTEST_ADDOPTS")
         clean = {name: value for name, value in os.environ.items() if name not in dropped}
         bare = {"PATH": os.devnull, "XDG_CACHE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
         gpu = {"CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-m", "pytest", "-rA", "-s", "-p", "no:cacheprovider", tmp_path]
+        command = [sys.executable, "-m", "pytest", "-rA", "-s", "-p", "no:cacheprovider", *options]
         ended = subprocess.run(
             command,
             env={**clean, **bare, **gpu, **environment},
-            cwd=tmp_path,
+            cwd=folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         return ended.stdout
 
@@ -95,9 +104,17 @@ def test_what_is_missing_is_skipped_with_the_reason(run_marked):
     told = run_marked()
     for reason in ("MNIST is not at hand", "Chromium is not installed", "no CUDA device"):
         assert re.search(rf"SKIPPED \[1\] .*{reason}", told)
-    assert "1 passed, 3 skipped" in told
+    assert "2 passed, 3 skipped, 1 deselected" in told
     cache = re.search(r"cache (\S+) None", told)[1]
     assert "shrink-tests-" in cache and not Path(cache).exists()
+
+
+def test_deep_asks_more_often_and_runs_what_is_marked(run_marked):
+    told = run_marked()
+    assert "test_deep" not in told and "seeds 0 1 2 3 examples 20" in told
+    told = run_marked("--deep")
+    assert "PASSED test_one.py::test_deep" in told
+    assert " 28 29 examples 100" in told
 
 
 def test_in_ci_a_missing_gpu_is_skipped_and_all_else_is_a_failure(run_marked, tmp_path):

@@ -103,7 +103,7 @@ class Explorer:
 
     def says(self, words: str | re.Pattern) -> None:
         """Wait until these words stand in it."""
-        self.itself.get_by_text(words).first.wait_for()
+        self.itself.get_by_text(words).wait_for()
 
     def box(self, number: int) -> Locator:
         """The number box of the slider of this number, from 0 on."""

@@ -22,6 +22,7 @@ def one_thread():
 
 
 @pytest.mark.mnist
+@pytest.mark.deep
 @pytest.mark.usefixtures("one_thread")
 def test_pruned_to_8_percent_and_fine_tuned_it_errs_as_the_record_has_it():
     """At most its mean and three standard deviations; weights at random places err far more."""

@@ -132,7 +132,9 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same(digits, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same(
+    digits, in_process, tmp_path, monkeypatch
+):
     whole = reproduce.reproduce("deep-compression", digits, [0, 1], tmp_path / "whole.json").record
     monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "another"))
     calls, train = [], stages.train

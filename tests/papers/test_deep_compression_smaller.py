@@ -1,7 +1,6 @@
 """The smaller recipe: files of networks with fewer units, and the limits that were named before."""
 
 import json
-import zlib
 from dataclasses import asdict, replace
 
 import pytest
@@ -10,7 +9,6 @@ import torch.nn.functional as F
 
 from shrink.classroom import data, measure, models
 from shrink.classroom.training import Recipe
-from shrink.coding import codec
 from shrink.papers import deep_compression_smaller as paper
 from shrink.papers import reproduce, stages
 from shrink.pruning import units
@@ -42,20 +40,6 @@ def digits(monkeypatch, tmp_path):
     monkeypatch.setattr(paper, "PLANS", {NAME: PLAN})
     monkeypatch.setattr(paper, "RECIPE", json.loads(json.dumps({NAME: asdict(PLAN)})))
     return data.load("digits", announce=False)
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Figures without a process of its own for each file, where they are not what is tested."""
-
-    def measured(name, dataset, write, content):
-        raw = codec.encode(content)
-        return {
-            "file_bytes": len(raw),
-            "checksum": zlib.crc32(raw[:-4]),
-        }  # with its own CRC it is a constant
-
-    monkeypatch.setattr(paper, "measured", measured)
 
 
 def test_each_stage_is_what_its_name_says(digits, tmp_path):

@@ -147,6 +147,7 @@ def test_4_bits_a_channel_cost_less_than_a_point(glyphs, trained, name):
     assert abs(accuracy(network, glyphs.test) - before) <= 0.01
 
 
+@pytest.mark.deep
 @pytest.mark.mnist
 @pytest.mark.parametrize("name", NAMES)
 def test_on_mnist_too(name):
