@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -16,7 +18,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from shrink.classroom import CourseError, mnist
+from shrink.classroom import CourseError, archives, data, mnist
 from shrink.classroom.book import lab
 from shrink.classroom.grading.check import CellError, Result, Status, as_json, as_text
 from shrink.cli import main
@@ -456,3 +458,48 @@ def test_lab_answers_on_its_url_with_its_token(course, tmp_path):
             process.terminate()
             process.wait(timeout=90)
     assert (course / "work" / "02_prune.ipynb").exists()
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Notes what the chapters are asked to make, and of which data; nothing is made."""
+    calls = []
+    for chapter in ("prune", "share"):
+        prepared = import_module(f"shrink.chapters.{chapter}.prepared")
+        for what in ("first_picture", "further_cells"):
+            note = lambda dataset, call=(chapter, what): calls.append((*call, dataset.name))  # noqa: E731
+            monkeypatch.setattr(prepared, what, note)
+    return calls
+
+
+def test_warm_makes_what_explorers_and_the_cells_below_need(made, monkeypatch, capsys):
+    monkeypatch.setenv("SHRINK_DATASET", "digits")
+    assert main(["warm", "2", "04_share"]) == 0
+    steps = ("first_picture", "further_cells")
+    assert made == [(chapter, step, "digits") for chapter in ("prune", "share") for step in steps]
+    assert "prune: up to its explorer" in capsys.readouterr().out
+
+
+def test_prepare_ships_first_pictures_on_both_data_sets(made, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(archives, "folder", lambda: tmp_path / "lib" / "shipped")
+    monkeypatch.setattr(data, "load", lambda name: SimpleNamespace(name=name))
+    for name in ("notebooks", "lib/shipped"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    assert main(["prepare", "prune", "--root", str(tmp_path)]) == 0
+    assert made == [("prune", "first_picture", name) for name in ("glyphs", "mnist")]
+    assert "prune-glyphs.zip: 22 bytes\nprune-mnist.zip: 22 bytes\n" in capsys.readouterr().out
+
+
+def test_prepare_needs_the_source_tree(tmp_path, capsys):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    assert main(["prepare", "--root", str(tmp_path)]) == 1
+    assert "no source tree here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["warm", "7"], ["prepare", "02_share"], ["warm", ""]])
+def test_an_unknown_chapter_is_told_with_those_there_are(words, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "there are 01_measure, 02_prune" in capsys.readouterr().err

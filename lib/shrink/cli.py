@@ -235,11 +235,11 @@ def _warm(args: argparse.Namespace) -> int:
     from shrink.classroom.training import pick_device
 
     dataset = data.load(device=pick_device())
-    for chapter, prepared in _prepared(args.chapters):
+    for chapter, content in prepared(args.chapters):
         print(f"{chapter}: up to its explorer ...", flush=True)
-        prepared.first_picture(dataset)
+        content.first_picture(dataset)
         print(f"{chapter}: the cells below it ...", flush=True)
-        prepared.further_cells(dataset)
+        content.further_cells(dataset)
     print("all is made and kept")
     return 0
 
@@ -252,12 +252,12 @@ def _prepare(args: argparse.Namespace) -> int:
         raise CourseError(f"no source tree here: the package is in {archives.folder().parents[1]}")
     for name in ("glyphs", "mnist"):
         dataset = data.load(name)
-        for chapter, prepared in _prepared(args.chapters):
-            print(archives.ship(f"{chapter}-{name}", partial(prepared.first_picture, dataset)))
+        for chapter, content in prepared(args.chapters):
+            print(archives.ship(f"{chapter}-{name}", partial(content.first_picture, dataset)))
     return 0
 
 
-def _prepared(chapters: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
+def prepared(chapters: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
     """What is prepared, of these chapters or of all that prepare something."""
     for chapter in chapters or CHAPTERS:
         if importlib.util.find_spec(f"shrink.chapters.{chapter}.prepared"):

@@ -101,7 +101,7 @@ def test_it_is_trained_once_and_anew_when_anything_differs(learned, own_cache, m
     def no_training(*args, **kwargs):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(module, "train", no_training)
+    monkeypatch.setattr(module, "new_bar", no_training)
     again = guided(split, answers, features, LESSON, RECIPE, way="hint", weight=1)
     assert same(again, first, atol=0) and list((own_cache / "students").iterdir()) == kept
     others = [

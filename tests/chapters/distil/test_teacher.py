@@ -156,14 +156,14 @@ def test_a_teacher_is_asked_once(some, cache):
 
 
 def test_what_the_answers_depend_on_has_files_of_its_own(some, cache, monkeypatch):
-    def folders_with(*changes):
-        before = {path.parent for path in files(cache)}
+    def files_for(*changes):
+        before = set(files(cache))
         for split, net in changes:
             with_cached_answers(split, net, pixels=0)
-        return len({path.parent for path in files(cache)} - before)
+        return len(set(files(cache)) - before)
 
-    assert folders_with((some, Counting())) == 1
-    assert folders_with((some, Counting())) == 0
+    assert files_for((some, Counting())) == 1
+    assert files_for((some, Counting())) == 0
     other_weight = Counting()
     with torch.no_grad():
         other_weight.layers[2].weight[3, 5] += 1e-6
@@ -171,24 +171,22 @@ def test_what_the_answers_depend_on_has_files_of_its_own(some, cache, monkeypatc
     other_image[100, 0, 27, 27] += 1e-6
     reshaped = Counting()
     reshaped.layers[1] = nn.Identity()  # prints otherwise, same weights
-    assert folders_with((some, other_weight)) == 1
-    assert folders_with((Split(other_image, some.labels), Counting())) == 1
-    assert folders_with((Split(some.images[:129], some.labels[:129]), Counting())) == 1
-    assert folders_with((some, reshaped)) == 1
+    assert files_for((some, other_weight)) == 1
+    assert files_for((Split(other_image, some.labels), Counting())) == 1
+    assert files_for((Split(some.images[:129], some.labels[:129]), Counting())) == 1
+    assert files_for((some, reshaped)) == 1
 
     class Other(Counting):
         def forward(self, images):
             return -super().forward(images)
 
     Other.__name__ = "Counting"  # what it prints
-    assert folders_with((some, Other())) == 1
-    assert folders_with((some, Counting(1)), (some, Counting(2))) == 2
+    assert files_for((some, Other())) == 1
+    assert files_for((some, Counting(1)), (some, Counting(2))) == 2
     monkeypatch.setattr(torch, "__version__", "99.0")
-    assert folders_with((some, Counting())) == 1
-    monkeypatch.setattr(teacher, "VERSION", 99)
-    assert folders_with((some, Counting())) == 1
+    assert files_for((some, Counting())) == 1
     labels = Split(some.images, some.labels.flip(0))
-    assert folders_with((labels, Counting())) == 0  # the teacher does not see them
+    assert files_for((labels, Counting())) == 0  # the teacher does not see them
 
 
 def test_a_larger_reach_reads_the_shifts_that_are_there(some, cache):
@@ -319,4 +317,4 @@ def test_the_cache_lies_where_all_caches_lie(some, cache):
     with_cached_answers(some, Counting(), pixels=0)
     assert cache_dir() == cache
     (path,) = files(cache)
-    assert path.name == "down+0-right+0.safetensors" and path.is_relative_to(cache / "teachers")
+    assert path.match("teachers/down+0-right+0-*.safetensors")

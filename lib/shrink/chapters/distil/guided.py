@@ -1,14 +1,12 @@
 """Students that are guided from inside: by hints, or by how far apart the teacher holds images."""
 
-import hashlib
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from shrink import distillation
 from shrink.chapters.distil.pupils import Lesson, build
-from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.classroom.cache import kept
 from shrink.classroom.data import Split
 from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, train
@@ -16,7 +14,7 @@ from shrink.distillation import distillation_loss
 
 WAYS = ("hint", "distance")
 LAYER = "fc2"  # of the student
-VERSION = 2  # of the file: what is in it, and how students are trained
+SECONDS = 0.0015  # a step, about
 
 
 class _Guided(nn.Module):
@@ -61,11 +59,7 @@ def guided(
     if lesson.missing is not None:
         raise ValueError(f"a guided student sees every digit; missing is {lesson.missing!r}")
     student = build(lesson.seed, width).to(split.images.device)
-    about = repr((VERSION, torch.__version__, lesson, recipe, way, weight, width, order))
-    key = hashlib.sha256(about.encode())
-    for tensor in (split.images, split.labels, answers, features):
-        key.update(tensor.detach().cpu().contiguous().numpy())
-    path = cache_dir() / "students" / f"guided-{key.hexdigest()[:32]}.safetensors"
+    made_of = (split, answers, features, lesson, recipe, way, weight, width, order, guided)
 
     def make() -> dict[str, Tensor]:
         shapes = (width,), features.shape[1:]
@@ -82,9 +76,11 @@ def guided(
                 return taught + weight * distillation.hint_loss(own, known, both.regressor)
             return taught + weight * distillation.distance_loss(own, known)
 
+        title = f"a student guided by {way}, seed {lesson.seed}"
+        steps = recipe.epochs * -(-len(split) // recipe.batch_size)
         with (
             distillation.captured(student, [LAYER]) as found,
-            new_bar(f"a student guided by {way}, seed {lesson.seed}", unit="step") as bar,
+            new_bar(title, seconds=SECONDS * steps, unit="step") as bar,
         ):
             train(
                 both,
@@ -102,5 +98,5 @@ def guided(
             )
         return student.state_dict()
 
-    student.load_state_dict(cached_tensors(path, make))
+    student.load_state_dict(kept(f"students/guided-by-{way}", make, *made_of))
     return student.eval()

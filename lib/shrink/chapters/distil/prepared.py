@@ -1,6 +1,5 @@
 """What chapter 06's explorer trains beforehand: once, with a progress bar, and cached."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from shrink.chapters.distil.pupils import Lesson, Pupils, paced, taught, teach
 from shrink.chapters.distil.teacher import ask
 from shrink.classroom.baselines import baseline
-from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.classroom.cache import kept
 from shrink.classroom.data import Dataset, Split, ten_digits
 from shrink.classroom.training import Recipe, Training
 
@@ -22,7 +21,7 @@ WIDTH, ALPHA, TAUGHT_AT = 30, 0.9, 4.0
 CHAPTERS = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0)  # temperatures that the chapter's own cells teach at
 ENDS = (0.1, 100.0)
 TEMPERATURES = tuple(sorted(CHAPTERS + ENDS))  # of the sweep
-VERSION = 1  # of the file with the teacher's answers
+SEEDS = (0, 1, 2, 3, 4)
 
 Logits = dict[str, Tensor]  # (students, n, 10) on the "validation" images and the ten "digits"
 
@@ -117,9 +116,19 @@ class Prepared:
 
 
 def _answers(teacher: nn.Module, asked: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The teacher's logits on each of these images, on the CPU: from the cache, or made now."""
-    key = hashlib.sha256(repr((VERSION, torch.__version__, TEACHER, list(asked))).encode())
-    for tensor in (*asked.values(), *teacher.state_dict().values()):
-        key.update(tensor.cpu().numpy().tobytes())
-    path = cache_dir() / "sweeps" / f"{key.hexdigest()[:32]}.safetensors"
-    return cached_tensors(path, lambda: {name: ask(teacher, x) for name, x in asked.items()})
+    """The teacher's logits on each of these images, on the CPU: kept, or made now."""
+    return kept("sweeps/teacher", lambda: _ask_all(teacher, asked), teacher, asked, _ask_all)
+
+
+def _ask_all(teacher: nn.Module, asked: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: ask(teacher, images) for name, images in asked.items()}
+
+
+def first_picture(dataset: Dataset) -> None:
+    """Make what the explorer needs."""
+    Prepared(dataset, SEEDS)
+
+
+def further_cells(dataset: Dataset) -> None:
+    """Make what the cells below the explorer need."""
+    baseline("lenet-300-100", dataset)

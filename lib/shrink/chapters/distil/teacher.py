@@ -6,20 +6,19 @@ other augmentation makes new images each time: there the teacher is asked as tra
 `with_answers`.
 """
 
-import hashlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from shrink.classroom.cache import cache_dir, cached_tensors
+from shrink.classroom.cache import kept
 from shrink.classroom.data import Split
+from shrink.classroom.made_of import key_of
 from shrink.classroom.progress import Progress
 from shrink.classroom.training import Examples, draw_shifts, shift
 from shrink.modes import in_use
 
-VERSION = 1  # of the file: what is in it, and how the images are moved
 BATCH = 2000  # images that a teacher answers at a time
 
 
@@ -72,14 +71,14 @@ def with_cached_answers(
     """
     places = list(itertools.product(range(-pixels, pixels + 1), repeat=2))
     tables, total = [], len(teachers) * len(places)
-    seen = _digest("", {"images": split.images})
+    seen = key_of(split.images)
     for teacher in teachers:
-        key, kept = _key(teacher, seen, split.images.device), []
+        table = []
         for place in places:
-            kept.append(_kept(key, teacher, split.images, place))
+            table.append(_answers_at(teacher, seen, split.images, place))
             if progress is not None:
-                progress(len(tables) * len(places) + len(kept), total)
-        tables.append(torch.stack(kept).to(split.images.device))
+                progress(len(tables) * len(places) + len(table), total)
+        tables.append(torch.stack(table).to(split.images.device))
 
     def examples(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         shifts = draw_shifts(len(batch), generator, pixels)
@@ -91,8 +90,12 @@ def with_cached_answers(
     return examples
 
 
-def _kept(key: str, teacher: nn.Module, images: Tensor, place: tuple[int, int]) -> Tensor:
-    """The teacher's logits on all images moved by `place`: from their file, or made for it."""
+def _answers_at(teacher: nn.Module, seen: str, images: Tensor, place: tuple[int, int]) -> Tensor:
+    """The teacher's logits on all images, whose key is `seen`, moved by `place`; kept in a file.
+
+    Of a network counts what `key_of` sees: class and code, what it prints, and its state; not an
+    attribute that it does not print.
+    """
     down, right = place
 
     def make() -> dict[str, Tensor]:
@@ -101,25 +104,5 @@ def _kept(key: str, teacher: nn.Module, images: Tensor, place: tuple[int, int]) 
     def moved(some: Tensor) -> Tensor:
         return shift(some, torch.tensor([[down], [right]]).expand(2, len(some)))
 
-    path = cache_dir() / "teachers" / key / f"down{down:+d}-right{right:+d}.safetensors"
-    return cached_tensors(path, make)["logits"]
-
-
-def _key(teacher: nn.Module, seen: str, device: torch.device) -> str:
-    """What the answers depend on, besides the shift: the network, its state, the images, torch.
-
-    A network is told from another by its class and what it prints: that a class was given another
-    `forward` in the meantime is not seen, nor an attribute that it does not print.
-    """
-    kind = f"{type(teacher).__module__}.{type(teacher).__qualname__}"
-    about = repr((VERSION, torch.__version__, device.type, kind, str(teacher), seen))
-    return _digest(about, {**teacher.state_dict(), **dict(teacher.named_buffers())})
-
-
-def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
-    """A hash of the text, and of each tensor's name, dtype, shape and content."""
-    key = hashlib.sha256(about.encode())
-    for name, tensor in tensors.items():
-        key.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-        key.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return key.hexdigest()[:32]
+    name = f"teachers/down{down:+d}-right{right:+d}"
+    return kept(name, make, teacher, seen, images.device, place, ask, shift)["logits"]

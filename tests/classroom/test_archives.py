@@ -1,0 +1,103 @@
+"""What ships of the chapters: found by what it was made of, and made by the code as it is."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import shrink
+from shrink import cli
+from shrink.chapters.prune import prepared as pruning
+from shrink.classroom import archives, cache, data
+from shrink.classroom.cache import kept
+
+SHIPPED = sorted(path.stem for path in archives.folder().glob("*.zip"))
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """A package that ships nothing yet, and an empty cache."""
+    monkeypatch.setattr(archives, "folder", lambda: tmp_path / "shipped")
+    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "shipped").mkdir()
+    return tmp_path / "shipped"
+
+
+def ones(size):
+    return {"x": torch.ones(size)}
+
+
+def not_again():
+    pytest.fail("made again")
+
+
+def test_what_ships_is_not_made(folder, monkeypatch):
+    archives.ship("chapter-data", lambda: kept("thing", lambda: ones(3), 3))
+    monkeypatch.setenv("SHRINK_CACHE", str(folder.parent / "another cache"))
+    assert kept("thing", not_again, 3)["x"].tolist() == [1, 1, 1]
+    assert kept("thing", lambda: ones(2), 2)["x"].tolist() == [1, 1]  # other parts
+    monkeypatch.setattr(torch, "__version__", "0.1")  # whatever the machine has
+    assert kept("thing", not_again, 3)["x"].tolist() == [1, 1, 1]
+
+
+def test_what_only_serves_to_make_another_thing_does_not_ship(folder):
+    def make():
+        return {"x": kept("part", lambda: ones(5), 5)["x"] + 1}
+
+    archives.ship("chapter-data", lambda: kept("whole", make, 1))
+    (label,) = archives.labels()
+    assert label.startswith("whole-")
+
+
+def test_a_thing_ships_once(folder):
+    archives.ship("one", lambda: kept("thing", lambda: ones(3), 3))
+    archives.ship("two", lambda: kept("thing", not_again, 3))
+    assert {path.name for path in archives.labels().values()} == {"one.zip"}
+    archives.ship("one", lambda: kept("thing", not_again, 3))  # its own stays
+    assert {path.name for path in archives.labels().values()} == {"one.zip"}
+
+
+def test_the_same_things_are_the_same_bytes(folder):
+    things = {"b-1": ones(100), "a-2": {"y": torch.arange(9), "x": torch.zeros(2, 2)}}
+    archives.write(folder / "one.zip", things)
+    archives.write(folder / "two.zip", dict(reversed(things.items())))
+    assert (folder / "one.zip").read_bytes() == (folder / "two.zip").read_bytes()
+    assert archives.find("b-1")["x"].equal(torch.ones(100)) and archives.find("c-3") is None
+
+
+def test_the_package_stays_under_12_mb():
+    package = Path(shrink.__file__).parent
+    files = [p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    assert sum(path.stat().st_size for path in files) < 12_000_000
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_ships_is_of_the_code_as_it_is(name, request, monkeypatch):
+    """Else the first picture waits; `shrink prepare` makes it anew."""
+    chapter, _, dataset = name.partition("-")
+    if dataset == "mnist":
+        request.applymarker(pytest.mark.mnist)
+    monkeypatch.setattr(
+        cache, "cached_tensors", lambda path, make: pytest.fail(f"{path.name} does not ship")
+    )
+    ((_, prepared),) = cli.prepared([chapter])
+    prepared.first_picture(_loaded(dataset))
+
+
+def test_one_thing_that_ships_is_made_again(folder, monkeypatch):
+    glyphs = _loaded("glyphs")
+    made = pruning.another(glyphs, "initial", 1)
+    monkeypatch.undo()
+    assert made.keys() == (ships := pruning.another(glyphs, "initial", 1)).keys()
+    assert (made["answers"] != ships["answers"]).mean() < 0.002  # rounded otherwise elsewhere
+    for scope in pruning.SCOPES:
+        assert made[scope] == pytest.approx(ships[scope], abs=0.002)
+
+
+_loaded_before = {}
+
+
+def _loaded(name):
+    if name not in _loaded_before:
+        _loaded_before[name] = data.load(name, announce=False)
+    return _loaded_before[name]
