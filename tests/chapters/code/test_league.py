@@ -366,7 +366,7 @@ def test_a_foreign_network_is_refused_before_any_of_it_is_decoded(monkeypatch):
 
 
 STANDINGS = Standings(
-    "05-code",
+    PLAN,
     "glyphs",
     (),
     ((20_000, 2.0), (9_000, 4.0), (30_000, 2.0), (40_000, 0.0), (9_000, 4.0)),
