@@ -391,38 +391,33 @@ def _distinct_shapes(model):
 
 
 CHANGED = "your function changed its input"
+# What is made of the right pair, and what is said of it.
+COUNT_CHANGED = {
+    (lambda pair: pair[0]): r"return a pair, \(parameters, bytes\).*given: +\d+",
+    (lambda pair: (*pair, 32)): "return a pair",
+    _nothing: "return a pair.*given: +None",
+    (
+        lambda pair: "{} parameters, {} bytes".format(*pair)
+    ): "return a pair.*given: +.* parameters, .* bytes",
+    _strings: "are whole numbers",
+    (lambda pair: (pair[0], pair[1] / 1)): r"are whole numbers \(int\).*given: +\(\d+, \d+\.0\)",
+    (lambda pair: {"parameters": pair[0], "bytes": pair[1]}): "return a pair",
+    (lambda pair: (pair[0], pair[1] // 1000)): "the number of bytes is wrong",
+}
 WRONG_COUNTS = {
+    **{returning(change, the_chapters_count): told for change, told in COUNT_CHANGED.items()},
     _linear_layers_only: "the number of (parameters|bytes)",
     _halves_the_model: CHANGED,
     _sets_it_to_eval: CHANGED,
     _freezes_it: CHANGED,
     _zeroes_a_weight: CHANGED,
     _removes_a_layer: CHANGED,
-    returning(
-        lambda pair: pair[0], the_chapters_count
-    ): r"return a pair, \(parameters, bytes\).*given: +\d+",
-    returning(lambda pair: (*pair, 32), the_chapters_count): "return a pair",
-    returning(_nothing, the_chapters_count): "return a pair.*given: +None",
-    returning(
-        lambda pair: "{} parameters, {} bytes".format(*pair), the_chapters_count
-    ): "return a pair.*given: +.* parameters, .* bytes",
-    returning(_strings, the_chapters_count): "are whole numbers",
-    returning(
-        lambda pair: (pair[0], pair[1] / 1), the_chapters_count
-    ): r"are whole numbers \(int\).*given: +\(\d+, \d+\.0\)",
-    returning(
-        lambda pair: {"parameters": pair[0], "bytes": pair[1]}, the_chapters_count
-    ): "return a pair",
     _tensors: "are whole numbers",
     _with_the_header: "the number of bytes is wrong.*expected: .*0.weight .*float32",
     _concatenates: "the number of bytes is wrong.*(hint: )?|raised RuntimeError",
     _squares: "IndexError.*at line",
-    returning(
-        lambda pair: (pair[0], pair[1] // 1000), the_chapters_count
-    ): "the number of bytes is wrong",
     _distinct_shapes: "the number of parameters",
 }
-
 
 # --- wrong: conv_macs ----------------------------------------------------------------------
 
@@ -561,34 +556,31 @@ def _fetched_past_sram(*args):
     return arithmetic, sram - missing * price.sram, dram
 
 
+# What is made of the right three numbers, and what is said of them.
+ENERGY_CHANGED = {
+    sum: r"return three numbers, \(arithmetic, sram, dram\).*given: +\d",
+    _nothing: "return three numbers.*given: +None",
+    (lambda parts: "{} {} {}".format(*parts)): "return three numbers",
+    (lambda parts: (*parts, sum(parts))): "return three numbers",
+    (lambda parts: np.array([parts]).T): "return three numbers",
+    (lambda parts: dict(enumerate(parts))): "return three numbers",
+    _strings: "return three numbers",
+    (
+        lambda parts: [part / 1000 for part in parts]
+    ): "arithmetic: the machine has .* multiply-accumulates for the image",
+    (lambda parts: (2 * parts[0], *parts[1:])): "arithmetic: the machine has",
+    (lambda parts: [int(part) for part in parts]): "(arithmetic|dram): the machine has",
+}
 WRONG_ENERGIES = {
-    returning(
-        sum, the_chapters_energy
-    ): r"return three numbers, \(arithmetic, sram, dram\).*given: +\d",
-    returning(_nothing, the_chapters_energy): "return three numbers.*given: +None",
-    returning(lambda parts: "{} {} {}".format(*parts), the_chapters_energy): "return three numbers",
-    returning(lambda parts: (*parts, sum(parts)), the_chapters_energy): "return three numbers",
-    returning(lambda parts: np.array([parts]).T, the_chapters_energy): "return three numbers",
-    returning(lambda parts: dict(enumerate(parts)), the_chapters_energy): "return three numbers",
-    returning(_strings, the_chapters_energy): "return three numbers",
+    **{returning(change, the_chapters_energy): told for change, told in ENERGY_CHANGED.items()},
     _sets_weights: "FrozenInstanceError.*at line",
     _forces_weights: CHANGED,
     _indexes_the_layer: "TypeError.*at line",
-    returning(
-        lambda parts: [part / 1000 for part in parts], the_chapters_energy
-    ): "arithmetic: the machine has .* multiply-accumulates for the image",
-    returning(
-        lambda parts: (2 * parts[0], *parts[1:]), the_chapters_energy
-    ): "arithmetic: the machine has",
     _divides_by_room: "ZeroDivisionError",
     _spills_once_an_image: r"dram: the machine has \d+ numbers to or from DRAM for a batch of",
-    returning(
-        lambda parts: [int(part) for part in parts], the_chapters_energy
-    ): "(arithmetic|dram): the machine has",
     _nan: "arithmetic: .* takes .* pJ and not nan",
     _fetched_past_sram: "sram: the machine has .* reads and writes of SRAM",
 }
-
 
 # --- wrong: time_call ----------------------------------------------------------------------
 
