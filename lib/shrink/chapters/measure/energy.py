@@ -6,251 +6,125 @@ writes; it knows no formula. The mistakes are formulas, each with one thing wron
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 from shrink import cost
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import Near, near, numbers, plain
 from shrink.cost import Energy, Layer, Prices
 
 Parts = tuple[float, float, float]
 Args = tuple[Layer, Prices, int, int]
-_PARTS = ("arithmetic", "sram", "dram")
+
+# The parts of the answer, and what the machine does that each is paid for.
+_EVENTS = {
+    "arithmetic": "multiply-accumulates",
+    "sram": "reads and writes of SRAM",
+    "dram": "numbers to or from DRAM",
+}
 
 
 def _live(layer: Layer, batch: int) -> int:
     return batch * (layer.inputs + layer.outputs)
 
 
-def _resident(layer: Layer, room: float) -> float:
-    """How many parameters stay in so much room."""
-    return min(layer.parameters, max(room, 0))
-
-
-def _arithmetic(layer: Layer, price: Prices, room: int, batch: int) -> float:
-    return layer.macs * price.mac
-
-
-def _sram(layer: Layer, price: Prices, room: int, batch: int) -> float:
-    return (layer.parameters + layer.inputs + layer.outputs) * price.sram
-
-
-def _dram(layer: Layer, price: Prices, room: int, batch: int) -> float:
-    missing = layer.parameters - _resident(layer, room - _live(layer, batch))
-    return (missing + _spilled(layer, room, batch)) / batch * price.dram
-
-
 def _spilled(layer: Layer, room: int, batch: int) -> int:
+    """How many inputs and outputs of a batch have no room."""
     return max(_live(layer, batch) - room, 0)
 
 
-def _but(**parts: Callable[[Layer, Prices, int, int], float]) -> Callable[..., Parts]:
-    """The right energy but for these parts."""
-    other = {"arithmetic": _arithmetic, "sram": _sram, "dram": _dram} | parts
-    return lambda *args: tuple(other[name](*args) for name in _PARTS)
+def _missing(layer: Layer, room_left: int) -> float:
+    """How many parameters have no room."""
+    return layer.parameters - min(layer.parameters, max(room_left, 0))
 
 
-def _but_sram(count: Callable[[Layer, int], float]) -> Callable[..., Parts]:
-    return _but(sram=lambda layer, price, room, batch: count(layer, batch) * price.sram)
+def _dram_for_a_batch(numbers_in_dram: Callable[[Layer, int, int], float]) -> Callable[..., Parts]:
+    """The right energy except for how many numbers cross to or from DRAM in a batch."""
+
+    @wraps(numbers_in_dram)
+    def layer_energy(layer: Layer, price: Prices, room: int, batch: int) -> Parts:
+        right = cost.layer_energy(layer, price, room, batch)
+        crossing = numbers_in_dram(layer, room, batch)
+        return right.arithmetic, right.sram, crossing / batch * price.dram
+
+    return layer_energy
 
 
-def _but_dram(count: Callable[[Layer, int, int], float]) -> Callable[..., Parts]:
-    """With another count of what passes to and from DRAM, for one image."""
-    return _but(dram=lambda layer, price, room, batch: count(layer, room, batch) * price.dram)
+@known(
+    "registers keep what the layer is at work on: a number is read from SRAM once an image, "
+    "not at each product"
+)
+def _two_reads_a_product(layer: Layer, price: Prices, room: int, batch: int) -> Parts:
+    right = cost.layer_energy(layer, price, room, batch)
+    return right.arithmetic, 2 * layer.macs * price.sram, right.dram
 
 
-def _missing(layer: Layer, room: int, batch: int) -> float:
-    return layer.parameters - _resident(layer, room - _live(layer, batch))
+@known("where there is room left, nothing spills: not a negative number, max(..., 0)")
+@_dram_for_a_batch
+def _room_left_over(layer: Layer, room: int, batch: int) -> float:
+    live = _live(layer, batch)
+    return _missing(layer, room - live) + live - room
 
 
-def _exchanged_prices(layer: Layer, price: Prices, room: int, batch: int) -> Parts:
-    return _but()(layer, Prices(price.mac, price.dram, price.sram), room, batch)
+@known("where some parameters fit, these stay: only the others come from DRAM")
+@_dram_for_a_batch
+def _all_or_nothing(layer: Layer, room: int, batch: int) -> float:
+    all_fit = layer.parameters <= room - _live(layer, batch)
+    return (0 if all_fit else layer.parameters) + _spilled(layer, room, batch)
 
 
-def _whole_batch(*args: Any) -> Parts:
-    return tuple(args[-1] * part for part in _but()(*args))
+@known("inputs and outputs take their part of the room before parameters do")
+@_dram_for_a_batch
+def _room_for_parameters_alone(layer: Layer, room: int, batch: int) -> float:
+    return _missing(layer, room) + _spilled(layer, room, batch)
+
+
+@known("where there is no room left, no weight stays: not a negative number, max(..., 0)")
+@_dram_for_a_batch
+def _negative_residents(layer: Layer, room: int, batch: int) -> float:
+    resident = min(layer.parameters, room - _live(layer, batch))
+    return layer.parameters - resident + _spilled(layer, room, batch)
+
+
+@known("inputs and outputs for which SRAM has no room go to DRAM, and cost there")
+@_dram_for_a_batch
+def _nothing_spills(layer: Layer, room: int, batch: int) -> float:
+    return _missing(layer, room - _live(layer, batch))
+
+
+@known("parameters come from DRAM once a batch: its images share them, / batch")
+@_dram_for_a_batch
+def _parameters_of_each_image(layer: Layer, room: int, batch: int) -> float:
+    return batch * _missing(layer, room - _live(layer, batch)) + _spilled(layer, room, batch)
+
+
+@known("dram is that of the whole batch; the answer is for one image")
+@_dram_for_a_batch
+def _dram_of_the_batch(layer: Layer, room: int, batch: int) -> float:
+    crossing = _missing(layer, room - _live(layer, batch)) + _spilled(layer, room, batch)
+    return batch * crossing
+
+
+@known("the inputs and outputs of all images of the batch take room at once, not those of one")
+@_dram_for_a_batch
+def _room_for_one_image(layer: Layer, room: int, batch: int) -> float:
+    return _missing(layer, room - _live(layer, 1)) + _spilled(layer, room, 1)
 
 
 MISTAKES = (
-    Mistake(
-        "two reads a product",
-        _but_sram(lambda layer, batch: 2 * layer.macs),
-        "registers keep what the layer is at work on: a number is read from SRAM once an image, "
-        "not at each product",
-    ),
-    Mistake(
-        "two reads a product, outputs too",
-        _but_sram(lambda layer, batch: 2 * layer.macs + layer.outputs),
-        "the outputs are right, but a weight and an input are read from SRAM once an image, "
-        "not at each product",
-    ),
-    Mistake(
-        "sram without outputs",
-        _but_sram(lambda layer, batch: layer.parameters + layer.inputs),
-        "sram: the outputs are written there",
-    ),
-    Mistake(
-        "sram without inputs",
-        _but_sram(lambda layer, batch: layer.parameters + layer.outputs),
-        "sram: the inputs are read there",
-    ),
-    Mistake(
-        "sram without parameters",
-        _but_sram(lambda layer, batch: layer.inputs + layer.outputs),
-        "sram: the parameters are read there, wherever they came from",
-    ),
-    Mistake(
-        "sram price for dram",
-        _but(dram=lambda layer, price, *args: _dram(layer, Prices(0, 0, price.sram), *args)),
-        "dram: this part has a price of its own, price.dram",
-    ),
-    Mistake(
-        "dram price for sram",
-        _but(sram=lambda layer, price, *args: _sram(layer, Prices(0, price.dram, 0), *args)),
-        "sram: this part has a price of its own, price.sram",
-    ),
-    Mistake("prices exchanged", _exchanged_prices, "the prices of SRAM and DRAM are exchanged"),
-    Mistake(
-        "sram and dram exchanged",
-        lambda *args: (_arithmetic(*args), _dram(*args), _sram(*args)),
-        "the order is (arithmetic, sram, dram)",
-    ),
-    Mistake(
-        "counts",
-        lambda layer, price, *args: _but()(layer, Prices(1, 1, 1), *args),
-        "these are counts: each has a price in pJ",
-    ),
-    Mistake(
-        "room left over",
-        _but_dram(
-            lambda layer, room, batch: (
-                (_missing(layer, room, batch) + _live(layer, batch) - room) / batch
-            )
-        ),
-        "where there is room left, nothing spills: not a negative number, max(..., 0)",
-    ),
-    Mistake(
-        "no parameters stay",
-        _but_dram(
-            lambda layer, room, batch: (layer.parameters + _spilled(layer, room, batch)) / batch
-        ),
-        "parameters for which there is room stay in SRAM, and do not come from DRAM",
-    ),
-    Mistake(
-        "residents fetched",
-        _but_dram(
-            lambda layer, room, batch: (
-                (layer.parameters - _missing(layer, room, batch) + _spilled(layer, room, batch))
-                / batch
-            )
-        ),
-        "the parameters that stay are paid for here; it is the others that come from DRAM",
-    ),
-    Mistake(
-        "all or nothing",
-        _but_dram(
-            lambda layer, room, batch: (
-                (
-                    layer.parameters * (_missing(layer, room, batch) > 0)
-                    + _spilled(layer, room, batch)
-                )
-                / batch
-            )
-        ),
-        "where some parameters fit, these stay: only the others come from DRAM",
-    ),
-    Mistake(
-        "room for parameters alone",
-        _but_dram(
-            lambda layer, room, batch: (
-                (layer.parameters - _resident(layer, room) + _spilled(layer, room, batch)) / batch
-            )
-        ),
-        "inputs and outputs take their part of the room before parameters do",
-    ),
-    Mistake(
-        "outputs take no room",
-        _but_dram(
-            lambda layer, room, batch: _dram(
-                Layer("", 0, layer.parameters, layer.inputs, 0), Prices(0, 0, 1), room, batch
-            )
-        ),
-        "dram: outputs take room in SRAM too",
-    ),
-    Mistake(
-        "negative residents",
-        _but_dram(
-            lambda layer, room, batch: (
-                (
-                    layer.parameters
-                    - min(layer.parameters, room - _live(layer, batch))
-                    + _spilled(layer, room, batch)
-                )
-                / batch
-            )
-        ),
-        "where there is no room left, no weight stays: not a negative number, max(..., 0)",
-    ),
-    Mistake(
-        "nothing spills",
-        _but_dram(lambda layer, room, batch: _missing(layer, room, batch) / batch),
-        "inputs and outputs for which SRAM has no room go to DRAM, and cost there",
-    ),
-    Mistake(
-        "parameters of each image",
-        _but_dram(
-            lambda layer, room, batch: (
-                _missing(layer, room, batch) + _spilled(layer, room, batch) / batch
-            )
-        ),
-        "parameters come from DRAM once a batch: its images share them, / batch",
-    ),
-    Mistake(
-        "spilled of the batch",
-        _but_dram(
-            lambda layer, room, batch: (
-                _missing(layer, room, batch) / batch + _spilled(layer, room, batch)
-            )
-        ),
-        "what spills is counted for the whole batch; the answer is for one image, / batch",
-    ),
-    Mistake(
-        "dram of the batch",
-        _but(dram=lambda *args: args[-1] * _dram(*args)),
-        "dram is that of the whole batch; the answer is for one image",
-    ),
-    Mistake(
-        "arithmetic of the batch",
-        _but(arithmetic=lambda *args: args[-1] * _arithmetic(*args)),
-        "arithmetic is that of the whole batch; the answer is for one image",
-    ),
-    Mistake(
-        "sram of the batch",
-        _but_sram(lambda layer, batch: layer.parameters + _live(layer, batch)),
-        "sram: inputs and outputs are those of one image, not of the whole batch",
-    ),
-    Mistake(
-        "sram parameters once a batch",
-        _but_sram(lambda layer, batch: layer.parameters / batch + layer.inputs + layer.outputs),
-        "sram: each image reads the parameters there; it is from DRAM that they come once a batch",
-    ),
-    Mistake("all of the batch", _whole_batch, "this is the whole batch; the answer is for 1 image"),
-    Mistake(
-        "room for one image",
-        _but_dram(
-            lambda layer, room, batch: (
-                (
-                    layer.parameters
-                    - _resident(layer, room - _live(layer, 1))
-                    + _spilled(layer, room, 1)
-                )
-                / batch
-            )
-        ),
-        "the inputs and outputs of all images of the batch take room at once, not those of one",
-    ),
+    _two_reads_a_product,
+    _room_left_over,
+    _all_or_nothing,
+    _room_for_parameters_alone,
+    _negative_residents,
+    _nothing_spills,
+    _parameters_of_each_image,
+    _dram_of_the_batch,
+    _room_for_one_image,
 )
 
 
@@ -268,7 +142,7 @@ def _events(layer: Layer, room: int, batch: int) -> dict[str, int]:
         if len(held) + len(stay) < room:
             stay.add(weight)
 
-    events, fetched = dict.fromkeys(_PARTS, 0), set(stay)
+    events, fetched = dict.fromkeys(_EVENTS, 0), set(stay)
     for image in range(batch):
         for weight in range(layer.parameters):
             if weight not in fetched:
@@ -287,7 +161,7 @@ def _events(layer: Layer, room: int, batch: int) -> dict[str, int]:
 
 def _right(layer: Layer, price: Prices, room: int, batch: int) -> Parts:
     events, each = _events(layer, room, batch), (price.mac, price.sram, price.dram)
-    return tuple(events[part] * pj / batch for part, pj in zip(_PARTS, each, strict=True))
+    return tuple(events[part] * pj / batch for part, pj in zip(_EVENTS, each, strict=True))
 
 
 def _cases(rng: random.Random) -> Iterator[Callable[[], Args]]:
@@ -311,7 +185,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Args]]:
     def convolution() -> Args:
         """Few weights, used often."""
         layer, price, room, batch = case(stay=few(), batch=images(), weights=rng.randint(5, 20))
-        return Layer("conv", 10 * layer.macs, *_numbers(layer)), price, room, batch
+        return replace(layer, name="conv", macs=10 * layer.macs), price, room, batch
 
     yield case  # room for inputs and outputs
     yield lambda: case(stay=1, spare=rng.randint(1, 9))  # all fits
@@ -327,51 +201,40 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Args]]:
     yield lambda: case(live=few(), batch=images(), weights=0)  # pooling
 
 
-def _numbers(layer: Layer) -> tuple[float, int, int]:
-    return layer.parameters, layer.inputs, layer.outputs
-
-
-def _parts(result: Any) -> tuple[float, ...] | None:
+def _numbers(result: Any) -> tuple[float, ...] | None:
     """The numbers of a sequence, or of an Energy."""
     if isinstance(result, Energy):
         result = [result.arithmetic, result.sram, result.dram]
     return numbers(result)
 
 
-def _seen(result: Any) -> Any:
-    found = _parts(result)
+def _alike(result: Any) -> Any:
+    found = _numbers(result)
     return plain(result) if found is None else Near(found)
 
 
-def _check_layer_energy(answer: Attempt, rng: random.Random) -> None:
-    for layer, price, room, batch in telling(_cases(rng), _right, MISTAKES, _seen):
-        right = _right(layer, price, room, batch)
-        given = answer(layer, price, room, batch, alike=_seen)
-        found = _parts(given)
-        if found is None or len(found) != 3:
-            raise Wrong(
-                "return three numbers, (arithmetic, sram, dram)", expected=right, given=given
+def _wrong_energy(
+    given: Any, right: Parts, layer: Layer, price: Prices, room: int, batch: int
+) -> Wrong | None:
+    found = _numbers(given)
+    if found is None or len(found) != 3:
+        return Wrong("return three numbers, (arithmetic, sram, dram)", expected=right, given=given)
+    events = _events(layer, room, batch)
+    for (part, does), pj, mine in zip(_EVENTS.items(), right, found, strict=True):
+        if not near([pj], [mine], 1e-6):
+            images = "for the image" if batch == 1 else f"for a batch of {batch} images"
+            return Wrong(
+                f"{part}: the machine has {events[part]} {does} {images}, "
+                f"so an image takes {pj:.7g} pJ and not {mine:.7g}",
+                expected=right,
+                given=given,
             )
-        events = _events(layer, room, batch)
-        does = {
-            "arithmetic": "multiply-accumulates",
-            "sram": "reads and writes of SRAM",
-            "dram": "numbers to or from DRAM",
-        }
-        for part, pj, mine in zip(_PARTS, right, found, strict=True):
-            if not near([pj], [mine], 1e-6):
-                images = "for the image" if batch == 1 else f"for a batch of {batch} images"
-                raise Wrong(
-                    f"{part}: the machine has {events[part]} {does[part]} {images}, "
-                    f"so an image takes {pj:.7g} pJ and not {mine:.7g}",
-                    expected=right,
-                    given=given,
-                )
+    return None
 
 
 layer_energy = Exercise(
     "layer_energy",
-    _check_layer_energy,
+    by_cases(_cases, _right, _wrong_energy, mistakes=MISTAKES, alike=_alike),
     reference=cost.layer_energy,
     core=True,
     minutes=15,

@@ -1,6 +1,6 @@
-"""The exercises of chapter 01, Measure. The count of parameters and bytes is here.
+"""An exercise of chapter 01: the parameters of a model, and the bytes that it takes.
 
-Its oracle is outside: the bytes of a safetensors file behind its header, and the parameters at
+The oracle is outside: the bytes of a safetensors file behind its header, and the parameters at
 addresses that differ.
 """
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from shrink import cost
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import count, whole
 
@@ -34,132 +34,69 @@ def _all(model: Model) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def _bytes_right(parameters: Callable[[Model], int]) -> Callable[[Model], Pair]:
-    return lambda model: (parameters(model), _nbytes(_all(model)))
+@known("biases are parameters too")
+def _weights_only(model: Model) -> Pair:
+    weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
+    return _numel(weights), _nbytes([*weights, *model.buffers()])
 
 
-def _parameters_right(size: Callable[[Model], Any]) -> Callable[[Model], Pair]:
-    return lambda model: (_numel(model.parameters()), size(model))
+@known("your bytes are numbers: each takes element_size() bytes")
+def _a_byte_each(model: Model) -> Pair:
+    return _numel(model.parameters()), _numel(_all(model))
 
 
-def _only(some: Callable[[Model], Iterable[Tensor]]) -> Callable[[Model], Pair]:
-    """Some of the parameters, or some more, in both numbers; the buffers are right."""
-
-    def parameters_and_bytes(model: Model) -> Pair:
-        tensors = list(some(model))
-        return _numel(tensors), _nbytes(tensors) + _nbytes(model.buffers())
-
-    return parameters_and_bytes
+@known("the bytes are right, but a frozen parameter (requires_grad=False) is a parameter too")
+def _trainable_parameters(model: Model) -> Pair:
+    return _numel(p for p in model.parameters() if p.requires_grad), _nbytes(_all(model))
 
 
-def _trainable(model: Model) -> list[Tensor]:
-    return [p for p in model.parameters() if p.requires_grad]
+@known("not every number takes 4 bytes: ask each tensor for its element_size()")
+def _four_bytes(model: Model) -> Pair:
+    return _numel(model.parameters()), 4 * _numel(_all(model))
 
 
-def _exchanged(model: Model) -> Pair:
-    return _nbytes(_all(model)), _numel(model.parameters())
+@known("the tensors of a model may differ in type: ask each for its own element_size()")
+def _one_type(model: Model) -> Pair:
+    size = next(model.parameters()).element_size()
+    return _numel(model.parameters()), size * _numel(_all(model))
 
 
-def _top_only(model: Model) -> Pair:
-    own = list(model.parameters(recurse=False))
-    return _numel(own), _nbytes([*own, *model.buffers(recurse=False)])
+@known(
+    "what is used in two places counts once; state_dict() and a loop over the layers give it twice"
+)
+def _tied_twice(model: Model) -> Pair:
+    parameters = [p for _, p in model.named_parameters(remove_duplicate=False)]
+    return _numel(parameters), _nbytes([*parameters, *model.buffers()])
 
 
-def _nonzeros(model: Model) -> Pair:
-    stored = sum(int(t.count_nonzero()) * t.element_size() for t in _all(model))
-    return cost.nonzeros(model), stored
+@known(
+    "the parameters are right, but what is used in two places takes its bytes once; "
+    "state_dict() gives it twice"
+)
+def _tied_bytes_twice(model: Model) -> Pair:
+    return _numel(model.parameters()), _nbytes(model.state_dict().values())
+
+
+@known("the buffers take bytes too: model.buffers()")
+def _buffers_forgotten(model: Model) -> Pair:
+    return _numel(model.parameters()), _nbytes(model.parameters())
+
+
+@known("a buffer takes bytes, but it is not trained and is no parameter")
+def _buffers_are_parameters(model: Model) -> Pair:
+    return _numel(_all(model)), _nbytes(_all(model))
 
 
 MISTAKES = (
-    Mistake("exchanged", _exchanged, "parameters come first, then bytes"),
-    Mistake(
-        "weights only",
-        _only(lambda m: [p for name, p in m.named_parameters() if name.endswith("weight")]),
-        "biases are parameters too",
-    ),
-    Mistake(
-        "tensors counted",
-        _bytes_right(lambda m: len(list(m.parameters()))),
-        "you count tensors; each of them has numel() parameters",
-    ),
-    Mistake(
-        "top only",
-        _top_only,
-        "recurse=False leaves out what the layers inside the model hold",
-    ),
-    Mistake(
-        "nonzeros",
-        _bytes_right(cost.nonzeros),
-        "a parameter that is zero is a parameter; count them all",
-    ),
-    Mistake(
-        "nonzeros in both",
-        _nonzeros,
-        "zeros are stored like any other number, and are parameters: count them in both",
-    ),
-    Mistake(
-        "a byte each",
-        _parameters_right(lambda m: _numel(_all(m))),
-        "your bytes are numbers: each takes element_size() bytes",
-    ),
-    Mistake("bits", _parameters_right(lambda m: 8 * _nbytes(_all(m))), "these are bits, not bytes"),
-    Mistake(
-        "kilobytes",
-        _parameters_right(lambda m: _nbytes(_all(m)) / 1024),
-        "these are kilobytes: leave out the division by 1024",
-    ),
-    Mistake(
-        "trainable",
-        _only(_trainable),
-        "a frozen parameter (requires_grad=False) counts too, and takes bytes",
-    ),
-    Mistake(
-        "trainable parameters",
-        _bytes_right(lambda m: _numel(_trainable(m))),
-        "the bytes are right, but a frozen parameter (requires_grad=False) is a parameter too",
-    ),
-    Mistake(
-        "four bytes",
-        _parameters_right(lambda m: 4 * _numel(_all(m))),
-        "not every number takes 4 bytes: ask each tensor for its element_size()",
-    ),
-    Mistake(
-        "one type",
-        _parameters_right(lambda m: _numel(_all(m)) * next(m.parameters()).element_size()),
-        "the tensors of a model may differ in type: ask each for its own element_size()",
-    ),
-    Mistake(
-        "tied twice",
-        _only(lambda m: [p for _, p in m.named_parameters(remove_duplicate=False)]),
-        "what is used in two places counts once; state_dict() and a loop over the layers "
-        "give it twice",
-    ),
-    Mistake(
-        "tied bytes twice",
-        _parameters_right(lambda m: _nbytes(m.state_dict().values())),
-        "the parameters are right, but what is used in two places takes its bytes once; "
-        "state_dict() gives it twice",
-    ),
-    Mistake(
-        "buffers forgotten",
-        _parameters_right(lambda m: _nbytes(m.parameters())),
-        "the buffers take bytes too: model.buffers()",
-    ),
-    Mistake(
-        "buffers are parameters",
-        _bytes_right(lambda m: _numel(_all(m))),
-        "a buffer takes bytes, but it is not trained and is no parameter",
-    ),
-    Mistake(
-        "buffers of four bytes",
-        _parameters_right(lambda m: _nbytes(m.parameters()) + 4 * _numel(m.buffers())),
-        "a buffer has a type of its own: batch norm's num_batches_tracked is an int64",
-    ),
-    Mistake(
-        "no counters",
-        _parameters_right(lambda m: _nbytes(t for t in _all(m) if t.ndim)),
-        "batch norm's num_batches_tracked has no axes, and is one number all the same",
-    ),
+    _weights_only,
+    _a_byte_each,
+    _trainable_parameters,
+    _four_bytes,
+    _one_type,
+    _tied_twice,
+    _tied_bytes_twice,
+    _buffers_forgotten,
+    _buffers_are_parameters,
 )
 
 
@@ -238,26 +175,27 @@ def _pair(result: Any) -> Any:
     return tuple(map(count, result)) if isinstance(result, tuple | list) else result
 
 
-def _check_parameters_and_bytes(answer: Attempt, rng: random.Random) -> None:
-    draws = (lambda make=make: (make(),) for make in _models(rng))
-    for (model,) in telling(draws, _right, MISTAKES, _pair):
-        right = _right(model)
-        given = answer(model, alike=_pair)
-        expected = f"{right}, for {_held(model)}"
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise Wrong("return a pair, (parameters, bytes)", expected=expected, given=given)
-        parameters, size = map(whole, given)
-        if parameters is None or size is None:
-            raise Wrong(
-                "parameters and bytes are whole numbers (int)",
-                expected=expected,
-                given=given,
-                known_mistakes=_pair(given) != right,
-            )
-        if (parameters, size) != right:
-            what = "bytes" if parameters == right[0] else "parameters"
-            also = " and bytes" if what == "parameters" and size != right[1] else ""
-            raise Wrong(f"the number of {what}{also} is wrong", expected=expected, given=given)
+def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Model]]]:
+    return ((lambda make=make: (make(),)) for make in _models(rng))
+
+
+def _wrong_pair(given: Any, right: Pair, model: Model) -> Wrong | None:
+    expected = f"{right}, for {_held(model)}"
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        return Wrong("return a pair, (parameters, bytes)", expected=expected, given=given)
+    parameters, size = map(whole, given)
+    if parameters is None or size is None:
+        return Wrong(
+            "parameters and bytes are whole numbers (int)",
+            expected=expected,
+            given=given,
+            known_mistakes=_pair(given) != right,
+        )
+    if (parameters, size) != right:
+        what = "bytes" if parameters == right[0] else "parameters"
+        also = " and bytes" if what == "parameters" and size != right[1] else ""
+        return Wrong(f"the number of {what}{also} is wrong", expected=expected, given=given)
+    return None
 
 
 def _held(model: Model) -> str:
@@ -272,7 +210,7 @@ def _held(model: Model) -> str:
 
 parameters_and_bytes = Exercise(
     "parameters_and_bytes",
-    _check_parameters_and_bytes,
+    by_cases(_cases, _right, _wrong_pair, mistakes=MISTAKES, alike=_pair),
     reference=cost.parameters_and_bytes,
     core=True,
     minutes=10,

@@ -19,12 +19,14 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from shrink.classroom.exercises.attempt import Attempt, Wrong, show
+from shrink.classroom.exercises.cases import generator
 from shrink.classroom.exercises.exercise import Exercise
 
 TIMES_AS_LONG = 1.5
-_MOST = 1.0  # seconds for one image
-_MEASURE = 0.4  # seconds in which both are measured, if they are quick
+_MOST_SECONDS = 1.0  # for one image
+_MEASURED_SECONDS = 0.4  # in which both are measured, if they are quick
 _COUNTED = (nn.Linear, _ConvNd, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
+_NAMES = ("fewer", "more")
 
 
 def _why_not_own(name: str, layer: nn.Module) -> str | None:
@@ -76,9 +78,11 @@ def _ready(name: str, model: nn.Module, image: Tensor) -> tuple[nn.Module, int]:
     """A copy of the model as it is measured, and its multiply-accumulates."""
     try:
         copied = copy.deepcopy(model).to("cpu", torch.float32).eval()
-        slow = _seconds(copied, image) > _MOST  # the first call may be, for other reasons
-        if slow and (seconds := _seconds(copied, image)) > _MOST:
-            raise Wrong(f"{name} takes {seconds:.1f} s for one image; keep each below {_MOST:g} s")
+        slow = _seconds(copied, image) > _MOST_SECONDS  # the first call may be, for other reasons
+        if slow and (seconds := _seconds(copied, image)) > _MOST_SECONDS:
+            raise Wrong(
+                f"{name} takes {seconds:.1f} s for one image; keep each below {_MOST_SECONDS:g} s"
+            )
         with FlopCounterMode(display=False) as counter:
             output = copied(image)
     except Wrong:
@@ -98,7 +102,7 @@ def _ready(name: str, model: nn.Module, image: Tensor) -> tuple[nn.Module, int]:
 def _medians(models: list[nn.Module], image: Tensor) -> list[float]:
     """The median seconds of each; they run in turns, so that both meet the same machine."""
     warm_up = [[_seconds(model, image) for model in models] for _ in range(3)]
-    runs = int(_MEASURE / sum(map(min, zip(*warm_up, strict=True))))
+    runs = int(_MEASURED_SECONDS / sum(map(min, zip(*warm_up, strict=True))))
     rounds = [[_seconds(m, image) for m in models] for _ in range(min(max(runs, 5), 301))]
     return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
@@ -107,15 +111,14 @@ def _check_fewer_but_slower(answer: Attempt, rng: random.Random) -> None:
     given = answer()
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise Wrong("return a pair of models", expected="(fewer, more)", given=given)
-    names = ("fewer", "more")
-    for name, model in zip(names, given, strict=True):
+    for name, model in zip(_NAMES, given, strict=True):
         _admit(name, model)
-    image = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(rng.randrange(2**31)))
+    image = torch.rand(1, 1, 28, 28, generator=generator(rng))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more of them make small layers wait, and times uneven
     try:
         with torch.no_grad():
-            ready = [_ready(n, m, image) for n, m in zip(names, given, strict=True)]
+            ready = [_ready(n, m, image) for n, m in zip(_NAMES, given, strict=True)]
             seconds = _medians([model for model, _ in ready], image)
     finally:
         torch.set_num_threads(threads)
@@ -124,32 +127,38 @@ def _check_fewer_but_slower(answer: Attempt, rng: random.Random) -> None:
 
 def _compare(macs: list[int], seconds: list[float]) -> None:
     """Raise unless the first has fewer multiply-accumulates and takes longer."""
-    found = "; ".join(
-        f"{name}: {n:,} multiply-accumulates, {1e6 * s:,.0f} µs"
-        for name, n, s in zip(("fewer", "more"), macs, seconds, strict=True)
-    )
-    ratio = seconds[0] / seconds[1]
-    expected = f"fewer multiply-accumulates in the first, which takes {TIMES_AS_LONG} times as long"
-    if min(macs) == 0:
-        which = " and ".join(n for n, m in zip(("fewer", "more"), macs, strict=True) if m == 0)
-        hint = f"{which}: none of its products is counted; both are to multiply something"
-    elif macs[0] == macs[1]:
-        hint = "both have as many multiply-accumulates: the first is to have fewer"
-    elif macs[0] > macs[1]:
-        exchange = ratio <= 1 / TIMES_AS_LONG
-        hint = "the first has more multiply-accumulates" + (
-            " and is faster: exchange them" if exchange else ", it is to have fewer"
+    if hint := _what_is_missing(macs, seconds[0] / seconds[1]):
+        found = "; ".join(
+            f"{name}: {n:,} multiply-accumulates, {1e6 * s:,.0f} µs"
+            for name, n, s in zip(_NAMES, macs, seconds, strict=True)
         )
-    elif ratio >= TIMES_AS_LONG:
-        return
-    elif ratio > 1:
-        hint = (
+        expected = (
+            f"fewer multiply-accumulates in the first, which takes {TIMES_AS_LONG} times as long"
+        )
+        raise Wrong(hint, expected=expected, given=f"{found}, on one thread")
+
+
+def _what_is_missing(macs: list[int], ratio: float) -> str | None:
+    """What the pair is not yet; `ratio` is the first's time over the second's."""
+    if min(macs) == 0:
+        which = " and ".join(n for n, m in zip(_NAMES, macs, strict=True) if m == 0)
+        return f"{which}: none of its products is counted; both are to multiply something"
+    if macs[0] == macs[1]:
+        return "both have as many multiply-accumulates: the first is to have fewer"
+    if macs[0] > macs[1]:
+        return "the first has more multiply-accumulates" + (
+            " and is faster: exchange them"
+            if ratio <= 1 / TIMES_AS_LONG
+            else ", it is to have fewer"
+        )
+    if ratio <= 1:
+        return "the first has fewer multiply-accumulates and is faster too, as one would expect"
+    if ratio < TIMES_AS_LONG:
+        return (
             f"too close to call: the first takes {ratio:.2f} times as long as the second, "
             f"and is to take at least {TIMES_AS_LONG} times"
         )
-    else:
-        hint = "the first has fewer multiply-accumulates and is faster too, as one would expect"
-    raise Wrong(hint, expected=expected, given=f"{found}, on one thread")
+    return None
 
 
 fewer_but_slower = Exercise(

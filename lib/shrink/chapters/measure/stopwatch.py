@@ -10,20 +10,19 @@ import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from shrink import latency
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import Near, near, numbers, plain
+from shrink.classroom.exercises.numbers import Near, near, numbers
 
 _AFTER = 50.0  # seconds, for calls that the script has not
 _NOTHING = 1e-2  # less than this is not from the script: real time, or no time at all
-
-Times = list[float]
 
 
 @dataclass
@@ -60,24 +59,17 @@ class _Clock:
 
 
 _Timing = tuple[_Function, int, int, _Clock]
+_Quartiles = tuple[float, float, float]
 
 
-def _times(function: Callable, runs: int, clock: Callable) -> Times:
-    times = []
-    for _ in range(runs):
-        began = clock()
-        function()
-        times.append(clock() - began)
-    return times
-
-
-def _quartiles(times: Sequence[float]) -> tuple[float, float, float]:
+def _quartiles(times: Sequence[float]) -> _Quartiles:
     return tuple(np.quantile(times, [0.25, 0.5, 0.75]).tolist())
 
 
-def _but(summary: Callable[[Times], Any]) -> Callable[..., Any]:
-    """Right but for what is made of the times."""
+def of_the_right_times(summary: Callable[[list[float]], Any]) -> Callable[..., Any]:
+    """A stopwatch that takes the right times, and makes of them what `summary` does."""
 
+    @wraps(summary)
     def time_call(function: Callable, warm_up: int, runs: int, clock: Callable) -> Any:
         for _ in range(warm_up):
             function()
@@ -86,19 +78,33 @@ def _but(summary: Callable[[Times], Any]) -> Callable[..., Any]:
     return time_call
 
 
-def _all_timed(function: Callable, warm_up: int, runs: int, clock: Callable) -> Any:
+def _times(function: Callable, runs: int, clock: Callable) -> list[float]:
+    times = []
+    for _ in range(runs):
+        began = clock()
+        function()
+        times.append(clock() - began)
+    return times
+
+
+@known("the calls to warm up are timed as well; leave them out", "warm-up timed")
+def _warm_up_timed(function: Callable, warm_up: int, runs: int, clock: Callable) -> _Quartiles:
     return _quartiles(_times(function, warm_up + runs, clock))
 
 
-def _no_warm_up(function: Callable, warm_up: int, runs: int, clock: Callable) -> Any:
+@known("the first calls are slow: let warm_up of them go before", "no warm-up")
+def _no_warm_up(function: Callable, warm_up: int, runs: int, clock: Callable) -> _Quartiles:
     return _quartiles(_times(function, runs, clock))
 
 
-def _warm_up_in_runs(function: Callable, warm_up: int, runs: int, clock: Callable) -> Any:
-    return _quartiles(_times(function, runs, clock)[warm_up:])
+@known("these times are nearly nothing: read clock(), the argument, before and after the call")
+@of_the_right_times
+def _not_its_clock(times: list[float]) -> _Quartiles:
+    return 0.0, 0.0, 0.0  # of another clock: the calls take no real time
 
 
-def _from_the_beginning(function: Callable, warm_up: int, runs: int, clock: Callable) -> Any:
+@known("your times add up: read the clock before each call, not once before all of them")
+def _from_the_beginning(function: Callable, warm_up: int, runs: int, clock: Callable) -> _Quartiles:
     for _ in range(warm_up):
         function()
     began, times = clock(), []
@@ -108,129 +114,55 @@ def _from_the_beginning(function: Callable, warm_up: int, runs: int, clock: Call
     return _quartiles(times)
 
 
-def _at_quarters(times: Times) -> tuple[float, ...]:
-    n = len(times)
-    return times[n // 4], times[n // 2], times[3 * n // 4]
-
-
-def _with_mean(times: Times) -> tuple[float, ...]:
-    low, _, high = _quartiles(times)
-    return low, statistics.fmean(times), high
-
-
-def _around_mean(times: Times) -> tuple[float, ...]:
+@known("mean and standard deviation are moved by a few slow calls: return quartiles")
+@of_the_right_times
+def _mean_and_deviation(times: list[float]) -> _Quartiles:
     mean, deviation = np.mean(times), np.std(times)
     return mean - deviation, mean, mean + deviation
 
 
-def _exclusive(times: Times) -> tuple[float, ...]:
+@known("these are the fastest and the slowest call; quartiles have a quarter of the calls beyond")
+@of_the_right_times
+def _minimum_and_maximum(times: list[float]) -> _Quartiles:
+    return min(times), statistics.median(times), max(times)
+
+
+@known("a quartile may lie between two calls; we take np.quantile, which interpolates")
+@of_the_right_times
+def _no_interpolation(times: list[float]) -> _Quartiles:
+    ordered, n = sorted(times), len(times)
+    return ordered[n // 4], ordered[n // 2], ordered[3 * n // 4]
+
+
+@known(
+    "there are several rules for quartiles; we take that of np.quantile, which "
+    "statistics.quantiles follows with method='inclusive'"
+)
+@of_the_right_times
+def _exclusive(times: list[float]) -> _Quartiles:
     return tuple(statistics.quantiles(times, n=4))
 
 
-def _halves(times: Times) -> tuple[float, ...]:
-    """The medians of the lower and of the upper half, a middle one left out."""
-    ordered, half = sorted(times), len(times) // 2
-    parts = (ordered[:half], ordered, ordered[-half:])
-    return tuple(map(statistics.median, parts))
+@known("np.percentile takes 25, 50 and 75; np.quantile takes 0.25, 0.5 and 0.75")
+@of_the_right_times
+def _percentile(times: list[float]) -> np.ndarray:
+    return np.percentile(times, [0.25, 0.5, 0.75])
 
 
 MISTAKES = (
-    Mistake("warm-up timed", _all_timed, "the calls to warm up are timed as well; leave them out"),
-    Mistake("no warm-up", _no_warm_up, "the first calls are slow: let warm_up of them go before"),
-    Mistake(
-        "warm-up in the runs",
-        _warm_up_in_runs,
-        "the calls to warm up come before the runs, and are not some of them",
-    ),
-    Mistake(
-        "not its clock",
-        _but(lambda times: (0.0, 0.0, 0.0)),
-        "these times are nearly nothing: read clock(), the argument, before and after the call",
-    ),
-    Mistake(
-        "from the beginning",
-        _from_the_beginning,
-        "your times add up: read the clock before each call, not once before all of them",
-    ),
-    Mistake(
-        "total over runs",
-        _but(lambda times: (statistics.fmean(times),) * 3),
-        "one time over all runs, divided, is a mean: time each call by itself",
-    ),
-    Mistake("mean", _but(_with_mean), "in the middle is a mean; the median does not mind outliers"),
-    Mistake(
-        "mean and deviation",
-        _but(_around_mean),
-        "mean and standard deviation are moved by a few slow calls: return quartiles",
-    ),
-    Mistake(
-        "minimum and maximum",
-        _but(lambda times: (min(times), statistics.median(times), max(times))),
-        "these are the fastest and the slowest call; quartiles have a quarter of the calls beyond",
-    ),
-    Mistake(
-        "minimum alone",
-        _but(lambda times: (min(times),) * 3),
-        "this is the fastest call: return the quartiles of all runs",
-    ),
-    Mistake(
-        "median alone",
-        _but(lambda times: statistics.median(times)),
-        "this is the median alone: the quartiles below and above it say how sure it is",
-    ),
-    Mistake(
-        "width",
-        _but(lambda times: _quartiles(times)[2] - _quartiles(times)[0]),
-        "this is how far apart the quartiles are: return them, and the median between them",
-    ),
-    Mistake(
-        "median and width",
-        _but(lambda times: (_quartiles(times)[1], _quartiles(times)[2] - _quartiles(times)[0])),
-        "this is the median, and how far apart the quartiles are: return all three themselves",
-    ),
-    Mistake("unsorted", _but(_at_quarters), "the times are in the order of the calls: sort them"),
-    Mistake(
-        "no interpolation",
-        _but(lambda times: _at_quarters(sorted(times))),
-        "a quartile may lie between two calls; we take np.quantile, which interpolates",
-    ),
-    Mistake(
-        "exclusive",
-        _but(_exclusive),
-        "there are several rules for quartiles; we take that of np.quantile, which "
-        "statistics.quantiles follows with method='inclusive'",
-    ),
-    Mistake(
-        "halves",
-        _but(_halves),
-        "there are several rules for quartiles; we take that of np.quantile, not the medians of "
-        "the two halves",
-    ),
-    Mistake(
-        "percentile",
-        _but(lambda times: np.percentile(times, [0.25, 0.5, 0.75])),
-        "np.percentile takes 25, 50 and 75; np.quantile takes 0.25, 0.5 and 0.75",
-    ),
-    Mistake(
-        "milliseconds",
-        _but(lambda times: [1000 * t for t in _quartiles(times)]),
-        "these are milliseconds; return seconds, as the clock does",
-    ),
-    Mistake("descending", _but(lambda times: _quartiles(times)[::-1]), "the lowest comes first"),
-    Mistake(
-        "median first",
-        _but(lambda times: [_quartiles(times)[i] for i in (1, 0, 2)]),
-        "the median stands in the middle: (low, median, high)",
-    ),
-    Mistake(
-        "negative",
-        _but(lambda times: _quartiles([-t for t in times])),
-        "a time is the later reading less the earlier one",
-    ),
+    _warm_up_timed,
+    _no_warm_up,
+    _not_its_clock,
+    _from_the_beginning,
+    _mean_and_deviation,
+    _minimum_and_maximum,
+    _no_interpolation,
+    _exclusive,
+    _percentile,
 )
 
 
-def _right(function: _Function, warm_up: int, runs: int, clock: _Clock) -> tuple[float, ...]:
+def _right(function: _Function, warm_up: int, runs: int, clock: _Clock) -> _Quartiles:
     timed = function.script.seconds[warm_up : warm_up + runs]
     return tuple(statistics.quantiles(timed, n=4, method="inclusive"))
 
@@ -256,41 +188,44 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], _Timing]]:
     yield lambda: case(5, 41)
 
 
-def _seen(result: Any) -> Any:
+def _alike(result: Any) -> Any:
     found = numbers(result)
     if found is None:
-        number = plain(result)
-        return Near((number,)) if type(number) is float else result
+        return result
     tiny = len(found) == 3 and all(abs(t) < _NOTHING for t in found)
     return Near((0.0,) * 3 if tiny else found)
 
 
-def _check_time_call(answer: Attempt, rng: random.Random) -> None:
-    cases = telling(_cases(rng), _right, MISTAKES, _seen, copied=copy.deepcopy)
-    for function, warm_up, runs, clock in cases:
-        right = _right(function, warm_up, runs, clock)
-        given = answer(function, warm_up, runs, clock, alike=_seen)
-        if (calls := function.script.calls) != warm_up + runs:
-            raise Wrong(
-                f"the function is to be called {warm_up + runs} times, {warm_up} to warm up "
-                f"and {runs} that are timed; it was called {calls} times",
-                expected=right,
-                given=given,
-                known_mistakes=calls == runs,  # those have no other number
-            )
-        found = numbers(given)
-        if found is None or len(found) != 3:
-            raise Wrong("return three numbers, (low, median, high)", expected=right, given=given)
-        for name, seconds, mine in zip(("low", "median", "high"), right, found, strict=True):
-            if not near([seconds], [mine], 1e-9):
-                timed = ", ".join(f"{s:g}" for s in sorted(function.script.seconds[warm_up:]))
-                shown = f" of {timed}" if runs <= 10 else ""
-                raise Wrong(f"{name}{shown} is {seconds:g} s", expected=right, given=given)
+def _wrong_times(
+    given: Any,
+    right: _Quartiles,
+    function: _Function,
+    warm_up: int,
+    runs: int,
+    clock: _Clock,
+) -> Wrong | None:
+    if (calls := function.script.calls) != warm_up + runs:
+        return Wrong(
+            f"the function is to be called {warm_up + runs} times, {warm_up} to warm up "
+            f"and {runs} that are timed; it was called {calls} times",
+            expected=right,
+            given=given,
+            known_mistakes=calls == runs,  # those have no other number
+        )
+    found = numbers(given)
+    if found is None or len(found) != 3:
+        return Wrong("return three numbers, (low, median, high)", expected=right, given=given)
+    for name, seconds, mine in zip(("low", "median", "high"), right, found, strict=True):
+        if not near([seconds], [mine], 1e-9):
+            timed = ", ".join(f"{s:g}" for s in sorted(function.script.seconds[warm_up:]))
+            shown = f" of {timed}" if runs <= 10 else ""
+            return Wrong(f"{name}{shown} is {seconds:g} s", expected=right, given=given)
+    return None
 
 
 time_call = Exercise(
     "time_call",
-    _check_time_call,
+    by_cases(_cases, _right, _wrong_times, mistakes=MISTAKES, alike=_alike, copied=copy.deepcopy),
     reference=latency.time_call,
     core=False,
     minutes=15,
