@@ -403,44 +403,46 @@ def _pair(weights, codebook):
 
 HIDES = ": on your input the new codebook comes out right, so the mistake hides"
 
-WRONG = {
+WRONG_WITHOUT_HINT = {
     "assign": {
-        _nothing: without_hint("the numbers are a tensor.*given: +None"),
-        _raises: without_hint(r'ValueError: no idea.*at line .*raise ValueError\("no idea"\)'),
-        _listed: without_hint(r"the numbers are a tensor.*given: +\["),
-        _bool: without_hint("the numbers are integers"),
-        _floats_of_a_loop: without_hint("the numbers are integers"),
-        _from_one: without_hint(r"has \d values, numbered 0 to \d, and none is number \d"),
-        _changes_weights: without_hint("your function changed its input"),
-        _changes_values: without_hint("your function changed its input"),
-        _second_nearest: without_hint(
-            r"[-\d.]+ is [\d.]+ from .*, number \d+, and .*which you chose"
-        ),
+        _nothing: "the numbers are a tensor.*given: +None",
+        _raises: r'ValueError: no idea.*at line .*raise ValueError\("no idea"\)',
+        _listed: r"the numbers are a tensor.*given: +\[",
+        _bool: "the numbers are integers",
+        _floats_of_a_loop: "the numbers are integers",
+        _from_one: r"has \d values, numbered 0 to \d, and none is number \d",
+        _changes_weights: "your function changed its input",
+        _changes_values: "your function changed its input",
+        _second_nearest: r"[-\d.]+ is [\d.]+ from .*, number \d+, and .*which you chose",
     },
     "update": {
-        _nothing: without_hint("the codebook is a float tensor.*given: +None"),
-        _raises: without_hint("ValueError: no idea"),
-        _moves_in_place: without_hint("your function changed its input"),
-        _whole_numbers: without_hint("the codebook is a float tensor"),
-        _a_little_off: without_hint(
-            r"the \d+ weights of value \d+ have the mean [-\d.]+; yours is"
-        ),
-        _of_another_shape: without_hint(r"as many values as the old one, \d+, on one axis"),
+        _nothing: "the codebook is a float tensor.*given: +None",
+        _raises: "ValueError: no idea",
+        _moves_in_place: "your function changed its input",
+        _whole_numbers: "the codebook is a float tensor",
+        _a_little_off: r"the \d+ weights of value \d+ have the mean [-\d.]+; yours is",
+        _of_another_shape: r"as many values as the old one, \d+, on one axis",
     },
     "codebook_gradient": {
-        _nothing: without_hint("the gradient is a float tensor"),
-        _twice: without_hint(r"value \d+ has \d+ weights, and their gradients sum to"),
+        _nothing: "the gradient is a float tensor",
+        _twice: r"value \d+ has \d+ weights, and their gradients sum to",
     },
     "shared_bytes": {
-        _nothing: without_hint("return a whole number of bytes.*given: +None"),
-        _text: without_hint("return a whole number of bytes"),
-        _true: without_hint("return a whole number of bytes"),
-        _a_fraction: without_hint("return a whole number of bytes"),
-        _one_byte_more: without_hint(r"numbers of \d+ bits are \d+ bits or \d+ bytes"),
+        _nothing: "return a whole number of bytes.*given: +None",
+        _text: "return a whole number of bytes",
+        _true: "return a whole number of bytes",
+        _a_fraction: "return a whole number of bytes",
+        _one_byte_more: r"numbers of \d+ bits are \d+ bits or \d+ bytes",
     },
     "largest_k": {
-        _nothing: without_hint("return a whole number"),
-        _none_below_three: without_hint("1 weights take 4 bytes: none pays, and 1 values take 4"),
+        _nothing: "return a whole number",
+        _none_below_three: "1 weights take 4 bytes: none pays, and 1 values take 4",
+    },
+}
+WRONG = {
+    **{
+        name: {function: without_hint(told) for function, told in answers.items()}
+        for name, answers in WRONG_WITHOUT_HINT.items()
     },
     "best_cut": {  # a known mistake may cut at the same place
         _nothing: r"return a whole number from 1 to \d+",

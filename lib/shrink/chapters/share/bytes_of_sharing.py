@@ -62,19 +62,9 @@ BYTES_MISTAKES = (
         "a part of a byte is stored as a whole one: round up",
     ),
     Mistake(
-        "bytes not whole",
-        _bytes_with(packed=lambda bits: bits / 8),
-        "a file has whole bytes: round up",
-    ),
-    Mistake(
         "a byte each",
         lambda count, k: count * math.ceil(_bits(k) / 8) + 4 * k,
         "the numbers are packed: their bits are added up first, and then make bytes",
-    ),
-    Mistake(
-        "bits",
-        lambda count, k: count * _bits(k) + 32 * k,
-        "these are bits; eight make a byte",
     ),
     Mistake(
         "half and half",
