@@ -307,18 +307,6 @@ def _no_shift(lengths):
     return codes
 
 
-def _difference_of_places(positions, gap_bits):
-    found, before = [], 0
-    for position in positions:
-        step = position - before
-        while step > 2**gap_bits - 1:
-            found.append(2**gap_bits - 1)
-            step -= 2**gap_bits - 1
-        found.append(step)
-        before = position
-    return found
-
-
 def _if_and_not_while(positions, gap_bits):
     found, before = [], -1
     for position in positions:
@@ -341,17 +329,7 @@ def _what_there_is(bits, codes, count):
     return symbols
 
 
-def _from_zero(content):
-    register = 0
-    for byte in content:
-        register ^= byte
-        for _ in range(8):
-            register = register >> 1 ^ (0xEDB88320 if register & 1 else 0)
-    return register ^ 0xFFFFFFFF
-
-
 DISGUISED = [
-    ("gaps", "differences", _difference_of_places),
     ("gaps", "one filler", _if_and_not_while),
     ("code_lengths", "not put back in order", _queue_of_merged),
     ("code_lengths", "Shannon", _surprise),
@@ -359,7 +337,6 @@ DISGUISED = [
     ("canonical_codes", "leading zeros lost", _bits_of_the_number),
     ("canonical_codes", "not moved up", _no_shift),
     ("decode_bits", "too few given back", _what_there_is),
-    ("crc32", "begins with zeros", _from_zero),
 ]
 
 

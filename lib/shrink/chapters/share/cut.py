@@ -65,11 +65,6 @@ MISTAKES = (
         "the largest gap need not be the best cut: what is on both sides of it counts",
     ),
     Mistake(
-        "mean",
-        lambda x: int((x <= x.mean()).sum()),
-        "this cuts at the mean of all, which is where k-means might begin: try every cut",
-    ),
-    Mistake(
         "distances",
         _least(lambda part: (part - part.median()).abs().sum()),
         "the squares of the distances count, and they are least about the mean",
