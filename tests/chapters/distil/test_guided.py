@@ -96,14 +96,14 @@ def test_relations_come_nearer_to_the_teachers(learned):
 def test_it_is_trained_once_and_anew_when_anything_differs(learned, own_cache, monkeypatch):
     split, answers, features = learned
     first = guided(split, answers, features, LESSON, RECIPE, way="hint", weight=1)
-    kept = list((own_cache / "students").iterdir())
+    kept = list((own_cache / "pupils").iterdir())
 
     def no_training(*args, **kwargs):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(module, "new_bar", no_training)
     again = guided(split, answers, features, LESSON, RECIPE, way="hint", weight=1)
-    assert same(again, first, atol=0) and list((own_cache / "students").iterdir()) == kept
+    assert same(again, first, atol=0) and list((own_cache / "pupils").iterdir()) == kept
     others = [
         (split, answers, features, LESSON, RECIPE, {"way": "hint", "weight": 2}),
         (split, answers, features, LESSON, RECIPE, {"way": "distance", "weight": 1}),

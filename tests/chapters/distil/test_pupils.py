@@ -187,4 +187,4 @@ def test_whatever_a_training_depends_on_makes_other_students(split, answers, cac
         taught(*given, width=WIDTH)
     taught(*asked[0], width=WIDTH + 1)
     taught(*asked[0], width=WIDTH, order=1)
-    assert len(list((cache / "students").iterdir())) == len(asked) + 2
+    assert len(list((cache / "pupils").iterdir())) == len(asked) + 2

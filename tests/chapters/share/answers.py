@@ -43,11 +43,6 @@ def one_weight_after_the_other(weights, codebook):
     return torch.tensor(numbers, device=weights.device).long().view(weights.shape)
 
 
-def by_numpy(weights, codebook):
-    w, c = weights.detach().cpu().numpy(), codebook.cpu().numpy()
-    return torch.from_numpy(np.asarray(np.abs(np.subtract.outer(w, c)).argmin(-1)))
-
-
 def the_chapters_update(weights, assignments, codebook):
     new = codebook.clone()
     for j in range(len(codebook)):
@@ -193,7 +188,6 @@ RIGHT = {
         by_midpoints_the_upper_at_a_tie,
         by_cdist,
         one_weight_after_the_other,
-        by_numpy,
     ],
     "update": [the_chapters_update, by_bincount, by_index_reduce, update_by_numpy],
     "codebook_gradient": [
@@ -272,14 +266,6 @@ def _if_zero(gradient, assignments, k, zero):
     return found
 
 
-def _log2_alone(count, k):
-    return math.ceil(count * math.log2(k) / 8) + 4 * k
-
-
-def _gap(x):
-    return 1 + int((x[1:] - x[:-1]).argmax())
-
-
 DISGUISED = [
     ("assign", "signed distance", _argmin_of_differences),
     ("assign", "where it would be inserted", _row_of_searchsorted),
@@ -290,28 +276,14 @@ DISGUISED = [
     ("codebook_gradient", "the last one", _adds_in_place),
     ("codebook_gradient", "mean", _averages),
     ("codebook_gradient", "zero is false", _if_zero),
-    ("shared_bytes", "bits not whole", _log2_alone),
-    ("best_cut", "largest gap", _gap),
 ]
 
 
 # --- wrong otherwise -----------------------------------------------------------------------
 
 
-def _nothing(*args):
-    pass
-
-
 def _raises(*args):
     raise ValueError("no idea")
-
-
-def _text(*args):
-    return "42"
-
-
-def _listed(*args):
-    return the_chapters_assign(*args).tolist()
 
 
 def _changes_weights(weights, codebook):
@@ -329,36 +301,25 @@ def _second_nearest(weights, codebook):
     return order[..., min(1, len(codebook) - 1)]
 
 
-def _floats_of_a_loop(weights, codebook):
-    found = torch.zeros(weights.shape)
-    for at in np.ndindex(*weights.shape):
-        found[at] = (weights[at] - codebook).abs().argmin()
-    return found
-
-
-def _from_one(weights, codebook):
-    return the_chapters_assign(weights, codebook) + 1
-
-
-def _bool(weights, codebook):
-    return the_chapters_assign(weights, codebook) > 0
-
-
 def _moves_in_place(weights, assignments, codebook):
     codebook[:] = the_chapters_update(weights, assignments, codebook)
     return codebook
 
 
-def _whole_numbers(weights, assignments, codebook):
-    return the_chapters_update(weights, assignments, codebook).long()
+def _listed(*args):
+    return the_chapters_assign(*args).tolist()
 
 
-def _a_little_off(weights, assignments, codebook):
-    return the_chapters_update(weights, assignments, codebook) * 1.001
+def _from_one(*args):
+    return the_chapters_assign(*args) + 1
 
 
-def _of_another_shape(weights, assignments, codebook):
-    return the_chapters_update(weights, assignments, codebook)[None]
+def _a_little_off(*args):
+    return the_chapters_update(*args) * 1.001
+
+
+def _of_another_shape(*args):
+    return the_chapters_update(*args)[None]
 
 
 def _twice(*args):
@@ -369,32 +330,8 @@ def _one_byte_more(*args):
     return the_chapters_bytes(*args) + 1
 
 
-def _a_fraction(*args):
-    return the_chapters_bytes(*args) + 0.5
-
-
-def _true(*args):
-    return True
-
-
 def _none_below_three(count):
     return the_chapters_largest(count) if count > 2 else 2
-
-
-def _zero(x):
-    return 0
-
-
-def _all(x):
-    return len(x)
-
-
-def _always_one(x):
-    return 1
-
-
-def _three_numbers():
-    return 1, 2, 3
 
 
 def _pair(weights, codebook):
@@ -403,58 +340,60 @@ def _pair(weights, codebook):
 
 HIDES = ": on your input the new codebook comes out right, so the mistake hides"
 
-WRONG = {
+WRONG_WITHOUT_HINT = {
     "assign": {
-        _nothing: without_hint("the numbers are a tensor.*given: +None"),
-        _raises: without_hint(r'ValueError: no idea.*at line .*raise ValueError\("no idea"\)'),
-        _listed: without_hint(r"the numbers are a tensor.*given: +\["),
-        _bool: without_hint("the numbers are integers"),
-        _floats_of_a_loop: without_hint("the numbers are integers"),
-        _from_one: without_hint(r"has \d values, numbered 0 to \d, and none is number \d"),
-        _changes_weights: without_hint("your function changed its input"),
-        _changes_values: without_hint("your function changed its input"),
-        _second_nearest: without_hint(
-            r"[-\d.]+ is [\d.]+ from .*, number \d+, and .*which you chose"
-        ),
+        (lambda *args: None): "the numbers are a tensor.*given: +None",
+        _raises: r'ValueError: no idea.*at line .*raise ValueError\("no idea"\)',
+        _listed: r"the numbers are a tensor.*given: +\[",
+        (lambda *args: the_chapters_assign(*args) > 0): "the numbers are integers",
+        (lambda *args: the_chapters_assign(*args).float()): "the numbers are integers",
+        _from_one: r"has \d values, numbered 0 to \d, and none is number \d",
+        _changes_weights: "your function changed its input",
+        _changes_values: "your function changed its input",
+        _second_nearest: r"[-\d.]+ is [\d.]+ from .*, number \d+, and .*which you chose",
     },
     "update": {
-        _nothing: without_hint("the codebook is a float tensor.*given: +None"),
-        _raises: without_hint("ValueError: no idea"),
-        _moves_in_place: without_hint("your function changed its input"),
-        _whole_numbers: without_hint("the codebook is a float tensor"),
-        _a_little_off: without_hint(
-            r"the \d+ weights of value \d+ have the mean [-\d.]+; yours is"
-        ),
-        _of_another_shape: without_hint(r"as many values as the old one, \d+, on one axis"),
+        (lambda *args: None): "the codebook is a float tensor.*given: +None",
+        _raises: "ValueError: no idea",
+        _moves_in_place: "your function changed its input",
+        (lambda *args: the_chapters_update(*args).long()): "the codebook is a float tensor",
+        _a_little_off: r"the \d+ weights of value \d+ have the mean [-\d.]+; yours is",
+        _of_another_shape: r"as many values as the old one, \d+, on one axis",
     },
     "codebook_gradient": {
-        _nothing: without_hint("the gradient is a float tensor"),
-        _twice: without_hint(r"value \d+ has \d+ weights, and their gradients sum to"),
+        (lambda *args: None): "the gradient is a float tensor",
+        _twice: r"value \d+ has \d+ weights, and their gradients sum to",
     },
     "shared_bytes": {
-        _nothing: without_hint("return a whole number of bytes.*given: +None"),
-        _text: without_hint("return a whole number of bytes"),
-        _true: without_hint("return a whole number of bytes"),
-        _a_fraction: without_hint("return a whole number of bytes"),
-        _one_byte_more: without_hint(r"numbers of \d+ bits are \d+ bits or \d+ bytes"),
+        (lambda *args: None): "return a whole number of bytes.*given: +None",
+        (lambda *args: "42"): "return a whole number of bytes",
+        (lambda *args: True): "return a whole number of bytes",
+        (lambda *args: the_chapters_bytes(*args) + 0.5): "return a whole number of bytes",
+        _one_byte_more: r"numbers of \d+ bits are \d+ bits or \d+ bytes",
     },
     "largest_k": {
-        _nothing: without_hint("return a whole number"),
-        _none_below_three: without_hint("1 weights take 4 bytes: none pays, and 1 values take 4"),
+        (lambda *args: None): "return a whole number",
+        _none_below_three: "1 weights take 4 bytes: none pays, and 1 values take 4",
+    },
+}
+WRONG = {
+    **{
+        name: {function: without_hint(told) for function, told in answers.items()}
+        for name, answers in WRONG_WITHOUT_HINT.items()
     },
     "best_cut": {  # a known mistake may cut at the same place
-        _nothing: r"return a whole number from 1 to \d+",
-        _zero: r"return a whole number from 1 to \d+",
-        _all: r"return a whole number from 1 to \d+",
-        _always_one: r"cut before x\[1\], the squared error is [\d.]+; cut before x\[",
+        (lambda *args: None): r"return a whole number from 1 to \d+",
+        (lambda x: 0): r"return a whole number from 1 to \d+",
+        len: r"return a whole number from 1 to \d+",
+        (lambda x: 1): r"cut before x\[1\], the squared error is [\d.]+; cut before x\[",
     },
     "break_k_means": {
         _pair([1.0, 2.0], [1.0, 2.0]): "break_k_means: the one below, magnitudes, median, "
         rf"empty becomes 0{HIDES} \(wrong there, as it should be: signed distance\)",
         _pair([0.1, 0.2, 0.45, 0.7, 2.6], [0.0, 1.0, 3.0, 9.0]): f": magnitudes{HIDES}",
         _pair([-3.0, 0.0, 0.9], [-9.0, 0.0, 1.0, 3.0]): f": median{HIDES}",
-        _nothing: "return two tensors",
-        _three_numbers: "return two tensors",
+        (lambda *args: None): "return two tensors",
+        (lambda: (1, 2, 3)): "return two tensors",
         _pair([1, 2], [0.0, 1.0]): "float tensors with one axis",
         _pair([[1.0, 2.0]], [0.0, 1.0]): "float tensors with one axis",
         _pair([1.0] * 7, [0.0, 1.0]): "at most 6 finite weights and 4 finite values",

@@ -4,8 +4,8 @@ from shrink.chapters.code.breaking import break_the_codes
 from shrink.chapters.code.canonical import canonical_codes
 from shrink.chapters.code.checksum import crc32
 from shrink.chapters.code.gapping import gaps
+from shrink.chapters.code.huffman_lengths import code_lengths
 from shrink.chapters.code.league import League
-from shrink.chapters.code.lengths import code_lengths
 from shrink.chapters.code.stream import decode_bits
 from shrink.classroom.class_work.experiment import DATASETS
 

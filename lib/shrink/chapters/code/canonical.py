@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known, show
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.coding import huffman
 
@@ -31,21 +31,13 @@ def next_of_each_length(lengths: list[int]) -> list[str]:
     return codes
 
 
-def _counting(
-    order: Callable[[list[int]], list[int]] | None = None, late: bool = False, start: int = 0
-) -> Callable[[list[int]], list[str]]:
-    """The right answer but for these: the order, and where zeros are put at the end."""
+def _counting(next_code: Callable[[int, int, int], int], order: Callable = sorted) -> Callable:
+    """Codes that count on: `next_code` of the one before, its length, and the length at hand."""
 
     def canonical_codes(lengths: list[int]) -> list[str]:
-        occurring = [s for s, length in enumerate(lengths) if length]
-        by_length = sorted(occurring, key=lambda s: (lengths[s], s))
-        codes, code, before = [""] * len(lengths), start, 0
-        for symbol in order(lengths) if order else by_length:
-            length = lengths[symbol]
-            if before:
-                code = (code << max(length - before, 0)) + 1 if late else code + 1
-            if not late:
-                code <<= max(length - before, 0)
+        codes, code, before = [""] * len(lengths), 0, 0
+        for length, symbol in order((n, s) for s, n in enumerate(lengths) if n):
+            code = next_code(code, before, length) if before else 0
             codes[symbol] = f"{code:0{length}b}"
             before = length
         return codes
@@ -53,32 +45,7 @@ def _counting(
     return canonical_codes
 
 
-def _in_order_of_symbols(lengths: list[int]) -> list[int]:
-    return [symbol for symbol, length in enumerate(lengths) if length]
-
-
-def _last_symbol_first(lengths: list[int]) -> list[int]:
-    return sorted(_in_order_of_symbols(lengths), key=lambda s: (lengths[s], -s))
-
-
-def _not_moved_up(lengths: list[int]) -> list[str]:
-    """Counts on, and writes each number in as many bits as it is to have."""
-    codes = [""] * len(lengths)
-    by_length = sorted(_in_order_of_symbols(lengths), key=lambda s: (lengths[s], s))
-    for code, symbol in enumerate(by_length):
-        codes[symbol] = f"{code:0{lengths[symbol]}b}"
-    return codes
-
-
-def _one_zero_at_a_time(lengths: list[int]) -> list[str]:
-    codes, code, before = [""] * len(lengths), 0, 0
-    for length, symbol in sorted((n, s) for s, n in enumerate(lengths) if n):
-        code <<= before and length > before
-        codes[symbol] = f"{code:0{length}b}"
-        code, before = code + 1, length
-    return codes
-
-
+@known("a symbol of length 0 has no code, and must not make the next ones larger: leave it out")
 def _numbers_all(lengths: list[int]) -> list[str]:
     """Counts on over symbols without a code too."""
     codes, code, before = [""] * len(lengths), 0, 0
@@ -89,75 +56,40 @@ def _numbers_all(lengths: list[int]) -> list[str]:
     return codes
 
 
-def _no_leading_zeros(lengths: list[int]) -> list[str]:
+@known('a code has as many bits as its length says: f"{code:0{length}b}" keeps the zeros in front')
+def _leading_zeros_lost(lengths: list[int]) -> list[str]:
     return [f"{int(code, 2):b}" if code else "" for code in next_of_each_length(lengths)]
 
 
+@known("your codes come with their last bit first")
 def _reversed(lengths: list[int]) -> list[str]:
     return [code[::-1] for code in next_of_each_length(lengths)]
-
-
-def _inverted(lengths: list[int]) -> list[str]:
-    return [code.translate({48: "1", 49: "0"}) for code in next_of_each_length(lengths)]
-
-
-def _zeros_too(lengths: list[int]) -> list[str]:
-    return [code or "0" for code in next_of_each_length(lengths)]
-
-
-def _only_occurring(lengths: list[int]) -> list[str]:
-    return [code for code in next_of_each_length(lengths) if code]
 
 
 MISTAKES = (
     Mistake(
         "not moved up",
-        _not_moved_up,
+        _counting(lambda code, before, length: code + 1),
         "where the length grows, the code gets zeros at its end: after 0 comes 1, in two bits 10",
     ),
     Mistake(
         "moved up before one is added",
-        _counting(late=True),
+        _counting(lambda code, before, length: (code << length - before) + 1),
         "first one more, then zeros at the end: the next code begins where the one before ends",
     ),
     Mistake(
         "in the order of symbols",
-        _counting(_in_order_of_symbols),
+        _counting(lambda code, before, length: code + 1 << max(length - before, 0), order=list),
         "codes rise with their length; only within a length with the symbol",
     ),
-    Mistake(
-        "last symbol first",
-        _counting(_last_symbol_first),
-        "within a length the lower symbol has the lower code",
-    ),
-    Mistake(
-        "begins at 1", _counting(start=1), "the first code is all zeros; yours begins one further"
-    ),
-    Mistake(
-        "leading zeros lost",
-        _no_leading_zeros,
-        'a code has as many bits as its length says: f"{code:0{length}b}" keeps the zeros in front',
-    ),
+    _leading_zeros_lost,
     Mistake(
         "one zero at a time",
-        _one_zero_at_a_time,
+        _counting(lambda code, before, length: code + 1 << (length > before)),
         "where the length grows by two, two zeros are put at the end, and so on",
     ),
-    Mistake(
-        "numbers all",
-        _numbers_all,
-        "a symbol of length 0 has no code, and must not make the next ones larger: leave it out",
-    ),
-    Mistake("reversed", _reversed, "your codes come with their last bit first"),
-    Mistake("ones for zeros", _inverted, "your codes begin with ones: the first is all zeros"),
-    Mistake(
-        "a code for length 0", _zeros_too, "a length of 0 is no code: an empty text stands for it"
-    ),
-    Mistake(
-        "only what has a code",
-        _only_occurring,
-        "one text a symbol, in their order, an empty one where there is no code",
-    ),
+    _numbers_all,
+    _reversed,
 )
 
 
@@ -196,14 +128,8 @@ def _texts(result: Any) -> Any:
     return list(result) if isinstance(result, tuple) else result
 
 
-def _check_canonical_codes(answer: Attempt, rng: random.Random) -> None:
-    for (lengths,) in telling(_cases(rng), next_of_each_length, MISTAKES, _texts):
-        if wrong := _wrong_codes(_texts(answer(lengths, alike=_texts)), lengths):
-            raise wrong
-
-
-def _wrong_codes(given: Any, lengths: list[int]) -> Wrong | None:
-    right = next_of_each_length(lengths)
+def _wrong_codes(given: Any, right: list[str], lengths: list[int]) -> Wrong | None:
+    given = _texts(given)
 
     def wrong(hint: str) -> Wrong:
         return Wrong(hint, expected=show(right), given=given)
@@ -234,7 +160,7 @@ def _reference_codes(lengths: list[int]) -> list[str]:
 
 canonical_codes = Exercise(
     "canonical_codes",
-    _check_canonical_codes,
+    by_cases(_cases, next_of_each_length, _wrong_codes, mistakes=MISTAKES, alike=_texts),
     reference=_reference_codes,
     core=True,
     minutes=12,

@@ -5,10 +5,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import whole
+from shrink.classroom.exercises.numbers import plain
 
 ONES = 0xFFFFFFFF
 POLYNOMIAL = 0xEDB88320
@@ -16,21 +16,22 @@ FORWARD = 0x04C11DB7  # the same with its highest power first
 
 
 def _register(
-    start: int = ONES, last: int = ONES, polynomial: int = POLYNOMIAL, steps: int = 8
+    start: int = ONES, last: int = ONES, polynomial: int = POLYNOMIAL
 ) -> Callable[[bytes], int]:
-    """The right answer but for these."""
+    """The right answer except for what is passed."""
 
     def crc32(content: bytes) -> int:
         register = start
         for byte in content:
             register ^= byte
-            for _ in range(steps):
+            for _ in range(8):
                 register = register >> 1 ^ polynomial * (register & 1)
         return register ^ last
 
     return crc32
 
 
+@known("whether the lowest bit is 1 is asked before it is shifted out", "asked after the shift")
 def _asked_too_late(content: bytes) -> int:
     register = ONES
     for byte in content:
@@ -41,6 +42,7 @@ def _asked_too_late(content: bytes) -> int:
     return register ^ ONES
 
 
+@known("the constant is put in only where the bit shifted out was a 1")
 def _always(content: bytes) -> int:
     register = ONES
     for byte in content:
@@ -50,10 +52,7 @@ def _always(content: bytes) -> int:
     return register ^ ONES
 
 
-def _never(content: bytes) -> int:
-    return _register(polynomial=0)(content)
-
-
+@known("this reads each byte from its highest bit; here the lowest comes first, to the right")
 def _highest_bit_first(content: bytes) -> int:
     register = ONES
     for byte in content:
@@ -61,20 +60,6 @@ def _highest_bit_first(content: bytes) -> int:
         for _ in range(8):
             register = (register << 1 & ONES) ^ FORWARD * (register >> 31)
     return register ^ ONES
-
-
-def _inverted_each_time(content: bytes) -> int:
-    register = ONES
-    for byte in content:
-        register ^= byte
-        for _ in range(8):
-            register = register >> 1 ^ POLYNOMIAL * (register & 1)
-        register ^= ONES
-    return register
-
-
-def _last_byte_first(content: bytes) -> int:
-    return zlib.crc32(content[::-1])
 
 
 MISTAKES = (
@@ -94,31 +79,9 @@ MISTAKES = (
         _register(polynomial=FORWARD),
         "0x04C11DB7 is for registers that move to the left; to the right it is 0xEDB88320",
     ),
-    Mistake(
-        "asked after the shift",
-        _asked_too_late,
-        "whether the lowest bit is 1 is asked before it is shifted out",
-    ),
-    Mistake("always", _always, "the constant is put in only where the bit shifted out was a 1"),
-    Mistake("never", _never, "where the bit shifted out was a 1, the constant is put in: ^"),
-    Mistake(
-        "highest bit first",
-        _highest_bit_first,
-        "this reads each byte from its highest bit; here the lowest comes first, to the right",
-    ),
-    Mistake(
-        "seven steps", _register(steps=7), "eight steps a byte, one for each of its bits, not seven"
-    ),
-    Mistake(
-        "inverted after each byte",
-        _inverted_each_time,
-        "the bits are inverted once, at the very end",
-    ),
-    Mistake("last byte first", _last_byte_first, "the first byte of the content comes first"),
-    Mistake(
-        "a sum", lambda content: sum(content) & ONES, "this is a sum: two bytes may change places"
-    ),
-    Mistake("Adler", lambda content: zlib.adler32(content), "this is another checksum, Adler-32"),
+    _asked_too_late,
+    _always,
+    _highest_bit_first,
 )
 
 
@@ -130,26 +93,25 @@ def _contents(rng: random.Random) -> Iterator[Callable[[], tuple[bytes]]]:
     yield lambda: (rng.randbytes(300),)
 
 
-def _whole(result: Any) -> Any:
-    found = whole(result)
-    return result if found is None else found
+def _wrong_checksum(given: Any, right: int, content: bytes) -> Wrong | None:
+    given = plain(given)
+    if type(given) is not int:
+        return Wrong("return a whole number", expected=right, given=given)
+    if not 0 <= given <= ONES:
+        return Wrong("a CRC-32 has 32 bits, 0 to 2**32 - 1", expected=f"{right:#010x}", given=given)
+    if given == right:
+        return None
+    return Wrong(
+        f"of {len(content)} bytes the checksum is another",
+        expected=f"{right:#010x}",
+        given=f"{given:#010x}",
+    )
 
 
-def _check_crc32(answer: Attempt, rng: random.Random) -> None:
-    for (content,) in telling(_contents(rng), zlib.crc32, MISTAKES, _whole):
-        given, right = _whole(answer(content, alike=_whole)), zlib.crc32(content)
-        if type(given) is not int:
-            raise Wrong("return a whole number", expected=right, given=given)
-        if not 0 <= given <= ONES:
-            raise Wrong(
-                "a CRC-32 has 32 bits, 0 to 2**32 - 1", expected=f"{right:#010x}", given=given
-            )
-        if given != right:
-            raise Wrong(
-                f"of {len(content)} bytes the checksum is another",
-                expected=f"{right:#010x}",
-                given=f"{given:#010x}",
-            )
-
-
-crc32 = Exercise("crc32", _check_crc32, reference=None, core=False, minutes=12, mistakes=MISTAKES)
+crc32 = Exercise(
+    "crc32",
+    by_cases(_contents, zlib.crc32, _wrong_checksum, mistakes=MISTAKES, alike=plain),
+    core=False,
+    minutes=12,
+    mistakes=MISTAKES,
+)

@@ -5,14 +5,15 @@ The oracle goes from gap to gap, and a filler is needed where more zeros come th
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import torch
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, show
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known, show
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import whole
+from shrink.classroom.exercises.numbers import whole_numbers
 from shrink.coding import sparse
 
 
@@ -33,6 +34,7 @@ def _right(positions: list[int], gap_bits: int) -> list[int]:
     return _walk(positions, 2**gap_bits - 1, 2**gap_bits)
 
 
+@known("your gap is the difference of two places; the zeros between them are one fewer")
 def _differences(positions: list[int], gap_bits: int) -> list[int]:
     """Of a place from the one before, and fillers that lead on by as much as they say."""
     found, before, top = [], 0, 2**gap_bits - 1
@@ -46,10 +48,12 @@ def _differences(positions: list[int], gap_bits: int) -> list[int]:
     return found
 
 
+@known("more zeros than a gap can count need fillers, as many as it takes")
 def _no_filler(positions: list[int], gap_bits: int) -> list[int]:
     return [b - a - 1 for a, b in zip([-1, *positions], positions, strict=False)]
 
 
+@known("one filler may not be enough: a while, or a division")
 def _one_filler(positions: list[int], gap_bits: int) -> list[int]:
     found, size = [], 2**gap_bits
     for zeros in _no_filler(positions, gap_bits):
@@ -57,17 +61,18 @@ def _one_filler(positions: list[int], gap_bits: int) -> list[int]:
     return found
 
 
+@known(
+    "the zeros before the first weight may need fillers too: begin as if one stood at -1",
+    "first gap not split",
+)
 def _first_not_split(positions: list[int], gap_bits: int) -> list[int]:
     return positions[:1] + _right([p - positions[0] - 1 for p in positions[1:]], gap_bits)
 
 
-def _rest_first(positions: list[int], gap_bits: int) -> list[int]:
-    found, size = [], 2**gap_bits
-    for zeros in _no_filler(positions, gap_bits):
-        found += [zeros % size] + [size - 1] * (zeros // size)
-    return found
-
-
+@known(
+    "2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=",
+    "filler too early",
+)
 def _too_early(positions: list[int], gap_bits: int) -> list[int]:
     found, size = [], 2**gap_bits
     for zeros in _no_filler(positions, gap_bits):
@@ -78,51 +83,22 @@ def _too_early(positions: list[int], gap_bits: int) -> list[int]:
     return found
 
 
-def _by_top(positions: list[int], gap_bits: int) -> list[int]:
-    """Divides by the greatest gap, where a filler takes one place more."""
-    found, top = [], 2**gap_bits - 1
-    for zeros in _no_filler(positions, gap_bits):
-        found += [top] * (zeros // top) + [zeros % top]
-    return found
-
-
 MISTAKES = (
-    Mistake(
-        "differences",
-        _differences,
-        "your gap is the difference of two places; the zeros between them are one fewer",
-    ),
+    _differences,
     Mistake(
         "filler takes too little",
         lambda positions, b: _walk(positions, 2**b - 1, 2**b - 1),
         "a filler takes 2**gap_bits places: its gap of zeros, and a place for its own zero",
     ),
-    Mistake(
-        "divided by the greatest gap",
-        _by_top,
-        "a filler leads 2**gap_bits places on, not 2**gap_bits - 1: divide by that",
-    ),
-    Mistake(
-        "no filler",
-        _no_filler,
-        "more zeros than a gap can count need fillers, as many as it takes",
-    ),
+    _no_filler,
     Mistake(
         "cut off",
         lambda positions, b: [min(gap, 2**b - 1) for gap in _no_filler(positions, b)],
         "a gap that is cut off puts all that comes after it in the wrong place: store fillers",
     ),
-    Mistake(
-        "first gap not split",
-        _first_not_split,
-        "the zeros before the first weight may need fillers too: begin as if one stood at -1",
-    ),
-    Mistake("one filler", _one_filler, "one filler may not be enough: a while, or a division"),
-    Mistake(
-        "filler too early",
-        _too_early,
-        "2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=",
-    ),
+    _first_not_split,
+    _one_filler,
+    _too_early,
     Mistake(
         "top too large",
         lambda positions, b: _walk(positions, 2**b, 2**b + 1),
@@ -132,21 +108,6 @@ MISTAKES = (
         "first place not counted",
         lambda positions, b: _walk(positions, 2**b - 1, 2**b, first=0),
         "before the first place come as many zeros as its number says; nothing lies at 0 already",
-    ),
-    Mistake(
-        "zeros after the last",
-        lambda positions, b: [*_right(positions, b), 2**b - 1],
-        "after the last place nothing is stored",
-    ),
-    Mistake(
-        "rest before its fillers",
-        _rest_first,
-        "the fillers come first; what is left comes last and leads to the weight itself",
-    ),
-    Mistake(
-        "always 5 bits",
-        lambda positions, b: _right(positions, 5),
-        "how many zeros a gap can count is up to gap_bits",
     ),
 )
 
@@ -179,50 +140,31 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[list[int], int]]]:
     yield lambda: some(200, 9, 2)
 
 
-def _listed(result: Any) -> Any:
-    """A list of whole numbers, whether it came as one, as a tuple, an array or a tensor."""
-    if hasattr(result, "tolist") and getattr(result, "ndim", 0) == 1:
-        result = result.tolist()
-    if not isinstance(result, list | tuple):
-        return result
-    found = [whole(gap) for gap in result]
-    return result if None in found else found
-
-
-def _check_gaps(answer: Attempt, rng: random.Random) -> None:
-    for positions, gap_bits in telling(_cases(rng), _right, MISTAKES, list):
-        given = _listed(answer(positions, gap_bits, alike=_listed))
-        if wrong := _wrong_gaps(given, positions, gap_bits):
-            raise wrong
-
-
-def _wrong_gaps(given: Any, positions: list[int], gap_bits: int) -> Wrong | None:
-    right, top = _right(positions, gap_bits), 2**gap_bits - 1
-
-    def wrong(hint: str) -> Wrong:
-        return Wrong(hint, expected=show(right), given=given)
-
-    if not isinstance(given, list) or any(type(gap) is not int for gap in given):
-        return wrong("return a list of whole numbers")
-    if any(not 0 <= gap <= top for gap in given):
-        gap = next(gap for gap in given if not 0 <= gap <= top)
-        return wrong(f"a gap of {gap} is not within {gap_bits} bits, 0 to {top}")
-    if given == right:
+def _wrong_gaps(given: Any, right: list[int], positions: list[int], gap_bits: int) -> Wrong | None:
+    found = whole_numbers(given)
+    if found is None:
+        return Wrong("return a list of whole numbers", expected=show(right), given=given)
+    if found == right:
         return None
-    place, met = -1, []
-    for gap in given:
-        place += gap + 1
-        met.append(place)
+    fault = _fault(found, right, positions, gap_bits)
+    return Wrong(fault, expected=show(right), given=found)
+
+
+def _fault(given: list[int], right: list[int], positions: list[int], gap_bits: int) -> str:
+    top = 2**gap_bits - 1
+    if outside := [gap for gap in given if not 0 <= gap <= top]:
+        return f"a gap of {outside[0]} is not within {gap_bits} bits, 0 to {top}"
+    met = [place - 1 for place in accumulate(gap + 1 for gap in given)]
     missed = [position for position in positions if position not in set(met)]
     if missed:
-        return wrong(f"read back, the gaps never come to place {missed[0]}")
+        return f"read back, the gaps never come to place {missed[0]}"
     if not positions:
-        return wrong("no weight is left, so there is no gap to store")
+        return "no weight is left, so there is no gap to store"
     if met and met[-1] > positions[-1]:
-        return wrong(f"the gaps lead on to place {met[-1]}, and the last weight is before that")
+        return f"the gaps lead on to place {met[-1]}, and the last weight is before that"
     if len(given) > len(right):
-        return wrong(f"{len(right)} gaps are enough, and you store {len(given)}")
-    return wrong(f"a filler has the greatest gap, here {top}; what is left comes after it")
+        return f"{len(right)} gaps are enough, and you store {len(given)}"
+    return f"a filler has the greatest gap, here {top}; what is left comes after it"
 
 
 def _reference(positions: list[int], gap_bits: int) -> list[int]:
@@ -237,4 +179,11 @@ def _reference(positions: list[int], gap_bits: int) -> list[int]:
     return sparse.relative_indices(row, gap_bits)[0].tolist()
 
 
-gaps = Exercise("gaps", _check_gaps, reference=_reference, core=True, minutes=10, mistakes=MISTAKES)
+gaps = Exercise(
+    "gaps",
+    by_cases(_cases, _right, _wrong_gaps, mistakes=MISTAKES, alike=whole_numbers),
+    reference=_reference,
+    core=True,
+    minutes=10,
+    mistakes=MISTAKES,
+)

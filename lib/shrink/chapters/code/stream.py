@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shrink.chapters.code.canonical import next_of_each_length, some_lengths, with_none
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
-from shrink.classroom.exercises.cases import telling
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import whole
+from shrink.classroom.exercises.numbers import whole_numbers
 
 
 def _read(bits: str, codes: list[str], count: int) -> list[int] | None:
@@ -25,6 +25,7 @@ def _read(bits: str, codes: list[str], count: int) -> list[int] | None:
     return found
 
 
+@known("stop after count symbols: what follows fills up the last byte", "to the last bit")
 def _all_of_it(bits: str, codes: list[str], count: int) -> list[int] | None:
     found, code = [], ""
     for bit in bits:
@@ -35,10 +36,19 @@ def _all_of_it(bits: str, codes: list[str], count: int) -> list[int] | None:
     return found
 
 
+@known(
+    "where the bits end before all symbols are found, return None: a reader that goes on with "
+    "what it has hands on a damaged file",
+    "too few given back",
+)
 def _to_the_end(bits: str, codes: list[str], count: int) -> list[int] | None:
     return _all_of_it(bits, codes, count)[:count]
 
 
+@known(
+    "the last code may end with the last bit: look whether all are found after each symbol",
+    "stops one bit late",
+)
 def _one_bit_too_many(bits: str, codes: list[str], count: int) -> list[int] | None:
     """Only stops when a bit follows that is none of the last code's."""
     found, code = [], ""
@@ -52,28 +62,23 @@ def _one_bit_too_many(bits: str, codes: list[str], count: int) -> list[int] | No
     return None
 
 
-def _code_kept(bits: str, codes: list[str], count: int) -> list[int]:
-    found, code = [], ""
-    for bit in bits:
-        code += bit
-        if len(found) < count and code in codes:
-            found.append(codes.index(code))
-    return found
-
-
+@known(
+    "bits that are left over after count symbols are no mistake: they fill up the last byte",
+    "refuses what is left over",
+)
 def _no_rest(bits: str, codes: list[str], count: int) -> list[int] | None:
     found = _all_of_it(bits, codes, count)
     return found if len(found) == count else None
 
 
-def _from_the_end(bits: str, codes: list[str], count: int) -> list[int] | None:
-    return _read(bits[::-1], codes, count)
-
-
+@known(
+    "a symbol is its place among all codes, the empty ones too", "numbered without the empty ones"
+)
 def _among_those_with_a_code(bits: str, codes: list[str], count: int) -> list[int] | None:
     return _read(bits, [code for code in codes if code], count)
 
 
+@known("where the bits begin no code the file is damaged: return None, do not read on behind them")
 def _skips_what_is_no_code(bits: str, codes: list[str], count: int) -> list[int] | None:
     found, at = [], 0
     while at < len(bits) and len(found) < count:
@@ -83,66 +88,18 @@ def _skips_what_is_no_code(bits: str, codes: list[str], count: int) -> list[int]
     return found if len(found) == count else None
 
 
-def _gives_up_on_a_code(bits: str, codes: list[str], count: int) -> list[int] | None:
-    """Begins afresh where the text is as long as the longest code and is none."""
-    found, code = [], ""
-    for bit in bits:
-        if len(found) == count:
-            break
-        code += bit
-        if code in codes:
-            found.append(codes.index(code))
-        if code in codes or len(code) >= max(map(len, codes)):
-            code = ""
-    return found if len(found) == count else None
-
-
 MISTAKES = (
-    Mistake(
-        "too few given back",
-        _to_the_end,
-        "where the bits end before all symbols are found, return None: a reader that goes on with "
-        "what it has hands on a damaged file",
-    ),
-    Mistake(
-        "to the last bit",
-        _all_of_it,
-        "stop after count symbols: what follows fills up the last byte",
-    ),
-    Mistake(
-        "stops one bit late",
-        _one_bit_too_many,
-        "the last code may end with the last bit: look whether all are found after each symbol",
-    ),
-    Mistake(
-        "code not begun afresh", _code_kept, "after a symbol the next code begins: empty the text"
-    ),
-    Mistake(
-        "refuses what is left over",
-        _no_rest,
-        "bits that are left over after count symbols are no mistake: they fill up the last byte",
-    ),
-    Mistake(
-        "skips what is no code",
-        _skips_what_is_no_code,
-        "where the bits begin no code the file is damaged: return None, do not read on behind them",
-    ),
-    Mistake(
-        "gives up on a code",
-        _gives_up_on_a_code,
-        "a text that is as long as the longest code and is none will never be one: return None",
-    ),
+    _to_the_end,
+    _all_of_it,
+    _one_bit_too_many,
+    _no_rest,
+    _skips_what_is_no_code,
     Mistake(
         "none of none",
         lambda bits, codes, count: _read(bits, codes, count) if count else None,
         "count may be 0: then nothing is read, and the list is empty",
     ),
-    Mistake("last bit first", _from_the_end, "the first bit of the text is the first that is read"),
-    Mistake(
-        "numbered without the empty ones",
-        _among_those_with_a_code,
-        "a symbol is its place among all codes, the empty ones too",
-    ),
+    _among_those_with_a_code,
 )
 
 
@@ -169,40 +126,31 @@ def _streams(rng: random.Random) -> Iterator[Callable[[], tuple[str, list[str], 
     yield lambda: stream(40, 60, rest=5)
 
 
-def _whole_or_none(result: Any) -> Any:
-    if hasattr(result, "tolist") and getattr(result, "ndim", 0) == 1:
-        result = result.tolist()
-    if not isinstance(result, list | tuple):
-        return result
-    found = [whole(symbol) for symbol in result]
-    return list(result) if None in found else found
+def _list_or_itself(result: Any) -> Any:
+    found = whole_numbers(result)
+    return result if found is None else found
 
 
-def _check_decode(answer: Attempt, rng: random.Random) -> None:
-    for bits, codes, count in telling(_streams(rng), _read, MISTAKES, _whole_or_none):
-        given = _whole_or_none(answer(bits, codes, count, alike=_whole_or_none))
-        if wrong := _wrong_symbols(given, bits, codes, count):
-            raise wrong
-
-
-def _wrong_symbols(given: Any, bits: str, codes: list[str], count: int) -> Wrong | None:
-    right = _read(bits, codes, count)
-    if given == right and type(given) is type(right):
-        return None
+def _wrong_symbols(
+    given: Any, right: list[int] | None, bits: str, codes: list[str], count: int
+) -> Wrong | None:
+    found = whole_numbers(given)
     if right is None:
-        return Wrong(f"these bits are not {count} symbols: return None", expected=None, given=given)
-    if not isinstance(given, list) or any(type(symbol) is not int for symbol in given):
+        hint = f"these bits are not {count} symbols: return None"
+        return None if given is None else Wrong(hint, expected=None, given=given)
+    if found is None:
         return Wrong("return a list of whole numbers", expected=right, given=given)
-    if len(given) != count:
-        return Wrong(
-            f"{count} symbols are asked for, not {len(given)}", expected=right, given=given
-        )
-    at = next(i for i, symbol in enumerate(right) if symbol != given[i])
+    if found == right:
+        return None
+    if len(found) != count:
+        hint = f"{count} symbols are asked for, not {len(found)}"
+        return Wrong(hint, expected=right, given=found)
+    at = next(i for i, symbol in enumerate(right) if symbol != found[i])
     return Wrong(
         f"symbol {at} (counted from 0) is {right[at]}, whose code is {codes[right[at]]!r}, and "
-        f"not {given[at]}",
+        f"not {found[at]}",
         expected=right,
-        given=given,
+        given=found,
     )
 
 
@@ -222,5 +170,10 @@ def _reference(bits: str, codes: list[str], count: int) -> list[int] | None:
 
 
 decode_bits = Exercise(
-    "decode_bits", _check_decode, reference=_reference, core=False, minutes=12, mistakes=MISTAKES
+    "decode_bits",
+    by_cases(_streams, _read, _wrong_symbols, mistakes=MISTAKES, alike=_list_or_itself),
+    reference=_reference,
+    core=False,
+    minutes=12,
+    mistakes=MISTAKES,
 )

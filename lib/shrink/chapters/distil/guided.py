@@ -98,5 +98,5 @@ def guided(
             )
         return student.state_dict()
 
-    student.load_state_dict(kept(f"students/guided-by-{way}", make, *made_of))
+    student.load_state_dict(kept(f"pupils/guided-by-{way}", make, *made_of))
     return student.eval()

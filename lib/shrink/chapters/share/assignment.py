@@ -81,16 +81,6 @@ def values(weights: Tensor, codebook: Tensor) -> Tensor:
     return codebook.detach()[nearest(weights, codebook)]
 
 
-@known("the numbers are right, but they are in a row: give them the shape of the weights")
-def flattened(weights: Tensor, codebook: Tensor) -> Tensor:
-    return nearest(weights, codebook).flatten()
-
-
-@known("these are the distances to the nearest value: argmin says which value it is, min how far")
-def distances(weights: Tensor, codebook: Tensor) -> Tensor:
-    return differences(weights, codebook).abs().amin(-1).float()
-
-
 MISTAKES = (
     signed_distance,
     the_one_below,
@@ -99,8 +89,6 @@ MISTAKES = (
     on_a_ruler,
     a_weight_for_each_value,
     values,
-    flattened,
-    distances,
 )
 
 

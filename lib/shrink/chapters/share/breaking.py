@@ -1,48 +1,35 @@
 """An exercise of chapter 04: weights and values on which each wrong step of k-means shows."""
 
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from shrink.chapters.share import assignment, updating
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.attempt import Attempt, Wrong
 from shrink.classroom.exercises.cases import none_may_hide
 from shrink.classroom.exercises.exercise import Exercise
 
 MOST_WEIGHTS, MOST_VALUES = 6, 4  # of an input that breaks k-means
 
 
-def step(weights: Tensor, codebook: Tensor) -> Tensor:
-    """One step of k-means: each value at the mean of the weights nearest to it."""
-    return updating.means(weights, assignment.nearest(weights, codebook), codebook)
+def _step(
+    number: Callable[..., Tensor] = assignment.nearest,
+    value: Callable[..., Tensor] = updating.means,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """One step of k-means with these: from weights and codebook numbers, from them new values."""
+    return lambda weights, codebook: value(weights, number(weights, codebook), codebook)
 
 
-def _assigning(mistake: Mistake) -> Mistake:
-    """The step with this mistake in its first half."""
-
-    def wrong_step(weights: Tensor, codebook: Tensor) -> Tensor:
-        return updating.means(weights, mistake(weights, codebook), codebook)
-
-    return Mistake(mistake.name, wrong_step, mistake.hint)
-
-
-def _updating(mistake: Mistake) -> Mistake:
-    """The step with this mistake in its second half."""
-
-    def wrong_step(weights: Tensor, codebook: Tensor) -> Tensor:
-        return mistake(weights, assignment.nearest(weights, codebook), codebook)
-
-    return Mistake(mistake.name, wrong_step, mistake.hint)
-
-
+step = _step()
+ASSIGNING = (assignment.signed_distance, assignment.the_one_below, assignment.magnitudes)
+UPDATING = (updating.MEDIAN, updating.EMPTY_ZERO)
 BREAKABLE = (
-    _assigning(assignment.signed_distance),
-    _assigning(assignment.the_one_below),
-    _assigning(assignment.magnitudes),
-    _updating(updating.MEDIAN),
-    _updating(updating.EMPTY_ZERO),
+    *(replace(mistake, function=_step(number=mistake)) for mistake in ASSIGNING),
+    *(replace(mistake, function=_step(value=mistake)) for mistake in UPDATING),
 )
 
 

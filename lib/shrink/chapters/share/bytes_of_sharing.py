@@ -62,19 +62,9 @@ BYTES_MISTAKES = (
         "a part of a byte is stored as a whole one: round up",
     ),
     Mistake(
-        "bytes not whole",
-        _bytes_with(packed=lambda bits: bits / 8),
-        "a file has whole bytes: round up",
-    ),
-    Mistake(
         "a byte each",
         lambda count, k: count * math.ceil(_bits(k) / 8) + 4 * k,
         "the numbers are packed: their bits are added up first, and then make bytes",
-    ),
-    Mistake(
-        "bits",
-        lambda count, k: count * _bits(k) + 32 * k,
-        "these are bits; eight make a byte",
     ),
     Mistake(
         "half and half",
@@ -95,17 +85,18 @@ def _bytes_cases(rng: random.Random) -> Iterator[Callable[[], tuple[int, int]]]:
     yield lambda: (10**9, rng.randint(3, 5000))  # bits in floats would be rounded, in int32 wrap
 
 
-def _wrong_bytes(given: Any, right: int, count: int, k: int) -> Wrong | None:
+def _wrong_count(given: Any, right: int, needed: str, why: str) -> Wrong | None:
     if type(whole_number(given)) is not int:
-        return Wrong("return a whole number of bytes", expected=right, given=given)
-    if whole_number(given) == right:
-        return None
-    return Wrong(
+        return Wrong(needed, expected=right, given=given)
+    return None if whole_number(given) == right else Wrong(why, expected=right, given=given)
+
+
+def _wrong_bytes(given: Any, right: int, count: int, k: int) -> Wrong | None:
+    why = (
         f"{count} numbers of {_bits(k)} bits are {count * _bits(k)} bits or "
-        f"{right - 4 * k} bytes, and {k} values are {4 * k} bytes",
-        expected=right,
-        given=given,
+        f"{right - 4 * k} bytes, and {k} values are {4 * k} bytes"
     )
+    return _wrong_count(given, right, "return a whole number of bytes", why)
 
 
 def _reference_bytes(count: int, k: int) -> int:
@@ -198,17 +189,12 @@ def _pays_exactly(count: int) -> bool:
 
 
 def _wrong_largest(given: Any, right: int, count: int) -> Wrong | None:
-    if type(whole_number(given)) is not int:
-        return Wrong("return a whole number", expected=right, given=given)
-    if whole_number(given) == right:
-        return None
     what = f"{right} values take {_right_bytes(count, right)}" if right else "none pays"
-    return Wrong(
+    why = (
         f"{count} weights take {4 * count} bytes: {what}, and {right + 1} values take "
-        f"{_right_bytes(count, right + 1)}",
-        expected=right,
-        given=given,
+        f"{_right_bytes(count, right + 1)}"
     )
+    return _wrong_count(given, right, "return a whole number", why)
 
 
 largest_k = Exercise(

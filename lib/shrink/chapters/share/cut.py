@@ -19,28 +19,24 @@ from shrink.classroom.exercises.numbers import count
 _SLACK = 1e-4  # what rounding in float32 may make of equal costs
 
 
-def costs_of_cuts(x: Tensor) -> list[float]:
-    """The sum of squared errors for a cut before number 1, 2, … n - 1."""
+def _squares(part: Tensor) -> Tensor:
+    return (part - part.mean()).square().sum()
+
+
+def costs_of_cuts(x: Tensor, cost: Callable[[Tensor], Tensor] = _squares) -> list[float]:
+    """The cost of both parts, for a cut before number 1, 2, … n - 1: their squared errors."""
     x = x.detach().double().cpu()
-    return [
-        sum(float((part - part.mean()).square().sum()) for part in (x[:i], x[i:]))
-        for i in range(1, len(x))
-    ]
+    return [float(cost(x[:i]) + cost(x[i:])) for i in range(1, len(x))]
 
 
 def _least(cost: Callable[[Tensor], Tensor]) -> Callable[[Tensor], int]:
     """The cut of which the two parts' costs add up to least."""
 
     def best_cut(x: Tensor) -> int:
-        x = x.detach().double()
-        costs = [float(cost(x[:i]) + cost(x[i:])) for i in range(1, len(x))]
-        return 1 + min(range(len(costs)), key=costs.__getitem__)
+        costs = costs_of_cuts(x, cost)
+        return 1 + costs.index(min(costs))
 
     return best_cut
-
-
-def _squares(part: Tensor) -> Tensor:
-    return (part - part.mean()).square().sum()
 
 
 _right = _least(_squares)
@@ -67,21 +63,6 @@ MISTAKES = (
         "largest gap",
         lambda x: int(x.diff().argmax()) + 1,
         "the largest gap need not be the best cut: what is on both sides of it counts",
-    ),
-    Mistake(
-        "middle",
-        lambda x: len(x) // 2,
-        "this has as many numbers on both sides, whatever they are: try every cut",
-    ),
-    Mistake(
-        "mean",
-        lambda x: int((x <= x.mean()).sum()),
-        "this cuts at the mean of all, which is where k-means might begin: try every cut",
-    ),
-    Mistake(
-        "middle of the range",
-        lambda x: int((x <= (x[0] + x[-1]) / 2).sum()),
-        "this cuts half-way between the least and the largest number: try every cut",
     ),
     Mistake(
         "distances",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shrink import sharing
-from shrink.chapters.share.values import near_values, wrong_values
+from shrink.chapters.share.values import near_values, some_assignments, wrong_values
 from shrink.classroom.exercises.attempt import Wrong, known
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
@@ -35,15 +35,6 @@ def by_autograd(gradient: Tensor, assignments: Tensor, k: int, zero: int | None)
 def _mean(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
     counts = torch.bincount(assignments.flatten(), minlength=k)
     return by_autograd(gradient, assignments, k, zero) / counts.clamp(min=1)
-
-
-@known(
-    "these are averages, and those of values without weights are NaN: sum, and do not divide",
-    "mean with NaN",
-)
-def _mean_with_nan(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
-    counts = torch.bincount(assignments.flatten(), minlength=k)
-    return by_autograd(gradient, assignments, k, zero) / counts
 
 
 @known(
@@ -90,33 +81,23 @@ def _cut_short(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) 
     return by_autograd(gradient, assignments, k, zero)[:last]
 
 
-@known("this has a number for each weight; return one for each value, (k,)")
-def _of_each_weight(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
-    return by_autograd(gradient, assignments, k, zero)[assignments]
-
-
 MISTAKES = (
     _mean,
-    _mean_with_nan,
     _the_last_one,
     _zero_moves,
     _zero_is_false,
     _always_held,
     _zero_dropped,
     _cut_short,
-    _of_each_weight,
 )
 
 
 def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, int, int | None]]]:
     def case(*shape: int, k: int, zero: int | None, empty: tuple[int, ...] = ()) -> tuple:
         count = torch.Size(shape).numel()
-        numbers = [i for i in range(k) if i not in empty]
-        assignments = [*numbers, *(rng.choice(numbers) for _ in range(count - len(numbers)))]
-        rng.shuffle(assignments)
+        assignments = some_assignments(rng, count, k, empty)
         gradient = [rng.choice([-1, 1]) * rng.uniform(0.2, 3) for _ in range(count)]
-        both = torch.tensor(gradient), torch.tensor(assignments[:count])
-        return *(t.view(shape) for t in both), k, zero
+        return torch.tensor(gradient).view(shape), assignments.view(shape), k, zero
 
     yield lambda: case(12, k=4, zero=None, empty=(1,))
     yield lambda: case(4, 5, k=4, zero=rng.choice([1, 2]))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shrink.chapters.share.values import near_values, wrong_values
+from shrink.chapters.share.values import near_values, some_assignments, wrong_values
 from shrink.classroom.exercises.attempt import Mistake, Wrong, known
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
@@ -71,20 +71,9 @@ def _cut_short(weights: Tensor, assignments: Tensor, codebook: Tensor) -> Tensor
     return means(weights, assignments, codebook)[:last]
 
 
-@known("each sum is divided by the number of all weights: divide by the number of its own")
-def _divided_by_all(weights: Tensor, assignments: Tensor, codebook: Tensor) -> Tensor:
-    share = _each(lambda own: math.fsum(own) / weights.numel())
-    return share(weights, assignments, codebook)
-
-
 @known("this is the codebook as it was: each value moves to the mean of its weights")
 def _old_codebook(weights: Tensor, assignments: Tensor, codebook: Tensor) -> Tensor:
     return codebook.detach().clone()
-
-
-@known("this is a value for each weight; return the codebook, one number a value")
-def _weights(weights: Tensor, assignments: Tensor, codebook: Tensor) -> Tensor:
-    return means(weights, assignments, codebook)[assignments]
 
 
 MISTAKES = (
@@ -98,9 +87,7 @@ MISTAKES = (
     _empty_dropped,
     _cut_short,
     Mistake("sum", _each(math.fsum), "this is the sum of its weights: divide by how many they are"),
-    _divided_by_all,
     _old_codebook,
-    _weights,
 )
 
 
@@ -108,15 +95,13 @@ def _case(
     rng: random.Random, *shape: int, k: int, empty: tuple[int, ...] = ()
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weights with numbers that need not be the nearest; the values of `empty` have none."""
-    numbers = [i for i in range(k) if i not in empty]
     count = torch.Size(shape).numel()
-    assignments = [*numbers, *(rng.choice(numbers) for _ in range(count - len(numbers)))]
-    rng.shuffle(assignments)
+    assignments = some_assignments(rng, count, k, empty)
     weights = [rng.choice([-1, 1]) * rng.uniform(0.1, 3) for _ in range(count)]
     codebook = sorted(rng.uniform(-3, 3) for _ in range(k))
     return (
         torch.tensor(weights).view(shape),
-        torch.tensor(assignments[:count]).view(shape),
+        assignments.view(shape),
         torch.tensor(codebook),
     )
 

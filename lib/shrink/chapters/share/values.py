@@ -1,6 +1,7 @@
-"""A number for each value of a codebook, as the checks of chapter 04 compare them."""
+"""What the checks of `update` and `codebook_gradient` share: a number for each value."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,14 @@ from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Wrong
 from shrink.classroom.exercises.numbers import Near
+
+
+def some_assignments(rng: random.Random, count: int, k: int, empty: Sequence[int]) -> Tensor:
+    """So many numbers below k, int64: each once where there is room, none of those in `empty`."""
+    numbers = [i for i in range(k) if i not in empty]
+    assignments = [*numbers, *(rng.choice(numbers) for _ in range(count - len(numbers)))]
+    rng.shuffle(assignments)
+    return torch.tensor(assignments[:count])
 
 
 def near_values(result: Any) -> Any:

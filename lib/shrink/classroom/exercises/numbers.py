@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -30,12 +31,28 @@ def count(number: Any) -> Any:
 
 def numbers(result: Any) -> tuple[float, ...] | None:
     """The floats of a list, tuple, tensor or array with one axis; None for anything else."""
+    found = _listed(result)
+    if found is None or not {type(number) for number in found} <= {int, float}:
+        return None
+    return tuple(map(float, found))
+
+
+def whole_numbers(result: Any) -> list[int] | None:
+    """The ints of a list, tuple, tensor or array with one axis; None for anything else.
+
+    >>> whole_numbers(np.array([1, 2])), whole_numbers([1, 2.0])
+    ([1, 2], None)
+    """
+    found = _listed(result)
+    return found if found is not None and {type(n) for n in found} <= {int} else None
+
+
+def _listed(result: Any) -> list | None:
+    if isinstance(result, Tensor) and result.layout != torch.strided:
+        return None
     if isinstance(result, np.ndarray | Tensor) and result.ndim == 1:
         result = result.tolist()
-    if not isinstance(result, list | tuple):
-        return None
-    found = [plain(number) for number in result]
-    return tuple(map(float, found)) if {type(n) for n in found} <= {int, float} else None
+    return [plain(number) for number in result] if isinstance(result, list | tuple) else None
 
 
 @dataclass(frozen=True, eq=False)

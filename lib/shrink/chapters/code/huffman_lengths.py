@@ -8,16 +8,18 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, known
 from shrink.classroom.exercises.cases import telling
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import whole
+from shrink.classroom.exercises.numbers import whole_numbers
 from shrink.coding import huffman
 
 Lengths = Callable[[list[int]], list[int]]
@@ -46,12 +48,13 @@ def kraft(lengths: list[int]) -> Fraction:
 def _merging(
     pick: Callable[[list], list] = sorted,
     deeper: Callable[[list[int], list[int]], list[int]] = list.__add__,
+    occurs: Callable[[int], bool] = bool,
 ) -> Lengths:
-    """Merges groups until one is left: which two, and who gets a bit."""
+    """Merges groups until one is left: which two, who gets a bit, and which counts take part."""
 
     def code_lengths(counts: list[int]) -> list[int]:
         lengths = [0] * len(counts)
-        groups = [(count, [symbol]) for symbol, count in enumerate(counts) if count]
+        groups = [(count, [symbol]) for symbol, count in enumerate(counts) if occurs(count)]
         if len(groups) == 1:
             lengths[groups[0][1][0]] = 1
         groups.sort()
@@ -68,7 +71,8 @@ def _merging(
 _right = _merging()
 
 
-def _fixed(counts: list[int]) -> list[int]:
+@known("the same length for all is no gain: what comes often gets a short code")
+def fixed_length(counts: list[int]) -> list[int]:
     occurring = sum(count > 0 for count in counts)
     return [max(1, math.ceil(math.log2(occurring))) * (count > 0) for count in counts]
 
@@ -79,21 +83,27 @@ def _ranks(counts: list[int]) -> dict[int, int]:
     return {s: i for i, s in enumerate(sorted(occurring, key=lambda s: -counts[s]))}
 
 
-def _one_bit_more_each(counts: list[int]) -> list[int]:
+@known(
+    "each symbol in turn one bit longer is right only where counts halve from one to the next (it "
+    "also comes out where a merged group does not count as much as its two together)"
+)
+def one_bit_more_each(counts: list[int]) -> list[int]:
     ranks = _ranks(counts)
     last = max(len(ranks) - 1, 1)
     return [min(ranks[s] + 1, last) if s in ranks else 0 for s in range(len(counts))]
 
 
-def _shannon(round_: Callable[[float], int]) -> Lengths:
-    def code_lengths(counts: list[int]) -> list[int]:
-        total = sum(counts)
-        return [max(1, round_(math.log2(total / count))) if count else 0 for count in counts]
+@known(
+    "log2(total / count) rounded up is a code, but not the shortest: its Kraft sum stays below 1",
+    "Shannon",
+)
+def shannon(counts: list[int]) -> list[int]:
+    total = sum(counts)
+    return [max(1, math.ceil(math.log2(total / count))) if count else 0 for count in counts]
 
-    return code_lengths
 
-
-def _split(counts: list[int]) -> list[int]:
+@known("halves from the top down (Shannon and Fano) are not always best: merge from the bottom up")
+def split_from_the_top(counts: list[int]) -> list[int]:
     """Shannon and Fano: halves of about the same count, from the top down."""
     lengths = [0] * len(counts)
 
@@ -117,80 +127,30 @@ def _split(counts: list[int]) -> list[int]:
     return lengths
 
 
-def _zeros_too(counts: list[int]) -> list[int]:
-    return _right_of_all([(count, [symbol]) for symbol, count in enumerate(counts)], len(counts))
-
-
-def _right_of_all(groups: list, symbols: int) -> list[int]:
-    """Also those that never occur."""
-    lengths = [int(symbols == 1)] * symbols
-    while len(groups) > 1:
-        (a, some), (b, others), *groups = sorted(groups)
-        for symbol in some + others:
-            lengths[symbol] += 1
-        groups.append((a + b, some + others))
-    return lengths
-
-
+@known(
+    "a symbol that is alone gets one bit: with none, nobody could say how many there are",
+    "none for one alone",
+)
 def _alone_has_none(counts: list[int]) -> list[int]:
     return [0] * len(counts) if sum(c > 0 for c in counts) == 1 else _right(counts)
 
 
-def _too_long(counts: list[int]) -> list[int]:
-    return [length + (length > 0) for length in _right(counts)]
-
-
-def _by_rank(counts: list[int]) -> list[int]:
-    lengths = _right(counts)
-    return [lengths[symbol] for symbol in sorted(range(len(counts)), key=lambda s: counts[s])]
-
-
-FIXED = Mistake(
-    "fixed length", _fixed, "the same length for all is no gain: what comes often gets a short code"
-)
-CHAIN = Mistake(
-    "one bit more each",
-    _one_bit_more_each,
-    "each symbol in turn one bit longer is right only where counts halve from one to the next (it "
-    "also comes out where a merged group does not count as much as its two together)",
-)
-SHANNON = Mistake(
-    "Shannon",
-    _shannon(math.ceil),
-    "log2(total / count) rounded up is a code, but not the shortest: its Kraft sum stays below 1",
-)
 NOT_PUT_BACK = Mistake(
     "not put back in order",
     _merging(pick=list),
     "a merged group counts as much as its two together: look for the two rarest afresh, groups and "
     "symbols alike",
 )
-SPLIT = Mistake(
-    "split from the top",
-    _split,
-    "halves from the top down (Shannon and Fano) are not always best: merge from the bottom up",
-)
 MISTAKES = (
-    FIXED,
-    CHAIN,
-    SHANNON,
+    fixed_length,
+    one_bit_more_each,
+    shannon,
     NOT_PUT_BACK,
-    SPLIT,
-    Mistake(
-        "rounded",
-        _shannon(round),
-        "log2(total / count) rounded to the nearest may be too short for a prefix code: see the "
-        "Kraft sum",
-    ),
+    split_from_the_top,
     Mistake(
         "the most frequent merged",
         _merging(pick=lambda groups: sorted(groups, reverse=True)),
         "it is the two rarest that are merged, and so get the longest codes",
-    ),
-    Mistake(
-        "a bit for one of the two",
-        _merging(deeper=lambda some, others: some),
-        "both groups of a merger get a bit, the one 0 and the other 1",
     ),
     Mistake(
         "a bit for one symbol of each",
@@ -198,19 +158,11 @@ MISTAKES = (
         "every symbol of both groups gets a bit, not one of each",
     ),
     Mistake(
-        "zero counts too", _zeros_too, "what never occurs gets no code: length 0, and no room taken"
+        "zero counts too",
+        _merging(occurs=lambda count: True),
+        "what never occurs gets no code: length 0, and no room taken",
     ),
-    Mistake(
-        "none for one alone",
-        _alone_has_none,
-        "a symbol that is alone gets one bit: with none, nobody could say how many there are",
-    ),
-    Mistake("one too long", _too_long, "each length is one too many: the root is no bit"),
-    Mistake(
-        "in the order of counts",
-        _by_rank,
-        "the lengths come in the order of the symbols, not of their counts",
-    ),
+    _alone_has_none,
 )
 
 
@@ -249,20 +201,11 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[list[int]]]]:
 
 def _verdict(given: Any, counts: list[int]) -> Any:
     """The text "right", or the lengths by count: which of equal counts has which is no matter."""
-    lengths = listed(given)
+    lengths = whole_numbers(given)
     if lengths is None or len(lengths) != len(counts):
         return given
     pairs = sorted(zip(counts, lengths, strict=True))
     return "right" if _fault(lengths, counts) is None else pairs
-
-
-def listed(given: Any) -> list[int] | None:
-    if isinstance(given, Tensor) and given.dim() == 1 and given.layout == torch.strided:
-        given = given.tolist()
-    if not isinstance(given, list | tuple):
-        return None
-    found = [whole(length) for length in given]
-    return None if None in found else found
 
 
 def _fault(lengths: list[int], counts: list[int]) -> str | None:
@@ -282,40 +225,41 @@ def _fault(lengths: list[int], counts: list[int]) -> str | None:
     return None
 
 
-def _check_code_lengths(answer: Attempt, rng: random.Random) -> None:
-    known = [
-        Mistake(m.name, lambda counts, f=m.function: _verdict(f(counts), counts), m.hint)
-        for m in MISTAKES
-    ]
-    for (counts,) in telling(_cases(rng), lambda counts: "right", known, lambda seen: seen):
+def _wrong_lengths(given: Any, right: Tensor, counts: list[int]) -> Wrong | None:
+    lengths = whole_numbers(given)
+    if not isinstance(given, Tensor) or lengths is None:
+        needed = "return a tensor of whole numbers, of one axis, as torch.tensor makes of a list"
+        return Wrong(needed, expected=right, given=given, known_mistakes=False)
+    if len(lengths) != len(counts):
+        fault = f"{len(counts)} symbols, and you return {len(lengths)} lengths"
+    else:
+        fault = _fault(lengths, counts)
+    return Wrong(fault, expected=right, given=given) if fault else None
+
+
+def _with_verdict(mistake: Mistake) -> Mistake:
+    """The mistake, which gives the verdict on its lengths."""
+    return replace(mistake, function=lambda counts: _verdict(mistake(counts), counts))
+
+
+def _check(answer: Attempt, rng: random.Random) -> None:
+    """Not `by_cases`: many lengths are right, and which are depends on the counts."""
+    judged = tuple(map(_with_verdict, MISTAKES))
+    for (counts,) in telling(_cases(rng), lambda counts: "right", judged, lambda verdict: verdict):
         row = torch.tensor(counts, dtype=torch.int64)
-        given = answer(row, alike=lambda result, counts=counts: _verdict(result, counts))
-        right = huffman.code_lengths(row)
-        if not isinstance(given, Tensor) or given.dim() != 1 or listed(given) is None:
-            needed = (
-                "return a tensor of whole numbers, of one axis, as torch.tensor makes of a list"
-            )
-            raise Wrong(needed, expected=right, given=given, known_mistakes=False)
-        if len(given) != len(counts):
-            raise Wrong(
-                f"{len(counts)} symbols, and you return {len(given)} lengths",
-                expected=right,
-                given=given,
-            )
-        if fault := _fault(given.tolist(), counts):
-            raise Wrong(fault, expected=right, given=given)
+        given = answer(row, alike=partial(_verdict, counts=counts))
+        if wrong := _wrong_lengths(given, huffman.code_lengths(row), counts):
+            raise wrong
 
 
 def _on_tensors(mistake: Mistake) -> Mistake:
     """The mistake as an answer: from a tensor to a tensor."""
-    return Mistake(
-        mistake.name, lambda counts: torch.tensor(mistake.function(counts.tolist())), mistake.hint
-    )
+    return replace(mistake, function=lambda counts: torch.tensor(mistake(counts.tolist())))
 
 
 code_lengths = Exercise(
     "code_lengths",
-    _check_code_lengths,
+    _check,
     reference=huffman.code_lengths,
     core=True,
     minutes=18,
