@@ -18,8 +18,3 @@ def rejected(exercise: Exercise, function: Callable, seed: int = 0) -> str:
     assert f"\n  called:   {exercise.name}(" in outcome.message
     assert "the check cannot read" not in outcome.message
     return outcome.message
-
-
-def without_hint(told: str) -> str:
-    """A regex of what is said of a wrong answer where no known mistake adds its hint."""
-    return rf"(?s)\A(?!.*\n  hint:).*{told}"

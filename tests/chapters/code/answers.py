@@ -8,8 +8,6 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from tests.chapters.judging import without_hint
-
 # --- right: gaps -------------------------------------------------------------------
 
 
@@ -365,7 +363,7 @@ WRONG = {
         (lambda positions, b: the_chapters_gaps(positions, b) or [0]): "no weight is left",
     },
     "code_lengths": {
-        _lengths_in_a_list: without_hint("return a tensor .* as torch.tensor makes"),
+        _lengths_in_a_list: "return a tensor .* as torch.tensor makes",
         (lambda counts: the_chapters_lengths(counts).float()): "return a tensor",
         (lambda counts: the_chapters_lengths(counts)[None]): "return a tensor",
         (lambda counts: the_chapters_lengths(counts)[1:]): "symbols, and you",
