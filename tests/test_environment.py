@@ -111,7 +111,7 @@ def test_what_is_missing_is_skipped_with_the_reason(run_marked):
 
 def test_deep_asks_more_often_and_runs_what_is_marked(run_marked):
     told = run_marked()
-    assert "test_deep" not in told and "seeds 0 1 2 3 examples 20" in told
+    assert "::test_deep" not in told and "seeds 0 1 2 3 examples 20" in told
     told = run_marked("--deep")
     assert "PASSED test_one.py::test_deep" in told
     assert " 28 29 examples 100" in told
