@@ -29,13 +29,13 @@ def int32_vector(numbers: list[int]) -> Tensor:
 
 
 def numbers_alone(result: Any) -> Any:
-    """A tensor's numbers in lists, the same whatever its type is; anything else as it is."""
+    """A tensor by its numbers, the same whatever its type is; anything else as it is."""
     if not isinstance(result, Tensor) or result.layout != torch.strided:
         return result
     numbers = result.detach().cpu()
     if numbers.dtype.is_floating_point and bool((numbers.double() == numbers.round()).all()):
         numbers = numbers.double().clamp(-(2.0**62), 2.0**62).long()
-    return numbers.tolist()
+    return "tensor", numbers.tolist()
 
 
 def wrong_numbers(
