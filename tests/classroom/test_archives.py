@@ -11,7 +11,10 @@ from shrink.chapters.prune import prepared as pruning
 from shrink.classroom import archives, cache, data
 from shrink.classroom.cache import kept
 
-SHIPPED = sorted(path.stem for path in archives.folder().glob("*.zip"))
+SHIPPED = [
+    pytest.param(path.stem, marks=[pytest.mark.mnist] if path.stem.endswith("mnist") else [])
+    for path in sorted(archives.folder().glob("*.zip"))
+]
 
 
 @pytest.fixture
@@ -72,16 +75,15 @@ def test_the_package_stays_under_12_mb():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_ships_is_of_the_code_as_it_is(name, request, monkeypatch):
+def test_what_ships_is_of_the_code_as_it_is(name, monkeypatch):
     """Else the first picture waits; `shrink prepare` makes it anew."""
     chapter, _, dataset = name.partition("-")
-    if dataset == "mnist":
-        request.applymarker(pytest.mark.mnist)
+    loaded = _loaded(dataset)
     monkeypatch.setattr(
         cache, "cached_tensors", lambda path, make: pytest.fail(f"{path.name} does not ship")
     )
     ((_, prepared),) = cli.prepared([chapter])
-    prepared.first_picture(_loaded(dataset))
+    prepared.first_picture(loaded)
 
 
 def test_one_thing_that_ships_is_made_again(folder, monkeypatch):
