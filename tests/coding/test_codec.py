@@ -302,7 +302,9 @@ def test_a_file_is_read_in_a_fresh_process(tmp_path):
     shared = sharing.share(pruned((20, 30), 0.2), 4)
     length = save({"w": shared, "b": random(20)}, tmp_path / "net.shrk")
     assert length == (tmp_path / "net.shrk").stat().st_size
-    program = "import sys; from shrink import codec; print(codec.load(sys.argv[1])['w'].tolist())"
+    program = (
+        "import sys; from shrink.coding import codec; print(codec.load(sys.argv[1])['w'].tolist())"
+    )
     command = [sys.executable, "-c", program, str(tmp_path / "net.shrk")]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert torch.tensor(eval(said)).equal(shared.weight)
@@ -452,7 +454,7 @@ def test_the_limit_of_numbers_is_for_all_tensors_together():
 
 
 def test_damaged_files_in_a_small_dose():
-    """Half with their checksum repaired; `python -m tests.fuzz_codec` runs as many as one likes."""
+    """Half with their checksum repaired; `python -m tests.coding.fuzz_codec` runs as many as one likes."""
     report = fuzz(3000, seed=1)
     assert report.files == 3000 and report.repaired > 1000 and report.loaded > 30
     assert report.refused + report.loaded == 3000
@@ -460,6 +462,6 @@ def test_damaged_files_in_a_small_dose():
 
 
 def test_memory_of_damaged_files_in_a_fresh_process():
-    command = [sys.executable, "-m", "tests.fuzz_codec", "1500", "--seed", "2"]
+    command = [sys.executable, "-m", "tests.coding.fuzz_codec", "1500", "--seed", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "1,500 files" in done.stdout and "above the imports" in done.stdout
