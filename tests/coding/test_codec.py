@@ -454,7 +454,7 @@ def test_the_limit_of_numbers_is_for_all_tensors_together():
 
 
 def test_damaged_files_in_a_small_dose():
-    """Half with their checksum repaired; `python -m tests.coding.fuzz_codec` runs as many as one likes."""
+    """Half with their checksum repaired; `python -m tests.coding.fuzz_codec 9` runs nine."""
     report = fuzz(3000, seed=1)
     assert report.files == 3000 and report.repaired > 1000 and report.loaded > 30
     assert report.refused + report.loaded == 3000
