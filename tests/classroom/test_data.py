@@ -220,7 +220,7 @@ def start_loader(breaking: str = "") -> subprocess.Popen:
 @pytest.mark.parametrize(
     "breaking",
     [
-        "draw = glyphs.draw\ndef kill(part, progress): draw(part, progress=stop)\nglyphs.draw = kill",
+        "draw = glyphs.draw\ndef kill(part, progress):\n    draw(part, stop)\nglyphs.draw = kill",
         "os.replace = stop",
     ],
     ids=["drawing", "renaming"],
