@@ -1,0 +1,80 @@
+"""What a byte of chapter 05's file is and what a flipped bit does, in words."""
+
+import html
+import math
+
+import numpy as np
+
+from shrink.chapters.code.file_figure import View, place
+from shrink.chapters.code.parts import PARTS
+
+
+def summarise(view: View) -> str:
+    """The numbers of the view in words."""
+    first = (
+        f"Byte {view.byte:,} of {len(view.content):,}, {place(view.region)}: {view.value}, "
+        f"{html.escape(view.meaning)}. Bit {view.bit} flipped, the checksum "
+        f"{'repaired' if view.repaired else 'as it is'}: {_of_outcome(view)}"
+    )
+    return "<br>".join([first, _of_parts(view), *_of_flips(view)])
+
+
+def _of_outcome(view: View) -> str:
+    outcome = view.outcome
+    if outcome.refused:
+        kind = "CodecError" if outcome.by_reader else "the file is read, but"
+        return f"<b>refused</b>. {kind}: {html.escape(outcome.refused)}"
+    accuracy = (
+        f"<b>{100 * outcome.accuracy:.1f} %</b> of {view.images:,} validation images right, "
+        f"as the file is {100 * view.accuracy:.1f} %."
+    )
+    if not outcome.changed:
+        return f"nothing changes in the network, {accuracy}"
+    far = f"by up to {outcome.farthest:.3g}" if math.isfinite(outcome.farthest) else "one no number"
+    changed = (
+        "1 number is another, one of"
+        if outcome.changed == 1
+        else f"{outcome.changed:,} numbers are others, most of them among"
+    )
+    return (
+        f"<b>nobody notices</b>, and {changed} the {outcome.of:,} of {outcome.tensor}, {far}; "
+        f"{accuracy}"
+    )
+
+
+def _of_parts(view: View) -> str:
+    total = view.parts.sum()
+    parts = (
+        f"{name} {size:,} ({100 * size / total:.2g} %)"
+        for name, size in zip(PARTS, view.parts, strict=True)
+        if size
+    )
+    return f"The file's bytes: {', '.join(parts)}."
+
+
+def _of_flips(view: View) -> list[str]:
+    """How the random flips fared, all together and by part."""
+    flips = view.flips
+    if not flips:
+        return []
+    caught, refused = (sum(getattr(f, what) for f in flips) for what in ("caught", "refused"))
+    silent = [flip for flip in flips if not flip.refused and flip.changed]
+    lost = [100 * (view.accuracy - flip.accuracy) for flip in silent]
+    words = (
+        f"<b>{len(flips)} random flips.</b> With the checksum as it is {caught} are refused. "
+        f"With it repaired other checks refuse {refused}, and {len(silent)} silently give another "
+        "network"
+    )
+    if not silent:
+        return [f"{words}."]
+    by_part = []
+    for part in PARTS:
+        some = [f for f in flips if f.part == part]
+        bad = [100 * (view.accuracy - f.accuracy) for f in some if f in silent]
+        if some:
+            loss = f", {len(bad)} silent, losing {np.mean(bad):.1f} points" if bad else ""
+            by_part.append(f"{part} {sum(f.refused for f in some)} of {len(some)} refused{loss}")
+    return [
+        f"{words}, which loses {np.mean(lost):.1f} points on average and {max(lost):.1f} at worst. "
+        f"By part: {'; '.join(by_part)}."
+    ]
