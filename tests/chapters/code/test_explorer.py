@@ -11,7 +11,7 @@ from shrink.chapters.code import figure as code_figure
 from shrink.chapters.code import parts, prepared
 from shrink.chapters.code import sizes as code_sizes
 from shrink.chapters.code.lab import CodingLab
-from shrink.chapters.code.words import summarise
+from shrink.chapters.code.view import summarise
 from shrink.classroom import measure
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.training import predict

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 
 from shrink import quantization, sharing
 from shrink.chapters.code import file_explorer as file
-from shrink.chapters.code import file_figure, file_lab, file_meaning, file_words, parts, prepared
+from shrink.chapters.code import file_figure, file_lab, file_meaning, file_view, parts, prepared
 from shrink.classroom import CourseError, baselines, models
 from shrink.classroom.explorers.memory import Memory
 from shrink.classroom.training import predict
@@ -114,7 +114,7 @@ def test_a_value_of_the_codebook_moves_all_its_weights(lab, content):
     shown = outcome.picture[10:290:10, 10:290:10]
     assert ((shown > 20) == (pixels > 0).numpy()).all()
     assert shown.flat[int(pixels.argmax())] == 255 and outcome.picture[5, 5] == 0
-    words = file_words.summarise(lab.view(byte, 7, "repaired"))
+    words = file_view.summarise(lab.view(byte, 7, "repaired"))
     assert f"{outcome.changed:,} numbers are others, most of them among the 235,200 of" in words
 
 
@@ -123,14 +123,14 @@ def test_the_checksum_repaired_is_the_file_as_it_was(lab, content):
     assert not outcome.refused and not outcome.changed
     assert outcome.accuracy == lab.accuracy
     shown = lab.view(len(content) - 2, 3, "repaired")
-    assert "nothing changes in the network" in file_words.summarise(shown)
+    assert "nothing changes in the network" in file_view.summarise(shown)
 
 
 def test_a_file_of_another_network_is_read_and_then_refused(lab):
     name = region(lab, "", "name")
     outcome = lab.flip(name.start + 1, 0, repaired=True)  # fc1.weight becomes gc1.weight
     assert "it has no fc1.weight" in outcome.refused and not outcome.by_reader
-    words = file_words.summarise(lab.view(name.start + 1, 0, "repaired"))
+    words = file_view.summarise(lab.view(name.start + 1, 0, "repaired"))
     assert "the file is read, but" in words and "CodecError" not in words
 
 
@@ -142,7 +142,7 @@ def test_a_bias_that_is_no_number_is_loaded(lab, content):
     assert outcome.changed == 1 and outcome.tensor == "fc3.bias" and outcome.farthest > 1e30
     assert outcome.accuracy < lab.accuracy - 0.05
     assert (outcome.picture > 60).sum() == 20 * 30  # one of ten numbers in a row
-    words = file_words.summarise(lab.view(here.start + 4 * number + 3, 6, "repaired"))
+    words = file_view.summarise(lab.view(here.start + 4 * number + 3, 6, "repaired"))
     assert "1 number is another, one of the 10 of fc3.bias" in words
 
 
@@ -303,19 +303,19 @@ def test_random_flips_are_counted_by_what_came_of_them(lab, content, monkeypatch
     shown = lab.view(0, 0, "as it is")
     silent = [f for f in lab.flips if not f.refused and f.changed]
     lost = [100 * (lab.accuracy - f.accuracy) for f in silent]
-    words = file_words.summarise(shown)
+    words = file_view.summarise(shown)
     assert f"{FLIPS} random flips.</b> With the checksum as it is {FLIPS} are refused" in words
     assert f"other checks refuse {sum(f.refused for f in lab.flips)}, and {len(silent)} silent" in (
         words
     )
     assert f"{np.mean(lost):.1f} points on average and {max(lost):.1f} at worst" in words
     assert 0 < len(silent) < FLIPS
-    assert "random flips" not in file_words.summarise(dataclasses.replace(shown, flips=()))
+    assert "random flips" not in file_view.summarise(dataclasses.replace(shown, flips=()))
 
 
 def test_a_flip_that_changes_nothing_is_no_silent_one(lab, content):
     lab.flips.append(lab.one_flip(len(content) - 1, 2))
-    words = file_words.summarise(lab.view(0, 0, "as it is"))
+    words = file_view.summarise(lab.view(0, 0, "as it is"))
     assert "other checks refuse 0, and 0 silently" in words
 
 
@@ -361,8 +361,8 @@ def test_the_byte_and_the_region_go_together(explorer, content):
 def test_the_figure_shows_the_bits_and_the_flips(lab, content):
     lab.flips.extend(
         [
-            file_figure.Flip(9, 0, "gaps", caught=True, refused=False, changed=3, accuracy=0.5),
-            file_figure.Flip(9, 1, "values", caught=True, refused=True, changed=0, accuracy=np.nan),
+            file_view.Flip(9, 0, "gaps", caught=True, refused=False, changed=3, accuracy=0.5),
+            file_view.Flip(9, 1, "values", caught=True, refused=True, changed=0, accuracy=np.nan),
         ]
     )
     shown = lab.view(700, 5, "repaired")

@@ -2,11 +2,11 @@
 
 import ipywidgets as widgets
 
-from shrink.chapters.code.figure import CODES, TUNED_AT, draw, update
+from shrink.chapters.code.figure import draw, update
 from shrink.chapters.code.lab import CodingLab
 from shrink.chapters.code.prepared import NUMBERS, STOPS
 from shrink.chapters.code.sizes import GAP_BITS
-from shrink.chapters.code.words import summarise
+from shrink.chapters.code.view import CODES, TUNED_AT, summarise
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.explorers.controls import toggle, whose, wide

@@ -1,7 +1,6 @@
 """The figure of chapter 05's explorer of codes: what a setting shows, drawn."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,81 +11,18 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from shrink.chapters.code.parts import COLOURS, PARTS
+from shrink.chapters.code.parts import COLOURS
 from shrink.chapters.code.sizes import GAP_BITS
+from shrink.chapters.code.view import STACK, TUNED_AT, Codes, View
 from shrink.classroom import plots
-from shrink.classroom.baselines import PRUNING
 
 DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fine-tuned"))
-CODES = {"fixed": "fixed", "huffman": "Huffman", "ans": "ANS"}  # as they are shown
 IN = {"fixed": "fixed codes", "huffman": "Huffman codes", "ans": "ANS"}
-STACK = {part: (part,) for part in PARTS[:5]} | {"names, header": PARTS[5:]}
-TUNED_AT = round(100 * PRUNING[-1])  # %
 WIDTH = 31  # of a bar, points
 HIGHEST = 12  # bits that a panel of codes shows; few symbols have longer codes
 NAMED = 14  # symbols at most that are named in their bars
 WIDE = 0.07  # of a panel, that a name has room
 SMALL, TINY = "small", "x-small"
-
-
-@dataclass(frozen=True)
-class Codes:
-    """Some symbols that occur, from the most frequent on, and the bits that they take."""
-
-    symbols: tuple[str, ...]
-    codes: tuple[str, ...]  # the bits of each symbol's Huffman code
-    share: np.ndarray  # of all: (symbols,)
-    lengths: np.ndarray  # of their codes, bits
-    fixed: int  # bits a symbol by each code; by ANS without its table
-    huffman: float
-    ans: float
-    entropy: float
-
-    @classmethod
-    def none(cls) -> "Codes":
-        return cls((), (), np.zeros(0), np.zeros(0, int), 0, 0.0, 0.0, 0.0)
-
-    @property
-    def averages(self) -> tuple[tuple[str, float], ...]:
-        """Bits a symbol, by what is shown beside fixed codes."""
-        return ("Huffman", self.huffman), ("ANS", self.ans), ("entropy", self.entropy)
-
-
-@dataclass(frozen=True)
-class View:
-    """What the figure shows for one setting of the controls."""
-
-    gap_bits: int
-    sparsity: int  # %
-    k: int  # values, besides the zero
-    code: str
-    layer: str
-    mine: bool  # whether the lengths of Huffman codes are the student's
-    tuned: bool  # whether the network was fine-tuned before
-    bytes: np.ndarray  # (GAP_BITS, PARTS), of the file; NaN where mine has no code
-    too_long: bool  # whether a length of mine does not fit in the file, which takes another code
-    least: np.ndarray  # (GAP_BITS,): bytes with gaps and values at their entropy, without tables
-    entries: np.ndarray  # (GAP_BITS,), of all layers
-    fillers: np.ndarray  # (GAP_BITS,), of them
-    codes: tuple[Codes, Codes]  # of the layer's gaps, and of its values
-    stops: np.ndarray  # sparsities, %
-    accuracies: np.ndarray  # (2, stops), fractions: the dense network pruned, the fine-tuned
-    unshared: float  # accuracy at the sparsity, with the weights as they are
-    dense_accuracy: float
-    dense_bytes: int  # of a file of float32
-    images: int  # validation images
-
-    @property
-    def accuracy(self) -> float:
-        return float(self.accuracies[int(self.tuned), list(self.stops).index(self.sparsity)])
-
-    @property
-    def stacked(self) -> dict[str, np.ndarray]:
-        """The parts as they are shown: (GAP_BITS,) bytes of each; NaN as in `bytes`."""
-        return {
-            name: self.bytes[:, [PARTS.index(part) for part in parts]].sum(1)
-            for name, parts in STACK.items()
-        }
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from shrink.chapters.code.file_figure import draw, place, update
+from shrink.chapters.code.file_figure import draw, update
 from shrink.chapters.code.file_lab import FileLab
-from shrink.chapters.code.file_words import summarise
+from shrink.chapters.code.file_view import place, summarise
 from shrink.classroom.data import Dataset
 from shrink.classroom.explorers.controls import toggle, wide
 from shrink.classroom.explorers.explorer import Explorer

@@ -3,7 +3,6 @@
 import math
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,73 +11,16 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from shrink.chapters.code.file_view import CANVAS, View, place
 from shrink.chapters.code.parts import COLOURS, PARTS, part_of
 from shrink.classroom import plots
 from shrink.coding.codec_reader import Region
 
-CANVAS = 300  # pixels of the picture of a tensor, each way
 ASPECT = 1.75  # of the map, width to height
 LIGHTER = 0.4  # how much white a byte of 255 is given
 REFUSED = -11  # where refused flips stand on the axis of accuracy, %
 DENSE, MARK = plots.COLOURS["dense"], plots.COLOURS["fine-tuned"]
 SMALL, TINY = "small", "x-small"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What comes of a file: refused, in whose words, or a network and how it differs.
-
-    `by_reader` is False where the file could be read, and is of another network.
-    """
-
-    refused: str = ""
-    by_reader: bool = True
-    accuracy: float = math.nan
-    tensor: str = ""  # the one that changed, "" where nothing did
-    changed: int = 0  # numbers
-    of: int = 0  # so many that the tensor has
-    farthest: float = 0.0  # the greatest change of a number
-    darkest: int = 1  # changed weights of the darkest pixel
-    picture: np.ndarray = field(default_factory=lambda: np.zeros((CANVAS, CANVAS), np.uint8))
-
-
-@dataclass(frozen=True)
-class Flip:
-    """A random bit that was flipped: whether it was caught by the checksum, and repaired or not."""
-
-    byte: int
-    bit: int
-    part: str
-    caught: bool  # with the checksum as it is
-    refused: bool  # with the checksum repaired
-    changed: int  # numbers of the network, with the checksum repaired
-    accuracy: float  # NaN where it was refused
-
-
-@dataclass(frozen=True)
-class View:
-    """What the figure shows for one setting of the controls."""
-
-    content: bytes
-    regions: tuple[Region, ...]
-    parts: np.ndarray  # bytes of each of PARTS
-    byte: int
-    bit: int  # 7 is the highest
-    repaired: bool
-    region: Region  # that the byte is in
-    part: str
-    value: int
-    meaning: str  # of the byte
-    meaning_after: str  # of the byte with the bit flipped, where it is another
-    outcome: Outcome
-    accuracy: float  # of the file as it is
-    images: int
-    flips: tuple[Flip, ...]
-
-
-def place(region: Region) -> str:
-    """The region by name: of which tensor, and what of it."""
-    return f"{region.tensor}, {region.what}" if region.tensor else region.what
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:

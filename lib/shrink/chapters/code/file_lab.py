@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shrink.chapters.code.file_figure import CANVAS, Flip, Outcome, View
 from shrink.chapters.code.file_meaning import meaning
+from shrink.chapters.code.file_view import CANVAS, Flip, Outcome, View
 from shrink.chapters.code.parts import bytes_of_parts, part_of
 from shrink.classroom import CourseError, models
 from shrink.classroom.data import Dataset

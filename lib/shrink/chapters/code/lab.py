@@ -5,7 +5,6 @@ from torch import Tensor
 
 from shrink import sharing
 from shrink.chapters.code import prepared
-from shrink.chapters.code.figure import TUNED_AT, Codes, View
 from shrink.chapters.code.given_lengths import checked
 from shrink.chapters.code.parts import PARTS, bytes_of_parts
 from shrink.chapters.code.prepared import NAME, NUMBERS, STOPS
@@ -21,6 +20,7 @@ from shrink.chapters.code.sizes import (
     count_entries,
     least_bytes,
 )
+from shrink.chapters.code.view import TUNED_AT, Codes, View
 from shrink.classroom import measure, models
 from shrink.classroom.baselines import baseline, pruned_baseline
 from shrink.classroom.data import Dataset

@@ -1,12 +1,72 @@
-"""What a byte of chapter 05's file is and what a flipped bit does, in words."""
+"""What a byte of chapter 05's file is, what comes of a flipped bit, and how both are said."""
 
 import html
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from shrink.chapters.code.file_figure import View, place
 from shrink.chapters.code.parts import PARTS
+from shrink.coding.codec_reader import Region
+
+CANVAS = 300  # pixels of the picture of a tensor, each way
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes of a file: refused, in whose words, or a network and how it differs.
+
+    `by_reader` is False where the file could be read, and is of another network.
+    """
+
+    refused: str = ""
+    by_reader: bool = True
+    accuracy: float = math.nan
+    tensor: str = ""  # the one that changed, "" where nothing did
+    changed: int = 0  # numbers
+    of: int = 0  # so many that the tensor has
+    farthest: float = 0.0  # the greatest change of a number
+    darkest: int = 1  # changed weights of the darkest pixel
+    picture: np.ndarray = field(default_factory=lambda: np.zeros((CANVAS, CANVAS), np.uint8))
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A random bit that was flipped: whether it was caught by the checksum, and repaired or not."""
+
+    byte: int
+    bit: int
+    part: str
+    caught: bool  # with the checksum as it is
+    refused: bool  # with the checksum repaired
+    changed: int  # numbers of the network, with the checksum repaired
+    accuracy: float  # NaN where it was refused
+
+
+@dataclass(frozen=True)
+class View:
+    """What the figure shows for one setting of the controls."""
+
+    content: bytes
+    regions: tuple[Region, ...]
+    parts: np.ndarray  # bytes of each of PARTS
+    byte: int
+    bit: int  # 7 is the highest
+    repaired: bool
+    region: Region  # that the byte is in
+    part: str
+    value: int
+    meaning: str  # of the byte
+    meaning_after: str  # of the byte with the bit flipped, where it is another
+    outcome: Outcome
+    accuracy: float  # of the file as it is
+    images: int
+    flips: tuple[Flip, ...]
+
+
+def place(region: Region) -> str:
+    """The region by name: of which tensor, and what of it."""
+    return f"{region.tensor}, {region.what}" if region.tensor else region.what
 
 
 def summarise(view: View) -> str:
