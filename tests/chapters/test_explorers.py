@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import ipywidgets as widgets
 import numpy as np
 import pytest
+import torch
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
@@ -104,6 +105,7 @@ def test_the_first_picture_is_there_at_once(built):
 
 def test_made_again_it_is_the_same_out_of_the_cache_and_ten_test_images(built, digits, monkeypatch):
     monkeypatch.setattr(cache, "write_atomically", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda *_: pytest.fail("trained again"))
     hidden = dataclasses.replace(digits, test=ten_digits(digits))
     again = built.small.make(hidden)
     assert (again.image.value, again.text.value) == built.first[2:]
