@@ -1,6 +1,6 @@
 """What the laws of explorers ask of a chapter."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,4 +22,11 @@ class Small:
     refused: Mapping[str, Callable[[Dataset], Explorer]] = field(default_factory=dict)  # by words
     of_job: frozenset[str] = frozenset()  # controls that matter to the job alone
     quick: Mapping[str, Any] = field(default_factory=dict)  # values that make the job short
+    alone: Callable[[Dataset], Explorer] | None = None  # the same without exercises
+    job_first: bool = False  # some choices show what the job has found
     runs: str = "runs"  # what of the result grows with each job, if anything does
+
+
+def forget_answers(exercises: Iterable[Exercise]) -> None:
+    for exercise in exercises:
+        exercise.student, exercise.passed = None, False

@@ -16,31 +16,17 @@ from shrink.chapters import prune as exercises
 from shrink.chapters.prune import explorer as prune
 from shrink.chapters.prune import figure as prune_figure
 from shrink.chapters.prune import prepared
-from shrink.classroom import baselines, data, formats, measure, models
+from shrink.classroom import baselines, formats, measure, models
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.explorers import strip
 from shrink.classroom.training import predict, train
 from shrink.coding import sparse
-from tests.chapters.prune.small import EXERCISES, SEEDS, prepare
+from tests.chapters.prune.small import EXERCISES, SEEDS
 
+pytestmark = pytest.mark.usefixtures("cache", "no_answers")
 COMBINATIONS = [(w, s) for w in ("trained", "initial") for s in ("global", "local")]
 REAL_STOPS, REAL_CURVE = prune.STOPS, prune.CURVE
 CALM = threading.Event()  # never set
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits", announce=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of this file's own, and small data."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        prepare(patch)
-        patch.setenv("SHRINK_CACHE", str(folder))
-        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +40,6 @@ def lab(first_lab):
     first_lab.runs.clear()
     first_lab._dense_runs.clear()
     return first_lab
-
-
-@pytest.fixture(autouse=True)
-def no_answers():
-    yield
-    for exercise in EXERCISES:
-        exercise.student, exercise.passed = None, False
 
 
 def new_lab(digits):
@@ -607,12 +586,6 @@ def test_runs_stay_with_the_weights_they_began_from(lab):
     assert len(view(lab, 0.5, "trained").runs) == 1 and view(lab, 0.5, "initial").runs == ()
 
 
-def test_without_exercises_there_is_no_mine(first_lab, digits):
-    alone = prune.explore_pruning(digits, seeds=SEEDS)
-    assert alone.controls["source"].options == ("reference",)
-    assert alone.error is None and alone.image.value
-
-
 def test_the_second_time_everything_comes_from_the_cache(first_lab, digits, cache, monkeypatch):
     def not_again(*args, **kwargs):
         pytest.fail("made again")
@@ -625,8 +598,3 @@ def test_the_second_time_everything_comes_from_the_cache(first_lab, digits, cach
         assert np.array_equal(again.answers[key], answers)
         assert np.array_equal(again.file_bytes[key], first_lab.file_bytes[key])
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
-
-
-def test_the_test_set_stays_unread(first_lab, digits):
-    hidden = data.Dataset("digits", digits.train, digits.validation, test=None)
-    assert view(new_lab(hidden), 0.5).accuracy > 0
