@@ -13,7 +13,12 @@ def in_each(change):
     return lambda found: {name: change(value) for name, value in found.items()}
 
 
-def given_as(kind, exercise, mistake):
+def mistake(exercise, name):
+    """The exercise's known mistake of this name."""
+    (known,) = (m for m in exercise.mistakes if m.name == name)
+    return known
+
+
+def given_as(kind, exercise, name):
     """A row of DISGUISED: a known mistake that returns what it does as another type."""
-    (known,) = (m for m in exercise.mistakes if m.name == mistake)
-    return exercise.name, mistake, changed(known, kind)
+    return exercise.name, name, changed(mistake(exercise, name), kind)
