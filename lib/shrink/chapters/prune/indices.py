@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from shrink.classroom.exercises.attempt import Mistake, Wrong, known, show
+from shrink.classroom.exercises.attempt import Wrong, known, show
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.coding import sparse
@@ -32,7 +32,7 @@ def _runs(numbers: list[float]) -> Entries:
     return runs
 
 
-def _filled(runs: Entries, top: float, takes: int, most: float = math.inf) -> Entries:
+def _filled(runs: Entries, top: int, takes: int, most: float = math.inf) -> Entries:
     """The runs, with fillers of gap `top` that take so many places where more zeros come."""
     entries = []
     for zeros, value in runs:
@@ -105,17 +105,19 @@ def _top_too_large(numbers: list[float], gap_bits: int) -> Entries:
     return _filled(_runs(numbers), 2**gap_bits, takes=2**gap_bits + 1)
 
 
-def _filler_too_early(takes_one_more: int) -> Callable:
-    def entries(numbers: list[float], gap_bits: int) -> Entries:
-        top, early = 2**gap_bits - 1, []
-        for zeros, value in _runs(numbers):
-            while zeros >= top:
-                early.append((top, 0.0))
-                zeros -= top + takes_one_more
-            early.append((zeros, value))
-        return early
-
-    return _code(entries)
+@known(
+    "2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=",
+    "filler too early",
+)
+@_code
+def _filler_too_early(numbers: list[float], gap_bits: int) -> Entries:
+    top, entries = 2**gap_bits - 1, []
+    for zeros, value in _runs(numbers):
+        while zeros >= top:
+            entries.append((top, 0.0))
+            zeros -= 2**gap_bits
+        entries.append((zeros, value))
+    return entries
 
 
 @known("fillers lead to the next nonzero; after the last one nothing is stored", "trailing zeros")
@@ -138,11 +140,7 @@ INDEX_MISTAKES = (
     _filler_takes_top,
     _one_filler,
     _top_too_large,
-    Mistake(
-        "filler too early",
-        _filler_too_early(1),
-        "2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=",
-    ),
+    _filler_too_early,
     _trailing,
     _row_restarts,
 )
