@@ -14,8 +14,6 @@ from types import ModuleType
 
 from shrink.classroom import CourseError
 
-CHAPTERS = ("measure", "prune", "quantize", "share", "code", "distil")  # 01, 02, ...
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 when all is well."""
@@ -131,11 +129,19 @@ def _megabytes(text: str) -> int:
 
 def _chapter(text: str) -> str:
     """The folder of a chapter that is given by its number, its name, or both."""
-    names = [f"{i:02}_{chapter}" for i, chapter in enumerate(CHAPTERS, start=1)]
-    for name, chapter in zip(names, CHAPTERS, strict=True):
-        if text in (name, chapter, name[:2], name[:2].lstrip("0")):
+    names = _numbered()
+    for name in names:
+        number, _, chapter = name.partition("_")
+        if text in (name, chapter, number, number.lstrip("0")):
             return chapter
     raise argparse.ArgumentTypeError(f"no chapter {text!r}; there are {', '.join(names)}")
+
+
+def _numbered() -> list[str]:
+    """The chapters' names with their numbers, in order."""
+    from shrink.chapters import experiments
+
+    return [experiment.name.replace("-", "_", 1) for experiment in experiments()]
 
 
 def _lab(args: argparse.Namespace) -> int:
@@ -236,9 +242,8 @@ def _warm(args: argparse.Namespace) -> int:
 
     dataset = data.load(device=pick_device())
     for chapter, content in prepared(args.chapters):
-        print(f"{chapter}: up to its explorer ...", flush=True)
+        print(f"{chapter} ...", flush=True)
         content.first_picture(dataset)
-        print(f"{chapter}: the cells below it ...", flush=True)
         content.further_cells(dataset)
     print("all is made and kept")
     return 0
@@ -259,7 +264,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 def prepared(chapters: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
     """What is prepared, of these chapters or of all that prepare something."""
-    for chapter in chapters or CHAPTERS:
+    for chapter in chapters or [name[3:] for name in _numbered()]:
         if importlib.util.find_spec(f"shrink.chapters.{chapter}.prepared"):
             yield chapter, importlib.import_module(f"shrink.chapters.{chapter}.prepared")
 

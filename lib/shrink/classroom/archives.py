@@ -77,6 +77,8 @@ def ship(name: str, prepare: Callable[[], object]) -> str:
     path = folder() / f"{name}.zip"
     with recording() as things:
         prepare()
+    if not things:
+        return f"{name}: nothing ships"
     elsewhere = {label for label, archive in labels().items() if archive != path}
     length = write(path, {key: t for key, t in things.items() if key not in elsewhere})
     return f"{path.name}: {length:,} bytes"
