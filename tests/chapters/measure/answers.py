@@ -350,9 +350,10 @@ WRONG = {
             lambda layer, size: layer(torch.zeros(1, layer.in_channels, *size)).detach()
         ): "return one whole number.*given: +float32 tensor",
         changed(cost.conv_macs, bool): "return one whole number.*given: +True",
+        # with twice as many places down as across it counts double, and gets the hint for that
         (
             lambda layer, size: cost.conv_macs(layer, (size[0], size[0]))
-        ): r"the layer gives \d+ x \d+ x \d+ numbers, each a sum of \d+ products",
+        ): r"the layer gives \d+ x \d+ x \d+ numbers, each a sum of \d+ products.*(hint:)?",
         _no_one_by_one: r"the layer gives.*called: .*kernel_size=\(1, 1\)",
         _ones_for_weights: CHANGED,
     },
