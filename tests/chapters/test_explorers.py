@@ -66,6 +66,11 @@ def controls_of(explorer):
     return explorer.controls | dict(explorer.work.job.controls if explorer.work else {})
 
 
+def set_controls(explorer, values):
+    for name, value in values.items():
+        controls_of(explorer)[name].value = value
+
+
 def other_values(control):
     """Every other choice, or the ends of a slider."""
     if isinstance(control, widgets.FloatLogSlider):
@@ -134,6 +139,9 @@ def test_every_control_moves_the_picture_or_the_words_or_is_the_jobs(explorer, s
     for name, control in explorer.controls.items():
         if name == "source":
             continue
+        there = small.matters_at.get(name, {})
+        as_before = {other: explorer.controls[other].value for other in there}
+        set_controls(explorer, there)
         before, first = shown(explorer), control.value
         seen = set()
         for value in other_values(control):
@@ -143,6 +151,7 @@ def test_every_control_moves_the_picture_or_the_words_or_is_the_jobs(explorer, s
         control.value = first
         assert shown(explorer) == before, f"{name} there and back leaves a trail"
         assert (len(seen | {before}) == 1) == (name in small.of_job), name
+        set_controls(explorer, as_before)
 
 
 def test_without_widgets_there_are_a_picture_and_its_text(explorer):
@@ -181,8 +190,7 @@ def test_what_cannot_be_compared_is_refused(built, digits):
 
 
 def quicken(explorer, small):
-    for name, value in small.quick.items():
-        controls_of(explorer)[name].value = value
+    set_controls(explorer, small.quick)
 
 
 def finish_the_job(explorer, small):
