@@ -65,11 +65,8 @@ def _one_scale(weight: Tensor, num_bits: int) -> Pair:
     return q, scales[0]
 
 
-@known(
-    "the channels are the first axis: reduce over all axes but that, to a scale for weight[i]",
-    "a scale for each input",
-)
-def _by_input(weight: Tensor, num_bits: int) -> Pair:
+@known("the channels are the first axis: reduce over all axes but that, to a scale for weight[i]")
+def _a_scale_for_each_input(weight: Tensor, num_bits: int) -> Pair:
     q, scales = _right(weight.transpose(0, 1), num_bits)
     return q.transpose(0, 1), scales
 
@@ -101,7 +98,7 @@ def _zero_channel(weight: Tensor, num_bits: int) -> Pair:
 
 CHANNEL_MISTAKES = (
     _one_scale,
-    _by_input,
+    _a_scale_for_each_input,
     _one_axis_reduced,
     Mistake(
         "max",

@@ -89,9 +89,7 @@ def _empty_bins_filled(counts: np.ndarray, i: int, levels: int) -> float:
     return _kl(_p(counts, i), _normalised(each[level]))
 
 
-@known(
-    "divide a level's sum by the number of its bins that are not empty, not of all its bins",
-)
+@known("divide a level's sum by the number of its bins that are not empty, not of all its bins")
 @_least
 def _divided_by_all_bins(counts: np.ndarray, i: int, levels: int) -> float:
     level = _even_levels(i, levels)
@@ -100,7 +98,7 @@ def _divided_by_all_bins(counts: np.ndarray, i: int, levels: int) -> float:
 
 
 @known(
-    "each of P and Q is divided by its own sum: Q has fewer counts, as the outliers are not in it",
+    "each of P and Q is divided by its own sum: Q has fewer counts, as the outliers are not in it"
 )
 @_least
 def _not_normalised(counts: np.ndarray, i: int, levels: int) -> float:
@@ -115,7 +113,7 @@ def _infinite_left_out(counts: np.ndarray, i: int, levels: int) -> float:
 
 
 @known(
-    "levels of i // levels bins each leave the rest to the last: bin j is of level j * levels // i",
+    "levels of i // levels bins each leave the rest to the last: bin j is of level j * levels // i"
 )
 @_least
 def _chunks(counts: np.ndarray, i: int, levels: int) -> float:
