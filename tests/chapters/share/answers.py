@@ -257,8 +257,8 @@ WRONG = {
     },
     "best_cut": {
         (lambda x: 0): r"return a whole number from 1 to \d+",
-        len: r"return a whole number from 1 to \d+",
         # a known mistake may cut at the same place, and then its hint is shown
+        len: r"return a whole number from 1 to \d+.*(hint:)?",
         (lambda x: 1): r"cut before x\[1\], the squared error is [\d.]+; cut before x\[.*(hint:)?",
     },
     "break_k_means": {
