@@ -247,11 +247,8 @@ def test_dynamic_is_each_batch_by_its_own_range(lab, net, digits):
     assert shown.accuracies[1] == pytest.approx(
         right(quantize_inputs(net, each), digits), abs=1.01 / network.IMAGES
     )
-    assert (
-        shown.setting.outlier == 1
-        and shown.point.clipping == 0
-        and shown.histogram.part.startswith("batch ")
-    )
+    assert shown.setting.outlier == 1 and shown.point.clipping == 0
+    assert shown.histogram.part.startswith("batch ")
     assert shown.snrs == pytest.approx(view(lab, 3, "activations", calibration="dynamic").snrs)
 
 
