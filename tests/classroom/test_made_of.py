@@ -129,6 +129,12 @@ def test_code_counts_with_all_of_ours_that_it_names(work):
     assert len(keys) == 4
 
 
+def test_a_module_that_is_only_named_does_not_count(work):
+    short = WORK.replace("from shrink.files", "import json as J\nfrom shrink.files")
+    named = short.replace("return helper(x)", "return J and helper(x)")
+    assert work(named) == work(named.replace("json as J", "math as J"))
+
+
 def test_prose_and_what_it_does_not_name_do_not_count(work):
     assert work() == work(WORK.replace("Prose", "Other prose") + "\n# a comment\n")
     assert work() == work(beside=BESIDE.replace("return x\n", "return -x\n"))

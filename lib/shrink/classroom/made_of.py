@@ -17,7 +17,7 @@ import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 import torch
@@ -142,22 +142,22 @@ class _Key:
         if package in sys.stdlib_module_names - {"__main__"} or package in ("torch", "numpy"):
             self.say(code.__module__)
             return
-        try:
-            source = textwrap.dedent(inspect.getsource(code))
-        except (OSError, TypeError):  # typed in without a file
+        if (source := _read(code)) is None:  # typed in without a file
             self.say(code.__module__)
             return
-        self.say(_without_prose(source))
+        self.say(source.text)
         if isinstance(code, types.FunctionType):
             for cell in code.__closure__ or ():
                 self.add(cell.cell_contents)
         if package == OURS:
-            for name, found in _named_in(source, vars(sys.modules[code.__module__])):
+            for name, found in _named(source, vars(sys.modules[code.__module__])):
                 self._reached(name, found)
 
     def _reached(self, name: str, found: object) -> None:
         """What code of ours names: other code of ours, and constants; the rest does not count."""
         module = str(getattr(found, "__module__", ""))
+        if isinstance(found, types.ModuleType):
+            return
         if name.isupper():
             self.say(name)
             with suppress(TypeError):  # a lock, a type
@@ -169,6 +169,32 @@ class _Key:
             and module not in BESIDE_THE_WORK
         ):
             self.add(found)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Source without prose, and what it names: `x` as ("x",), `module.x` as ("module", "x")."""
+
+    text: str
+    names: tuple[tuple[str, ...], ...]
+
+
+@functools.lru_cache(maxsize=2000)
+def _read(code: Code) -> _Source | None:
+    """The source of a function or a class; None where there is none."""
+    try:
+        source = textwrap.dedent(inspect.getsource(code))
+    except (OSError, TypeError):
+        return None
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        path = []
+        while isinstance(node, ast.Attribute):
+            path.append(node.attr)
+            node = node.value
+        if isinstance(node, ast.Name):
+            names.add((node.id, *reversed(path)))
+    return _Source(_without_prose(source), tuple(sorted(names)))
 
 
 def _without_prose(source: str) -> str:
@@ -183,19 +209,15 @@ def _without_prose(source: str) -> str:
     return "\n".join(line for line, text in stripped if text and not text.startswith("#"))
 
 
-def _named_in(source: str, names: Mapping[str, object]) -> list[tuple[str, object]]:
-    """The last name and the object of each `x` and `module.x` in the source, sorted by name."""
+def _named(source: _Source, names: Mapping[str, object]) -> list[tuple[str, object]]:
+    """The last name and the object of each `x` and `module.x`, where x is among `names`."""
     found: dict[str, tuple[str, object]] = {}
-    for node in ast.walk(ast.parse(source)):
-        path, inner = [], node
-        while isinstance(inner, ast.Attribute):
-            path.append(inner.attr)
-            inner = inner.value
-        if not isinstance(inner, ast.Name) or inner.id not in names:
+    for first, *path in source.names:
+        if first not in names:
             continue
-        one, last, name = names[inner.id], inner.id, inner.id
+        one, last, name = names[first], first, first
         while path and isinstance(one, types.ModuleType):
-            last = path.pop()
+            last = path.pop(0)
             one, name = getattr(one, last, None), f"{name}.{last}"
         found[name] = (last, one)
     return [found[name] for name in sorted(found)]
