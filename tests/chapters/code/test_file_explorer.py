@@ -5,7 +5,6 @@ with such a file, and the network with what the reader gives.
 import copy
 import dataclasses
 import struct
-import threading
 import zlib
 
 import numpy as np
@@ -18,13 +17,12 @@ from shrink.chapters.code import file_explorer as file
 from shrink.chapters.code import file_figure, file_lab, file_meaning, file_view, parts, prepared
 from shrink.classroom import CourseError, baselines, models
 from shrink.classroom.explorers.memory import Memory
-from shrink.classroom.training import predict
 from shrink.coding import codec
 from shrink.coding.codec_reader import CodecError
 from tests.chapters.code.small import FLIPS, content_of
+from tests.chapters.small import run_through, run_until, share_right
 
 pytestmark = pytest.mark.usefixtures("cache")
-CALM = threading.Event()
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +60,7 @@ def damaged(content, byte, bit, repaired):
 def right(net, state, digits):
     changed = copy.deepcopy(net)
     changed.load_state_dict(state)
-    split = digits.validation
-    return (predict(changed, split.images) == split.labels).double().mean().item()
+    return share_right(changed, digits.validation)
 
 
 # --- a flip --------------------------------------------------------------------------------
@@ -290,8 +287,7 @@ def test_foreign_content_is_refused(net, digits, content):
 
 
 def test_random_flips_are_counted_by_what_came_of_them(lab, content, monkeypatch):
-    steps = []
-    lab.flip_many({}, CALM, lambda done, total: steps.append((done, total)))
+    steps = run_through(lab.flip_many, {})
     assert steps == [(i, FLIPS) for i in range(1, FLIPS + 1)] and len(lab.flips) == FLIPS
     monkeypatch.setattr(lab, "memory", Memory(0))
     for flip in lab.flips:
@@ -313,26 +309,17 @@ def test_random_flips_are_counted_by_what_came_of_them(lab, content, monkeypatch
     assert "random flips" not in file_view.summarise(dataclasses.replace(shown, flips=()))
 
 
+def test_stopped_flips_are_kept_and_more_of_them_are_other_ones(lab):
+    for _ in range(2):
+        run_until(lab.flip_many, {}, 3)
+    run_until(lab.flip_many, {}, 0)
+    assert len({(flip.byte, flip.bit) for flip in lab.flips}) == len(lab.flips) == 6
+
+
 def test_a_flip_that_changes_nothing_is_no_silent_one(lab, content):
     lab.flips.append(lab.one_flip(len(content) - 1, 2))
     words = file_view.summarise(lab.view(0, 0, "as it is"))
     assert "other checks refuse 0, and 0 silently" in words
-
-
-def test_more_random_flips_are_other_ones(lab, monkeypatch):
-    monkeypatch.setattr(file_lab, "FLIPS", 4)
-    lab.flip_many({}, CALM, lambda *_: None)
-    lab.flip_many({}, CALM, lambda *_: None)
-    places = [(f.byte, f.bit) for f in lab.flips]
-    assert len(set(places)) == 8
-
-
-def test_stop_ends_the_flips_and_keeps_them(lab):
-    stop = threading.Event()
-    lab.flip_many({}, stop, lambda done, total: stop.set() if done == 3 else None)
-    assert len(lab.flips) == 3
-    lab.flip_many({}, stop, lambda *_: pytest.fail("went on"))
-    assert len(lab.flips) == 3
 
 
 # --- the explorer --------------------------------------------------------------------------

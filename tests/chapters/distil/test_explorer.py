@@ -1,15 +1,12 @@
 """The explorer of chapter 06 on small data: what it shows is what teacher and students answer."""
 
 import dataclasses
-import io
 import itertools
 import re
-import threading
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy import stats
 from torch.nn import functional as F
 
@@ -25,14 +22,14 @@ from shrink.chapters.distil.teacher import ask
 from shrink.classroom import baselines, data, measure
 from shrink.classroom.data import ten_digits
 from shrink.classroom.exercises.exercise import ExerciseError
-from shrink.classroom.training import Recipe, predict, train
+from shrink.classroom.training import Recipe, train
 from shrink.distillation import distillation_loss, soft_loss
 from shrink.distillation import soften as reference
 from tests import ROOT
 from tests.chapters.distil.small import EXERCISES, RECIPE, SEEDS, TEACHER, TEMPERATURES, WIDTH
+from tests.chapters.small import move, run_through, run_until, share_right
 
 pytestmark = pytest.mark.usefixtures("cache", "no_answers")
-CALM = threading.Event()  # never set
 REAL = distil_prepared.TEMPERATURES, distil.LABELLED, distil.WIDTHS
 REAL_CHAPTERS, REAL_RECIPE = distil_prepared.CHAPTERS, distil_prepared.RECIPE
 CHAPTER = ROOT / "course" / "06_distil.py"
@@ -88,11 +85,6 @@ def by_itself(digits, seed, temperature, alpha, missing=None, width=WIDTH):
     return net
 
 
-def share_right(net, digits):
-    found = predict(net, digits.validation.images) == digits.validation.labels
-    return found.double().mean().item()
-
-
 def test_the_controls_reach_what_the_chapter_asks_for():
     temperatures, labelled, widths = REAL
     assert (temperatures[0], temperatures[-1]) == (0.1, 100) and 4.0 in temperatures
@@ -134,11 +126,11 @@ def test_the_sweep_is_students_that_train_by_themselves(lab, digits):
     assert sweep.distilled.shape == (3, 3) and sweep.alone.shape == (3,)
     for seed in SEEDS:
         for number, T in enumerate(TEMPERATURES):
-            expected = share_right(by_itself(digits, seed, T, 0.9), digits)
+            expected = share_right(by_itself(digits, seed, T, 0.9), digits.validation)
             assert sweep.distilled[seed, number] == pytest.approx(expected, abs=one)
-        expected = share_right(by_itself(digits, seed, 1.0, 0.0), digits)
+        expected = share_right(by_itself(digits, seed, 1.0, 0.0), digits.validation)
         assert sweep.alone[seed] == pytest.approx(expected, abs=one)
-    assert sweep.teacher == pytest.approx(share_right(teacher_of(digits), digits))
+    assert sweep.teacher == pytest.approx(share_right(teacher_of(digits), digits.validation))
     assert sweep.images == len(digits.validation)
     assert len({*sweep.distilled.ravel(), *sweep.alone}) > 3
 
@@ -286,25 +278,23 @@ def test_an_answer_that_is_certain_has_no_entropy():
 
 
 def test_a_run_is_a_pair_for_each_seed(lab, digits):
-    calls = []
-    given = values(temperature=2.0, alpha=0.5, missing="none", width=4)
-    lab.train(given, CALM, lambda *call: calls.append(call))
+    told = run_through(lab.train, values(temperature=2.0, alpha=0.5, missing="none", width=4))
     (run,) = lab.runs
     one = 1.01 / len(digits.validation)
     for seed in SEEDS:
         pairs = ((run.distilled, (2.0, 0.5)), (run.alone, (1.0, 0.0)))
         for found, lesson in pairs:
-            expected = share_right(by_itself(digits, seed, *lesson, width=4), digits)
+            expected = share_right(by_itself(digits, seed, *lesson, width=4), digits.validation)
             assert found[seed] == pytest.approx(expected, abs=one)
     assert (run.temperature, run.alpha, run.missing, run.width) == (2.0, 0.5, None, 4)
     assert run.labelled == 320 and run.steps == 30 and not run.stopped
-    assert calls == [(step, 90) for step in range(1, 91)]
+    assert told == [(step, 90) for step in range(1, 91)]
     assert run.bytes == measure.size(build(0, 4).state_dict())
 
 
 @pytest.mark.parametrize("missing", ["none", "7"])
 def test_a_run_as_the_prepared_students_were_taught_gives_them_again(lab, digits, missing):
-    lab.train(values(missing=missing), CALM, lambda *_: None)
+    run_through(lab.train, values(missing=missing))
     (run,), one = lab.runs, 1.01 / len(digits.validation)
     if missing == "none":
         assert run.distilled == pytest.approx(lab.sweep.distilled[:, 1], abs=one)
@@ -315,7 +305,7 @@ def test_a_run_as_the_prepared_students_were_taught_gives_them_again(lab, digits
 
 
 def test_a_run_without_a_digit_counts_the_labels_that_are_left(lab, digits):
-    lab.train(values(missing="5", labelled=50), CALM, lambda *_: None)
+    run_through(lab.train, values(missing="5", labelled=50))
     (run,) = lab.runs
     assert run.missing == 5 and run.labelled == int((digits.train.labels[:50] != 5).sum()) < 50
     shown = view(lab, student="trained", missing="none", bias=0)
@@ -323,9 +313,9 @@ def test_a_run_without_a_digit_counts_the_labels_that_are_left(lab, digits):
 
 
 def test_with_few_labels_the_student_alone_has_those_only(lab, digits):
-    lab.train(values(missing="none", labelled=10), CALM, lambda *_: None)
+    run_through(lab.train, values(missing="none", labelled=10))
     few = lab.runs[0]
-    lab.train(values(missing="none"), CALM, lambda *_: None)
+    run_through(lab.train, values(missing="none"))
     assert np.mean(few.alone) < np.mean(lab.runs[1].alone)
     assert few.labelled == 10
 
@@ -334,7 +324,7 @@ def test_the_last_run_is_on_show_when_asked_for(lab, digits):
     with pytest.raises(ExerciseError, match="press Train students"):
         view(lab, student="trained")
     prepared = view(lab, missing="none")
-    lab.train(values(temperature=1.0, missing="none"), CALM, lambda *_: None)
+    run_through(lab.train, values(temperature=1.0, missing="none"))
     shown = view(lab, student="trained", missing="none")
     assert shown.taught_at == 1 and prepared.taught_at == 4
     assert shown.accuracies == (lab.runs[0].distilled[0], lab.runs[0].alone[0])
@@ -347,24 +337,15 @@ def test_the_last_run_is_on_show_when_asked_for(lab, digits):
     )
 
 
-@pytest.mark.parametrize("step", [0, 4])
-def test_stopped_in_the_first_seed_the_run_is_kept_and_marked(lab, step):
-    stop = threading.Event()
-    if step == 0:
-        stop.set()
-    lab.train(values(), stop, lambda done, total: stop.set() if done == step else None)
+@pytest.mark.parametrize("step", [0, 4, 30, 44, 60, 61])
+def test_a_stopped_run_has_the_seeds_that_were_through_or_marks_the_first(lab, step):
+    run_until(lab.train, values(), step)
     (run,) = lab.runs
-    assert run.stopped and run.steps == step and len(run.distilled) == len(run.alone) == 1
-    words = distil_view.summarise(view(lab))
-    assert "<td>1, stopped</td>" in words and "by one seed: no interval" in words
-
-
-@pytest.mark.parametrize("step", [30, 44, 60, 61])
-def test_stopped_later_the_seeds_that_were_through_are_kept(lab, step):
-    stop = threading.Event()
-    lab.train(values(), stop, lambda done, total: stop.set() if done == step else None)
-    (run,) = lab.runs
-    assert len(run.distilled) == step // 30 and run.steps == 30 and not run.stopped
+    assert len(run.distilled) == len(run.alone) == max(step // 30, 1)
+    assert run.steps == (step if step < 30 else 30) and run.stopped == (step < 30)
+    if run.stopped:
+        words = distil_view.summarise(view(lab))
+        assert "<td>1, stopped</td>" in words and "by one seed: no interval" in words
 
 
 # --- differences ---------------------------------------------------------------------------
@@ -404,37 +385,17 @@ def controls(explorer):
         explorer.controls[name].value = value
 
 
-def test_there_is_a_picture_at_every_extreme(explorer, controls):
-    pictures = set()
-    for T, bias, missing in itertools.product((0.1, 100), (-5, 15), ("none", "3")):
-        for name, value in {"temperature": T, "bias": bias, "missing": missing}.items():
-            controls[name].value = value
-        assert explorer.error is None
-        Image.open(io.BytesIO(explorer.image.value)).load()
-        pictures.add(explorer.image.value)
-    assert len(pictures) == 6  # without a missing digit the bias does nothing
-
-
 def test_each_stop_of_a_slider_is_seen(explorer, controls):
     """Also where no answer changes: a key press after which nothing moves looks like a hang."""
     pictures = set()
     for T, bias in ((0.1, -5), (0.1, -4.75), (0.112, -4.75)):
-        controls["temperature"].value, controls["bias"].value = T, bias
+        move(explorer, temperature=T, bias=bias)
         pictures.add(explorer.image.value)
     assert len(pictures) == 3
 
 
-@pytest.mark.parametrize("digit", range(10))
-def test_each_digit_is_shown(explorer, controls, digit):
-    controls["digit"].value = digit
-    assert explorer.error is None and explorer.result.digit == digit
-    shown = explorer._artists["image"].get_array()
-    assert np.array_equal(shown, explorer.result.image) and f"this {digit}:" in explorer.text.value
-
-
 def test_the_artists_are_where_the_view_says(explorer, controls):
-    controls["temperature"].value, controls["bias"].value = 10, 4
-    shown, artists = explorer.result, explorer._artists
+    shown, artists = move(explorer, temperature=10, bias=4), explorer._artists
     for bars, heights in zip(artists["soft"], shown.soft, strict=True):
         assert bars.get_data().values[::2] == pytest.approx(heights)
         assert not bars.get_data().values[1::2].any()
@@ -456,8 +417,7 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
 
 
 def test_the_words_have_the_numbers(explorer, controls):
-    controls["temperature"].value, controls["missing"].value = 4, "3"
-    shown, words = explorer.result, explorer.text.value
+    shown, words = move(explorer, temperature=4, missing="3"), explorer.text.value
     distilled, alone = shown.sweep.distilled[:, 1], shown.sweep.alone
     assert f"taught at T = 4, {100 * distilled.mean():.2f} % right" in words
     assert f"alone {100 * alone.mean():.2f} %, the teacher" in words
@@ -472,43 +432,17 @@ def run_of(distilled=(0.9, 0.92), alone=(0.8, 0.81), **changed):
     return distil_view.Run(distilled=distilled, alone=alone, **given | more | changed)
 
 
-def test_runs_have_their_places_and_their_bytes(explorer):
-    runs = (run_of(), run_of(distilled=(0.2, 0.3), bytes=9_600))
-    distil_figure.update(explorer._artists, dataclasses.replace(explorer.result, runs=runs))
-    artists = explorer._artists
-    assert artists["runs"]["distilled"].get_xydata() == pytest.approx(np.array([[1, 91], [2, 25]]))
-    assert artists["runs"]["alone"].get_xydata() == pytest.approx(np.array([[1, 80.5], [2, 80.5]]))
-    assert [t.get_text() for t in artists["run_texts"][:3]] == ["1\n104", "2\n10", ""]
-    between = np.array([[1, 80.5], [1, 91], [1, np.nan], [2, 80.5], [2, 25], [2, np.nan]])
-    assert artists["pairs"].get_xydata() == pytest.approx(between, nan_ok=True)
-    distil_figure.update(artists, explorer.result)
-    assert not len(artists["pairs"].get_xdata())
-    assert not any(text.get_text() for text in artists["run_texts"])
-
-
 def test_the_latest_runs_are_in_the_plot_and_all_in_the_table(explorer):
     runs = tuple(run_of(width=10 + i) for i in range(11))
-    shown = dataclasses.replace(explorer.result, runs=runs)
-    distil_figure.update(explorer._artists, shown)
-    texts = [text.get_text() for text in explorer._artists["run_texts"]]
+    shown, artists = dataclasses.replace(explorer.result, runs=runs), explorer._artists
+    distil_figure.update(artists, shown)
+    places = np.arange(1, 9)
+    for name, height in (("distilled", 91), ("alone", 80.5)):
+        expected = np.stack([places, np.full(8, height)], 1)
+        assert artists["runs"][name].get_xydata() == pytest.approx(expected)
+    texts = [text.get_text() for text in artists["run_texts"]]
     assert texts == [f"{number}\n104" for number in range(4, 12)]
     table = distil_view.summarise(shown)
     assert re.findall(r"<tr><td>(\d+)</td>", table) == [str(i) for i in range(1, 12)]
     assert "<td>20</td><td>7</td><td>104,000</td><td>91.00</td><td>80.50</td><td>2</td>" in table
-    distil_figure.update(explorer._artists, explorer.result)
-
-
-def test_the_button_trains_by_its_own_controls_and_those_above(explorer, controls):
-    own = explorer.work.job.controls
-    assert set(own) == {"alpha", "labelled", "width"} and not set(own) & set(controls)
-    assert "3 students" in explorer.work.job.about and "all 320 images" in explorer.work.job.about
-    redraws = explorer.redraws
-    own["alpha"].value, own["width"].value = 0.5, 10
-    assert explorer.redraws == redraws
-    controls["temperature"].value, controls["missing"].value = 20, "none"
-    explorer.work.start()
-    explorer.work.wait(60)
-    (run,) = explorer.result.runs
-    assert (run.temperature, run.alpha, run.missing, run.width) == (20, 0.5, None, 10)
-    assert run.labelled == 320
-    assert f"<td>{run.bytes:,}</td>" in explorer.text.value
+    distil_figure.update(artists, explorer.result)
