@@ -8,6 +8,7 @@ Chromium is a failure instead, so that nothing goes untested unseen.
 import functools
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -57,6 +58,7 @@ def keep_mnist_at_hand():
 
 DRIVES_A_BROWSER = ("test_browser.py", "test_busy.py")
 NOTEBOOKS = "test_notebooks.py"
+OF_ALL_CHAPTERS = (NOTEBOOKS, "test_exercises.py")
 LONGEST = (*DRIVES_A_BROWSER, NOTEBOOKS)  # minutes each: they begin, so that all end together
 
 
@@ -75,14 +77,14 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadFileScheduling
 
     class Shared(LoadFileScheduling):
-        """All that drives a browser is one worker's, and a chapter's notebooks are one's."""
+        """What drives a browser is one worker's; so is what runs a chapter, or asks its checks."""
 
         def _split_scope(self, nodeid):
             path, _, test = nodeid.partition("::")
             if Path(path).name in DRIVES_A_BROWSER:
                 return "browser"
-            if Path(path).name == NOTEBOOKS and "[" in test:
-                return test[test.index("[") :]
+            if Path(path).name in OF_ALL_CHAPTERS and "[" in test:
+                return path + re.match(r"\w+", test.partition("[")[2])[0]
             return path
 
     return Shared(config, log)

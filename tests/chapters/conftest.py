@@ -1,9 +1,43 @@
-"""One JupyterLab for all tests that open a chapter in a browser."""
+"""What the tests of several chapters share: small data for explorers, and one JupyterLab."""
 
+import importlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="module")
+def digits():
+    from shrink.classroom import data
+
+    return data.load("digits", announce=False)
+
+
+@pytest.fixture(scope="module")
+def small_chapter(request):
+    """The module `small` beside the test file."""
+    return importlib.import_module(f"{request.module.__package__}.small")
+
+
+@pytest.fixture(scope="module")
+def cache(small_chapter, tmp_path_factory) -> Iterator[Path]:
+    """A cache of the test file's own; its chapter is as small as its `prepare` makes it."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHRINK_CACHE", str(folder))
+        small_chapter.prepare(patch)
+        yield folder
+
+
+@pytest.fixture
+def no_answers(small_chapter) -> Iterator[None]:
+    """None of the chapter's EXERCISES has an answer after the test."""
+    from tests.chapters.small import forget_answers
+
+    yield
+    forget_answers(small_chapter.EXERCISES)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,13 @@ To put a chapter's explorer under these laws:
 1. Write tests/chapters/<name>/small.py, whose EXPLORERS has a `Small` for each explorer.
 2. `prepare` patches what takes long: recipes of baselines, stops of sweeps, runs of a stopwatch.
 3. `make` builds the explorer with all its exercises; `refused` says what must not build, by words.
-4. Use `prepare` and the rest in the chapter's own test_explorer.py, and leave content there alone:
-   what is shown is what the network does. Tests that are laws here go.
+4. Use all of it in the chapter's own test_explorer.py (conftest.py's `cache` and `no_answers` take
+   the chapter's `prepare` and EXERCISES), and leave content there alone: what is shown is what the
+   network does. Tests that are laws here go.
 """
 
 import base64
+import dataclasses
 import importlib
 import io
 from pathlib import Path
@@ -17,19 +19,17 @@ from types import SimpleNamespace
 import ipywidgets as widgets
 import numpy as np
 import pytest
+import torch
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from shrink.classroom import data
+from shrink.classroom import cache
+from shrink.classroom.data import ten_digits
+from tests.chapters.small import forget_answers
 
 CHAPTERS = sorted(path.parent.name for path in Path(__file__).parent.glob("*/small.py"))
 MODULES = [importlib.import_module(f"tests.chapters.{name}.small") for name in CHAPTERS]
 EVERY = [small for module in MODULES for small in module.EXPLORERS]
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits", announce=False)
 
 
 @pytest.fixture(scope="module", params=EVERY, ids=lambda small: small.name)
@@ -55,20 +55,20 @@ def explorer(built):
     every = controls_of(built.explorer)
     before = {name: control.value for name, control in every.items()}
     yield built.explorer
-    forget_answers(built.small)
+    forget_answers(built.small.exercises)
     for name, control in every.items():
         control.value = before[name]
     assert built.explorer.error is None
 
 
-def forget_answers(small):
-    for exercise in small.exercises:
-        exercise.student, exercise.passed = None, False
-
-
 def controls_of(explorer):
     """The explorer's controls and its job's."""
     return explorer.controls | dict(explorer.work.job.controls if explorer.work else {})
+
+
+def set_controls(explorer, values):
+    for name, value in values.items():
+        controls_of(explorer)[name].value = value
 
 
 def other_values(control):
@@ -108,6 +108,22 @@ def test_the_first_picture_is_there_at_once(built):
     assert pixels.shape == (height, width, 3) and (pixels != pixels[0, 0]).any()
 
 
+def test_made_again_it_is_the_same_out_of_the_cache_and_ten_test_images(built, digits, monkeypatch):
+    monkeypatch.setattr(cache, "write_atomically", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda *_: pytest.fail("trained again"))
+    hidden = dataclasses.replace(digits, test=ten_digits(digits))
+    again = built.small.make(hidden)
+    assert (again.image.value, again.text.value) == built.first[2:]
+
+
+def test_without_exercises_there_is_no_mine(built, digits):
+    if built.small.alone is None:
+        pytest.skip("it has no switch to mine")
+    alone = built.small.alone(digits)
+    assert alone.controls["source"].options == ("reference",) and alone.error is None
+    assert (alone.image.value, alone.text.value) == built.first[2:]
+
+
 def test_every_control_is_in_the_explorer_and_has_its_label(explorer):
     everything = list(inside(explorer))
     for control in controls_of(explorer).values():
@@ -118,9 +134,14 @@ def test_every_control_is_in_the_explorer_and_has_its_label(explorer):
 
 def test_every_control_moves_the_picture_or_the_words_or_is_the_jobs(explorer, small):
     assert small.of_job <= set(explorer.controls) and (explorer.work or not small.of_job)
+    if small.job_first:
+        finish_the_job(explorer, small)
     for name, control in explorer.controls.items():
         if name == "source":
             continue
+        there = small.matters_at.get(name, {})
+        as_before = {other: explorer.controls[other].value for other in there}
+        set_controls(explorer, there)
         before, first = shown(explorer), control.value
         seen = set()
         for value in other_values(control):
@@ -130,6 +151,7 @@ def test_every_control_moves_the_picture_or_the_words_or_is_the_jobs(explorer, s
         control.value = first
         assert shown(explorer) == before, f"{name} there and back leaves a trail"
         assert (len(seen | {before}) == 1) == (name in small.of_job), name
+        set_controls(explorer, as_before)
 
 
 def test_without_widgets_there_are_a_picture_and_its_text(explorer):
@@ -168,8 +190,14 @@ def test_what_cannot_be_compared_is_refused(built, digits):
 
 
 def quicken(explorer, small):
-    for name, value in small.quick.items():
-        controls_of(explorer)[name].value = value
+    set_controls(explorer, small.quick)
+
+
+def finish_the_job(explorer, small):
+    quicken(explorer, small)
+    explorer.work.start_button.click()
+    explorer.work.wait(120)
+    assert explorer.work.status.value == "finished" and explorer.error is None
 
 
 def kept(explorer, small):
@@ -182,9 +210,7 @@ def test_the_job_ends_and_what_it_found_is_shown_beside_what_was_there(explorer,
     before = shown(explorer)
     for _ in range(2):
         runs = kept(explorer, small)
-        explorer.work.start_button.click()
-        explorer.work.wait(120)
-        assert explorer.work.status.value == "finished" and explorer.error is None
+        finish_the_job(explorer, small)
         assert explorer.work.message.value == ""
         assert kept(explorer, small) > runs or not small.runs
     assert shown(explorer) != before

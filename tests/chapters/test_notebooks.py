@@ -5,7 +5,6 @@ a browser it runs as students get it (test_browser.py). What is marked `deep` ru
 themselves, and the solved one on MNIST.
 """
 
-import importlib
 import re
 
 import nbformat
@@ -72,16 +71,6 @@ def test_solved_notebook_passes_on_mnist(chapter, tmp_path):
     notebook = build(chapter, tmp_path, solved=True)
     failed, said = failing_cells(notebook, SHRINK_DATASET="mnist")
     assert failed == [], said[-3000:]
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_headings_say_what_the_exercises_say(chapter):
-    """Core or more, and the minutes, stand in the text and in the exercise: the same."""
-    module = importlib.import_module(f"shrink.chapters.{chapter[3:]}")
-    text = (COURSE / f"{chapter}.py").read_text(encoding="utf-8")
-    found = re.findall(r"\((core|more), (\d+) minutes\)", text)
-    exercises = module.EXERCISES
-    assert found == [("core" if e.core else "more", str(e.minutes)) for e in exercises]
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -220,7 +220,9 @@ def start_loader(breaking: str = "") -> subprocess.Popen:
 @pytest.mark.parametrize(
     "breaking",
     [
-        "draw = glyphs.draw\ndef kill(part, progress):\n    draw(part, stop)\nglyphs.draw = kill",
+        "draw = glyphs.draw\n"
+        "def draw_and_stop(part, progress): return draw(part, progress=stop)\n"
+        "glyphs.draw = draw_and_stop",
         "os.replace = stop",
     ],
     ids=["drawing", "renaming"],

@@ -1,7 +1,8 @@
 """Damaged files for the codec: each must be refused as such, or be a model within the limits.
 
 `python -m tests.coding.fuzz_codec 100000` runs as many. It fails at the first file that does
-anything else, and at the end if one took a second, or all 50 MB above the process after its imports.
+anything else, and at the end if one took a second, or all took 50 MB above the process after its
+imports.
 """
 
 import argparse

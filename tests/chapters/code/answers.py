@@ -8,16 +8,13 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from shrink.chapters import code
+from tests.chapters.wrong import CHANGED, changed
+
+right_gaps = code.gaps.reference
+right_lengths = code.code_lengths.reference
+
 # --- right: gaps -------------------------------------------------------------------
-
-
-def the_chapters_gaps(positions, gap_bits):
-    found, before = [], -1
-    for position in positions:
-        fillers, rest = divmod(position - before - 1, 2**gap_bits)
-        found += [2**gap_bits - 1] * fillers + [rest]
-        before = position
-    return found
 
 
 def gaps_one_by_one(positions, gap_bits):
@@ -40,24 +37,10 @@ def gaps_by_numpy(positions, gap_bits):
 
 
 def gaps_in_a_tensor(positions, gap_bits):
-    return torch.tensor(the_chapters_gaps(positions, gap_bits), dtype=torch.uint8)
+    return torch.tensor(right_gaps(positions, gap_bits), dtype=torch.uint8)
 
 
 # --- right: code_lengths -----------------------------------------------------------
-
-
-def the_chapters_lengths(counts):
-    lengths = [0] * len(counts)
-    groups = [(count, [symbol]) for symbol, count in enumerate(counts.tolist()) if count]
-    if len(groups) == 1:
-        lengths[groups[0][1][0]] = 1
-    while len(groups) > 1:
-        groups.sort(key=lambda group: group[0])
-        (a, some), (b, others), *groups = groups
-        for symbol in some + others:
-            lengths[symbol] += 1
-        groups.append((a + b, some + others))
-    return torch.tensor(lengths)
 
 
 def lengths_of_a_heap(counts):
@@ -95,33 +78,7 @@ def lengths_from_a_tree(counts):
     return found
 
 
-def lengths_by_packages(counts):
-    """Package-merge with a limit that does not bind."""
-    symbols = [(int(c), (i,)) for i, c in enumerate(counts) if c]
-    lengths = torch.zeros(len(counts), dtype=torch.long)
-    if len(symbols) == 1:
-        lengths[symbols[0][1][0]] = 1
-        return lengths
-    items = sorted(symbols)
-    for _ in range(max(len(symbols) - 2, 0) if len(symbols) < 60 else 20):
-        pairs = zip(items[::2], items[1::2], strict=False)
-        items = sorted(symbols + [(a[0] + b[0], a[1] + b[1]) for a, b in pairs])
-    for _, inside in items[: 2 * len(symbols) - 2]:
-        for symbol in inside:
-            lengths[symbol] += 1
-    return lengths
-
-
 # --- right: canonical_codes --------------------------------------------------------
-
-
-def the_chapters_codes(lengths):
-    codes, code_, before = [""] * len(lengths), 0, 0
-    for length, symbol in sorted((n, s) for s, n in enumerate(lengths) if n):
-        code_ <<= length - before
-        codes[symbol] = f"{code_:0{length}b}"
-        code_, before = code_ + 1, length
-    return codes
 
 
 def codes_as_fractions(lengths):
@@ -144,18 +101,6 @@ def codes_as_leaves_of_a_tree(lengths):
 
 
 # --- right: decode_bits ------------------------------------------------------------
-
-
-def the_chapters_reader(bits, codes, count):
-    symbols, text = [], ""
-    for bit in bits:
-        if len(symbols) == count:
-            break
-        text += bit
-        if text in codes:
-            symbols.append(codes.index(text))
-            text = ""
-    return symbols if len(symbols) == count else None
 
 
 def reads_from_a_tree(bits, codes, count):
@@ -193,17 +138,6 @@ def cuts_the_bits_off(bits, codes, count):
 # --- right: crc32 ------------------------------------------------------------------
 
 
-def the_chapters_checksum(content):
-    register = 0xFFFFFFFF
-    for byte in content:
-        register ^= byte
-        for _ in range(8):
-            last, register = register & 1, register >> 1
-            if last:
-                register ^= 0xEDB88320
-    return register ^ 0xFFFFFFFF
-
-
 def checksum_by_table(content):
     table = []
     for number in range(256):
@@ -216,46 +150,13 @@ def checksum_by_table(content):
     return np.uint32(~register & 0xFFFFFFFF)
 
 
-def checksum_by_long_division(content):
-    """The remainder of a polynomial, the lowest bit of each byte first."""
-    bits = [byte >> i & 1 for byte in content for i in range(8)] + [0] * 32
-    for i in range(32):
-        bits[i] ^= 1
-    divisor = [int(b) for b in f"1{0x04C11DB7:032b}"]
-    for i in range(len(bits) - 32):
-        if bits[i]:
-            for j, bit in enumerate(divisor):
-                bits[i + j] ^= bit
-    return sum((1 - bit) << i for i, bit in enumerate(bits[-32:]))
-
-
-# --- right: break_the_codes --------------------------------------------------------
-
-
-def five_counts():
-    return [5, 2, 2, 2, 2]
-
-
-def another_five():
-    return 5, 15, 6, 6, 7
-
-
-def six_counts():
-    return torch.tensor([18, 7, 6, 6, 5, 5])
-
-
 RIGHT = {
-    "gaps": [the_chapters_gaps, gaps_one_by_one, gaps_by_numpy, gaps_in_a_tensor],
-    "code_lengths": [
-        the_chapters_lengths,
-        lengths_of_a_heap,
-        lengths_from_a_tree,
-        lengths_by_packages,
-    ],
-    "canonical_codes": [the_chapters_codes, codes_as_fractions, codes_as_leaves_of_a_tree],
-    "decode_bits": [the_chapters_reader, reads_from_a_tree, cuts_the_bits_off],
-    "crc32": [the_chapters_checksum, checksum_by_table, checksum_by_long_division, zlib.crc32],
-    "break_the_codes": [five_counts, another_five, six_counts],
+    "gaps": [gaps_one_by_one, gaps_by_numpy, gaps_in_a_tensor],
+    "code_lengths": [lengths_of_a_heap, lengths_from_a_tree],
+    "canonical_codes": [codes_as_fractions, codes_as_leaves_of_a_tree],
+    "decode_bits": [reads_from_a_tree, cuts_the_bits_off],
+    "crc32": [checksum_by_table, zlib.crc32],
+    "break_the_codes": [lambda: (5, 15, 6, 6, 7), lambda: torch.tensor([18, 7, 6, 6, 5, 5])],
 }
 
 
@@ -283,10 +184,6 @@ def _surprise(counts):
 def _equal(counts):
     n = int((counts > 0).sum())
     return (counts > 0).long() * max(1, math.ceil(math.log2(max(n, 1))))
-
-
-def _all_of_them(counts):
-    return the_chapters_lengths(counts + (counts == 0) * 1)
 
 
 def _bits_of_the_number(lengths):
@@ -342,16 +239,12 @@ DISGUISED = [
 
 
 def _raises_on_zeros(counts):
-    return the_chapters_lengths(counts) if counts.min() > 0 else 1 / 0
+    return right_lengths(counts) if counts.min() > 0 else 1 / 0
 
 
 def _changes_its_input(counts):
     counts += 1
-    return the_chapters_lengths(counts)
-
-
-def _lengths_in_a_list(counts):
-    return the_chapters_lengths(counts).tolist()
+    return right_lengths(counts)
 
 
 WRONG = {
@@ -360,18 +253,18 @@ WRONG = {
         (lambda positions, b: ["1"] * len(positions)): "return a list of whole numbers",
         (lambda positions, b: [2**b] * len(positions)): "is not within",
         (lambda positions, b: [0, 0]): "never come to place",
-        (lambda positions, b: the_chapters_gaps(positions, b) or [0]): "no weight is left",
+        (lambda positions, b: list(right_gaps(positions, b)) or [0]): "no weight is left",
     },
     "code_lengths": {
-        _lengths_in_a_list: "return a tensor .* as torch.tensor makes",
-        (lambda counts: the_chapters_lengths(counts).float()): "return a tensor",
-        (lambda counts: the_chapters_lengths(counts)[None]): "return a tensor",
-        (lambda counts: the_chapters_lengths(counts)[1:]): "symbols, and you",
+        changed(right_lengths, torch.Tensor.tolist): "return a tensor .* as torch.tensor makes",
+        changed(right_lengths, torch.Tensor.float): "return a tensor",
+        changed(right_lengths, lambda lengths: lengths[None]): "return a tensor",
+        changed(right_lengths, lambda lengths: lengths[1:]): "symbols, and you",
         (lambda counts: (counts > 0) * 1): "above 1",
         (lambda counts: (counts > 0) * 4): "there is room left",
         (lambda counts: (counts > 0) * 10**15): "none has a code of",
         _raises_on_zeros: "your code raised ZeroDivisionError",
-        _changes_its_input: "your function changed its input",
+        _changes_its_input: CHANGED,
     },
     "canonical_codes": {
         (lambda lengths: [0] * len(lengths)): "return a list of texts",

@@ -1,58 +1,30 @@
 """The explorer of chapter 05's codes on small data: what it shows is what real files take."""
 
 import copy
-import io
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from shrink import sharing
-from shrink.chapters.code import explorer as code
 from shrink.chapters.code import figure as code_figure
 from shrink.chapters.code import parts, prepared
 from shrink.chapters.code import sizes as code_sizes
-from shrink.classroom import baselines, data, measure
-from shrink.classroom import cache as caches
-from shrink.classroom.exercises.exercise import Exercise, ExerciseError
-from shrink.classroom.training import Recipe, predict
+from shrink.chapters.code.lab import CodingLab
+from shrink.chapters.code.view import summarise
+from shrink.classroom import measure
+from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.coding import ans, codec, huffman, sparse
+from tests.chapters.code.small import EXERCISES, STOPS
+from tests.chapters.small import share_right
 
-STOPS = (50, 80, 92, 98)
-NUMBERS = (2, 16)
-code_lengths = Exercise(
-    "code_lengths", lambda *_: None, reference=huffman.code_lengths, core=True, minutes=9
-)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits", announce=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of this file's own, networks trained in a second, and few stops."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (code, prepared):
-            patch.setattr(module, "STOPS", STOPS)
-            patch.setattr(module, "NUMBERS", NUMBERS)
-        patch.setenv("SHRINK_CACHE", str(folder))
-        patch.setitem(baselines.RECIPES, (code.NAME, "digits"), Recipe(epochs=6))
-        yield folder
+pytestmark = pytest.mark.usefixtures("cache", "no_answers")
+(code_lengths,) = EXERCISES
 
 
 @pytest.fixture(scope="module")
 def lab(digits, cache):
-    return code.CodingLab(digits, code_lengths, seed=0)
-
-
-@pytest.fixture(autouse=True)
-def no_answer():
-    yield
-    code_lengths.student, code_lengths.passed = None, False
+    return CodingLab(digits, code_lengths, seed=0)
 
 
 def view(lab, gap_bits=5, sparsity=92, **changed):
@@ -197,9 +169,8 @@ def test_the_accuracy_is_that_of_the_network_in_the_file(lab, digits, sparsity, 
     shown = view(lab, 4, sparsity, k=k)
     net = copy.deepcopy(lab.dense)
     net.load_state_dict(codec.decode(file_of(lab, shown)))
-    split = digits.validation
-    right = (predict(net, split.images) == split.labels).double().mean().item()
-    assert shown.accuracy == pytest.approx(right) and shown.images == len(split)
+    assert shown.accuracy == pytest.approx(share_right(net, digits.validation))
+    assert shown.images == len(digits.validation)
     start = lab.dense if sparsity < 92 else lab.tuned
     assert shown.tuned == (sparsity >= 92)
     assert net.state_dict()["fc1.bias"].equal(start.state_dict()["fc1.bias"])
@@ -213,20 +184,6 @@ def test_the_fine_tuned_curve_begins_where_it_was_tuned(lab):
     assert np.isnan(tuned).tolist() == [True, True, False, False]
     assert not np.isnan(pruned).any()
     assert view(lab).dense_bytes == measure.size(lab.dense.state_dict())
-
-
-def test_the_test_set_stays_unread(digits, lab):
-    hidden = data.Dataset("digits", digits.train, digits.validation, test=None)
-    assert view(code.CodingLab(hidden, None, seed=0)).accuracy == view(lab).accuracy
-
-
-def test_the_second_time_the_sweep_comes_from_the_cache(lab, digits, cache, monkeypatch):
-    monkeypatch.setattr(caches, "write_atomically", lambda *_: pytest.fail("made again"))
-    again = code.CodingLab(digits, None, seed=0)
-    assert view(again).bytes.tolist() == view(lab).bytes.tolist()
-    assert view(again, 4, 50, k=2).accuracies[0].tolist() == (
-        view(lab, 4, 50, k=2).accuracies[0].tolist()
-    )
 
 
 def test_a_form_of_the_file_that_changes_is_measured_again(lab, cache, monkeypatch):
@@ -243,15 +200,6 @@ def test_moving_a_slider_codes_nothing_anew(lab, monkeypatch):
     assert view(lab, 2, 80).gap_bits == 2
 
 
-def test_what_is_remembered_is_bounded(lab, monkeypatch):
-    monkeypatch.setattr(code, "REMEMBERED", 10)
-    lab._memory.clear()
-    for sparsity in STOPS:
-        for gap_bits in (1, 2, 3):
-            view(lab, gap_bits, sparsity)
-            assert len(lab._memory) <= 10
-
-
 # --- mine ----------------------------------------------------------------------------------
 
 
@@ -263,9 +211,9 @@ def test_mine_with_the_right_answer_shows_the_same(lab):
             reference = view(lab, gap_bits, sparsity)
             assert mine.bytes.tolist() == reference.bytes.tolist()
             assert mine.codes[1].codes == reference.codes[1].codes
-    words = code_figure.summarise(mine)
+    words = summarise(mine)
     assert mine.mine and words.startswith("<b>Your code_lengths.</b>")
-    assert "Your" not in code_figure.summarise(reference)
+    assert "Your" not in summarise(reference)
 
 
 def test_a_length_that_the_file_cannot_hold_is_told(lab):
@@ -273,7 +221,7 @@ def test_a_length_that_the_file_cannot_hold_is_told(lab):
     code_lengths.answer(huffman.code_lengths)
     mine, reference = view(lab, 8, 50, source="mine"), view(lab, 8, 50)
     assert mine.codes[0].lengths.max() > 15 >= reference.codes[0].lengths.max()
-    assert mine.too_long and "longer than 15 bits" in code_figure.summarise(mine)
+    assert mine.too_long and "longer than 15 bits" in summarise(mine)
     assert mine.bytes.tolist() == reference.bytes.tolist()
     assert not reference.too_long and not view(lab, 2, 50, source="mine").too_long
 
@@ -288,16 +236,11 @@ def test_mine_shows_what_the_students_bug_does(lab):
     mine, reference = view(lab, 4, source="mine"), view(lab, 4)
     assert mine.bytes[3].sum() > 1.1 * reference.bytes[3].sum()
     assert mine.codes[0].huffman == 4 and mine.codes[0].entropy == reference.codes[0].entropy
-    assert view(lab, 4).bytes[3].tolist() == reference.bytes[3].tolist()
+    code_lengths.answer(huffman.code_lengths)  # asked again when it has changed
+    assert view(lab, 4, source="mine").bytes[3].tolist() == reference.bytes[3].tolist()
+    code_lengths.answer(_all_the_same)
     fixed = view(lab, 4, code="fixed", source="mine")
     assert fixed.bytes.tolist() == view(lab, 4, code="fixed").bytes.tolist()
-
-
-def test_mine_is_asked_again_when_it_has_changed(lab):
-    code_lengths.answer(_all_the_same)
-    before = view(lab, 4, source="mine").bytes.sum()
-    code_lengths.answer(huffman.code_lengths)
-    assert view(lab, 4, source="mine").bytes.sum() < before
 
 
 def test_mine_gets_counts_of_its_own(lab):
@@ -322,7 +265,7 @@ def test_gap_bits_at_which_mine_fails_are_missing(lab):
     code_lengths.answer(too_few)
     shown = view(lab, 5, source="mine")
     assert np.isnan(shown.bytes[7]).all() and not np.isnan(shown.bytes[:7]).any()
-    assert "at 7 gap bits" in code_figure.summarise(shown)
+    assert "at 7 gap bits" in summarise(shown)
     with pytest.raises(RuntimeError, match="too many for me"):
         view(lab, 8, source="mine")
 
@@ -345,60 +288,16 @@ def test_what_is_no_code_is_said_in_words(lab, answer, message):
         view(lab, 5, source="mine")
 
 
-def test_mine_without_an_answer_says_so(lab):
-    view(lab)
-    with pytest.raises(ExerciseError, match="code_lengths has no answer of yours"):
-        view(lab, source="mine")
+# --- the picture and the words --------------------------------------------------------------
 
 
-# --- the explorer --------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def explorer(lab, digits):
-    return code.explore_coding(digits, code_lengths)
-
-
-def set_to(explorer, **values):
-    for name, value in values.items():
-        explorer.controls[name].value = value
-    return explorer.result
-
-
-def pixels(explorer):
-    return np.asarray(Image.open(io.BytesIO(explorer.image.value)))
-
-
-def test_every_control_moves_the_figure(explorer):
-    set_to(explorer, gap_bits=5, sparsity=92, k=16, code="huffman", layer="fc1")
-    assert explorer.error is None
-    before = pixels(explorer)
-    for change in ({"gap_bits": 6}, {"sparsity": 98}, {"k": 2}, {"code": "ans"}, {"layer": "fc3"}):
-        set_to(explorer, **change)
-        assert explorer.error is None
-        after = pixels(explorer)
-        assert (before != after).any() and before.shape == after.shape
-        before = after
-
-
-def test_a_sparsity_between_the_stops_is_the_nearest(explorer, lab):
-    assert set_to(explorer, sparsity=94).sparsity == 92
-    assert lab.view(5, 70, 16, "huffman", "fc1").sparsity == 80
-
-
-def test_the_switch_is_there_for_an_exercise_only(explorer, digits):
-    assert list(explorer.controls["source"].options) == ["reference", "mine"]
-    alone = code.explore_coding(digits)
-    assert list(alone.controls["source"].options) == ["reference"] and alone.error is None
-    set_to(explorer, source="mine")
-    assert isinstance(explorer.error, ExerciseError)
-    set_to(explorer, source="reference")
-    assert explorer.error is None
+def test_a_sparsity_between_the_stops_is_the_nearest(lab):
+    assert (view(lab, sparsity=94).sparsity, view(lab, sparsity=70).sparsity) == (92, 80)
 
 
 def test_the_words_hold_the_numbers(lab):
     shown = view(lab, 6, 98, k=2, layer="fc2")
-    words = code_figure.summarise(shown)
+    words = summarise(shown)
     share = 100 * shown.fillers[5] / shown.entries[5]
     for text in (
         "6 gap bits, sparsity 98 %, 2 values, Huffman",
@@ -411,7 +310,7 @@ def test_the_words_hold_the_numbers(lab):
         f"entropy {shown.codes[1].entropy:.3f}",
     ):
         assert text in words
-    assert "pruned and not trained on" in code_figure.summarise(view(lab, 6, 80))
+    assert "pruned and not trained on" in summarise(view(lab, 6, 80))
 
 
 def test_bars_end_where_the_bytes_do(lab):
@@ -420,11 +319,9 @@ def test_bars_end_where_the_bytes_do(lab):
     artists = code_figure.draw(figure, shown)
     code_figure.update(artists, shown)
     first, *_, last = artists["bars"]
-    assert [s[0][1] for s in first.get_segments()] == [0] * 8
     assert [s[1][1] for s in first.get_segments()] == (shown.bytes[:, 0] / 1000).tolist()
     tops = [segment[1][1] for segment in last.get_segments()]
     assert tops == pytest.approx((shown.bytes.sum(1) / 1000).tolist())
     assert artists["frame"].get_height() == pytest.approx(tops[2])
-    assert artists["fillers"][2].get_text() == f"{100 * shown.fillers[2] / shown.entries[2]:.3g} %"
     gaps = artists["gaps"]["lengths"].get_data()
     assert (gaps.values * np.diff(gaps.edges)).sum() == pytest.approx(shown.codes[0].huffman)

@@ -4,56 +4,40 @@ with such a file, and the network with what the reader gives.
 
 import copy
 import dataclasses
-import io
 import struct
-import threading
 import zlib
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
-from PIL import Image
 
 from shrink import quantization, sharing
 from shrink.chapters.code import file_explorer as file
-from shrink.chapters.code import file_figure, file_meaning, parts
-from shrink.classroom import CourseError, baselines, data, models
-from shrink.classroom.training import Recipe, predict
+from shrink.chapters.code import file_figure, file_lab, file_meaning, file_view, parts, prepared
+from shrink.classroom import CourseError, baselines, models
+from shrink.classroom.explorers.memory import Memory
 from shrink.coding import codec
 from shrink.coding.codec_reader import CodecError
+from tests.chapters.code.small import FLIPS, content_of
+from tests.chapters.small import run_through, run_until, share_right
 
-CALM = threading.Event()
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits", announce=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHRINK_CACHE", str(folder))
-        patch.setitem(baselines.RECIPES, (file.NAME, "digits"), Recipe(epochs=6))
-        yield folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
 def net(digits, cache):
-    return baselines.pruned_baseline(file.NAME, digits)
+    return baselines.pruned_baseline(prepared.NAME, digits)
 
 
 @pytest.fixture(scope="module")
-def content(net):
-    shared = {name: sharing.share(w, 8) for name, w in models.weights(net).items()}
-    return codec.encode(net.state_dict() | shared, code="huffman")
+def content(digits, cache):
+    return content_of(digits)
 
 
 @pytest.fixture(scope="module")
 def one_lab(content, digits):
-    return file.FileLab(content, digits)
+    return file_lab.FileLab(content, digits)
 
 
 @pytest.fixture
@@ -76,8 +60,7 @@ def damaged(content, byte, bit, repaired):
 def right(net, state, digits):
     changed = copy.deepcopy(net)
     changed.load_state_dict(state)
-    split = digits.validation
-    return (predict(changed, split.images) == split.labels).double().mean().item()
+    return share_right(changed, digits.validation)
 
 
 # --- a flip --------------------------------------------------------------------------------
@@ -128,7 +111,7 @@ def test_a_value_of_the_codebook_moves_all_its_weights(lab, content):
     shown = outcome.picture[10:290:10, 10:290:10]
     assert ((shown > 20) == (pixels > 0).numpy()).all()
     assert shown.flat[int(pixels.argmax())] == 255 and outcome.picture[5, 5] == 0
-    words = file_figure.summarise(lab.view(byte, 7, "repaired"))
+    words = file_view.summarise(lab.view(byte, 7, "repaired"))
     assert f"{outcome.changed:,} numbers are others, most of them among the 235,200 of" in words
 
 
@@ -137,14 +120,14 @@ def test_the_checksum_repaired_is_the_file_as_it_was(lab, content):
     assert not outcome.refused and not outcome.changed
     assert outcome.accuracy == lab.accuracy
     shown = lab.view(len(content) - 2, 3, "repaired")
-    assert "nothing changes in the network" in file_figure.summarise(shown)
+    assert "nothing changes in the network" in file_view.summarise(shown)
 
 
 def test_a_file_of_another_network_is_read_and_then_refused(lab):
     name = region(lab, "", "name")
     outcome = lab.flip(name.start + 1, 0, repaired=True)  # fc1.weight becomes gc1.weight
     assert "it has no fc1.weight" in outcome.refused and not outcome.by_reader
-    words = file_figure.summarise(lab.view(name.start + 1, 0, "repaired"))
+    words = file_view.summarise(lab.view(name.start + 1, 0, "repaired"))
     assert "the file is read, but" in words and "CodecError" not in words
 
 
@@ -156,32 +139,24 @@ def test_a_bias_that_is_no_number_is_loaded(lab, content):
     assert outcome.changed == 1 and outcome.tensor == "fc3.bias" and outcome.farthest > 1e30
     assert outcome.accuracy < lab.accuracy - 0.05
     assert (outcome.picture > 60).sum() == 20 * 30  # one of ten numbers in a row
-    words = file_figure.summarise(lab.view(here.start + 4 * number + 3, 6, "repaired"))
+    words = file_view.summarise(lab.view(here.start + 4 * number + 3, 6, "repaired"))
     assert "1 number is another, one of the 10 of fc3.bias" in words
 
 
 def test_pictures_show_where_a_matrix_changed():
     changed = torch.zeros(10, 100, dtype=torch.bool)
     changed[4, 7] = True
-    picture = file.picture(changed, "fc3.weight")
+    picture = file_lab.picture(changed, "fc3.weight")
     assert picture.shape == (300, 300)
     rows, columns = np.nonzero(picture == 255)
     assert (columns.min(), columns.max()) == (21, 23) and len(set(rows)) == 20
     assert set(np.unique(picture)) == {0, 20, 255}
 
 
-def test_outcomes_are_remembered_and_bounded(lab, monkeypatch):
-    monkeypatch.setattr(file, "REMEMBERED", 5)
-    for byte in range(40, 60):
-        lab.flip(byte, 1, repaired=False)
-        assert len(lab._memory) <= 5
+def test_what_was_flipped_before_is_not_read_again(lab, monkeypatch):
+    before = lab.flip(59, 1, repaired=True)
     monkeypatch.setattr(codec, "decode", lambda *_: pytest.fail("again"))
-    assert lab.flip(59, 1, repaired=False).refused
-
-
-def test_the_test_set_stays_unread(content, digits, lab):
-    hidden = data.Dataset("digits", digits.train, digits.validation, test=None)
-    assert file.FileLab(content, hidden).accuracy == lab.accuracy
+    assert lab.flip(59, 1, repaired=True) is before
 
 
 # --- what the bytes are --------------------------------------------------------------------
@@ -241,8 +216,8 @@ def test_every_byte_of_every_kind_of_file_has_words(net):
             for byte in {*range(here.start, min(here.start + 50, here.end)), here.end - 1}:
                 assert file_meaning.meaning(content, here, byte)
                 for bit in (0, 3, 7):
-                    after = file.flipped(content, byte, bit, repaired=False)
-                    file._meaning_after(content, after, here, byte)
+                    after = file_lab.flipped(content, byte, bit, repaired=False)
+                    file_lab._meaning_after(content, after, here, byte)
         assert seen == set(parts.PARTS) - ({"tables"} if code == "fixed" else set())
 
 
@@ -277,7 +252,7 @@ def test_it_shows_whatever_file_holds_the_network(net, digits, code):
     half = {name: t.half() for name, t in net.state_dict().items()}
     shared = sharing.share(net.fc1.weight, 4)
     content = codec.encode(half | {"fc1.weight": shared}, code=code)
-    lab = file.FileLab(content, digits)
+    lab = file_lab.FileLab(content, digits)
     assert lab.accuracy == pytest.approx(right(net, codec.decode(content), digits))
     assert lab.view(60, 2, "as it is").outcome.refused
 
@@ -312,11 +287,9 @@ def test_foreign_content_is_refused(net, digits, content):
 
 
 def test_random_flips_are_counted_by_what_came_of_them(lab, content, monkeypatch):
-    monkeypatch.setattr(file, "FLIPS", 30)
-    steps = []
-    lab.flip_many({}, CALM, lambda done, total: steps.append((done, total)))
-    assert steps == [(i, 30) for i in range(1, 31)] and len(lab.flips) == 30
-    lab._memory.clear()
+    steps = run_through(lab.flip_many, {})
+    assert steps == [(i, FLIPS) for i in range(1, FLIPS + 1)] and len(lab.flips) == FLIPS
+    monkeypatch.setattr(lab, "memory", Memory(0))
     for flip in lab.flips:
         repaired = lab.flip(flip.byte, flip.bit, repaired=True)
         assert flip.caught and flip.refused == bool(repaired.refused)
@@ -326,36 +299,27 @@ def test_random_flips_are_counted_by_what_came_of_them(lab, content, monkeypatch
     shown = lab.view(0, 0, "as it is")
     silent = [f for f in lab.flips if not f.refused and f.changed]
     lost = [100 * (lab.accuracy - f.accuracy) for f in silent]
-    words = file_figure.summarise(shown)
-    assert "30 random flips.</b> With the checksum as it is 30 are refused" in words
+    words = file_view.summarise(shown)
+    assert f"{FLIPS} random flips.</b> With the checksum as it is {FLIPS} are refused" in words
     assert f"other checks refuse {sum(f.refused for f in lab.flips)}, and {len(silent)} silent" in (
         words
     )
     assert f"{np.mean(lost):.1f} points on average and {max(lost):.1f} at worst" in words
-    assert 0 < len(silent) < 30
-    assert "random flips" not in file_figure.summarise(dataclasses.replace(shown, flips=()))
+    assert 0 < len(silent) < FLIPS
+    assert "random flips" not in file_view.summarise(dataclasses.replace(shown, flips=()))
+
+
+def test_stopped_flips_are_kept_and_more_of_them_are_other_ones(lab):
+    for _ in range(2):
+        run_until(lab.flip_many, {}, 3)
+    run_until(lab.flip_many, {}, 0)
+    assert len({(flip.byte, flip.bit) for flip in lab.flips}) == len(lab.flips) == 6
 
 
 def test_a_flip_that_changes_nothing_is_no_silent_one(lab, content):
     lab.flips.append(lab.one_flip(len(content) - 1, 2))
-    words = file_figure.summarise(lab.view(0, 0, "as it is"))
+    words = file_view.summarise(lab.view(0, 0, "as it is"))
     assert "other checks refuse 0, and 0 silently" in words
-
-
-def test_more_random_flips_are_other_ones(lab, monkeypatch):
-    monkeypatch.setattr(file, "FLIPS", 4)
-    lab.flip_many({}, CALM, lambda *_: None)
-    lab.flip_many({}, CALM, lambda *_: None)
-    places = [(f.byte, f.bit) for f in lab.flips]
-    assert len(set(places)) == 8
-
-
-def test_stop_ends_the_flips_and_keeps_them(lab):
-    stop = threading.Event()
-    lab.flip_many({}, stop, lambda done, total: stop.set() if done == 3 else None)
-    assert len(lab.flips) == 3
-    lab.flip_many({}, stop, lambda *_: pytest.fail("went on"))
-    assert len(lab.flips) == 3
 
 
 # --- the explorer --------------------------------------------------------------------------
@@ -381,31 +345,11 @@ def test_the_byte_and_the_region_go_together(explorer, content):
     assert explorer.error is None
 
 
-def test_every_control_moves_the_figure(explorer):
-    controls = explorer.controls
-    controls["byte"].value = 300
-    before = explorer.image.value
-    for name, value in (("byte", 301), ("bit", 4), ("checksum", "repaired")):
-        controls[name].value = value
-        assert explorer.error is None and explorer.image.value != before
-        before = explorer.image.value
-    assert Image.open(io.BytesIO(before)).size == (960, 600)
-
-
-def test_the_button_starts_and_stops_the_flips(explorer):
-    explorer.work.start()
-    explorer.work.stop()
-    explorer.work.wait(60)
-    assert explorer.work.status.value == "stopped" and not explorer.work.start_button.disabled
-    assert len(explorer.result.flips) < file.FLIPS
-    assert explorer.work.message.value == "" and explorer.error is None
-
-
 def test_the_figure_shows_the_bits_and_the_flips(lab, content):
     lab.flips.extend(
         [
-            file_figure.Flip(9, 0, "gaps", caught=True, refused=False, changed=3, accuracy=0.5),
-            file_figure.Flip(9, 1, "values", caught=True, refused=True, changed=0, accuracy=np.nan),
+            file_view.Flip(9, 0, "gaps", caught=True, refused=False, changed=3, accuracy=0.5),
+            file_view.Flip(9, 1, "values", caught=True, refused=True, changed=0, accuracy=np.nan),
         ]
     )
     shown = lab.view(700, 5, "repaired")

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shrink.chapters import distil
+from tests.chapters.wrong import changed
+
+right_soft = distil.soften.reference
+
 # --- right ---------------------------------------------------------------------------------
-
-
-def soften_by_torch(logits, temperature):
-    return torch.softmax(logits / temperature, dim=-1)
 
 
 def soften_by_logarithms(logits, temperature):
@@ -104,11 +105,7 @@ def another_break():
 
 
 RIGHT = {
-    "soften": [
-        soften_by_torch,
-        soften_by_logarithms,
-        soften_by_comparing,
-    ],
+    "soften": [soften_by_logarithms, soften_by_comparing],
     "distillation_loss": [loss_by_kl_div, loss_less_the_entropy],
     "best_bias": [bias_by_a_fine_grid, bias_by_sums],
     "soft_losses": [pair_by_torch],
@@ -124,10 +121,6 @@ RIGHT = {
 def _plain_exponentials(logits, temperature):
     powers = torch.exp(logits / temperature)
     return powers / powers.sum(dim=-1, keepdim=True)
-
-
-def _first_axis(logits, temperature):
-    return F.softmax(logits / temperature, dim=0)
 
 
 def _loss_of(soft):
@@ -177,16 +170,11 @@ def _mean_square(student, teacher):
 
 DISGUISED = [
     ("soften", "overflow", _plain_exponentials),
-    ("soften", "over the images", _first_axis),
     ("distillation_loss", "mean over the classes", _loss_of(lambda z, v: _kl_div(z, v, "mean"))),
     ("distillation_loss", "summed", _loss_of(lambda z, v: _kl_div(z, v, "sum"))),
     ("distillation_loss", "arguments exchanged", _loss_of(lambda z, v: _kl_div(v, z))),
     ("distillation_loss", "no T²", _forgets_the_square),
-    (
-        "distillation_loss",
-        "cross entropy",
-        _loss_of(lambda z, v: F.cross_entropy(z, v.softmax(-1))),
-    ),
+    ("distillation_loss", "cross entropy", _loss_of(_soft_labels)),
     ("best_bias", "mean shortfall", _average_gap),
     ("hint_loss", "summed over the features", _papers_sum),
     ("hint_loss", "not halved", _mse),
@@ -196,28 +184,6 @@ DISGUISED = [
 
 
 # --- wrong ---------------------------------------------------------------------------------
-
-
-def _nothing(*args):
-    pass
-
-
-def _raises(*args):
-    raise ValueError("no idea")
-
-
-def spoilt(right, change):
-    """A right answer with a change to what it gives."""
-    return lambda *args: change(right(*args))
-
-
-def _in_place(logits, temperature):
-    logits.data.div_(temperature)
-    return torch.softmax(logits, -1)
-
-
-def _a_little_off(logits, temperature):
-    return soften_by_torch(logits, temperature * 1.01)
 
 
 def _softmax_then_log(z, v):
@@ -237,11 +203,6 @@ def _grid_of_integers(logits, labels, missing):
         moved[:, missing] += bias
         found.append((int((moved.argmax(1) == labels).sum()), -abs(bias), bias))
     return max(found)[2]
-
-
-def _changes_logits(logits, labels, missing):
-    logits[:, missing] += 1
-    return bias_by_sums(logits, labels, missing) + 1
 
 
 def _teacher_follows(student, teacher, regressor):
@@ -281,7 +242,7 @@ def the_chapters_break():
     return student, teacher, torch.tensor([0, 0, 0]), 2, 0.9
 
 
-def changed(**parts):
+def replaced(**parts):
     """The chapter's input that breaks the loss, with some of its five parts replaced."""
     names = ("student", "teacher", "labels", "temperature", "alpha")
     return lambda: tuple({**dict(zip(names, the_chapters_break(), strict=True)), **parts}.values())
@@ -292,7 +253,7 @@ def hidden(*names):
     return "".join(rf".*{name} \([\d.]+ times\)" for name in names) + ": less than half"
 
 
-APART = changed(
+APART = replaced(
     student=torch.tensor([[16.0, 0.0, 0.0], [0.0, 16.0, 0.0], [0.0, 0.0, 16.0]]),
     teacher=torch.tensor([[10.0, 8.0, 0.0], [0.0, 10.0, 8.0], [8.0, 0.0, 10.0]]),
     labels=torch.tensor([0, 1, 2]),
@@ -309,36 +270,32 @@ NO_GRADIENT = "the loss is right, and no gradient reaches the student's"
 OTHER_GRADIENT = "the loss is right, and its gradient for the student's "
 WRONG = {
     "soften": {
-        _nothing: "probabilities are a float tensor.*given: +None",
-        _raises: 'ValueError: no idea.*at line .*raise ValueError\\("no idea"\\)',
-        spoilt(soften_by_torch, Tensor.tolist): r"probabilities are a float tensor.*given: +\[",
-        spoilt(soften_by_torch, lambda p: p[..., :1]): "the shape and device of the logits",
-        _in_place: "your function changed its input",
-        _a_little_off: r"not as at a temperature of [\d.]+",
+        changed(right_soft, Tensor.tolist): r"probabilities are a float tensor.*given: +\[",
+        changed(right_soft, lambda p: p[..., :1]): "the shape and device of the logits",
+        lambda logits, temperature: right_soft(logits, temperature * 1.01): (
+            r"not as at a temperature of [\d.]+"
+        ),
     },
     "distillation_loss": {
-        _nothing: NO_LOSS,
-        spoilt(loss_by_kl_div, Tensor.item): NO_LOSS,
-        spoilt(loss_by_kl_div, lambda loss: loss[None]): NO_LOSS,
-        spoilt(loss_by_kl_div, Tensor.detach): NO_GRADIENT,
+        changed(loss_by_kl_div, Tensor.item): NO_LOSS,
+        changed(loss_by_kl_div, lambda loss: loss[None]): NO_LOSS,
+        changed(loss_by_kl_div, Tensor.detach): NO_GRADIENT,
         _half_of_it_learns: OTHER_GRADIENT,
-        spoilt(loss_by_kl_div, lambda loss: 1.1 * loss): r"the loss is [\d.]+; yours is [\d.]+",
+        changed(loss_by_kl_div, lambda loss: 1.1 * loss): r"the loss is [\d.]+; yours is [\d.]+",
         _loss_of(_softmax_then_log): "the loss is .*; yours is (nan|inf)",
     },
     "best_bias": {
-        _nothing: "return one number, the bias",
         lambda *_: math.inf: "return one number, the bias",
         lambda *_: 0: r"with this bias \d+ of 200 images are right; with another \d+",
         _grid_of_integers: "images are right; with another|hint: +whole numbers",
-        _changes_logits: "your function changed its input",
     },
     "soft_losses": {
-        spoilt(pair_by_torch, lambda pair: pair[0]): "return two losses",
+        changed(pair_by_torch, lambda pair: pair[0]): "return two losses",
         lambda *_: 0.5: "return two losses",
-        spoilt(pair_by_torch, lambda pair: [loss.detach() for loss in pair]): NO_GRADIENT,
+        changed(pair_by_torch, lambda pair: [loss.detach() for loss in pair]): NO_GRADIENT,
     },
     "hint_loss": {
-        _nothing: NO_LOSS,
+        changed(hint_by_torch, Tensor.item): NO_LOSS,
         _teacher_follows: "a gradient goes to the teacher's features",
         _regressor_stays: OTHER_GRADIENT + "features is not",
         _student_stays: OTHER_GRADIENT + "features is not",
@@ -349,27 +306,26 @@ WRONG = {
         _root_of_nothing: OTHER_GRADIENT + "features is not.*root",
     },
     "break_the_loss": {
-        changed(temperature=1): hidden("no T²", "teacher not softened"),
-        changed(alpha=0.5): hidden("alpha exchanged"),
-        changed(student=torch.tensor([[6.0, 0.0, 0.0]] * 3)): hidden("arguments exchanged"),
-        changed(teacher=torch.tensor([[12.0, 12.0, 0.0]] * 3)): hidden("teacher not softened"),
+        replaced(temperature=1): hidden("no T²", "teacher not softened"),
+        replaced(alpha=0.5): hidden("alpha exchanged"),
+        replaced(student=torch.tensor([[6.0, 0.0, 0.0]] * 3)): hidden("arguments exchanged"),
+        replaced(teacher=torch.tensor([[12.0, 12.0, 0.0]] * 3)): hidden("teacher not softened"),
         APART: hidden("over the images"),
         _one_image: hidden("summed"),
-        _nothing: "return five things",
         lambda: (1, 2, 3): "return five things",
-        changed(student=torch.zeros(3)): "logits are float tensors",
-        changed(student=torch.zeros(3, 3).long()): "logits are float tensors",
-        changed(student=torch.zeros(2, 3)): "for the same images and classes",
-        changed(student=torch.zeros(4, 3), teacher=torch.zeros(4, 3)): "at most 3 images",
-        changed(student=torch.zeros(3, 5), teacher=torch.zeros(3, 5)): "at most 3 images",
-        changed(student=torch.full((3, 3), 30.0)): "logits lie from -20 to 20",
-        changed(teacher=torch.full((3, 3), math.nan)): "logits lie from -20 to 20",
-        changed(labels=torch.tensor([0.0, 0.0, 0.0])): "labels are integers",
-        changed(labels=torch.tensor([0, 0])): "labels are integers",
-        changed(labels=torch.tensor([0, 0, 3])): "labels lie from 0 to 2",
-        changed(temperature=0): "the temperature is a number",
-        changed(temperature="2"): "the temperature is a number",
-        changed(alpha=1.5): "alpha is a number from 0 to 1",
-        changed(teacher=the_chapters_break()[0], alpha=1): "keep it from 0.01 to 100",
+        replaced(student=torch.zeros(3)): "logits are float tensors",
+        replaced(student=torch.zeros(3, 3).long()): "logits are float tensors",
+        replaced(student=torch.zeros(2, 3)): "for the same images and classes",
+        replaced(student=torch.zeros(4, 3), teacher=torch.zeros(4, 3)): "at most 3 images",
+        replaced(student=torch.zeros(3, 5), teacher=torch.zeros(3, 5)): "at most 3 images",
+        replaced(student=torch.full((3, 3), 30.0)): "logits lie from -20 to 20",
+        replaced(teacher=torch.full((3, 3), math.nan)): "logits lie from -20 to 20",
+        replaced(labels=torch.tensor([0.0, 0.0, 0.0])): "labels are integers",
+        replaced(labels=torch.tensor([0, 0])): "labels are integers",
+        replaced(labels=torch.tensor([0, 0, 3])): "labels lie from 0 to 2",
+        replaced(temperature=0): "the temperature is a number",
+        replaced(temperature="2"): "the temperature is a number",
+        replaced(alpha=1.5): "alpha is a number from 0 to 1",
+        replaced(teacher=the_chapters_break()[0], alpha=1): "keep it from 0.01 to 100",
     },
 }

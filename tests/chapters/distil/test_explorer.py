@@ -1,71 +1,44 @@
 """The explorer of chapter 06 on small data: what it shows is what teacher and students answer."""
 
 import dataclasses
-import io
 import itertools
 import re
-import threading
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy import stats
 from torch.nn import functional as F
 
 from shrink.chapters.distil import explorer as distil
+from shrink.chapters.distil import figure as distil_figure
+from shrink.chapters.distil import lab as distil_lab
 from shrink.chapters.distil import prepared as distil_prepared
 from shrink.chapters.distil import pupils
 from shrink.chapters.distil import view as distil_view
+from shrink.chapters.distil.lab import DistillationLab
 from shrink.chapters.distil.pupils import Lesson, build
 from shrink.chapters.distil.teacher import ask
 from shrink.classroom import baselines, data, measure
-from shrink.classroom import cache as caches
-from shrink.classroom.data import Dataset, ten_digits
-from shrink.classroom.exercises.exercise import Exercise, ExerciseError
-from shrink.classroom.training import Recipe, predict, train
+from shrink.classroom.data import ten_digits
+from shrink.classroom.exercises.exercise import ExerciseError
+from shrink.classroom.training import Recipe, train
 from shrink.distillation import distillation_loss, soft_loss
 from shrink.distillation import soften as reference
 from tests import ROOT
+from tests.chapters.distil.small import EXERCISES, RECIPE, SEEDS, TEACHER, TEMPERATURES, WIDTH
+from tests.chapters.small import move, run_through, run_until, share_right
 
-SEEDS = (0, 1, 2)
-CALM = threading.Event()  # never set
+pytestmark = pytest.mark.usefixtures("cache", "no_answers")
 REAL = distil_prepared.TEMPERATURES, distil.LABELLED, distil.WIDTHS
 REAL_CHAPTERS, REAL_RECIPE = distil_prepared.CHAPTERS, distil_prepared.RECIPE
 CHAPTER = ROOT / "course" / "06_distil.py"
-TEMPERATURES = (0.5, 4.0, 20.0)
-WIDTH = 6
-RECIPE = Recipe(epochs=3, learning_rate=0.05, weight_decay=0, batch_size=32)
-soften = Exercise("soften", lambda attempt, random: None, reference=reference, core=True, minutes=5)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits", announce=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of this file's own, a teacher trained in a second, and few images to learn from."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distil_prepared, "TEACHER", "lenet-300-100")
-        patch.setattr(distil_prepared, "IMAGES", 320)
-        patch.setattr(distil_prepared, "CHAPTERS", (0.5, 4.0))
-        patch.setattr(distil_prepared, "ENDS", (20.0,))
-        for module in (distil, distil_prepared):
-            patch.setattr(module, "TEMPERATURES", TEMPERATURES)
-            patch.setattr(module, "RECIPE", RECIPE)
-            patch.setattr(module, "WIDTH", WIDTH)
-        patch.setattr(distil, "WIDTHS", (WIDTH, 10))
-        patch.setenv("SHRINK_CACHE", str(folder))
-        patch.setitem(baselines.RECIPES, ("lenet-300-100", "digits"), Recipe(epochs=6))
-        yield folder
+(soften,) = EXERCISES
 
 
 @pytest.fixture(scope="module")
 def first_lab(digits, cache):
-    return distil.DistillationLab(digits, soften, SEEDS)
+    return DistillationLab(digits, soften, SEEDS)
 
 
 @pytest.fixture
@@ -74,12 +47,6 @@ def lab(first_lab):
     first_lab.runs.clear()
     first_lab.last = None
     return first_lab
-
-
-@pytest.fixture(autouse=True)
-def no_answer():
-    yield
-    soften.student, soften.passed = None, False
 
 
 def values(**changed):
@@ -94,7 +61,7 @@ def view(lab, **changed):
 
 
 def teacher_of(digits):
-    return baselines.baseline("lenet-300-100", digits)
+    return baselines.baseline(TEACHER, digits)
 
 
 def by_itself(digits, seed, temperature, alpha, missing=None, width=WIDTH):
@@ -118,11 +85,6 @@ def by_itself(digits, seed, temperature, alpha, missing=None, width=WIDTH):
     return net
 
 
-def share_right(net, digits):
-    found = predict(net, digits.validation.images) == digits.validation.labels
-    return found.double().mean().item()
-
-
 def test_the_controls_reach_what_the_chapter_asks_for():
     temperatures, labelled, widths = REAL
     assert (temperatures[0], temperatures[-1]) == (0.1, 100) and 4.0 in temperatures
@@ -137,7 +99,7 @@ def test_the_sweep_asks_for_the_students_that_the_chapter_has_taught(digits, mon
     (hot,) = re.findall(r"^hot = np.array\(\[(.*)\]\)$", text, re.MULTILINE)
     assert tuple(map(float, hot.split(","))) == REAL_CHAPTERS
     (recipe,) = re.findall(r"^RECIPE = training\.Recipe\((.*)\)$", text, re.MULTILINE)
-    assert eval(f"Recipe({recipe})") == REAL_RECIPE
+    assert eval(f"Recipe({recipe})", {"Recipe": Recipe}) == REAL_RECIPE
     asked, real = [], pupils.taught
 
     def spy(split, answers, lessons, recipe, **options):
@@ -164,11 +126,11 @@ def test_the_sweep_is_students_that_train_by_themselves(lab, digits):
     assert sweep.distilled.shape == (3, 3) and sweep.alone.shape == (3,)
     for seed in SEEDS:
         for number, T in enumerate(TEMPERATURES):
-            expected = share_right(by_itself(digits, seed, T, 0.9), digits)
+            expected = share_right(by_itself(digits, seed, T, 0.9), digits.validation)
             assert sweep.distilled[seed, number] == pytest.approx(expected, abs=one)
-        expected = share_right(by_itself(digits, seed, 1.0, 0.0), digits)
+        expected = share_right(by_itself(digits, seed, 1.0, 0.0), digits.validation)
         assert sweep.alone[seed] == pytest.approx(expected, abs=one)
-    assert sweep.teacher == pytest.approx(share_right(teacher_of(digits), digits))
+    assert sweep.teacher == pytest.approx(share_right(teacher_of(digits), digits.validation))
     assert sweep.images == len(digits.validation)
     assert len({*sweep.distilled.ravel(), *sweep.alone}) > 3
 
@@ -244,43 +206,19 @@ def test_a_student_never_answers_what_it_never_saw_until_the_bias_says_so(lab):
 def test_without_a_missing_digit_the_bias_does_nothing(lab):
     one, other = (view(lab, missing="none", bias=b) for b in (0, 9))
     assert np.array_equal(one.errors, other.errors) and np.array_equal(one.soft, other.soft)
-    assert "the bias does nothing" in distil.summarise(other)
-    assert "set by hand on these validation images" in distil.summarise(view(lab))
-
-
-def test_what_was_trained_or_asked_comes_from_the_cache(first_lab, digits, cache, monkeypatch):
-    monkeypatch.setattr(caches, "write_atomically", lambda *a: pytest.fail("made again"))
-    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
-    again = distil.DistillationLab(digits, soften, SEEDS)
-    assert np.array_equal(again.sweep.distilled, first_lab.sweep.distilled)
-    for missing in (None, 3, 6):
-        for name in ("validation", "digits"):
-            one, other = (getattr(lab.prepared.pairs[missing], name) for lab in (again, first_lab))
-            assert np.array_equal(one, other)
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
+    assert "the bias does nothing" in distil_view.summarise(other)
+    assert "set by hand on these validation images" in distil_view.summarise(view(lab))
 
 
 def test_no_slider_or_switch_trains_or_asks_a_network(lab, monkeypatch):
     def not_now(*args, **options):
         pytest.fail("asked")
 
-    for module, name in ((distil_prepared, "teach"), (distil_prepared, "ask"), (distil, "ask")):
+    for module, name in ((distil_prepared, "teach"), (distil_prepared, "ask"), (distil_lab, "ask")):
         monkeypatch.setattr(module, name, not_now)
     monkeypatch.setattr(distil_prepared.Pupils, "forward", not_now)
     for T, bias, missing in itertools.product((0.1, 100), (-5, 15), ("none", "0", "9")):
         view(lab, temperature=T, bias=bias, missing=missing)
-
-
-def test_of_the_test_set_ten_digits_are_shown_and_nothing_is_counted(first_lab, digits):
-    ten = ten_digits(digits)
-    hidden = Dataset("digits", digits.train, digits.validation, ten)
-    shown = view(distil.DistillationLab(hidden, None, SEEDS))
-    assert np.array_equal(shown.errors, view(first_lab).errors)
-
-
-def test_one_seed_is_too_few(digits):
-    with pytest.raises(ValueError, match=r"at least two seeds are compared, not \(4,\)"):
-        distil.explore_distillation(digits, seeds=(4,))
 
 
 # --- mine ----------------------------------------------------------------------------------
@@ -293,7 +231,7 @@ def test_a_right_answer_of_mine_changes_nothing(lab):
         assert mine.mine and not other.mine
         assert mine.soft == pytest.approx(other.soft, abs=1e-5)
         assert mine.entropies == pytest.approx(other.entropies, abs=1e-4)
-    assert "Your soften" in distil.summarise(mine)
+    assert "Your soften" in distil_view.summarise(mine)
 
 
 def test_mine_shows_what_the_students_bug_does(lab):
@@ -303,7 +241,7 @@ def test_mine_shows_what_the_students_bug_does(lab):
     soften.answer(lambda logits, temperature: torch.softmax(logits, -1) / temperature)
     shown = view(lab, source="mine")
     assert np.isnan(shown.entropies).all()
-    words = distil.summarise(shown)
+    words = distil_view.summarise(shown)
     assert "They add up to 0.25 and 0.25, and not to 1." in words
     assert "Entropy of the soft target: none" in words
 
@@ -330,40 +268,33 @@ def test_what_mine_gives_wrongly_is_said(lab, answer, words):
         view(lab, source="mine")
 
 
-def test_mine_without_an_answer_says_so(lab):
-    with pytest.raises(ExerciseError, match="soften has no answer of yours"):
-        view(lab, source="mine")
-
-
 def test_an_answer_that_is_certain_has_no_entropy():
     """Nor one of a little less than nothing, where float32 adds up to a little more than 1."""
     for certain in (np.eye(10)[2], np.eye(10)[2] * 1.000001):
-        assert distil_view.bits(distil._entropy(certain)) == "0.00 bits"
+        assert distil_view.bits(distil_lab._entropy(certain)) == "0.00 bits"
 
 
 # --- training ------------------------------------------------------------------------------
 
 
 def test_a_run_is_a_pair_for_each_seed(lab, digits):
-    calls = []
-    given = values(temperature=2.0, alpha=0.5, missing="none", width=4)
-    lab.train(given, CALM, lambda *call: calls.append(call))
+    told = run_through(lab.train, values(temperature=2.0, alpha=0.5, missing="none", width=4))
     (run,) = lab.runs
     one = 1.01 / len(digits.validation)
     for seed in SEEDS:
         pairs = ((run.distilled, (2.0, 0.5)), (run.alone, (1.0, 0.0)))
         for found, lesson in pairs:
-            expected = share_right(by_itself(digits, seed, *lesson, width=4), digits)
+            expected = share_right(by_itself(digits, seed, *lesson, width=4), digits.validation)
             assert found[seed] == pytest.approx(expected, abs=one)
     assert (run.temperature, run.alpha, run.missing, run.width) == (2.0, 0.5, None, 4)
     assert run.labelled == 320 and run.steps == 30 and not run.stopped
-    assert calls == [(step, 90) for step in range(1, 91)]
+    assert told == [(step, 90) for step in range(1, 91)]
     assert run.bytes == measure.size(build(0, 4).state_dict())
 
 
 @pytest.mark.parametrize("missing", ["none", "7"])
 def test_a_run_as_the_prepared_students_were_taught_gives_them_again(lab, digits, missing):
-    lab.train(values(missing=missing), CALM, lambda *_: None)
+    run_through(lab.train, values(missing=missing))
     (run,), one = lab.runs, 1.01 / len(digits.validation)
     if missing == "none":
         assert run.distilled == pytest.approx(lab.sweep.distilled[:, 1], abs=one)
@@ -374,7 +305,7 @@ def test_a_run_as_the_prepared_students_were_taught_gives_them_again(lab, digits
 
 
 def test_a_run_without_a_digit_counts_the_labels_that_are_left(lab, digits):
-    lab.train(values(missing="5", labelled=50), CALM, lambda *_: None)
+    run_through(lab.train, values(missing="5", labelled=50))
     (run,) = lab.runs
     assert run.missing == 5 and run.labelled == int((digits.train.labels[:50] != 5).sum()) < 50
     shown = view(lab, student="trained", missing="none", bias=0)
@@ -382,9 +313,9 @@ def test_a_run_without_a_digit_counts_the_labels_that_are_left(lab, digits):
 
 
 def test_with_few_labels_the_student_alone_has_those_only(lab, digits):
-    lab.train(values(missing="none", labelled=10), CALM, lambda *_: None)
+    run_through(lab.train, values(missing="none", labelled=10))
     few = lab.runs[0]
-    lab.train(values(missing="none"), CALM, lambda *_: None)
+    run_through(lab.train, values(missing="none"))
     assert np.mean(few.alone) < np.mean(lab.runs[1].alone)
     assert few.labelled == 10
 
@@ -393,37 +324,28 @@ def test_the_last_run_is_on_show_when_asked_for(lab, digits):
     with pytest.raises(ExerciseError, match="press Train students"):
         view(lab, student="trained")
     prepared = view(lab, missing="none")
-    lab.train(values(temperature=1.0, missing="none"), CALM, lambda *_: None)
+    run_through(lab.train, values(temperature=1.0, missing="none"))
     shown = view(lab, student="trained", missing="none")
     assert shown.taught_at == 1 and prepared.taught_at == 4
     assert shown.accuracies == (lab.runs[0].distilled[0], lab.runs[0].alone[0])
     net = by_itself(digits, 0, 1.0, 0.9)
     logits = ask(net, ten_digits(digits).images[2:3])
     assert shown.soft[1] == pytest.approx(reference(logits, 4.0)[0].numpy(), abs=2e-3)
-    assert "the last run's, of the first seed, taught at T = 1" in distil.summarise(shown)
-    assert "prepared, of the first seed, taught at T = 4" in distil.summarise(
+    assert "the last run's, of the first seed, taught at T = 1" in distil_view.summarise(shown)
+    assert "prepared, of the first seed, taught at T = 4" in distil_view.summarise(
         view(lab, missing="none")
     )
 
 
-@pytest.mark.parametrize("step", [0, 4])
-def test_stopped_in_the_first_seed_the_run_is_kept_and_marked(lab, step):
-    stop = threading.Event()
-    if step == 0:
-        stop.set()
-    lab.train(values(), stop, lambda done, total: stop.set() if done == step else None)
+@pytest.mark.parametrize("step", [0, 4, 30, 44, 60, 61])
+def test_a_stopped_run_has_the_seeds_that_were_through_or_marks_the_first(lab, step):
+    run_until(lab.train, values(), step)
     (run,) = lab.runs
-    assert run.stopped and run.steps == step and len(run.distilled) == len(run.alone) == 1
-    words = distil.summarise(view(lab))
-    assert "<td>1, stopped</td>" in words and "by one seed: no interval" in words
-
-
-@pytest.mark.parametrize("step", [30, 44, 60, 61])
-def test_stopped_later_the_seeds_that_were_through_are_kept(lab, step):
-    stop = threading.Event()
-    lab.train(values(), stop, lambda done, total: stop.set() if done == step else None)
-    (run,) = lab.runs
-    assert len(run.distilled) == step // 30 and run.steps == 30 and not run.stopped
+    assert len(run.distilled) == len(run.alone) == max(step // 30, 1)
+    assert run.steps == (step if step < 30 else 30) and run.stopped == (step < 30)
+    if run.stopped:
+        words = distil_view.summarise(view(lab))
+        assert "<td>1, stopped</td>" in words and "by one seed: no interval" in words
 
 
 # --- differences ---------------------------------------------------------------------------
@@ -463,37 +385,17 @@ def controls(explorer):
         explorer.controls[name].value = value
 
 
-def test_there_is_a_picture_at_every_extreme(explorer, controls):
-    pictures = set()
-    for T, bias, missing in itertools.product((0.1, 100), (-5, 15), ("none", "3")):
-        for name, value in {"temperature": T, "bias": bias, "missing": missing}.items():
-            controls[name].value = value
-        assert explorer.error is None
-        Image.open(io.BytesIO(explorer.image.value)).load()
-        pictures.add(explorer.image.value)
-    assert len(pictures) == 6  # without a missing digit the bias does nothing
-
-
 def test_each_stop_of_a_slider_is_seen(explorer, controls):
     """Also where no answer changes: a key press after which nothing moves looks like a hang."""
     pictures = set()
     for T, bias in ((0.1, -5), (0.1, -4.75), (0.112, -4.75)):
-        controls["temperature"].value, controls["bias"].value = T, bias
+        move(explorer, temperature=T, bias=bias)
         pictures.add(explorer.image.value)
     assert len(pictures) == 3
 
 
-@pytest.mark.parametrize("digit", range(10))
-def test_each_digit_is_shown(explorer, controls, digit):
-    controls["digit"].value = digit
-    assert explorer.error is None and explorer.result.digit == digit
-    shown = explorer._artists["image"].get_array()
-    assert np.array_equal(shown, explorer.result.image) and f"this {digit}:" in explorer.text.value
-
-
 def test_the_artists_are_where_the_view_says(explorer, controls):
-    controls["temperature"].value, controls["bias"].value = 10, 4
-    shown, artists = explorer.result, explorer._artists
+    shown, artists = move(explorer, temperature=10, bias=4), explorer._artists
     for bars, heights in zip(artists["soft"], shown.soft, strict=True):
         assert bars.get_data().values[::2] == pytest.approx(heights)
         assert not bars.get_data().values[1::2].any()
@@ -515,8 +417,7 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
 
 
 def test_the_words_have_the_numbers(explorer, controls):
-    controls["temperature"].value, controls["missing"].value = 4, "3"
-    shown, words = explorer.result, explorer.text.value
+    shown, words = move(explorer, temperature=4, missing="3"), explorer.text.value
     distilled, alone = shown.sweep.distilled[:, 1], shown.sweep.alone
     assert f"taught at T = 4, {100 * distilled.mean():.2f} % right" in words
     assert f"alone {100 * alone.mean():.2f} %, the teacher" in words
@@ -531,43 +432,17 @@ def run_of(distilled=(0.9, 0.92), alone=(0.8, 0.81), **changed):
     return distil_view.Run(distilled=distilled, alone=alone, **given | more | changed)
 
 
-def test_runs_have_their_places_and_their_bytes(explorer):
-    runs = (run_of(), run_of(distilled=(0.2, 0.3), bytes=9_600))
-    distil.update(explorer._artists, dataclasses.replace(explorer.result, runs=runs))
-    artists = explorer._artists
-    assert artists["runs"]["distilled"].get_xydata() == pytest.approx(np.array([[1, 91], [2, 25]]))
-    assert artists["runs"]["alone"].get_xydata() == pytest.approx(np.array([[1, 80.5], [2, 80.5]]))
-    assert [t.get_text() for t in artists["run_texts"][:3]] == ["1\n104", "2\n10", ""]
-    between = np.array([[1, 80.5], [1, 91], [1, np.nan], [2, 80.5], [2, 25], [2, np.nan]])
-    assert artists["pairs"].get_xydata() == pytest.approx(between, nan_ok=True)
-    distil.update(artists, explorer.result)
-    assert not len(artists["pairs"].get_xdata())
-    assert not any(text.get_text() for text in artists["run_texts"])
-
-
 def test_the_latest_runs_are_in_the_plot_and_all_in_the_table(explorer):
     runs = tuple(run_of(width=10 + i) for i in range(11))
-    shown = dataclasses.replace(explorer.result, runs=runs)
-    distil.update(explorer._artists, shown)
-    texts = [text.get_text() for text in explorer._artists["run_texts"]]
+    shown, artists = dataclasses.replace(explorer.result, runs=runs), explorer._artists
+    distil_figure.update(artists, shown)
+    places = np.arange(1, 9)
+    for name, height in (("distilled", 91), ("alone", 80.5)):
+        expected = np.stack([places, np.full(8, height)], 1)
+        assert artists["runs"][name].get_xydata() == pytest.approx(expected)
+    texts = [text.get_text() for text in artists["run_texts"]]
     assert texts == [f"{number}\n104" for number in range(4, 12)]
-    table = distil.summarise(shown)
+    table = distil_view.summarise(shown)
     assert re.findall(r"<tr><td>(\d+)</td>", table) == [str(i) for i in range(1, 12)]
     assert "<td>20</td><td>7</td><td>104,000</td><td>91.00</td><td>80.50</td><td>2</td>" in table
-    distil.update(explorer._artists, explorer.result)
-
-
-def test_the_button_trains_by_its_own_controls_and_those_above(explorer, controls):
-    own = explorer.work.job.controls
-    assert set(own) == {"alpha", "labelled", "width"} and not set(own) & set(controls)
-    assert "3 students" in explorer.work.job.about and "all 320 images" in explorer.work.job.about
-    redraws = explorer.redraws
-    own["alpha"].value, own["width"].value = 0.5, 10
-    assert explorer.redraws == redraws
-    controls["temperature"].value, controls["missing"].value = 20, "none"
-    explorer.work.start()
-    explorer.work.wait(60)
-    (run,) = explorer.result.runs
-    assert (run.temperature, run.alpha, run.missing, run.width) == (20, 0.5, None, 10)
-    assert run.labelled == 320 and explorer.work.status.value == "finished"
-    assert f"<td>{run.bytes:,}</td>" in explorer.text.value
+    distil_figure.update(artists, explorer.result)

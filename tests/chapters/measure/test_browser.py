@@ -5,9 +5,9 @@ import pytest
 pytestmark = pytest.mark.browser
 
 SLOW = """
-from shrink.chapters.measure import explorer
+from shrink.chapters.measure import lab
 
-explorer.RUNS = (2, 60)  # slow enough to be stopped on the way
+lab.RUNS = (2, 60)  # slow enough to be stopped on the way
 """
 
 

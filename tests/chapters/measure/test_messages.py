@@ -4,19 +4,19 @@ import re
 
 from shrink.chapters import measure
 from tests.chapters.judging import rejected
-from tests.chapters.measure.answers import MISTAKES
+from tests.chapters.wrong import mistake
 
 
 def test_the_message_names_what_the_model_holds():
-    mistake = MISTAKES["parameters_and_bytes", "buffers forgotten"]
-    text = rejected(measure.parameters_and_bytes, mistake.function)
+    forgotten = mistake(measure.parameters_and_bytes, "buffers forgotten")
+    text = rejected(measure.parameters_and_bytes, forgotten.function)
     assert re.search(r"expected: \(\d+, \d+\), for 0\.weight \d+x\d+x3x\d+ float32, ", text)
     assert re.search("1.running_mean .*1.num_batches_tracked 1 int64", text)
     assert re.search(r"called:   parameters_and_bytes\(Sequential\( \(0\): Conv2d\(", text)
 
 
 def test_the_call_shows_the_script():
-    text = rejected(measure.time_call, MISTAKES["time_call", "no warm-up"].function)
+    text = rejected(measure.time_call, mistake(measure.time_call, "no warm-up").function)
     assert re.search(
         r"called:   time_call\(<function that takes [\d., ]+ s>, 2, 6, <its clock>\)$",
         text,

@@ -36,6 +36,7 @@ EXPLORERS = (
             ),
         },
         of_job=frozenset({"schedule", "epochs"}),
+        alone=lambda digits: explorer.explore_pruning(digits, seeds=SEEDS),
         quick={"epochs": 1},
     ),
 )

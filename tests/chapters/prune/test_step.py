@@ -7,15 +7,11 @@ import torch
 
 from shrink.chapters import prune
 from tests.chapters.judging import rejected
-
-
-def _mistake(name):
-    (found,) = (m for m in prune.masked_step.mistakes if m.name == name)
-    return found
+from tests.chapters.wrong import mistake
 
 
 def test_the_optimizer_is_named_as_it_was_made():
-    text = rejected(prune.masked_step, _mistake("no mask").function, 0)
+    text = rejected(prune.masked_step, mistake(prune.masked_step, "no mask").function, 0)
     assert re.search(
         r"called: .*, SGD\(lr=0\.\d+, momentum=0\.9, weight_decay=0\.1\)\)$", text, re.MULTILINE
     )
@@ -27,5 +23,5 @@ def test_the_plain_sgd_step_alone_would_let_momentum_pass(name):
     w = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
     w.sum().backward()
     mask = torch.tensor([True, False])
-    _mistake(name)({"w": w}, {"w": mask}, torch.optim.SGD([w], lr=0.1))
+    mistake(prune.masked_step, name)({"w": w}, {"w": mask}, torch.optim.SGD([w], lr=0.1))
     assert w.tolist() == pytest.approx([0.9, 0])

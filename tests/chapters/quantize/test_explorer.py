@@ -1,52 +1,31 @@
 """The explorer of chapter 03 on small data: what it shows is what the quantized network does."""
 
 import copy
-import dataclasses
-import io
 import itertools
 import math
 import re
-import threading
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from shrink import quantization
 from shrink.chapters import quantize as exercises
-from shrink.chapters.quantize import explorer as quantize
-from shrink.chapters.quantize import figure as quantize_figure
-from shrink.chapters.quantize import network, prepared
-from shrink.classroom import baselines, data, formats, measure, models
+from shrink.chapters.quantize import figure, network
+from shrink.chapters.quantize.lab import QuantizationLab
+from shrink.chapters.quantize.view import BITS, CLIPS, summarise
+from shrink.classroom import baselines, formats, measure, models
 from shrink.classroom.exercises.exercise import ExerciseError
-from shrink.classroom.training import Recipe, predict
+from shrink.classroom.explorers import strip
+from shrink.classroom.made_of import key_of
+from shrink.classroom.training import predict
 from shrink.quantization import calibration
+from tests.chapters.quantize.small import EXERCISES, EXPLORERS, SEEDS
 
-SEEDS = (0, 1)
-EXERCISES = (exercises.scale_and_zero_point, exercises.quantize)
-OPTIONS = {"tensor": {}, "channel": {"axis": 0}, "group": {"group": quantize.GROUP}}
+pytestmark = pytest.mark.usefixtures("cache", "no_answers")
+OPTIONS = {"tensor": {}, "channel": {"axis": 0}, "group": {"group": network.GROUP}}
 WAYS = [(s, by) for s in (False, True) for by in OPTIONS]
 CALIBRATED = [(s, by) for s in (False, True) for by in calibration.METHODS]
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits", announce=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of this file's own, baselines trained in a second, and little to calibrate on."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (quantize, network, prepared):
-            for name, value in {"IMAGES": 150, "SEEN": 60, "BATCH": 20}.items():
-                patch.setattr(module, name, value, raising=module is not quantize)
-        patch.setattr(calibration, "HALF", 256)
-        patch.setenv("SHRINK_CACHE", str(folder))
-        patch.setitem(baselines.RECIPES, (network.NAME, "digits"), Recipe(epochs=6))
-        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +38,8 @@ def net(digits, cache):
     return baselines.baseline(network.NAME, digits, seed=0)
 
 
-@pytest.fixture(autouse=True)
-def no_answers():
-    yield
-    for exercise in EXERCISES:
-        exercise.student, exercise.passed = None, False
-
-
 def new_lab(digits):
-    return quantize.QuantizationLab(digits, {e.name: e for e in EXERCISES}, SEEDS)
+    return QuantizationLab(digits, {e.name: e for e in EXERCISES}, SEEDS)
 
 
 def view(lab, bits=4, what="weights", **changed):
@@ -77,12 +49,12 @@ def view(lab, bits=4, what="weights", **changed):
 
 
 def images_of(digits):
-    return digits.validation.images[: quantize.IMAGES]
+    return digits.validation.images[: network.IMAGES]
 
 
 def right(net, digits):
     """The fraction of the explorer's images that a network gets right."""
-    labels = digits.validation.labels[: quantize.IMAGES]
+    labels = digits.validation.labels[: network.IMAGES]
     return (predict(net, images_of(digits)) == labels).double().mean().item()
 
 
@@ -95,7 +67,7 @@ def quantized_net(net, bits, symmetric, by, outlier=1, clip=100):
     clipped = changed.state_dict()
     for name, w in weights.items():
         cut = clipped[name] = w.detach().clone()
-        width = {"tensor": w.numel(), "channel": w.shape[1], "group": quantize.GROUP}[by]
+        width = {"tensor": w.numel(), "channel": w.shape[1], "group": network.GROUP}[by]
         rows = [w.data.view(-1)] if by == "tensor" else list(w.data)
         limits = [cut.view(-1)] if by == "tensor" else list(cut)
         for row, limit in zip(rows, limits, strict=True):
@@ -116,7 +88,7 @@ def test_weights_answer_as_the_quantized_network(lab, net, digits, symmetric, by
     shown = view(lab, symmetric=symmetric, granularity=by, outlier=outlier, clip=clip)
     for bits, accuracy in zip((2, 4, 7), shown.accuracies[[0, 2, 5]], strict=True):
         expected = right(quantized_net(net, bits, symmetric, by, outlier, clip)[0], digits)
-        assert accuracy == pytest.approx(expected, abs=1.01 / quantize.IMAGES)  # a tie's image
+        assert accuracy == pytest.approx(expected, abs=1.01 / network.IMAGES)  # a tie's image
 
 
 @pytest.mark.parametrize(("symmetric", "by"), WAYS)
@@ -128,11 +100,11 @@ def test_errors_and_noise_are_those_of_fc1(lab, net, symmetric, by, bits, outlie
     w.view(-1)[at] *= outlier
     left = quantized_net(net, bits, symmetric, by, outlier, clip)[0].fc1.weight.data
     error = (w - left).double()
-    assert shown.clipping + shown.rounding == pytest.approx(error.square().sum().item(), rel=1e-3)
+    assert shown.point.error == pytest.approx(error.square().sum().item(), rel=1e-3)
     if clip == 100:
-        assert shown.clipping == 0
+        assert shown.point.clipping == 0
     else:
-        assert shown.clipping > 0
+        assert shown.point.clipping > 0
     signal = w.double().clone()
     if outlier > 1:
         signal.view(-1)[at] = error.view(-1)[at] = 0
@@ -157,21 +129,21 @@ def test_the_length_is_that_of_the_file(lab, net, symmetric, by, bits, tmp_path)
 
 def test_clipping_a_part_of_the_range_is_what_the_curve_shows(lab, net):
     shown, w = view(lab, 3), net.fc1.weight.data
-    for clip, clipping, rounding in zip(quantize.CLIPS, *shown.curve, strict=True):
+    for clip, clipping, rounding in zip(CLIPS, *shown.curve, strict=True):
         cut = w.clamp(-clip * w.abs().max(), clip * w.abs().max())
         left = quantization.fake_quantize(w, quantization.qparams_of(cut, 3))
         assert clipping + rounding == pytest.approx((w - left).square().sum().item(), rel=1e-2)
     clipping, rounding = shown.curve
     assert clipping[0] > 10 * clipping[-5] and clipping[-1] == 0
     assert rounding[-1] > 10 * rounding[0]
-    assert shown.curve.sum(0).argmin() not in (0, len(quantize.CLIPS) - 1)
+    assert shown.curve.sum(0).argmin() not in (0, len(CLIPS) - 1)
 
 
 @pytest.mark.parametrize("clip", [100, 99, 95])
 def test_the_setting_lies_on_the_curve(lab, clip):
     shown = view(lab, 4, clip=clip)
-    error = np.interp(shown.reach, quantize.CLIPS, shown.curve.sum(0))
-    assert shown.clipping + shown.rounding == pytest.approx(error, rel=0.2)
+    error = np.interp(shown.point.reach, CLIPS, shown.curve.sum(0))
+    assert shown.point.error == pytest.approx(error, rel=0.2)
 
 
 def test_six_decibels_a_bit_and_a_bit_for_twice_the_outlier(lab):
@@ -189,7 +161,7 @@ def test_the_outlier_is_in_float32_too(lab, net, digits):
     shown = view(lab, outlier=100)
     assert shown.dense_accuracy == pytest.approx(right(changed, digits))
     assert view(lab).dense_accuracy == pytest.approx(right(net, digits))
-    assert np.abs(shown.edges).max() == pytest.approx(first.abs().max().item())
+    assert np.abs(shown.histogram.edges).max() == pytest.approx(first.abs().max().item())
 
 
 def test_the_grid_is_that_of_the_part_in_the_title(lab, net):
@@ -197,21 +169,21 @@ def test_the_grid_is_that_of_the_part_in_the_title(lab, net):
     whole = view(lab, 3)
     p = quantization.qparams_of(w, 3)
     values = quantization.dequantize(torch.arange(-4, 4), p)
-    assert whole.levels == pytest.approx(values.numpy()) and whole.part == ""
-    assert whole.span == whole.ends == (w.min().item(), w.max().item())
+    assert whole.point.levels == pytest.approx(values.numpy()) and whole.histogram.part == ""
+    assert whole.point.span == whole.histogram.ends == (w.min().item(), w.max().item())
     unit = view(lab, 3, granularity="channel", symmetric=True)
-    row = w[int(unit.part.removeprefix("unit "))]
-    assert unit.ends == (row.min().item(), row.max().item())
+    row = w[int(unit.histogram.part.removeprefix("unit "))]
+    assert unit.histogram.ends == (row.min().item(), row.max().item())
     scale = quantization.qparams_of(row, 3, symmetric=True).scale.item()
-    assert unit.levels == pytest.approx(scale * np.arange(-4, 4))
-    assert unit.counts.sum(1).tolist() == [235_200, 784]
+    assert unit.point.levels == pytest.approx(scale * np.arange(-4, 4))
+    assert unit.histogram.counts.sum(1).tolist() == [235_200, 784]
     widths = w.amax(1) - w.amin(1)
     assert (widths < row.max() - row.min()).sum().item() == 150
     some = view(lab, 3, granularity="group")
-    number, group = (int(word.split()[1]) for word in some.part.split(", "))
+    number, group = (int(word.split()[1]) for word in some.histogram.part.split(", "))
     part = w[number, 64 * group : 64 * (group + 1)]
-    assert some.ends == (part.min().item(), part.max().item())
-    assert some.counts[1].sum() == len(part)
+    assert some.histogram.ends == (part.min().item(), part.max().item())
+    assert some.histogram.counts[1].sum() == len(part)
 
 
 # --- activations ---------------------------------------------------------------------------
@@ -253,15 +225,15 @@ def test_activations_are_quantized_as_calibrated(lab, net, digits, symmetric, by
             net, lambda i, x, found=found: quantization.fake_quantize(x, found[i].qparams())
         )
         expected = right(changed, digits)
-        assert shown.accuracies[bits - 2] == pytest.approx(expected, abs=1.01 / quantize.IMAGES)
+        assert shown.accuracies[bits - 2] == pytest.approx(expected, abs=1.01 / network.IMAGES)
     p = found[1].qparams()
-    assert shown.span == pytest.approx(found[1].range())
+    assert shown.point.span == pytest.approx(found[1].range())
     error = seen[1] - quantization.fake_quantize(seen[1], p)
     snr = 10 * math.log10(seen[1].square().sum() / error.square().sum())
     assert shown.snrs[2] == pytest.approx(snr, abs=0.3 if outlier > 1 else 0.01)
     if outlier == 1:
         total = error.square().sum().item()
-        assert shown.clipping + shown.rounding == pytest.approx(total, rel=1e-3)
+        assert shown.point.error == pytest.approx(total, rel=1e-3)
     assert shown.bytes == (4 * 1184, 592, 592, 0)
 
 
@@ -273,9 +245,10 @@ def test_dynamic_is_each_batch_by_its_own_range(lab, net, digits):
 
     shown = view(lab, 3, "activations", calibration="dynamic", outlier=100)
     assert shown.accuracies[1] == pytest.approx(
-        right(quantize_inputs(net, each), digits), abs=1.01 / quantize.IMAGES
+        right(quantize_inputs(net, each), digits), abs=1.01 / network.IMAGES
     )
-    assert shown.outlier == 1 and shown.clipping == 0 and shown.part.startswith("batch ")
+    assert shown.setting.outlier == 1 and shown.point.clipping == 0
+    assert shown.histogram.part.startswith("batch ")
     assert shown.snrs == pytest.approx(view(lab, 3, "activations", calibration="dynamic").snrs)
 
 
@@ -295,27 +268,6 @@ PLAIN = {"bits": 4, "what": "weights"}
 @pytest.mark.parametrize(
     ("base", "change"),
     [
-        ({}, {"bits": 3}),
-        ({}, {"outlier": 20}),
-        ({}, {"clip": 97}),
-        ({}, {"what": "activations"}),
-        ({}, {"symmetric": True}),
-        ({}, {"granularity": "channel"}),
-        ({}, {"granularity": "group"}),
-        ({"what": "activations"}, {"calibration": "moving average"}),
-        ({"what": "activations", "calibration": "percentile"}, {"clip": 97}),
-    ],
-)
-def test_each_control_changes_the_view(lab, base, change):
-    before, after = view(lab, **PLAIN | base), view(lab, **PLAIN | base | change)
-    assert before.clipping + before.rounding != after.clipping + after.rounding
-    assert before.levels.tolist() != after.levels.tolist()
-    assert quantize.summarise(before) != quantize.summarise(after)
-
-
-@pytest.mark.parametrize(
-    ("base", "change"),
-    [
         ({"what": "weights"}, {"calibration": "entropy"}),
         ({"what": "activations"}, {"granularity": "group"}),
         ({"what": "activations"}, {"clip": 91}),
@@ -324,20 +276,19 @@ def test_each_control_changes_the_view(lab, base, change):
 )
 def test_what_does_not_matter_changes_nothing(lab, base, change):
     before, after = view(lab, **PLAIN | base), view(lab, **PLAIN | base | change)
-    for name, value in dataclasses.asdict(before).items():
-        assert np.array_equal(value, dataclasses.asdict(after)[name]), name
+    assert key_of(before) == key_of(after)
 
 
 def test_the_band_is_the_seeds_undisturbed(lab, digits):
-    for setting in quantize.UNDISTURBED:
+    for setting in network.UNDISTURBED:
         band = lab.bands[setting]
-        assert band.shape == (len(SEEDS), len(quantize.BITS))
+        assert band.shape == (len(SEEDS), len(BITS))
     shown = view(lab, outlier=50, clip=95, granularity="channel")
     plain = view(lab, granularity="channel")
     assert shown.band[0] == pytest.approx(plain.accuracies)
     other = baselines.baseline(network.NAME, digits, seed=1)
     expected = right(quantized_net(other, 3, False, "channel")[0], digits)
-    assert shown.band[1][1] == pytest.approx(expected, abs=1.01 / quantize.IMAGES)
+    assert shown.band[1][1] == pytest.approx(expected, abs=1.01 / network.IMAGES)
     assert view(lab, what="activations", calibration="entropy").band[0] == pytest.approx(
         view(lab, what="activations", calibration="entropy").accuracies
     )
@@ -350,51 +301,26 @@ def test_answers_that_changed_are_counted_and_shown(lab, net, digits):
     changed = (before != after).nonzero()[:, 0].tolist()
     assert abs(shown.changed - len(changed)) <= 1 and len(changed) > 10
     first = changed[0]
-    assert shown.captions[0] == f"{before[first]} → {after[first]}"
-    assert np.array_equal(shown.strip[:28, :28], digits.validation.images[first, 0].numpy())
-    assert len(shown.captions) == quantize.SHOWN
+    assert shown.strip.captions[0] == f"{before[first]} → {after[first]}"
+    assert np.array_equal(shown.strip.picture[:28, :28], digits.validation.images[first, 0].numpy())
+    assert len(shown.strip.captions) == strip.SHOWN
     other = baselines.baseline(network.NAME, digits, seed=1)
     assert shown.other_changed == (predict(other, images_of(digits)) != before).sum().item()
-    assert view(lab, 8).changed == 0 and not view(lab, 8).strip.any()
+    assert view(lab, 8).changed == 0 and not view(lab, 8).strip.picture.any()
 
 
 def test_moving_bits_asks_the_network_only_once(lab, monkeypatch):
     view(lab, 5, clip=96.5)
-    monkeypatch.setattr(quantize.Network, "answers", lambda *args: pytest.fail("asked again"))
+    monkeypatch.setattr(network.Network, "answers", lambda *args: pytest.fail("asked again"))
     assert view(lab, 6, clip=96.5).bits == 6
 
 
-def test_what_is_remembered_is_bounded(lab, monkeypatch):
-    monkeypatch.setattr(quantize, "REMEMBERED", 20)
-    for clip in (91, 92, 93, 94):
-        view(lab, 4, clip=clip)
-        assert len(lab._memory) <= 20
-
-
-def test_the_second_time_the_sweeps_come_from_the_cache(lab, digits, cache, monkeypatch):
-    def not_again(*args, **kwargs):
-        pytest.fail("made again")
-
-    monkeypatch.setattr(baselines, "new_bar", not_again)
-    monkeypatch.setattr(prepared, "new_bar", not_again)
-    monkeypatch.setattr(calibration.Calibrator, "range", not_again)
-    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
-    again = new_lab(digits)
-    for setting, band in lab.bands.items():
-        assert np.array_equal(again.bands[setting], band)
-    assert again._ranges == lab._ranges
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
-
-
-def test_undisturbed_ranges_are_not_looked_for_again(lab, monkeypatch):
+def test_undisturbed_ranges_come_from_the_cache(lab, digits, monkeypatch):
     monkeypatch.setattr(calibration.Calibrator, "range", lambda self: pytest.fail("again"))
-    lab._memory.clear()
-    assert view(lab, what="activations", calibration="squared error").reach > 0
-
-
-def test_the_test_set_stays_unread(lab, digits):
-    hidden = data.Dataset("digits", digits.train, digits.validation, test=None)
-    assert view(new_lab(hidden)).accuracies[2] > 0
+    again = new_lab(digits)
+    assert again._static == lab._static
+    assert all(np.array_equal(again.bands[setting], band) for setting, band in lab.bands.items())
+    assert view(again, what="activations", calibration="squared error").point.reach > 0
 
 
 def test_the_networks_stay_as_they_are(lab, net):
@@ -428,11 +354,13 @@ def answer_rightly():
 def test_mine_with_right_answers_shows_the_same(lab, setting):
     answer_rightly()
     mine, reference = view(lab, source="mine", **setting), view(lab, **setting)
-    assert mine.accuracies == pytest.approx(reference.accuracies, abs=1.01 / quantize.IMAGES)
+    assert mine.accuracies == pytest.approx(reference.accuracies, abs=1.01 / network.IMAGES)
     assert mine.snrs == pytest.approx(reference.snrs, abs=0.01)
-    assert mine.clipping == pytest.approx(reference.clipping, rel=1e-3)
-    assert set(mine.levels.round(4)) <= set(reference.levels.astype(np.float32).round(4))
-    assert mine.mine and "Your scale_and_zero_point" in quantize.summarise(mine)
+    assert mine.point.clipping == pytest.approx(reference.point.clipping, rel=1e-3)
+    assert set(mine.point.levels.round(4)) <= set(
+        reference.point.levels.astype(np.float32).round(4)
+    )
+    assert mine.setting.mine and "Your scale_and_zero_point" in summarise(mine)
 
 
 def wraps(x, scale, zero_point, num_bits):
@@ -445,7 +373,7 @@ def test_mine_shows_what_the_students_bug_does(lab, what):
     exercises.quantize.answer(wraps)
     mine, reference = view(lab, 8, what, source="mine"), view(lab, 8, what)
     assert mine.snrs[6] < reference.snrs[6] - 10
-    assert mine.clipping + mine.rounding > 10 * (reference.clipping + reference.rounding)
+    assert mine.point.error > 10 * (reference.point.error)
     assert view(lab, 8, what).snrs[6] == reference.snrs[6]
 
 
@@ -523,7 +451,7 @@ def test_mine_may_fail_at_other_bits_and_cannot_spoil_the_weights(lab, net):
 
 @pytest.fixture(scope="module")
 def explorer(lab, digits):
-    return quantize.explore_quantization(digits, *EXERCISES, seeds=SEEDS)
+    return EXPLORERS[0].make(digits)
 
 
 @pytest.fixture
@@ -545,30 +473,14 @@ def test_there_is_a_picture_at_every_extreme(explorer, controls):
         for symmetric in (False, True):
             controls["symmetric"].value = symmetric
             assert explorer.error is None
-            Image.open(io.BytesIO(explorer.image.value)).load()
             pictures.add(explorer.image.value)
     assert len(pictures) == 24  # of min-max the clip does not matter
 
 
-def choices(switch):
-    """The label and the value of each of its buttons."""
-    for i, label in enumerate(switch._options_labels):
-        switch.index = i
-        yield label, switch.value
-
-
-SHOWN_AS = {"symmetric": "symmetric", "granularity": "by", "calibration": "by"}
-
-
-@pytest.mark.parametrize("what", ["weights", "activations"])
-@pytest.mark.parametrize("name", ["symmetric", "granularity", "calibration"])
-def test_each_choice_of_a_switch_is_shown(explorer, controls, name, what):
-    controls["what"].value = what
-    for label, value in choices(controls[name]):
-        controls[name].value = value
-        assert explorer.error is None, label
-        assert re.fullmatch("[a-z][a-z0-9 -]*", label)
-        assert getattr(explorer.result, SHOWN_AS[name]) == value or controls[name].disabled
+def test_switches_say_their_choices_in_words(controls):
+    for name in ("symmetric", "granularity", "calibration"):
+        for label in controls[name]._options_labels:
+            assert re.fullmatch("[a-z][a-z0-9 -]*", label)
 
 
 @pytest.mark.parametrize("calibration", [*calibration.METHODS, "dynamic"])
@@ -580,8 +492,6 @@ def test_what_does_not_matter_is_disabled_with_its_box(explorer, controls, what,
     assert controls["granularity"].disabled != weights
     assert slider.disabled == (not weights and calibration != "percentile")
     assert controls["outlier"].disabled == (not weights and calibration == "dynamic")
-    rows = [row for row in explorer.children if getattr(row, "children", [0])[0] is slider]
-    assert [box.disabled for box in rows[0].children] == [slider.disabled] * 2
 
 
 def test_the_artists_are_where_the_view_says(explorer, controls):
@@ -593,15 +503,16 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
     assert slope[-1] == shown.snrs[-1] and np.diff(slope) == pytest.approx([6.0206] * 6)
     assert len(artists["levels"].get_segments()) == 8
     (x, y) = artists["now"][1].get_xydata()[0]
-    assert (x, y) == (100 * shown.reach, shown.clipping + shown.rounding)
+    assert (x, y) == (100 * shown.point.reach, shown.point.error)
     assert y < artists["error_axis"].axes.get_ylim()[1]
     least = artists["least"].get_xdata()[0]
-    assert least == pytest.approx(100 * quantize.CLIPS[shown.curve.sum(0).argmin()])
-    (left, right), low = artists["clipped"], shown.ends[0]
-    assert left.get_x() == low and left.get_x() + left.get_width() == shown.span[0] > low
-    assert right.get_x() == shown.span[1] and right.get_width() > 0
-    ends = [0, *(bar.get_x() + bar.get_width() for bar in artists["bars"])]
-    assert [bar.get_x() for bar in artists["bars"]] == pytest.approx(ends[:-1])
+    assert least == pytest.approx(100 * CLIPS[shown.curve.sum(0).argmin()])
+    (left, right), low = artists["clipped"], shown.histogram.ends[0]
+    assert left.get_x() == low and left.get_x() + left.get_width() == shown.point.span[0] > low
+    assert right.get_x() == shown.point.span[1] and right.get_width() > 0
+    bars = artists["bytes"]["parts"]
+    ends = [0, *(bar.get_x() + bar.get_width() for bar in bars)]
+    assert [bar.get_x() for bar in bars] == pytest.approx(ends[:-1])
     assert ends[1] == pytest.approx(100 * shown.bytes[2] / shown.bytes[0])
     assert ends[-1] == pytest.approx(100 * shown.bytes[1] / shown.bytes[0])
     assert "8 levels" in artists["line_title"].get_text()
@@ -609,7 +520,7 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
 
 def test_the_words_hold_the_numbers(lab):
     shown = view(lab, 3, outlier=8, clip=99, granularity="group")
-    words = quantize.summarise(shown)
+    words = summarise(shown)
     for text in (
         "<b>Weights</b> in 3 bits, asymmetric, a scale per group",
         "clipped at the 99th percentile, one weight of fc1 made 8 times as large",
@@ -619,56 +530,11 @@ def test_the_words_hold_the_numbers(lab):
         f"{shown.bytes[1]:,} bytes, {shown.bytes[3]:,} of them scales and zero points",
     ):
         assert text in words
-    assert "nothing is calibrated" in quantize.summarise(
+    assert "nothing is calibrated" in summarise(
         view(lab, what="activations", calibration="dynamic")
     )
 
 
-def test_errors_are_shown_and_go_again(explorer, controls):
-    before = explorer.image.value
-    controls["source"].value = "mine"
-    assert "has no answer of yours" in explorer.message.value
-    assert explorer.image.value == before
-    answer_rightly()
-    controls["granularity"].value = "channel"
-    assert "one asymmetric range for the whole tensor" in explorer.message.value
-    controls["granularity"].value = "tensor"
-    assert explorer.message.value == "" and explorer.result.mine
-    controls["source"].value = "reference"
-    assert not explorer.result.mine
-
-
-def test_two_threads_leave_the_latest_on_show(explorer, controls):
-    def move(name, values):
-        for value in values:
-            controls[name].value = value
-
-    threads = [
-        threading.Thread(target=move, args=("bits", [2, 3, 5, 6, 7, 8] * 3)),
-        threading.Thread(target=move, args=("clip", [90, 92, 94, 96, 98, 99])),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    explorer.refresh()
-    assert explorer.error is None
-    assert (explorer.result.bits, explorer.result.percentile) == (8, 99)
-
-
-def test_one_seed_or_one_exercise_is_not_enough(digits):
-    with pytest.raises(ValueError, match=r"at least two seeds are compared, not \(0,\)"):
-        quantize.explore_quantization(digits, seeds=(0,))
-    with pytest.raises(ValueError, match="also needs quantize"):
-        quantize.explore_quantization(digits, exercises.scale_and_zero_point)
-
-
-def test_without_exercises_there_is_no_mine(lab, digits):
-    alone = quantize.explore_quantization(digits, seeds=SEEDS)
-    assert alone.controls["source"].options == ("reference",)
-    assert alone.error is None and alone.image.value
-
-
 def test_the_error_axis_ends_at_a_round_number():
-    assert quantize_figure._round_up(0.3) == 0.5 and quantize_figure._round_up(0) == 1
-    assert quantize_figure._round_up(float("nan")) == 1
+    assert figure._round_up(0.3) == 0.5 and figure._round_up(0) == 1
+    assert figure._round_up(float("nan")) == 1

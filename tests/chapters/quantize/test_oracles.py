@@ -17,7 +17,6 @@ from shrink.chapters.quantize import (
     integers,
     linear,
     pack,
-    sums,
 )
 from tests import depth
 from tests.chapters.quantize.integer_answers import bin_by_bin, squared_error
@@ -54,13 +53,6 @@ def test_bits_are_numpys():
         bits = np.unpackbits(values[:, None], axis=1)[:, 8 - num_bits :]
         mine = pack._bytes(pack._bits(values.tolist(), num_bits))
         assert mine == np.packbits(bits).tolist()
-
-
-def test_the_sums_to_compare_with_are_those_of_python():
-    q_x, q_w = torch.tensor([[-128, 127, 5]]), torch.tensor([[127, -128, 1], [2, 3, 4]])
-    found = sums.exact_sums(q_x.char(), 127, q_w.char(), torch.tensor([7, -9]).int())
-    x = [-128 - 127, 0, 5 - 127]
-    assert found.tolist() == [[x[0] * 127 + x[2] + 7, x[0] * 2 + x[2] * 4 - 9]]
 
 
 def test_the_nearest_pair_is_that_of_brute_force():

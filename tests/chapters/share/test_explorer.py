@@ -2,49 +2,27 @@
 
 import copy
 import dataclasses
-import io
 import itertools
 import threading
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from shrink import sharing
 from shrink.chapters import share as exercises
-from shrink.chapters.share import explorer as share
-from shrink.chapters.share import figure as share_figure
-from shrink.chapters.share import network, prepared
-from shrink.classroom import baselines, data, formats, measure, models
+from shrink.chapters.share import figure, network, prepared
+from shrink.chapters.share import lab as share
+from shrink.chapters.share.view import Run, summarise
+from shrink.classroom import formats, measure, models
 from shrink.classroom.exercises.exercise import ExerciseError
-from shrink.classroom.training import Recipe, predict, train
+from shrink.classroom.training import predict, train
+from tests.chapters.share.small import EXERCISES, EXPLORERS, SEEDS
 
-SEEDS = (0, 1)
-EXERCISES = (exercises.assign, exercises.update)
+pytestmark = pytest.mark.usefixtures("cache", "no_answers")
 KINDS = ("dense", "pruned")
 REAL_KS, REAL_BAND = share.KS, share.BAND
 CALM = threading.Event()  # never set
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits", announce=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of this file's own, baselines trained in a second, and few values to sweep over."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (share, network, prepared):
-            patch.setattr(module, "IMAGES", 150)
-        for module in (share, share_figure, prepared):
-            patch.setattr(module, "KS", np.arange(2, 8))
-            patch.setattr(module, "BAND", np.array([2, 4, 7]))
-        patch.setenv("SHRINK_CACHE", str(folder))
-        patch.setitem(baselines.RECIPES, (network.NAME, "digits"), Recipe(epochs=6))
-        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +35,6 @@ def lab(first_lab):
     """The lab with no runs yet."""
     first_lab.runs.clear()
     return first_lab
-
-
-@pytest.fixture(autouse=True)
-def no_answers():
-    yield
-    for exercise in EXERCISES:
-        exercise.student, exercise.passed = None, False
 
 
 def new_lab(digits):
@@ -198,8 +169,8 @@ def test_answers_that_changed_are_counted_and_shown(lab, digits):
     changed = (before != after).nonzero()[:, 0].tolist()
     assert abs(shown.changed - len(changed)) <= 1 and len(changed) > 5
     first = changed[0]
-    assert shown.captions[0] == f"{before[first]} → {after[first]}"
-    assert np.array_equal(shown.strip[:28, :28], images[first, 0].numpy())
+    assert shown.strip.captions[0] == f"{before[first]} → {after[first]}"
+    assert np.array_equal(shown.strip.picture[:28, :28], images[first, 0].numpy())
     other = predict(net_of(digits, "dense", seed=1), images)
     assert shown.other_changed == (other != before).sum().item()
 
@@ -214,25 +185,6 @@ def test_the_networks_stay_as_they_are(lab, digits):
         net = models.weights(net_of(digits, kind)).values()
         for layer, w in zip(lab.nets[kind].layers, net, strict=True):
             assert layer.weight.equal(w.detach())
-
-
-def test_the_second_time_the_sweeps_come_from_the_cache(first_lab, digits, cache, monkeypatch):
-    def not_again(*args, **kwargs):
-        pytest.fail("made again")
-
-    monkeypatch.setattr(baselines, "new_bar", not_again)
-    monkeypatch.setattr(prepared, "new_bar", not_again)
-    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
-    again = new_lab(digits)
-    for key, one in first_lab.sweeps.items():
-        other = again.sweeps[key]
-        assert all(np.array_equal(one[n], other[n], equal_nan=True) for n in one)
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == files
-
-
-def test_the_test_set_stays_unread(first_lab, digits):
-    hidden = data.Dataset("digits", digits.train, digits.validation, test=None)
-    assert view(new_lab(hidden)).accuracy > 0
 
 
 # --- mine ----------------------------------------------------------------------------------
@@ -255,6 +207,7 @@ def test_a_right_step_of_mine_changes_nothing(lab, kind, k):
     answer_rightly()
     mine, reference = (view(lab, k, weights=kind, source=s) for s in ("mine", "reference"))
     assert mine.mine and not reference.mine
+    assert "Your assign and update" in summarise(mine)
     assert mine.accuracy == pytest.approx(reference.accuracy, abs=1.01 / share.IMAGES)
     assert mine.error == pytest.approx(reference.error, rel=1e-3)
     pruned = kind == "pruned"
@@ -371,7 +324,7 @@ def test_a_stopped_run_is_kept_and_marked(lab, step):
     lab.train(values(), stop, lambda done, total: stop.set() if done == step else None)
     (run,) = lab.runs
     assert run.stopped and run.steps == step
-    assert f"{step} steps, stopped" in share.summarise(view(lab))
+    assert f"{step} steps, stopped" in summarise(view(lab))
 
 
 def test_runs_stay_with_the_weights_they_began_from(lab):
@@ -387,7 +340,7 @@ def test_training_begins_with_the_students_step(lab):
     lab.train(values(source="mine"), CALM, lambda done, total: None)
     (run,) = lab.runs
     assert run.mine and run.before == view(lab, source="mine").accuracy
-    assert "your values" in share.summarise(view(lab))
+    assert "your values" in summarise(view(lab))
 
 
 # --- the picture ---------------------------------------------------------------------------
@@ -395,7 +348,7 @@ def test_training_begins_with_the_students_step(lab):
 
 @pytest.fixture(scope="module")
 def explorer(first_lab, digits):
-    return share.explore_sharing(digits, *EXERCISES, seeds=SEEDS)
+    return EXPLORERS[0].make(digits)
 
 
 @pytest.fixture
@@ -413,20 +366,8 @@ def test_there_is_a_picture_at_every_extreme(explorer, controls):
         for name, value in {"k": k, "weights": kind, "layer": layer}.items():
             controls[name].value = value
         assert explorer.error is None
-        Image.open(io.BytesIO(explorer.image.value)).load()
         pictures.add(explorer.image.value)
     assert len(pictures) == 12
-
-
-@pytest.mark.parametrize(
-    ("name", "field"), [("init", "init"), ("weights", "weights"), ("layer", "layer")]
-)
-def test_each_choice_of_a_switch_is_shown(explorer, controls, name, field):
-    for value in controls[name].options:
-        controls[name].value = value
-        assert explorer.error is None
-        shown = getattr(explorer.result, field)
-        assert shown == value or f"fc{shown + 1}" == value
 
 
 def test_the_artists_are_where_the_view_says(explorer, controls):
@@ -440,7 +381,7 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
     places = [s[0, 0] for s in artists["ticks"]["on show"].get_segments()]
     assert places == pytest.approx(shown.values["on show"] / shown.edge)
     assert len(artists["ticks"]["ruler"].get_segments()) == 5
-    widths = [bar.get_width() for bar in artists["bars"]]
+    widths = [bar.get_width() for bar in artists["bytes"]["parts"]]
     assert sum(widths) == pytest.approx(100 * shown.bytes[1] / shown.bytes[0])
     assert widths[:3] == pytest.approx([100 * part / shown.bytes[0] for part in shown.bytes[2:]])
     assert artists["dense"].get_ydata() == [100 * shown.dense_accuracy] * 2
@@ -450,12 +391,12 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
 
 
 def test_runs_have_their_markers(explorer):
-    run = share_figure.Run(
+    run = Run(
         "dense", 5, "linear", "averaged", False, (0.3, 0.2, 0.1), 0.5, 0.9, steps=7, stopped=False
     )
     stopped = dataclasses.replace(run, k=3, accuracy=0.8, stopped=True)
     shown = dataclasses.replace(explorer.result, runs=(run, stopped), layer=1)
-    share.update(explorer._artists, shown)
+    figure.update(explorer._artists, shown)
     done, other = explorer._artists["accuracy"]["runs"]
     assert done.get_xydata().tolist() == [[5, 90]] and other.get_xydata().tolist() == [[3, 80]]
     assert other.get_markerfacecolor() == "none" != done.get_markerfacecolor()
@@ -464,7 +405,7 @@ def test_runs_have_their_markers(explorer):
 
 def test_the_words_hold_the_numbers(lab):
     shown = view(lab, 5, weights="pruned", init="density", layer="fc2")
-    words = share.summarise(shown)
+    words = summarise(shown)
     for text in (
         "<b>5 values and 0</b> a layer, k-means from density, pruned weights",
         f"<b>{100 * shown.accuracy:.2f} %</b> right of 150 validation images",
@@ -475,60 +416,4 @@ def test_the_words_hold_the_numbers(lab):
         f"{shown.bytes[3]:,} of codebooks, {shown.bytes[4]:,} of gaps",
     ):
         assert text in words
-    assert " of gaps" not in share.summarise(view(lab)) and " and 0" not in share.summarise(
-        view(lab)
-    )
-
-
-def test_errors_are_shown_and_go_again(explorer, controls):
-    before = explorer.image.value
-    controls["source"].value = "mine"
-    assert "has no answer of yours" in explorer.message.value
-    assert explorer.image.value == before
-    answer_rightly()
-    controls["k"].value = 6
-    assert explorer.message.value == "" and explorer.result.mine
-    assert "Your assign and update" in explorer.text.value
-    controls["source"].value = "reference"
-    assert not explorer.result.mine
-
-
-def test_the_button_trains_and_the_run_appears(explorer, controls):
-    controls["k"].value = 3
-    before = explorer.image.value
-    explorer.work.start_button.click()
-    explorer.work.wait(60)
-    assert explorer.work.status.value == "finished" and explorer.error is None
-    assert len(explorer.result.runs) == 1 and "Codebooks trained" in explorer.text.value
-    assert explorer.image.value != before
-
-
-def test_two_threads_leave_the_latest_on_show(explorer, controls):
-    def move(name, values):
-        for value in values:
-            controls[name].value = value
-
-    threads = [
-        threading.Thread(target=move, args=("k", [2, 3, 5, 6, 7] * 3)),
-        threading.Thread(target=move, args=("init", ["random", "density", "linear", "histogram"])),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    explorer.refresh()
-    assert explorer.error is None
-    assert (explorer.result.k, explorer.result.init) == (7, "histogram")
-
-
-def test_one_seed_or_one_exercise_is_not_enough(digits):
-    with pytest.raises(ValueError, match=r"at least two seeds are compared, not \(0,\)"):
-        share.explore_sharing(digits, seeds=(0,))
-    with pytest.raises(ValueError, match="also needs update"):
-        share.explore_sharing(digits, exercises.assign)
-
-
-def test_without_exercises_there_is_no_mine(first_lab, digits):
-    alone = share.explore_sharing(digits, seeds=SEEDS)
-    assert alone.controls["source"].options == ("reference",)
-    assert alone.error is None and alone.image.value
+    assert " of gaps" not in summarise(view(lab)) and " and 0" not in summarise(view(lab))

@@ -31,8 +31,8 @@ def _register(
     return crc32
 
 
-@known("whether the lowest bit is 1 is asked before it is shifted out", "asked after the shift")
-def _asked_too_late(content: bytes) -> int:
+@known("whether the lowest bit is 1 is asked before it is shifted out")
+def _asked_after_the_shift(content: bytes) -> int:
     register = ONES
     for byte in content:
         register ^= byte
@@ -79,7 +79,7 @@ MISTAKES = (
         _register(polynomial=FORWARD),
         "0x04C11DB7 is for registers that move to the left; to the right it is 0xEDB88320",
     ),
-    _asked_too_late,
+    _asked_after_the_shift,
     _always,
     _highest_bit_first,
 )

@@ -1,7 +1,6 @@
-"""The figure of chapter 05's explorer of codes: what a setting shows, drawn and said in words."""
+"""The figure of chapter 05's explorer of codes: what a setting shows, drawn."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,71 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from shrink.chapters.code.parts import COLOURS, PARTS
+from shrink.chapters.code.parts import COLOURS
 from shrink.chapters.code.sizes import GAP_BITS
+from shrink.chapters.code.view import STACK, TUNED_AT, Codes, View
 from shrink.classroom import plots
-from shrink.classroom.baselines import PRUNING
-from shrink.coding.codec import LONGEST
 
 DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fine-tuned"))
-CODES = {"fixed": "fixed", "huffman": "Huffman", "ans": "ANS"}  # as they are shown
 IN = {"fixed": "fixed codes", "huffman": "Huffman codes", "ans": "ANS"}
-STACK = {part: (part,) for part in PARTS[:5]} | {"names, header": PARTS[5:]}
-TUNED_AT = round(100 * PRUNING[-1])  # %
 WIDTH = 31  # of a bar, points
 HIGHEST = 12  # bits that a panel of codes shows; few symbols have longer codes
 NAMED = 14  # symbols at most that are named in their bars
 WIDE = 0.07  # of a panel, that a name has room
 SMALL, TINY = "small", "x-small"
-
-
-@dataclass(frozen=True)
-class Codes:
-    """Some symbols that occur, from the most frequent on, and the bits that they take."""
-
-    symbols: tuple[str, ...]
-    codes: tuple[str, ...]  # the bits of each symbol's Huffman code
-    share: np.ndarray  # of all: (symbols,)
-    lengths: np.ndarray  # of their codes, bits
-    fixed: int  # bits a symbol by each code; by ANS without its table
-    huffman: float
-    ans: float
-    entropy: float
-
-    @classmethod
-    def none(cls) -> "Codes":
-        return cls((), (), np.zeros(0), np.zeros(0, int), 0, 0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class View:
-    """What the figure shows for one setting of the controls."""
-
-    gap_bits: int
-    sparsity: int  # %
-    k: int  # values, besides the zero
-    code: str
-    layer: str
-    mine: bool  # whether the lengths of Huffman codes are the student's
-    tuned: bool  # whether the network was fine-tuned before
-    bytes: np.ndarray  # (GAP_BITS, PARTS), of the file; NaN where mine has no code
-    too_long: bool  # whether a length of mine does not fit in the file, which takes another code
-    least: np.ndarray  # (GAP_BITS,): bytes with gaps and values at their entropy, without tables
-    entries: np.ndarray  # (GAP_BITS,), of all layers
-    fillers: np.ndarray  # (GAP_BITS,), of them
-    codes: tuple[Codes, Codes]  # of the layer's gaps, and of its values
-    stops: np.ndarray  # sparsities, %
-    accuracies: np.ndarray  # (2, stops), fractions: the dense network pruned, the fine-tuned
-    unshared: float  # accuracy at the sparsity, with the weights as they are
-    dense_accuracy: float
-    dense_bytes: int  # of a file of float32
-    images: int  # validation images
-
-    @property
-    def accuracy(self) -> float:
-        return float(self.accuracies[int(self.tuned), list(self.stops).index(self.sparsity)])
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:
@@ -189,13 +138,12 @@ def update(artists: Mapping[str, Any], view: View) -> None:
 
 
 def _update_bytes(artists: Mapping[str, Any], view: View) -> None:
-    kilobytes = np.nan_to_num(view.bytes) / 1000
     floor = np.zeros(len(GAP_BITS))
-    for bars, parts in zip(artists["bars"], STACK.values(), strict=True):
-        heights = kilobytes[:, [PARTS.index(part) for part in parts]].sum(1)
-        ends = zip(GAP_BITS, floor, floor + heights, strict=True)
+    for bars, stacked in zip(artists["bars"], view.stacked.values(), strict=True):
+        upper = floor + np.nan_to_num(stacked) / 1000
+        ends = zip(GAP_BITS, floor, upper, strict=True)
         bars.set_segments([[(bits, low), (bits, high)] for bits, low, high in ends])
-        floor = floor + heights
+        floor = upper
     top = 1.08 * max(floor.max(), view.least.max() / 1000)
     artists["byte_axis"].axes.set_ylim(0, 1.4 * top)
     artists["least"].set_segments(
@@ -228,16 +176,8 @@ def _update_codes(artists: Mapping[str, Any], view: View, what: str, codes: Code
     )
     artists["least"].set_data(ideal, ends)
     artists["fixed"].set_ydata([codes.fixed] * 2)
-    for i, text in enumerate(artists["texts"]):
-        named = i < count and codes.share[i] >= WIDE
-        text.set_text(f"{codes.symbols[i]}\n{codes.codes[i]}" if named else "")
-        if named:
-            inside = min(lengths[i], ideal[i]) > 0.2 * HIGHEST
-            low = 0 if inside else max(lengths[i], ideal[i])
-            if low < codes.fixed < low + 0.2 * HIGHEST and not inside:
-                low = codes.fixed  # above that line, not across it
-            text.set_position(((ends[i] + ends[i + 1]) / 2, low + 0.02 * HIGHEST))
-    averages = ", ".join(f"{name} {x:.2f}" for name, x in _averages(codes))
+    _name_symbols(artists["texts"], codes, ends, ideal)
+    averages = ", ".join(f"{name} {x:.2f}" for name, x in codes.averages)
     artists["title"].set_text(
         f"{view.layer}'s {what}, bits each: fixed {codes.fixed}, {averages}"
         if count
@@ -245,58 +185,14 @@ def _update_codes(artists: Mapping[str, Any], view: View, what: str, codes: Code
     )
 
 
-def _averages(codes: Codes) -> tuple[tuple[str, float], ...]:
-    return ("Huffman", codes.huffman), ("ANS", codes.ans), ("entropy", codes.entropy)
-
-
-def summarise(view: View) -> str:
-    """The numbers of the view in words."""
-    here = GAP_BITS.index(view.gap_bits)
-    totals = view.bytes.sum(1)
-    fillers, entries = int(view.fillers[here]), int(view.entries[here])
-    parts = ", ".join(
-        f"{name} {int(view.bytes[here, [PARTS.index(p) for p in some]].sum()):,}"
-        for name, some in STACK.items()
-    )
-    first = [
-        f"{view.gap_bits} gap bits, sparsity {view.sparsity} %, {view.k} values, "
-        f"{CODES[view.code]}: <b>{int(totals[here]):,} bytes</b>, in float32 {view.dense_bytes:,}. "
-        f"{parts[0].upper()}{parts[1:]}.",
-        f"{fillers:,} of {entries:,} entries are fillers, {100 * fillers / max(entries, 1):.3g} %.",
-        f"At the entropy, without tables, it would have {view.least[here]:,.0f}. The shortest by "
-        f"this code has {int(np.nanmin(totals)):,} bytes, at {GAP_BITS[int(np.nanargmin(totals))]} "
-        f"gap bits.",
-    ]
-    if view.mine:
-        first.insert(0, "<b>Your code_lengths.</b>")
-        if view.too_long:
-            first.append(
-                f"Some of yours are longer than {LONGEST} bits, the most that the file's table "
-                "holds: there the file has the library's."
-            )
-    network = (
-        f"fine-tuned at {TUNED_AT} % and then pruned on"
-        if view.tuned
-        else "pruned and not trained on"
-    )
-    second = [
-        f"Accuracy <b>{100 * view.accuracy:.1f} %</b> of {view.images:,} validation images, "
-        f"{network}; with its own weights {100 * view.unshared:.1f} %, the dense network "
-        f"{100 * view.dense_accuracy:.1f} %.",
-        *(
-            _summarise_codes(view, *some)
-            for some in zip(("gaps", "values"), view.codes, strict=True)
-        ),
-    ]
-    return "<br>".join([" ".join(first), " ".join(second)])
-
-
-def _summarise_codes(view: View, what: str, codes: Codes) -> str:
-    if not codes.symbols:
-        return f"{view.layer} has no zeros, and so no {what}."
-    return (
-        f"Bits for each of {view.layer}'s {what}: fixed {codes.fixed}, "
-        f"{', '.join(f'{name} {x:.3f}' for name, x in _averages(codes))}; the most frequent, "
-        f"{codes.symbols[0]}, is {100 * codes.share[0]:.3g} % of them and has the code "
-        f"{codes.codes[0]}."
-    )
+def _name_symbols(texts: list[Text], codes: Codes, ends: np.ndarray, ideal: np.ndarray) -> None:
+    """Write symbols and codes into their bars, or above them where a bar is low."""
+    for i, text in enumerate(texts):
+        named = i < len(codes.symbols) and codes.share[i] >= WIDE
+        text.set_text(f"{codes.symbols[i]}\n{codes.codes[i]}" if named else "")
+        if named:
+            inside = min(codes.lengths[i], ideal[i]) > 0.2 * HIGHEST
+            low = 0 if inside else max(codes.lengths[i], ideal[i])
+            if low < codes.fixed < low + 0.2 * HIGHEST and not inside:
+                low = codes.fixed  # above that line, not across it
+            text.set_position(((ends[i] + ends[i + 1]) / 2, low + 0.02 * HIGHEST))

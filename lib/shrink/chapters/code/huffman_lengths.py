@@ -127,11 +127,8 @@ def split_from_the_top(counts: list[int]) -> list[int]:
     return lengths
 
 
-@known(
-    "a symbol that is alone gets one bit: with none, nobody could say how many there are",
-    "none for one alone",
-)
-def _alone_has_none(counts: list[int]) -> list[int]:
+@known("a symbol that is alone gets one bit: with none, nobody could say how many there are")
+def _none_for_one_alone(counts: list[int]) -> list[int]:
     return [0] * len(counts) if sum(c > 0 for c in counts) == 1 else _right(counts)
 
 
@@ -162,7 +159,7 @@ MISTAKES = (
         _merging(occurs=lambda count: True),
         "what never occurs gets no code: length 0, and no room taken",
     ),
-    _alone_has_none,
+    _none_for_one_alone,
 )
 
 

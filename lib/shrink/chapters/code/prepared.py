@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from shrink import pruning, sharing
-from shrink.chapters.code.figure import TUNED_AT
 from shrink.chapters.code.sizes import GAP_BITS, symbols_of
+from shrink.chapters.code.view import TUNED_AT
 from shrink.classroom import models
 from shrink.classroom.baselines import baseline, pruned_baseline
 from shrink.classroom.cache import kept

@@ -39,17 +39,13 @@ def _all_of_it(bits: str, codes: list[str], count: int) -> list[int] | None:
 @known(
     "where the bits end before all symbols are found, return None: a reader that goes on with "
     "what it has hands on a damaged file",
-    "too few given back",
 )
-def _to_the_end(bits: str, codes: list[str], count: int) -> list[int] | None:
+def _too_few_given_back(bits: str, codes: list[str], count: int) -> list[int] | None:
     return _all_of_it(bits, codes, count)[:count]
 
 
-@known(
-    "the last code may end with the last bit: look whether all are found after each symbol",
-    "stops one bit late",
-)
-def _one_bit_too_many(bits: str, codes: list[str], count: int) -> list[int] | None:
+@known("the last code may end with the last bit: look whether all are found after each symbol")
+def _stops_one_bit_late(bits: str, codes: list[str], count: int) -> list[int] | None:
     """Only stops when a bit follows that is none of the last code's."""
     found, code = [], ""
     for bit in bits:
@@ -62,11 +58,8 @@ def _one_bit_too_many(bits: str, codes: list[str], count: int) -> list[int] | No
     return None
 
 
-@known(
-    "bits that are left over after count symbols are no mistake: they fill up the last byte",
-    "refuses what is left over",
-)
-def _no_rest(bits: str, codes: list[str], count: int) -> list[int] | None:
+@known("bits that are left over after count symbols are no mistake: they fill up the last byte")
+def _refuses_what_is_left_over(bits: str, codes: list[str], count: int) -> list[int] | None:
     found = _all_of_it(bits, codes, count)
     return found if len(found) == count else None
 
@@ -89,10 +82,10 @@ def _skips_what_is_no_code(bits: str, codes: list[str], count: int) -> list[int]
 
 
 MISTAKES = (
-    _to_the_end,
+    _too_few_given_back,
     _all_of_it,
-    _one_bit_too_many,
-    _no_rest,
+    _stops_one_bit_late,
+    _refuses_what_is_left_over,
     _skips_what_is_no_code,
     Mistake(
         "none of none",

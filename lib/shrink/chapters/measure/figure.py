@@ -5,7 +5,6 @@ What is measured is black, what is estimated is in colour.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,10 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FormatStrFormatter, LinearLocator, NullLocator
 
+from shrink.chapters.measure.view import BATCHES, KB, MEMORIES, MICRO, View, number, share
 from shrink.classroom import plots
-from shrink.cost import Energy
-from shrink.latency import Latency, Roofs
 
-KB = 1024  # bytes, in this chapter
-BATCHES = tuple(2**i for i in range(9))  # measured
-MEMORIES = 2 ** np.arange(3, 12.125, 0.125)  # KB: the estimate is drawn over them
 LAYERS = 4  # at most
-MICRO = 1e6  # pJ in a µJ
 # Colour (memory is blue, the dearer the darker), hatch in the bars, marker and line of the curves.
 PARTS = {
     "arithmetic": ("#D55E00", "///", "^", "-."),
@@ -33,37 +27,6 @@ PARTS = {
 TOTAL = plots.COLOURS["quantized"]  # green: of the palette, what is left
 SHAPES = "osD^"  # of the layers' points
 SMALL, TINY = "small", "x-small"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What this machine took in float32: layers and whole networks by (model, batch)."""
-
-    roofs: Roofs
-    layers: Mapping[tuple[str, int], Mapping[str, Latency]]
-    whole: Mapping[tuple[str, int], Latency]
-
-
-@dataclass(frozen=True)
-class View:
-    """What the figure shows for one setting of the controls. Energies are estimates, in pJ."""
-
-    model: str
-    memory: float  # KB on chip
-    batch: int
-    bits: int
-    mine: bool  # whether the energies are the student's
-    energies: dict[str, Energy]  # layer → for one image
-    total: Energy
-    curve: np.ndarray  # (4, len(MEMORIES)): arithmetic, SRAM, DRAM, total
-    parameter_bytes: float
-    live_bytes: float  # inputs and outputs of the hungriest layer, for the whole batch
-    hungriest: str
-    stays: float  # the fraction of the parameters that stays on chip
-    roofs: Roofs  # measured
-    nearest: int  # the measured batch nearest to the one asked for
-    points: dict[str, np.ndarray]  # layer → (2, len(BATCHES)): operations a byte, a second
-    whole: Latency  # of the nearest batch, measured
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:
@@ -284,54 +247,3 @@ def _update_bytes(artists: Mapping[str, Any], view: View) -> None:
         text.set_text(words.format(number(size)))
     m = view.memory
     artists["room"].set_data([m, m, np.nan, m, m], [-0.21, 0.21, np.nan, 0.79, 1.21])
-
-
-def number(value: float) -> str:
-    """Three digits, and no exponent where it can be helped.
-
-    >>> number(1684.2), number(1.2241), number(0.02748), number(0)
-    ('1,684', '1.22', '0.0275', '0')
-    """
-    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
-
-
-def share(fraction: float) -> str:
-    """A percentage that says 0 or 100 only where it is.
-
-    >>> share(0.9996), share(1), share(0.0546), share(0.00003)
-    ('99.9 %', '100 %', '5.5 %', '0.1 %')
-    """
-    tenths = round(1000 * fraction)
-    tenths = 999 if fraction < 1 and tenths >= 1000 else max(tenths, 1) if fraction > 0 else tenths
-    return f"{tenths / 10:g} %"
-
-
-def summarise(view: View) -> str:
-    """The numbers of the view in words."""
-    parts, whole = view.total, view.whole
-    dram = f" ({share(parts.dram / parts.total)})" if parts.total > 0 else ""
-    energy = (
-        f"an image of a batch of {view.batch}, numbers of {view.bits} bit{'s' * (view.bits > 1)}: "
-        f"<b>{number(parts.total / MICRO)} µJ</b>, of which arithmetic "
-        f"{number(parts.arithmetic / MICRO)}, SRAM {number(parts.sram / MICRO)} and DRAM "
-        f"{number(parts.dram / MICRO)}{dram}."
-    )
-    stays = (
-        f"Of {number(view.parameter_bytes / KB)} KB of parameters {share(view.stays)} stay on chip."
-    )
-    batch = f"{whole.batch}" + f", the nearest to {view.batch}" * (whole.batch != view.batch)
-    low, median, high = (1e6 * t / whole.batch for t in (whole.low, whole.median, whole.high))
-    time = (
-        f"<b>{number(median)} µs</b> an image ({number(low)} to {number(high)}) for {view.model} "
-        f"in float32, batch {batch}, {whole.threads} thread{'s' * (whole.threads != 1)}, "
-        f"{whole.device}."
-    )
-    roofs = (
-        f"At best {number(view.roofs.flops / 1e9)} · 10⁹ operations a second, and "
-        f"{number(view.roofs.memory / 1e9)} · 10⁹ bytes from memory."
-    )
-    other = " The measurement stays in float32 whatever the bits." * (view.bits != 32)
-    return (
-        f"<b>Estimated</b>{' by your layer_energy' * view.mine}: {energy} {stays}<br>"
-        f"<b>Measured here:</b> {time} {roofs}{other}"
-    )

@@ -66,7 +66,7 @@ def _quartiles(times: Sequence[float]) -> _Quartiles:
     return tuple(np.quantile(times, [0.25, 0.5, 0.75]).tolist())
 
 
-def of_the_right_times(summary: Callable[[list[float]], Any]) -> Callable[..., Any]:
+def _of_the_right_times(summary: Callable[[list[float]], Any]) -> Callable[..., Any]:
     """A stopwatch that takes the right times, and makes of them what `summary` does."""
 
     @wraps(summary)
@@ -98,7 +98,7 @@ def _no_warm_up(function: Callable, warm_up: int, runs: int, clock: Callable) ->
 
 
 @known("these times are nearly nothing: read clock(), the argument, before and after the call")
-@of_the_right_times
+@_of_the_right_times
 def _not_its_clock(times: list[float]) -> _Quartiles:
     return 0.0, 0.0, 0.0  # of another clock: the calls take no real time
 
@@ -115,20 +115,20 @@ def _from_the_beginning(function: Callable, warm_up: int, runs: int, clock: Call
 
 
 @known("mean and standard deviation are moved by a few slow calls: return quartiles")
-@of_the_right_times
+@_of_the_right_times
 def _mean_and_deviation(times: list[float]) -> _Quartiles:
     mean, deviation = np.mean(times), np.std(times)
     return mean - deviation, mean, mean + deviation
 
 
 @known("these are the fastest and the slowest call; quartiles have a quarter of the calls beyond")
-@of_the_right_times
+@_of_the_right_times
 def _minimum_and_maximum(times: list[float]) -> _Quartiles:
     return min(times), statistics.median(times), max(times)
 
 
 @known("a quartile may lie between two calls; we take np.quantile, which interpolates")
-@of_the_right_times
+@_of_the_right_times
 def _no_interpolation(times: list[float]) -> _Quartiles:
     ordered, n = sorted(times), len(times)
     return ordered[n // 4], ordered[n // 2], ordered[3 * n // 4]
@@ -138,13 +138,13 @@ def _no_interpolation(times: list[float]) -> _Quartiles:
     "there are several rules for quartiles; we take that of np.quantile, which "
     "statistics.quantiles follows with method='inclusive'"
 )
-@of_the_right_times
+@_of_the_right_times
 def _exclusive(times: list[float]) -> _Quartiles:
     return tuple(statistics.quantiles(times, n=4))
 
 
 @known("np.percentile takes 25, 50 and 75; np.quantile takes 0.25, 0.5 and 0.75")
-@of_the_right_times
+@_of_the_right_times
 def _percentile(times: list[float]) -> np.ndarray:
     return np.percentile(times, [0.25, 0.5, 0.75])
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from shrink.classroom.exercises.attempt import Mistake, Wrong, known, show
+from shrink.classroom.exercises.attempt import Wrong, known, show
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.coding import sparse
@@ -32,7 +32,7 @@ def _runs(numbers: list[float]) -> Entries:
     return runs
 
 
-def _filled(runs: Entries, top: float, takes: int, most: float = math.inf) -> Entries:
+def _filled(runs: Entries, top: int, takes: int, most: float = math.inf) -> Entries:
     """The runs, with fillers of gap `top` that take so many places where more zeros come."""
     entries = []
     for zeros, value in runs:
@@ -105,17 +105,19 @@ def _top_too_large(numbers: list[float], gap_bits: int) -> Entries:
     return _filled(_runs(numbers), 2**gap_bits, takes=2**gap_bits + 1)
 
 
-def _filler_too_early(takes_one_more: int) -> Callable:
-    def entries(numbers: list[float], gap_bits: int) -> Entries:
-        top, early = 2**gap_bits - 1, []
-        for zeros, value in _runs(numbers):
-            while zeros >= top:
-                early.append((top, 0.0))
-                zeros -= top + takes_one_more
-            early.append((zeros, value))
-        return early
-
-    return _code(entries)
+@known(
+    "2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=",
+    "filler too early",
+)
+@_code
+def _filler_too_early(numbers: list[float], gap_bits: int) -> Entries:
+    top, entries = 2**gap_bits - 1, []
+    for zeros, value in _runs(numbers):
+        while zeros >= top:
+            entries.append((top, 0.0))
+            zeros -= 2**gap_bits
+        entries.append((zeros, value))
+    return entries
 
 
 @known("fillers lead to the next nonzero; after the last one nothing is stored", "trailing zeros")
@@ -138,11 +140,7 @@ INDEX_MISTAKES = (
     _filler_takes_top,
     _one_filler,
     _top_too_large,
-    Mistake(
-        "filler too early",
-        _filler_too_early(1),
-        "2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=",
-    ),
+    _filler_too_early,
     _trailing,
     _row_restarts,
 )
@@ -203,10 +201,8 @@ def _is_whole(tensor: Any) -> bool:
 
 
 def _wrong_indices(given: Any, right: Entries, weight: Tensor, gap_bits: int) -> Wrong | None:
-    numbers, top = weight.flatten().tolist(), 2**gap_bits - 1
-
-    def wrong(hint: str, got: Any = None) -> Wrong:
-        return Wrong(hint, expected=_entries_text(right), given=given if got is None else got)
+    def wrong(hint: str, got: Any = given) -> Wrong:
+        return Wrong(hint, expected=_entries_text(right), given=got)
 
     if not isinstance(given, tuple | list) or len(given) != 2:
         return wrong("return a pair, (gaps, values)")
@@ -225,30 +221,37 @@ def _wrong_indices(given: Any, right: Entries, weight: Tensor, gap_bits: int) ->
     if gaps.dim() != 1 or values.dim() != 1:
         shapes = f"shapes {tuple(gaps.shape)} and {tuple(values.shape)}"
         return wrong("gaps and values have one axis, whatever the weight has", shapes)
+    hint = _wrong_entries(gaps.tolist(), values.tolist(), len(right), weight, gap_bits)
     got = f"gaps {show(gaps.tolist())}, values {_values_text(values.tolist())}"
+    return wrong(hint, got) if hint else None
+
+
+def _wrong_entries(
+    gaps: list[int], values: list[float], enough: int, weight: Tensor, gap_bits: int
+) -> str | None:
+    """What is wrong with what is stored: read back from gap to gap, then what is not needed."""
     if len(gaps) != len(values):
-        return wrong(f"{len(gaps)} gaps, {len(values)} values: each entry has both", got)
-    entries = list(zip(gaps.tolist(), values.tolist(), strict=True))
-    for gap, _ in entries:
+        return f"{len(gaps)} gaps, {len(values)} values: each entry has both"
+    numbers, top = weight.flatten().tolist(), 2**gap_bits - 1
+    for gap in gaps:
         if not 0 <= gap <= top:
-            return wrong(f"a gap of {gap} is not within {gap_bits} bits, 0 to {top}", got)
+            return f"a gap of {gap} is not within {gap_bits} bits, 0 to {top}"
     decoded, place = [0.0] * len(numbers), -1
-    for gap, value in entries:
+    for gap, value in zip(gaps, values, strict=True):
         place += gap + 1
         if place >= len(numbers):
-            return wrong(f"the gaps lead to place {place}; the last is {len(numbers) - 1}", got)
+            return f"the gaps lead to place {place}; the last is {len(numbers) - 1}"
         decoded[place] = value
     for place, (number, read) in enumerate(zip(numbers, decoded, strict=True)):
         if number != read:
-            return wrong(
+            return (
                 f"read back, place {place} (counted from 0, row by row) holds {read:.4g}, "
-                f"in the weight {number:.4g}",
-                got,
+                f"in the weight {number:.4g}"
             )
-    if len(entries) > len(right):
-        return wrong(f"{len(right)} entries are enough, and you store {len(entries)}", got)
-    if any(value == 0 and gap != top for gap, value in entries):
-        return wrong(f"a filler has the greatest gap, here {top}; the rest comes after it", got)
+    if len(gaps) > enough:
+        return f"{enough} entries are enough, and you store {len(gaps)}"
+    if any(value == 0 and gap != top for gap, value in zip(gaps, values, strict=True)):
+        return f"a filler has the greatest gap, here {top}; the rest comes after it"
     return None
 
 

@@ -101,18 +101,8 @@ def _wrong_masks(
             given=masks,
         )
     for name, weight in weights.items():
-        mask = masks[name]
-        if not isinstance(mask, Tensor):
-            return Wrong("a mask is a tensor", expected="a bool tensor", given=mask)
-        if mask.dtype != torch.bool or mask.layout != torch.strided:
-            given = f"{mask.dtype}, {mask.layout}"
-            return Wrong("a mask is a bool tensor", expected="torch.bool, dense", given=given)
-        if mask.shape != weight.shape or mask.device != weight.device:
-            return Wrong(
-                "a mask has the shape and device of its weight",
-                expected=(tuple(weight.shape), str(weight.device)),
-                given=(tuple(mask.shape), str(mask.device)),
-            )
+        if wrong := _no_mask_for(weight, masks[name]):
+            return wrong
     keep = np.concatenate([masks[name].cpu().numpy().ravel() for name in weights])
     size = np.concatenate([w.detach().cpu().double().numpy().ravel() for w in weights.values()])
     size = np.abs(size)
@@ -128,6 +118,21 @@ def _wrong_masks(
             f"a weight of magnitude {size[~keep].max():.4g} went, "
             f"and one of {size[keep].min():.4g} stayed",
             given=_brief(masks),
+        )
+    return None
+
+
+def _no_mask_for(weight: Tensor, mask: Any) -> Wrong | None:
+    if not isinstance(mask, Tensor):
+        return Wrong("a mask is a tensor", expected="a bool tensor", given=mask)
+    if mask.dtype != torch.bool or mask.layout != torch.strided:
+        given = f"{mask.dtype}, {mask.layout}"
+        return Wrong("a mask is a bool tensor", expected="torch.bool, dense", given=given)
+    if mask.shape != weight.shape or mask.device != weight.device:
+        return Wrong(
+            "a mask has the shape and device of its weight",
+            expected=(tuple(weight.shape), str(weight.device)),
+            given=(tuple(mask.shape), str(mask.device)),
         )
     return None
 

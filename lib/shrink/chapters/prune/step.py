@@ -186,17 +186,8 @@ def _step_and_compare(
     parameters: tuple[list[Parameter], list[Parameter]],
 ) -> None:
     """Let the answer take a step; `parameters` are those trained, and what a plain step gives."""
-    mine, right = parameters
     named, masks_before = dict(weights), {name: mask.clone() for name, mask in masks.items()}
-    answer.in_place(
-        weights,
-        masks,
-        optimizer,
-        watch=lambda weights, _, optimizer: (
-            {n: w.detach() if isinstance(w, Tensor) else w for n, w in weights.items()},
-            [p.detach() for group in optimizer.param_groups for p in group["params"]],
-        ),
-    )
+    answer.in_place(weights, masks, optimizer, watch=_weights_and_parameters)
     if masks.keys() != masks_before.keys() or not all(
         isinstance(masks[n], Tensor) and masks[n].equal(m) for n, m in masks_before.items()
     ):
@@ -207,32 +198,40 @@ def _step_and_compare(
     for name, weight in named.items():
         if weights.get(name) is not weight:
             raise Wrong(f"weights[{name!r}] is no longer the parameter that the optimizer trains")
-    for name, p, q in zip((_FC1, _FC2, "fc1.bias"), mine, right, strict=True):
-        if (p.shape, p.dtype, p.requires_grad) != (q.shape, q.dtype, True):
-            given = f"{p.dtype}, {tuple(p.shape)}, requires_grad={p.requires_grad}"
-            expected = f"{q.dtype}, {tuple(q.shape)}, requires_grad=True"
-            raise Wrong(
-                f"{name} is no longer the kind of parameter that it was",
-                expected=expected,
-                given=given,
-                known_mistakes=False,
-            )
-        given, plain = p.detach(), q.detach()
-        mask = masks.get(name, torch.ones_like(plain, dtype=torch.bool))
-        if alive := int((given[~mask] != 0).sum()):
-            raise Wrong(
-                f"after the step {alive} of {int((~mask).sum())} pruned weights of {name} "
-                "are not zero",
-                expected=torch.where(mask, plain, 0),
-                given=given,
-            )
-        if not torch.allclose(given[mask], plain[mask], rtol=1e-4, atol=1e-6):
-            which = f"a kept weight of {name}" if name in masks else f"{name}, which has no mask,"
-            raise Wrong(
-                f"{which} is not what the optimizer's step makes of it",
-                expected=torch.where(mask, plain, 0),
-                given=given,
-            )
+    for name, mine, plain in zip((_FC1, _FC2, "fc1.bias"), *parameters, strict=True):
+        _compare(name, mine, plain, masks.get(name))
+
+
+def _weights_and_parameters(weights: Weights, _: Weights, optimizer: Optimizer) -> tuple:
+    """What an answer may change, by which known mistakes are recognised."""
+    return (
+        {n: w.detach() if isinstance(w, Tensor) else w for n, w in weights.items()},
+        [p.detach() for group in optimizer.param_groups for p in group["params"]],
+    )
+
+
+def _compare(name: str, mine: Parameter, plain: Parameter, mask: Tensor | None) -> None:
+    """Raise unless the parameter is what a plain step makes of it, zero where the mask is False."""
+    if (mine.shape, mine.dtype, mine.requires_grad) != (plain.shape, plain.dtype, True):
+        raise Wrong(
+            f"{name} is no longer the kind of parameter that it was",
+            expected=f"{plain.dtype}, {tuple(plain.shape)}, requires_grad=True",
+            given=f"{mine.dtype}, {tuple(mine.shape)}, requires_grad={mine.requires_grad}",
+            known_mistakes=False,
+        )
+    keep = torch.ones_like(plain, dtype=torch.bool) if mask is None else mask
+    given, expected = mine.detach(), torch.where(keep, plain.detach(), 0)
+    if alive := int((given[~keep] != 0).sum()):
+        raise Wrong(
+            f"after the step {alive} of {int((~keep).sum())} pruned weights of {name} are not zero",
+            expected=expected,
+            given=given,
+        )
+    if not torch.allclose(given[keep], expected[keep], rtol=1e-4, atol=1e-6):
+        which = f"{name}, which has no mask," if mask is None else f"a kept weight of {name}"
+        raise Wrong(
+            f"{which} is not what the optimizer's step makes of it", expected=expected, given=given
+        )
 
 
 masked_step = Exercise(

@@ -7,6 +7,7 @@ evaluated, so that any weight that differs is seen.
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from shrink import pruning
-from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.attempt import Wrong, known
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.numbers import Near, numbers
 
 Weights = dict[str, Tensor]
 Evaluate = Callable[[Mapping[str, Tensor]], float]
@@ -31,6 +33,7 @@ def _pruned(weight: Tensor, sparsity: float) -> Tensor:
 def _one_layer(change: Callable[[Tensor, float], Tensor]) -> Callable:
     """A sweep that is right but for how it prunes the one layer."""
 
+    @wraps(change)
     def sensitivity(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
         return {
             name: [evaluate({**weights, name: change(weight, s)}) for s in sparsities]
@@ -40,15 +43,10 @@ def _one_layer(change: Callable[[Tensor, float], Tensor]) -> Callable:
     return sensitivity
 
 
-def _same_for_all(prune: Callable[[Weights, float], Weights]) -> Callable:
-    def sensitivity(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
-        return {name: [evaluate(prune(weights, s)) for s in sparsities] for name in weights}
-
-    return sensitivity
-
-
-def _all_pruned(weights: Weights, sparsity: float) -> Weights:
-    return {name: _pruned(weight, sparsity) for name, weight in weights.items()}
+@known("all layers are pruned at once: prune one, leave the others")
+def _together(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
+    all_pruned = [{n: _pruned(w, s) for n, w in weights.items()} for s in sparsities]
+    return {name: [evaluate(pruned) for pruned in all_pruned] for name in weights}
 
 
 @known(
@@ -95,43 +93,37 @@ def _alone(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) ->
 
 @known("a list for each layer, in the order of the sparsities; not a dict")
 def _dicts(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> dict:
-    found = _RIGHT_SWEEP(weights, evaluate, sparsities)
+    found = pruning.sensitivity(weights, evaluate, sparsities)
     return {name: dict(zip(sparsities, found[name], strict=True)) for name in weights}
 
 
-def _keep_top(scores: Tensor, kept: int) -> Tensor:
-    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    mask[scores.detach().flatten().argsort(descending=True)[: max(kept, 0)]] = True
-    return mask.view(scores.shape)
+@known("what should stay went: True means keep")
+@_one_layer
+def _inverted(weight: Tensor, sparsity: float) -> Tensor:
+    return weight.detach() * ~pruning.magnitude_mask(weight, sparsity)
 
 
-def _magnitude_kept(w: Tensor, sparsity: float) -> Tensor:
-    return w.detach() * ~pruning.magnitude_mask(w, sparsity)
+@known("sparsity is the fraction of zeros, not of what is kept")
+@_one_layer
+def _fraction_kept(weight: Tensor, sparsity: float) -> Tensor:
+    return _pruned(weight, 1 - sparsity)
 
 
-_RIGHT_SWEEP = _one_layer(_pruned)
+@known("the mask itself was evaluated: multiply the weight by it")
+@_one_layer
+def _mask_for_weight(weight: Tensor, sparsity: float) -> Tensor:
+    return pruning.magnitude_mask(weight, sparsity)
+
 
 SWEEP_MISTAKES = (
     _cumulative,
     _compounded,
-    Mistake(
-        "together",
-        _same_for_all(_all_pruned),
-        "all layers are pruned at once: prune one, leave the others",
-    ),
+    _together,
     _global_one_layer,
     _alone,
-    Mistake("inverted", _one_layer(_magnitude_kept), "what should stay went: True means keep"),
-    Mistake(
-        "fraction kept",
-        _one_layer(lambda w, s: _pruned(w, 1 - s)),
-        "sparsity is the fraction of zeros, not of what is kept",
-    ),
-    Mistake(
-        "mask for weight",
-        _one_layer(pruning.magnitude_mask),
-        "the mask itself was evaluated: multiply the weight by it",
-    ),
+    _inverted,
+    _fraction_kept,
+    _mask_for_weight,
     _dicts,
 )
 
@@ -192,56 +184,38 @@ def _right_sweep(weights: Weights, evaluate: Evaluate, sparsities: Sequence[floa
     return found
 
 
-def _plain_numbers(result: Any) -> Any:
-    """The same for a list, tuple, tensor or array of numbers; `result` where it is none of them."""
+def _alike(result: Any) -> Any:
+    """The same for lists, tuples, tensors and arrays of numbers; `result` where it has others."""
     if not isinstance(result, Mapping):
         return result
-    return {name: _list_of_numbers(numbers) for name, numbers in result.items()}
-
-
-def _list_of_numbers(numbers: Any) -> Any:
-    if isinstance(numbers, Tensor | np.ndarray) and numbers.ndim == 1:
-        numbers = numbers.tolist()
-    if not isinstance(numbers, list | tuple):
-        return numbers
-    try:
-        return [round(float(number), 6) for number in numbers]
-    except (TypeError, ValueError, RuntimeError):
-        return numbers
+    found = {name: numbers(given) for name, given in result.items()}
+    return {n: given if found[n] is None else Near(found[n]) for n, given in result.items()}
 
 
 def _wrong_sweep(
     given: Any, right: Sweep, _: Weights, __: Evaluate, sparsities: Sequence[float]
 ) -> Wrong | None:
+    def wrong(hint: str) -> Wrong:
+        return Wrong(hint, expected=right, given=given)
+
     if not isinstance(given, Mapping) or given.keys() != right.keys():
-        return Wrong(
-            "return a dict with the names of the weights",
-            expected=right,
-            given=given,
-        )
-    found = _plain_numbers(given)
-    for name, numbers in right.items():
-        got = found[name]
-        if not isinstance(got, list) or list(map(type, got)) != [float] * len(numbers):
-            return Wrong(
-                f"{name} needs a list of {len(numbers)} numbers, one for each sparsity",
-                expected=right,
-                given=given,
-            )
-    for name, numbers in right.items():
-        for sparsity, number, got in zip(sparsities, numbers, found[name], strict=True):
-            if not math.isclose(got, number, abs_tol=2e-6):
-                return Wrong(
-                    f"{name} alone pruned, at sparsity {sparsity:.4g}: evaluate gives {number}",
-                    expected=right,
-                    given=found,
+        return wrong("return a dict with the names of the weights")
+    found = {name: numbers(given[name]) for name in right}
+    for name, mine in found.items():
+        if mine is None or len(mine) != len(sparsities):
+            return wrong(f"{name} needs a list of {len(sparsities)} numbers, one for each sparsity")
+    for name, accuracies in right.items():
+        for sparsity, accuracy, mine in zip(sparsities, accuracies, found[name], strict=True):
+            if not math.isclose(mine, accuracy, abs_tol=2e-6):
+                return wrong(
+                    f"{name} alone pruned, at sparsity {sparsity:.4g}: evaluate gives {accuracy}"
                 )
     return None
 
 
 sensitivity = Exercise(
     "sensitivity",
-    by_cases(_sweep_cases, _right_sweep, _wrong_sweep, alike=_plain_numbers),
+    by_cases(_sweep_cases, _right_sweep, _wrong_sweep, alike=_alike),
     reference=pruning.sensitivity,
     core=False,
     minutes=10,

@@ -6,6 +6,7 @@ The oracle is float64; where a number is halfway between two integers, both are 
 import math
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -216,23 +217,23 @@ BREAKABLE = (
 
 def _read_input(given: Any) -> tuple[Tensor, float, int]:
     """x in float64, scale and zero point of what the answer gave; `Wrong` where it is no input."""
+    wrong = partial(Wrong, given=given)
     if not (isinstance(given, tuple | list) and len(given) == 3):
-        raise Wrong("return three things", expected="(x, scale, zero_point)", given=given)
+        raise wrong("return three things", expected="(x, scale, zero_point)")
     x, scale, zero_point = given[0], plain(given[1]), count(given[2])
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() != 1:
-        raise Wrong("x is a float tensor with one axis", given=given)
+        raise wrong("x is a float tensor with one axis")
     if len(x) > 4:
-        raise Wrong("four numbers are plenty", given=x)
+        raise wrong("four numbers are plenty", given=x)
     if type(scale) not in (int, float) or not 0 < scale < math.inf:
-        raise Wrong("scale is a number above 0", given=given)
+        raise wrong("scale is a number above 0")
     if type(zero_point) is not int or not -128 <= zero_point <= 127:
-        raise Wrong("zero_point is an integer from -128 to 127, those of 8 bits", given=given)
+        raise wrong("zero_point is an integer from -128 to 127, those of 8 bits")
     x = x.detach().cpu().double()
     if not ((x / scale).abs() < 2**31 - 2**8).all():  # NaN is not either
-        raise Wrong(
+        raise wrong(
             "x has NaN, or numbers so large that a cast of x / scale differs between machines: "
-            "smaller ones do",
-            given=given,
+            "smaller ones do"
         )
     return x, scale, zero_point
 
@@ -249,8 +250,5 @@ def _check_break_the_quantizers(answer: Attempt, rng: random.Random) -> None:
 
 
 break_the_quantizers = Exercise(
-    "break_the_quantizers",
-    _check_break_the_quantizers,
-    core=False,
-    minutes=8,
+    "break_the_quantizers", _check_break_the_quantizers, core=False, minutes=8
 )

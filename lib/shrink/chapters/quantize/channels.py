@@ -65,13 +65,8 @@ def _one_scale(weight: Tensor, num_bits: int) -> Pair:
     return q, scales[0]
 
 
-@known(
-    "the channels are the first axis: reduce over all axes but that, to a scale for weight[i]",
-    "a scale for each input",
-)
-def _by_input(weight: Tensor, num_bits: int) -> Pair:
-    if weight.dim() == 1:
-        return _one_scale(weight, num_bits)
+@known("the channels are the first axis: reduce over all axes but that, to a scale for weight[i]")
+def _a_scale_for_each_input(weight: Tensor, num_bits: int) -> Pair:
     q, scales = _right(weight.transpose(0, 1), num_bits)
     return q.transpose(0, 1), scales
 
@@ -81,8 +76,6 @@ def _by_input(weight: Tensor, num_bits: int) -> Pair:
     "flatten(1) does"
 )
 def _one_axis_reduced(weight: Tensor, num_bits: int) -> Pair:
-    if weight.dim() == 1:
-        return _right(weight, num_bits)
     scales = _not_zero(weight.detach().abs().amax(1) / _top(num_bits))
     return (weight.detach() / scales.unsqueeze(1)).round().to(torch.int8), scales
 
@@ -105,7 +98,7 @@ def _zero_channel(weight: Tensor, num_bits: int) -> Pair:
 
 CHANNEL_MISTAKES = (
     _one_scale,
-    _by_input,
+    _a_scale_for_each_input,
     _one_axis_reduced,
     Mistake(
         "max",
@@ -209,7 +202,7 @@ def _wrong_channels(given: Any, _: Pair, weight: Tensor, num_bits: int) -> Wrong
 
 def _wrong_scales(mine: Any, scales: Tensor, weight: Tensor, top: int) -> Wrong | None:
     if not isinstance(mine, Tensor) or mine.dtype != torch.float32:
-        kind = mine.dtype if isinstance(mine, Tensor) else mine
+        kind = getattr(mine, "dtype", mine)
         return Wrong("the scales are a float32 tensor", expected=scales.float(), given=kind)
     if mine.shape != scales.shape or mine.device != weight.device:
         return Wrong(

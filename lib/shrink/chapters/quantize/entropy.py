@@ -6,6 +6,7 @@ The oracle is the definition, with KL from scipy; what is within rounding of the
 import math
 import random
 from collections.abc import Callable, Iterator
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def _least(
 ) -> Callable[[Tensor, int], int]:
     """The number of bins for which something is the least: measure(counts, i, levels)."""
 
+    @wraps(measure)
     def entropy_threshold(counts: Tensor, levels: int) -> int:
         numbers = counts.numpy().astype(np.float64)
         return min(tried(len(counts), levels), key=lambda i: measure(numbers, i, levels))
@@ -79,7 +81,6 @@ _right = _least()
 @known(
     "a level's sum is spread over those of its bins that are not empty; Q has nothing in the "
     "empty ones",
-    "empty bins filled",
 )
 @_least
 def _empty_bins_filled(counts: np.ndarray, i: int, levels: int) -> float:
@@ -88,10 +89,7 @@ def _empty_bins_filled(counts: np.ndarray, i: int, levels: int) -> float:
     return _kl(_p(counts, i), _normalised(each[level]))
 
 
-@known(
-    "divide a level's sum by the number of its bins that are not empty, not of all its bins",
-    "divided by all bins",
-)
+@known("divide a level's sum by the number of its bins that are not empty, not of all its bins")
 @_least
 def _divided_by_all_bins(counts: np.ndarray, i: int, levels: int) -> float:
     level = _even_levels(i, levels)
@@ -100,15 +98,14 @@ def _divided_by_all_bins(counts: np.ndarray, i: int, levels: int) -> float:
 
 
 @known(
-    "each of P and Q is divided by its own sum: Q has fewer counts, as the outliers are not in it",
-    "not normalised",
+    "each of P and Q is divided by its own sum: Q has fewer counts, as the outliers are not in it"
 )
 @_least
 def _not_normalised(counts: np.ndarray, i: int, levels: int) -> float:
     return _kl(_p(counts, i), _q(counts, i, levels) * counts[:i].sum() / counts.sum())
 
 
-@known("where Q is 0 and P is not, KL is infinite: skip this i, not the bin", "infinite left out")
+@known("where Q is 0 and P is not, KL is infinite: skip this i, not the bin")
 @_least
 def _infinite_left_out(counts: np.ndarray, i: int, levels: int) -> float:
     p, q = _p(counts, i), _q(counts, i, levels)
@@ -116,16 +113,15 @@ def _infinite_left_out(counts: np.ndarray, i: int, levels: int) -> float:
 
 
 @known(
-    "levels of i // levels bins each leave the rest to the last: bin j is of level j * levels // i",
-    "chunks",
+    "levels of i // levels bins each leave the rest to the last: bin j is of level j * levels // i"
 )
 @_least
-def _levels_in_chunks(counts: np.ndarray, i: int, levels: int) -> float:
+def _chunks(counts: np.ndarray, i: int, levels: int) -> float:
     level = np.minimum(np.arange(i) // (i // levels), levels - 1)
     return _kl(_p(counts, i), _spread(counts, i, level))
 
 
-@known("this is KL(Q || P): P stands first, sum of P * log(P / Q)", "exchanged")
+@known("this is KL(Q || P): P stands first, sum of P * log(P / Q)")
 @_least
 def _exchanged(counts: np.ndarray, i: int, levels: int) -> float:
     return _kl(_q(counts, i, levels), _p(counts, i))
@@ -155,7 +151,7 @@ ENTROPY_MISTAKES = (
     _exchanged,
     _not_normalised,
     _infinite_left_out,
-    _levels_in_chunks,
+    _chunks,
 )
 
 
@@ -183,7 +179,7 @@ def _histograms(rng: random.Random) -> Iterator[Draw]:
     yield _clear(
         lambda: (_falling(rng, 36, 8, empty=0.4), 5), _divided_by_all_bins, _empty_bins_filled
     )
-    yield _clear(lambda: (many_outliers(), 9), _levels_in_chunks)
+    yield _clear(lambda: (many_outliers(), 9), _chunks)
     yield lambda: (torch.tensor([rng.randint(1, 9) for _ in range(6)]), 6)  # one i alone
     yield _clear(lambda: (_falling(rng, 96, 18), 16))
 
@@ -221,25 +217,15 @@ def _falling(
 def _wrong_threshold(given: Any, _: int, counts: Tensor, levels: int) -> Wrong | None:
     divergences = _divergences(counts, levels)
     best = min(divergences, key=divergences.get)
-    expected = f"{best}, with a KL of {divergences[best]:.4g}"
+    wrong = partial(Wrong, expected=f"{best}, with a KL of {divergences[best]:.4g}", given=given)
     i = whole(given)
     if i is None:
-        return Wrong(
-            "return one whole number (int), how many bins to keep",
-            expected=expected,
-            given=given,
-            known_mistakes=count(given) != best,
-        )
+        text = "return one whole number (int), how many bins to keep"
+        return wrong(text, known_mistakes=count(given) != best)
     if i not in divergences:
-        return Wrong(
-            f"from {levels} to {len(counts)} bins are kept", expected=expected, given=given
-        )
+        return wrong(f"from {levels} to {len(counts)} bins are kept")
     if divergences[i] > (1 + 1e-3) * divergences[best] + 1e-5:
-        return Wrong(
-            f"with {i} bins KL is {divergences[i]:.4g}; another number has less",
-            expected=expected,
-            given=given,
-        )
+        return wrong(f"with {i} bins KL is {divergences[i]:.4g}; another number has less")
     return None
 
 

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,13 +25,13 @@ def nearest_fixed_point(real: float) -> tuple[int, int]:
     return int(multiplier), int(shift)
 
 
-def _scaled_to(
-    bits: int, rounded: Callable[[float], int] = round, least_shift: float = -math.inf
+def _to_31_bits(
+    rounded: Callable[[float], int] = round, least_shift: float = -math.inf
 ) -> Callable[[float], tuple[int, int]]:
-    """A multiplier of so many bits, and no care for what is rounded up to one bit more."""
+    """A multiplier of 31 bits, and no care for what is rounded up to one bit more."""
 
     def fixed_point(real: float) -> tuple[int, int]:
-        shift = max(bits - math.frexp(real)[1], least_shift)
+        shift = max(31 - math.frexp(real)[1], least_shift)
         return rounded(math.ldexp(real, shift)), shift
 
     return fixed_point
@@ -43,17 +44,19 @@ def _changed(change: Callable[[int, int], Any]) -> Callable[[float], Any]:
 
 @known("rounding gave 2**31; 2**31 - 1 is not the nearest, 2**30 with a shift one less is")
 def _cut_at_the_top(real: float) -> tuple[int, int]:
-    multiplier, shift = _scaled_to(31)(real)
+    multiplier, shift = _to_31_bits()(real)
     return min(multiplier, 2**31 - 1), shift
 
 
 FIXED_POINT_MISTAKES = (
     Mistake(
-        "rounded down", _scaled_to(31, math.floor), "int() and // round down; round to the nearest"
+        "rounded down",
+        _to_31_bits(math.floor),
+        "int() and // round down; round to the nearest",
     ),
     Mistake(
         "no carry",
-        _scaled_to(31),
+        _to_31_bits(),
         "rounding gave 2**31, one too many for 31 bits: that is 2**30, and a shift one less",
     ),
     _cut_at_the_top,
@@ -64,7 +67,7 @@ FIXED_POINT_MISTAKES = (
     ),
     Mistake(
         "only below 1",
-        _scaled_to(31, least_shift=31),
+        _to_31_bits(least_shift=31),
         "a factor may be above 1: then the shift is shorter than 31",
     ),
     Mistake(
@@ -126,24 +129,18 @@ def _reals(rng: random.Random) -> Iterator[Callable[[], tuple[float]]]:
 
 def _wrong_pair(given: Any, _: tuple[int, int], real: float) -> Wrong | None:
     right = _nearest(real)
-    expected = " or ".join(map(str, sorted(right)))
+    wrong = partial(Wrong, expected=" or ".join(map(str, sorted(right))), given=given)
     if not isinstance(given, tuple | list) or len(given) != 2:
-        return Wrong("return a pair, (multiplier, shift)", expected=expected, given=given)
+        return wrong("return a pair, (multiplier, shift)")
     multiplier, shift = map(whole, given)
     if multiplier is None or shift is None:
-        return Wrong(
-            "multiplier and shift are whole numbers (int)",
-            expected=expected,
-            given=given,
-            known_mistakes=_pair(given) not in right,
-        )
+        text = "multiplier and shift are whole numbers (int)"
+        return wrong(text, known_mistakes=_pair(given) not in right)
     if (multiplier, shift) in right:
         return None
-    return Wrong(
+    return wrong(
         _how_far(multiplier, shift, real)
-        or "2**30 <= multiplier < 2**31, and no other pair is nearer to the number",
-        expected=expected,
-        given=given,
+        or "2**30 <= multiplier < 2**31, and no other pair is nearer to the number"
     )
 
 

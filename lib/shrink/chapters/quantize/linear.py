@@ -132,11 +132,8 @@ def _linear_cases(rng: random.Random) -> Iterator[Callable[[], tuple]]:
 
     def exactly(sums: list[int], multiplier: int, shift: int, z_y: int | None = None) -> tuple:
         """With a bias that makes the sums these."""
-        q_x, z_x, q_w = (
-            int8_matrix(rng, 1, 3),
-            zero_point(),
-            int8_matrix(rng, len(sums), 3, low=-127),
-        )
+        q_x, z_x = int8_matrix(rng, 1, 3), zero_point()
+        q_w = int8_matrix(rng, len(sums), 3, low=-127)
         others = exact_sums(q_x, z_x, q_w, int32_vector([0] * len(sums)))[0].tolist()
         q_b = int32_vector([s - other for s, other in zip(sums, others, strict=True)])
         return q_x, z_x, q_w, q_b, multiplier, shift, rng.randint(-9, 9) if z_y is None else z_y
@@ -170,12 +167,8 @@ def _linear_cases(rng: random.Random) -> Iterator[Callable[[], tuple]]:
     yield above_halves
     yield below_halves
     yield huge_sums
-
-    def beyond_float64() -> tuple:
-        """Just below a half: the product takes 62 bits, and a float64 has 53."""
-        return exactly([15 * (2**27 - 1)], 13 * (2**27 + 1), 55, 0)
-
-    yield beyond_float64
+    # just below a half: the product takes 62 bits, and a float64 has 53
+    yield lambda: exactly([15 * (2**27 - 1)], 13 * (2**27 + 1), 55, 0)
     yield lambda: case(5, 70, 9)
     yield lambda: exactly(
         [rng.randint(-20, 20) for _ in range(8)], *nearest_fixed_point(rng.uniform(3, 9))

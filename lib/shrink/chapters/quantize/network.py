@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shrink.chapters.quantize.figure import DYNAMIC
 from shrink.classroom import models
 from shrink.classroom.data import Dataset
 from shrink.quantization import choose_qparams, fake_quantize
 from shrink.quantization.calibration import METHODS, Calibrator
 
 NAME = "lenet-300-100"
+DYNAMIC = "dynamic"  # each batch by its own range
 IMAGES = 1000  # validation images that are asked whenever a setting is new
 SEEN, BATCH = 500, 100  # training images for calibration
 FAULTY = 2  # the calibration batch in which the outlier is

@@ -5,6 +5,7 @@ The oracle is a string of zeros and ones.
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -119,11 +120,11 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, int]]]:
 
 def _wrong_bytes(given: Any, packed: Tensor, q: Tensor, num_bits: int) -> Wrong | None:
     right = packed.tolist()
+    wrong = partial(Wrong, expected=_written(right))
     if not isinstance(given, Tensor):
-        return Wrong("return a tensor", expected=_written(right), given=given)
+        return wrong("return a tensor", given=given)
     if given.dtype != torch.uint8 or given.layout != torch.strided:
-        found = f"{given.dtype}, {given.layout}"
-        return Wrong("bytes are of dtype torch.uint8", expected=_written(right), given=found)
+        return wrong("bytes are of dtype torch.uint8", given=f"{given.dtype}, {given.layout}")
     if given.dim() != 1 or given.device != q.device:
         return Wrong(
             "the bytes have one axis, on the device of the integers",
@@ -132,18 +133,12 @@ def _wrong_bytes(given: Any, packed: Tensor, q: Tensor, num_bits: int) -> Wrong 
         )
     mine = given.tolist()
     if len(mine) != len(right):
-        return Wrong(
-            f"{len(q)} integers of {num_bits} bits take {len(right)} bytes, not {len(mine)}",
-            expected=_written(right),
-            given=_written(mine),
-        )
+        text = f"{len(q)} integers of {num_bits} bits take {len(right)} bytes, not {len(mine)}"
+        return wrong(text, given=_written(mine))
     if mine != right:
         i = next(i for i, byte in enumerate(right) if byte != mine[i])
-        return Wrong(
-            f"byte {i} (counted from 0) is {right[i]:08b} and not {mine[i]:08b}",
-            expected=_written(right),
-            given=_written(mine),
-        )
+        text = f"byte {i} (counted from 0) is {right[i]:08b} and not {mine[i]:08b}"
+        return wrong(text, given=_written(mine))
     return None
 
 

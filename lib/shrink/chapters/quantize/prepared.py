@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shrink.chapters.quantize.figure import BITS
 from shrink.chapters.quantize.network import (
     BATCH,
     IMAGES,
@@ -21,6 +20,7 @@ from shrink.chapters.quantize.network import (
     see,
     weight_spans,
 )
+from shrink.chapters.quantize.view import BITS
 from shrink.classroom.baselines import baseline, baseline_made_of
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Dataset

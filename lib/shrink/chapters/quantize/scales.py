@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from shrink import quantization
@@ -158,38 +159,26 @@ def _near(result: Any) -> Any:
 def _wrong_range(
     given: Any, expected: tuple, x_min: float, x_max: float, num_bits: int
 ) -> Wrong | None:
-    steps = 2**num_bits - 1
+    steps, wrong = 2**num_bits - 1, partial(Wrong, expected=expected, given=given)
     found = numbers(given)
     if found is None or len(found) != 2:
-        return Wrong(
-            "return two numbers, (scale, zero_point)",
-            expected=expected,
-            given=given,
-        )
+        return wrong("return two numbers, (scale, zero_point)")
     scale, zero_point = found
     low, high = Fraction(min(x_min, 0.0)), Fraction(max(x_max, 0.0))
     right = (high - low) / steps or Fraction(1)
     if not math.isclose(scale, right, rel_tol=1e-5):
-        return Wrong(
+        return wrong(
             f"scale: from {float(low):g} to {float(high):g} there are {steps} steps, so a step "
-            f"is {float(right):.6g} and not {scale:.6g}",
-            expected=expected,
-            given=given,
+            f"is {float(right):.6g} and not {scale:.6g}"
         )
     q_min, q_max = limits(num_bits)
     if not zero_point.is_integer() or not q_min <= zero_point <= q_max:
-        return Wrong(
-            f"zero_point: one of the integers from {q_min} to {q_max}, not {zero_point:g}",
-            expected=expected,
-            given=given,
-        )
+        return wrong(f"zero_point: one of the integers from {q_min} to {q_max}, not {zero_point:g}")
     exact = q_min - low / right
     if low != high and abs(Fraction(zero_point) - exact) > Fraction(501, 1000):
-        return Wrong(
+        return wrong(
             f"zero_point: {q_min} - ({float(low):g}) / scale is {float(exact):.4g}, "
-            f"and the nearest integer is {round(exact)} and not {zero_point:g}",
-            expected=expected,
-            given=given,
+            f"and the nearest integer is {round(exact)} and not {zero_point:g}"
         )
     return None
 

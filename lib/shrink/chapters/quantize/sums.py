@@ -5,6 +5,7 @@ The oracle is numpy's 64-bit integers. `integer_linear` goes on from these sums.
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,24 +47,19 @@ def wrong_numbers(
     The bounds, (n, outputs) each, differ only where a number is halfway between two integers.
     """
     right = torch.from_numpy(highest).to(dtype)
+    wrong = partial(Wrong, expected=right, given=given)
     if not isinstance(given, Tensor) or given.layout != torch.strided:
-        return Wrong("return a tensor", expected=right, given=given)
+        return wrong("return a tensor")
     if given.shape != right.shape:
-        return Wrong(
+        return wrong(
             f"{what}: a row for each of the {right.shape[0]} inputs, "
-            f"a column for each of the {right.shape[1]} outputs",
-            expected=right,
-            given=given,
+            f"a column for each of the {right.shape[1]} outputs"
         )
     mine = given.detach().cpu().double().numpy()
-    wrong = np.argwhere((mine < lowest) | (mine > highest) | (mine != np.rint(mine)))
-    if len(wrong):
-        row, column = wrong[0].tolist()
-        return Wrong(
-            f"{what}[{row}, {column}] is {highest[row, column]}, not {mine[row, column]:.12g}",
-            expected=right,
-            given=given,
-        )
+    off = np.argwhere((mine < lowest) | (mine > highest) | (mine != np.rint(mine)))
+    if len(off):
+        at = row, column = tuple(off[0].tolist())
+        return wrong(f"{what}[{row}, {column}] is {highest[at]}, not {mine[at]:.12g}")
     if given.dtype != dtype:
         return Wrong(
             f"the numbers are right, but they are to be {dtype}: convert the result",
@@ -151,23 +147,16 @@ def _accumulate_cases(rng: random.Random) -> Iterator[Callable[[], tuple]]:
 
     def large_sums() -> tuple:
         """Products of one sign, many of them: sums far beyond 2**24."""
-        q_x, bias = (
-            int8_matrix(rng, 3, 3000, low=20),
-            int32_vector([rng.randint(-99, 99) for _ in range(4)]),
-        )
-        return q_x, rng.randint(-128, -100), int8_matrix(rng, 4, 3000, low=50), bias
+        q_x, q_w = int8_matrix(rng, 3, 3000, low=20), int8_matrix(rng, 4, 3000, low=50)
+        bias = int32_vector([rng.randint(-99, 99) for _ in range(4)])
+        return q_x, rng.randint(-128, -100), q_w, bias
 
     def largest_sums() -> tuple:
         """Nearly as large as int32 holds."""
         x, z, w = rng.choice([(127, -128, 127), (-128, 127, 127), (127, -128, -128)])
         k = (2**31 - 1000) // abs((x - z) * w)
-        q_x = torch.full((1, k), x, dtype=torch.int8)
-        return (
-            q_x,
-            z,
-            torch.full((1, k), w, dtype=torch.int8),
-            int32_vector([rng.randint(-999, 999)]),
-        )
+        q_x, q_w = (torch.full((1, k), number, dtype=torch.int8) for number in (x, w))
+        return q_x, z, q_w, int32_vector([rng.randint(-999, 999)])
 
     def strided() -> tuple:
         q_x, z_x, q_w, q_b = case(4, 4, 4)

@@ -5,6 +5,7 @@ The oracle measures each distance in float64; where two values are equally near,
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -148,10 +149,11 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor]]]:
 
 def wrong_numbers(numbers: Any, right: Tensor, weights: Tensor, codebook: Tensor) -> Wrong | None:
     """What is wrong with the numbers of the nearest values, if anything."""
+    wrong = partial(Wrong, expected=right, given=numbers)
     if not isinstance(numbers, Tensor):
-        return Wrong("the numbers are a tensor", expected=right, given=numbers)
+        return wrong("the numbers are a tensor")
     if numbers.dtype not in INTEGERS or numbers.layout != torch.strided:
-        return Wrong("the numbers are integers", expected=right, given=numbers)
+        return wrong("the numbers are integers")
     if numbers.shape != weights.shape or numbers.device != weights.device:
         return Wrong(
             "the numbers have the shape and device of the weights",
@@ -162,10 +164,8 @@ def wrong_numbers(numbers: Any, right: Tensor, weights: Tensor, codebook: Tensor
     outside = (chosen < 0) | (chosen >= k)
     if outside.any():
         found = int(chosen[outside].flatten()[0])
-        return Wrong(
-            f"the codebook has {k} values, numbered 0 to {k - 1}, and none is number {found}",
-            expected=right,
-            given=numbers,
+        return wrong(
+            f"the codebook has {k} values, numbered 0 to {k - 1}, and none is number {found}"
         )
     return _not_nearest(numbers, right, weights, codebook)
 

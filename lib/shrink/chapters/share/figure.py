@@ -1,7 +1,6 @@
-"""The figure of chapter 04's explorer: what a setting shows, drawn and said in words."""
+"""The figure of chapter 04's explorer: what a setting shows, drawn."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from shrink.chapters.share.view import BAND, BINS, KS, View
 from shrink.classroom import plots
+from shrink.classroom.explorers import bars, strip
 
-KS = np.arange(2, 65)
-BAND = np.array([2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64])  # of all seeds
-BINS = 120
-SHOWN = 10  # images whose answer changed, in two rows
-CAPTION = 12  # pixels for the text under each
 DENSE, SHARED, TUNED = (plots.COLOURS[name] for name in ("dense", "shared", "fine-tuned"))
 OPTIMUM, RULER = "#000000", plots.COLOURS["quantized"]
 GAPS = plots.COLOURS["pruned"]
@@ -26,50 +22,6 @@ ROWS = (
     ("optimum", OPTIMUM, 0.04, 0.115),
     ("ruler", RULER, 0.0115, 0.033),
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """A training of codebooks that the plot keeps; the accuracy is a fraction."""
-
-    weights: str  # "dense" or "pruned"
-    k: int
-    init: str
-    reduction: str
-    mine: bool
-    errors: tuple[float, ...]  # squared, as a part of the squared weights, a layer each
-    before: float  # the accuracy before the training
-    accuracy: float
-    steps: int
-    stopped: bool
-
-
-@dataclass(frozen=True)
-class View:
-    """What the figure shows for one setting of the controls."""
-
-    k: int
-    init: str
-    weights: str  # "dense" or "pruned"
-    layer: int  # 0, 1 or 2, on show
-    mine: bool  # whether the numbers and values are the student's
-    counts: np.ndarray  # (BINS,) of the layer's weights that are not zero
-    edge: float  # the largest magnitude: the histogram reaches from -edge to edge
-    values: Mapping[str, np.ndarray]  # the codebook on show, the optimum's and the ruler's
-    error: float  # squared, of the layer on show, as a part of its squared weights
-    accuracy: float  # a fraction
-    errors: Mapping[str, np.ndarray]  # (len(KS),) for the initialisation, the optimum, the ruler
-    error_band: np.ndarray  # (seeds, len(BAND))
-    accuracies: Mapping[str, np.ndarray]  # (len(KS),)
-    band: np.ndarray  # (seeds, len(BAND))
-    dense_accuracy: float  # before sharing
-    images: int  # validation images that were asked
-    bytes: tuple[int, int, int, int, int]  # float32, shared; of that numbers, codebooks, gaps
-    changed: int  # answers
-    other_changed: int  # by another seed
-    strip: np.ndarray  # the first of those images as one picture, 0..1
-    captions: tuple[str, ...]  # answer before and now
-    runs: tuple[Run, ...]  # of these weights
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:
@@ -156,40 +108,12 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
 
 
 def _draw_bytes(ax: Axes) -> dict[str, Any]:
-    ax.barh(0, 100, 0.6, color=DENSE)
-    bars = [
-        ax.barh(1, 0, 0.6, color=colour, hatch=hatch, ec="white", lw=0)[0]
-        for colour, hatch in ((SHARED, ""), (TUNED, "xxx"), (GAPS, "///"), (DENSE, ""))
-    ]
-    texts = [
-        ax.text(2, 0, "", va="center", color="white", fontsize=SMALL),
-        ax.text(0, 1, "", va="center", fontsize=SMALL),
-    ]
-    ax.set(xlim=(0, 100), ylim=(1.45, -0.45), xticks=[])
-    ax.set_yticks([0, 1], ["float32", "shared"])
-    ax.tick_params(axis="y", length=0)
-    ax.spines[:].set_visible(False)
-    ax.set_title("bytes of the file", fontsize=SMALL)
-    return {"bars": bars, "byte_texts": texts}
+    looks = ((SHARED, ""), (TUNED, "xxx"), (GAPS, "///"))
+    return {"bytes": bars.draw(ax, ("float32", "shared"), looks, "bytes of the file")}
 
 
 def _draw_changed(ax: Axes) -> dict[str, Any]:
-    title = ax.set_title("answers", fontsize=SMALL)
-    ax.set_axis_off()
-    shape = (2 * (28 + CAPTION), 28 * SHOWN // 2)
-    image = ax.imshow(np.zeros(shape), cmap="gray_r", vmin=0, vmax=1, interpolation="bilinear")
-    texts = [
-        ax.text(
-            28 * (i % (SHOWN // 2)) + 14,
-            (28 + CAPTION) * (i // (SHOWN // 2)) + 28 + CAPTION / 2,
-            "",
-            ha="center",
-            va="center",
-            fontsize=SMALL,
-        )
-        for i in range(SHOWN)
-    ]
-    return {"strip": image, "captions": texts, "changed_title": title}
+    return {"changed_title": ax.set_title("answers", fontsize=SMALL), "changed": strip.draw(ax)}
 
 
 def update(artists: Mapping[str, Any], view: View) -> None:
@@ -216,10 +140,9 @@ def update(artists: Mapping[str, Any], view: View) -> None:
         f"squared error of fc{view.layer + 1}, part of its squared weights"
     )
     artists["dense"].set_ydata([100 * view.dense_accuracy] * 2)
-    _update_bytes(artists, view)
-    artists["strip"].set_data(view.strip)
-    for i, text in enumerate(artists["captions"]):
-        text.set_text(view.captions[i] if i < len(view.captions) else "")
+    dense, shared, *parts = view.bytes
+    bars.update(artists["bytes"], dense, shared, parts, f"{shared:,}, {parts[1]:,} of codebooks")
+    strip.update(artists["changed"], view.strip)
     artists["changed_title"].set_text(
         f"answers changed: {view.changed:,}, by another seed: {view.other_changed:,}"
     )
@@ -250,59 +173,3 @@ def _update_curves(
     artists["marker"].set_data([here[0]], [here[1]])
     for line, points in zip(artists["runs"], runs, strict=True):
         line.set_data([k for k, _ in points], [y for _, y in points])
-
-
-def _update_bytes(artists: Mapping[str, Any], view: View) -> None:
-    dense, shared, *parts = view.bytes
-    left = 0.0
-    for bar, part in zip(artists["bars"], (*parts, shared - sum(parts)), strict=True):
-        bar.set_x(left)
-        bar.set_width(100 * part / dense)
-        left += 100 * part / dense
-    artists["byte_texts"][0].set_text(f"{dense:,}")
-    words = f"{shared:,}, {parts[1]:,} of codebooks"
-    artists["byte_texts"][1].set(x=left + 2, text=words)
-
-
-def summarise(view: View) -> str:
-    """The numbers of the view in words."""
-    here = int(np.flatnonzero(view.k == KS)[0])
-    layer = f"fc{view.layer + 1}"
-    zeros = " and 0" if view.weights == "pruned" else ""
-    sentences = [
-        f"<b>{view.k} values{zeros}</b> a layer, k-means from {view.init}, {view.weights} weights: "
-        f"<b>{100 * view.accuracy:.2f} %</b> right of {view.images:,} validation images, not "
-        f"shared {100 * view.dense_accuracy:.2f} %; the optimum "
-        f"{100 * view.accuracies['optimum'][here]:.2f} %, the ruler "
-        f"{100 * view.accuracies['ruler'][here]:.2f} %.",
-        f"Answers that changed: {view.changed:,}; by another seed: {view.other_changed:,}.",
-    ]
-    if view.mine:
-        sentences.insert(0, "<b>Your assign and update</b>, one step from where k-means ended.")
-    dense, shared, numbers, codebooks, gaps = view.bytes
-    of_gaps = f", {gaps:,} of gaps" if gaps else ""
-    more = [
-        f"Squared error of {layer}, as a part of its squared weights: {_percent(view.error)}, the "
-        f"optimum {_percent(view.errors['optimum'][here])}, the ruler "
-        f"{_percent(view.errors['ruler'][here])}.",
-        f"The file has {shared:,} bytes, not {dense:,}: {numbers:,} of numbers, {codebooks:,} of "
-        f"codebooks{of_gaps}, and biases and names.",
-    ]
-    paragraphs = [" ".join(sentences), " ".join(more)]
-    if view.runs:
-        paragraphs.insert(0, _summarise_run(view.runs[-1], layer, view.layer))
-    return "<br>".join(paragraphs)
-
-
-def _percent(part: float) -> str:
-    return f"{100 * part:.3g} %"
-
-
-def _summarise_run(run: Run, layer: str, number: int) -> str:
-    whose = ", your values" if run.mine else ""
-    return (
-        f"<b>Codebooks trained</b>: {run.k} values, from {run.init}, {run.weights} weights{whose}, "
-        f"gradients {run.reduction}, {run.steps:,} steps{', stopped' if run.stopped else ''}: "
-        f"<b>{100 * run.accuracy:.2f} %</b>, before {100 * run.before:.2f} %; squared error of "
-        f"{layer} now {_percent(run.errors[number])}. The figure shows the network before."
-    )

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from shrink import sharing
-from shrink.chapters.share.figure import BAND, KS
 from shrink.chapters.share.network import (
     HOWS,
     IMAGES,
@@ -19,6 +18,7 @@ from shrink.chapters.share.network import (
     share,
     squared_error,
 )
+from shrink.chapters.share.view import BAND, KS
 from shrink.classroom import formats, measure
 from shrink.classroom.baselines import (
     baseline,

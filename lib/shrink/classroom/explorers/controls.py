@@ -5,20 +5,35 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from shrink.classroom.exercises.exercise import Exercise
+
 _SLIDERS = (widgets.FloatSlider, widgets.IntSlider, widgets.FloatLogSlider)
 
 
-def toggle(description: str, options: list, width: int = 92) -> widgets.ToggleButtons:
-    """A choice among a few options, as buttons `width` pixels wide."""
-    return widgets.ToggleButtons(
+def toggle(
+    description: str, options: list, width: int = 92, value: Any = None
+) -> widgets.ToggleButtons:
+    """A choice among a few options, `value` or the first, as buttons `width` pixels wide."""
+    buttons = widgets.ToggleButtons(
         options=options,
         description=description,
         style={"button_width": f"{width}px", "description_width": "initial"},
         layout=widgets.Layout(display="flex", margin="2px 12px 2px 2px", width="auto"),
     )
+    if value is not None:
+        buttons.value = value
+    return buttons
 
 
-def whose(description: str, exercises: Collection[Any]) -> widgets.ToggleButtons:
+def wide(width: int, words: int | None = None) -> dict[str, Any]:
+    """The options of a slider `width` pixels wide; its description has `words` of them."""
+    style = {} if words is None else {"style": {"description_width": f"{words}px"}}
+    return {"layout": widgets.Layout(width=f"{width}px"), **style}
+
+
+def whose(
+    description: str, exercises: Collection[Exercise] | Exercise | None
+) -> widgets.ToggleButtons:
     """The switch between the library's function and the student's, where there is an exercise."""
     return toggle(description, ["reference", "mine"] if exercises else ["reference"])
 

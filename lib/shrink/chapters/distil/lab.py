@@ -1,0 +1,218 @@
+"""What chapter 06's explorer computes: soft targets, students, and the runs of its button."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shrink import distillation
+from shrink.chapters.distil.prepared import (
+    ALPHA,
+    RECIPE,
+    TEMPERATURES,
+    WIDTH,
+    Pair,
+    Prepared,
+    lesson,
+)
+from shrink.chapters.distil.pupils import Pupils, build
+from shrink.chapters.distil.teacher import ask
+from shrink.chapters.distil.view import Run, Sweep, View
+from shrink.classroom import measure
+from shrink.classroom.data import Dataset
+from shrink.classroom.exercises.exercise import Exercise, ExerciseError
+from shrink.classroom.explorers import refusals
+from shrink.classroom.progress import Progress
+from shrink.classroom.training import Training
+
+ASKED = 1000  # of the images to learn from, for the gradients
+OVER = np.logspace(-1, 2, 61)
+
+
+class DistillationLab:
+    """The teacher and the students behind the explorer, and the runs so far."""
+
+    def __init__(self, dataset: Dataset, soften: Exercise | None, seeds: tuple[int, ...]) -> None:
+        refusals.refuse_one_seed(seeds)
+        self.soften, self.seeds = soften, seeds
+        self.labels = dataset.validation.labels.cpu().numpy()
+        self.prepared = Prepared(dataset, seeds)
+        self.wrong_by_teacher = self.wrong(self.prepared.by_teacher["validation"])
+        self._untrained = self._before_training()
+        self.sweep = self._sweep()
+        self.runs: list[Run] = []
+        self.last: Pair | None = None  # of the last run
+
+    def right(self, logits: np.ndarray) -> np.ndarray:
+        """The share of the validation images that is right: (..., images, 10) → (...)."""
+        return (logits.argmax(-1) == self.labels).mean(-1)
+
+    def wrong(self, logits: np.ndarray) -> np.ndarray:
+        """The share of each class that is wrong: (images, 10) → (10,)."""
+        missed = np.bincount(self.labels[logits.argmax(-1) != self.labels], minlength=10)
+        return missed / np.bincount(self.labels, minlength=10)
+
+    def _sweep(self) -> Sweep:
+        right = {T: self.right(logits) for T, logits in self.prepared.swept.items()}
+        return Sweep(
+            temperatures=np.array(TEMPERATURES),
+            distilled=np.stack([right[T] for T in TEMPERATURES], axis=1),
+            alone=right[None],
+            teacher=float(self.right(self.prepared.by_teacher["validation"])),
+            over=OVER,
+            gradients=np.array([self.gradient(T) for T in OVER]).T,
+            recipe=f"{WIDTH} units a layer, alpha {ALPHA:g}, {len(self.prepared.split):,} "
+            f"images, all labelled, {RECIPE.epochs} epochs, learning rate "
+            f"{RECIPE.learning_rate:g} / (1 - alpha + alpha · min(T, 5)), {len(self.seeds)} seeds",
+            images=len(self.labels),
+        )
+
+    # --- what is on show -------------------------------------------------------------------
+
+    def _before_training(self) -> tuple[Tensor, Tensor, float]:
+        """Logits of the teacher, and of a student as it begins; its hard loss's gradient."""
+        images, labels = (
+            t[:ASKED] for t in (self.prepared.split.images, self.prepared.split.labels)
+        )
+        logits = ask(build(self.seeds[0], WIDTH).to(images.device), images)
+        hard = logits.softmax(-1) - F.one_hot(labels, 10)
+        return self.prepared.answers[:ASKED], logits, float(hard.norm(dim=1).mean())
+
+    def gradient(self, temperature: float) -> tuple[float, float]:
+        """The length of the gradient of T² · KL, and that of KL, over the hard loss's.
+
+        It is by a student's logits, before training; lengths are means over the images.
+        """
+        teacher, student, hard = self._untrained
+        q, p = (distillation.soften(logits, temperature) for logits in (teacher, student))
+        plain = float((p - q).norm(dim=1).mean()) / temperature / hard
+        return temperature**2 * plain, plain
+
+    def _softened(self, logits: np.ndarray, temperature: float, mine: bool) -> np.ndarray:
+        """Logits (n, 10) softened, by the library or by the student's function."""
+        given = torch.from_numpy(logits)
+        if not mine:
+            return distillation.soften(given, temperature).numpy()
+        answer = self.soften.mine(given.clone(), temperature)
+        promise = "soften gives a tensor of the logits' shape"
+        found = refusals.tensor_of_shape(answer, given.shape, promise)
+        refusals.refuse_what_is_not_finite(
+            found, f"soften gives finite numbers; at T = {temperature:.3g}"
+        )
+        return found.detach().double().numpy()
+
+    def view(
+        self,
+        temperature: float,
+        bias: float,
+        digit: int,
+        missing: str,
+        student: str = "prepared",
+        source: str = "reference",
+    ) -> View:
+        """Everything the figure shows.
+
+        Raises:
+            ExerciseError: `source` is "mine", and there is no answer yet, or none of that shape;
+                or `student` is "trained", and none is.
+        """
+        trained, mine = student == "trained", source == "mine"
+        if trained and self.last is None:
+            raise ExerciseError("no student of yours is trained yet: press Train students")
+        pair = self.last if trained else self.prepared.pairs[_digit(missing)]
+        logits, beside = pair.validation, pair.digits[digit]
+        if pair.missing is not None:
+            added = bias * np.eye(10, dtype=np.float32)[pair.missing]
+            logits, beside = logits + added, beside + added
+        rows = np.stack([self.prepared.by_teacher["digits"][digit], beside])
+        soft = self._softened(rows, temperature, mine)
+        return View(
+            sweep=self.sweep,
+            temperature=temperature,
+            digit=digit,
+            image=self.prepared.pictures[digit],
+            mine=mine,
+            soft=soft,
+            entropies=(_entropy(soft[0]), _entropy(soft[1])),
+            gradient=self.gradient(temperature),
+            missing=pair.missing,
+            bias=bias,
+            trained=trained,
+            taught_at=pair.taught_at,
+            errors=np.stack([self.wrong_by_teacher, *map(self.wrong, logits)]),
+            accuracies=tuple(self.right(logits).tolist()),
+            runs=tuple(self.runs),
+        )
+
+    # --- training --------------------------------------------------------------------------
+
+    def train(self, values: dict[str, Any], stop: threading.Event, progress: Progress) -> None:
+        """Train a student and the same one alone, for each seed; the run is kept in `runs`.
+
+        Stopped, it keeps the seeds that were through, or else the first as far as it came.
+        """
+        missing = _digit(values["missing"])
+        trained: list[Pupils] = []
+        for number, seed in enumerate(self.seeds):
+
+            def step(done: int, total: int, number: int = number) -> None:
+                progress(number * total + done, len(self.seeds) * total)
+
+            pair, done = self.prepared.teach(
+                [
+                    lesson(seed, values["temperature"], values["alpha"], missing),
+                    lesson(seed, missing=missing),
+                ],
+                width=values["width"],
+                labelled=values["labelled"],
+                progress=step,
+                stop=stop,
+            )
+            if not (done.stopped and trained):
+                trained.append(pair)
+                training = done
+            if stop.is_set():
+                break
+        self._keep(trained, training, values)
+
+    def _keep(self, trained: list[Pupils], training: Training, values: dict[str, Any]) -> None:
+        """Keep the pairs of students, one for each seed, as the last run."""
+        missing, temperature = _digit(values["missing"]), values["temperature"]
+        answers = [self.prepared.asked_of(pair) for pair in trained]
+        right = np.stack([self.right(found["validation"].numpy()) for found in answers])
+        told = self.prepared.split.labels[: values["labelled"]]
+        self.last = Pair.of(answers[0], temperature, missing)
+        self.runs.append(
+            Run(
+                temperature=temperature,
+                alpha=values["alpha"],
+                labelled=len(told) - (0 if missing is None else int((told == missing).sum())),
+                missing=missing,
+                width=values["width"],
+                distilled=tuple(right[:, 0].tolist()),
+                alone=tuple(right[:, 1].tolist()),
+                bytes=measure.size(_first(trained[0])),
+                steps=training.steps,
+                stopped=training.stopped,
+            )
+        )
+
+
+def _first(students: Pupils) -> dict[str, Tensor]:
+    """The state of the first of them, as its own network has it."""
+    states = students.states().items()
+    return {name.removeprefix("0/"): tensor for name, tensor in states if name.startswith("0/")}
+
+
+def _digit(missing: str) -> int | None:
+    return None if missing == "none" else int(missing)
+
+
+def _entropy(p: np.ndarray) -> float:
+    """In bits; NaN unless p are probabilities that add up to 1."""
+    if (p < 0).any() or not np.isclose(p.sum(), 1, atol=1e-3):
+        return float("nan")
+    return max(0.0, float(-(p * np.log2(np.where(p > 0, p, 1))).sum()))  # never -0.00

@@ -1,0 +1,29 @@
+"""What a setting gave a moment ago: a slider that comes back computes nothing anew."""
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+
+class Memory:
+    """The latest `limit` results by key; the oldest is forgotten first. Threads may share it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._results: dict[Hashable, Any] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives, or gave for this key; it is called outside of the lock."""
+        with self._lock:
+            if key in self._results:
+                return self._results[key]
+        made = make()
+        with self._lock:
+            self._results[key] = made
+            while len(self._results) > self.limit:
+                del self._results[next(iter(self._results))]
+        return made
