@@ -40,6 +40,15 @@ def no_answers(small_chapter) -> Iterator[None]:
     forget_answers(small_chapter.EXERCISES)
 
 
+@pytest.fixture
+def controls(explorer):
+    """The controls of the test file's explorer at their first values, and there again after."""
+    before = explorer.values
+    yield explorer.controls
+    for name, value in before.items():
+        explorer.controls[name].value = value
+
+
 @pytest.fixture(scope="session")
 def jupyterlab(tmp_path_factory) -> Iterator:
     """The server, on glyphs. Kernels take the cache that the tests share."""

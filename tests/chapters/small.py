@@ -31,6 +31,30 @@ class Small:
     runs: str = "runs"  # what of the result grows with each job, if anything does
 
 
+def comparing_seeds(
+    name: str,
+    prepare: Callable[[pytest.MonkeyPatch], None],
+    explore: Callable[..., Explorer],
+    exercises: tuple[Exercise, ...],
+    seeds: tuple[int, ...],
+    **peculiar: Any,
+) -> Small:
+    """Of an explorer that compares seeds, and takes all of its exercises or none."""
+    refused = {r"at least two seeds are compared, not \(4,\)": lambda d: explore(d, seeds=(4,))}
+    *some, last = exercises
+    if some:
+        refused[f"also needs {last.name}"] = lambda digits: explore(digits, *some)
+    return Small(
+        name,
+        prepare,
+        lambda digits: explore(digits, *exercises, seeds=seeds),
+        exercises,
+        refused,
+        alone=lambda digits: explore(digits, seeds=seeds),
+        **peculiar,
+    )
+
+
 def forget_answers(exercises: Iterable[Exercise]) -> None:
     for exercise in exercises:
         exercise.student, exercise.passed = None, False

@@ -4,7 +4,7 @@ from shrink.chapters import distil as exercises
 from shrink.chapters.distil import explorer, lab, prepared
 from shrink.classroom import baselines
 from shrink.classroom.training import Recipe
-from tests.chapters.small import Small
+from tests.chapters.small import comparing_seeds
 
 SEEDS = (0, 1, 2)
 TEMPERATURES, WIDTH = (0.5, 4.0, 20.0), 6
@@ -28,17 +28,12 @@ def prepare(patch):
 
 
 EXPLORERS = (
-    Small(
+    comparing_seeds(
         "distillation",
         prepare,
-        lambda digits: explorer.explore_distillation(digits, *EXERCISES, seeds=SEEDS),
+        explorer.explore_distillation,
         EXERCISES,
-        refused={
-            r"at least two seeds are compared, not \(4,\)": lambda digits: (
-                explorer.explore_distillation(digits, seeds=(4,))
-            )
-        },
-        alone=lambda digits: explorer.explore_distillation(digits, seeds=SEEDS),
+        SEEDS,
         job_first=True,
     ),
 )

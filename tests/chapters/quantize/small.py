@@ -6,7 +6,7 @@ from shrink.chapters.quantize.explorer import explore_quantization
 from shrink.classroom import baselines
 from shrink.classroom.training import Recipe
 from shrink.quantization import calibration
-from tests.chapters.small import Small
+from tests.chapters.small import comparing_seeds
 
 SEEDS = (0, 1)
 EXERCISES = (exercises.scale_and_zero_point, exercises.quantize)
@@ -23,18 +23,12 @@ def prepare(patch):
 
 
 EXPLORERS = (
-    Small(
+    comparing_seeds(
         "quantization",
         prepare,
-        lambda digits: explore_quantization(digits, *EXERCISES, seeds=SEEDS),
+        explore_quantization,
         EXERCISES,
-        refused={
-            r"at least two seeds are compared, not \(0,\)": lambda digits: explore_quantization(
-                digits, seeds=(0,)
-            ),
-            "also needs quantize": lambda digits: explore_quantization(digits, EXERCISES[0]),
-        },
-        alone=lambda digits: explore_quantization(digits, seeds=SEEDS),
+        SEEDS,
         matters_at={"calibration": {"what": "activations"}},
     ),
 )

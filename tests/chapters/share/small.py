@@ -6,7 +6,7 @@ from shrink.chapters import share as exercises
 from shrink.chapters.share import explorer, figure, lab, network, prepared, view
 from shrink.classroom import baselines
 from shrink.classroom.training import Recipe
-from tests.chapters.small import Small
+from tests.chapters.small import comparing_seeds
 
 SEEDS = (0, 1)
 EXERCISES = (exercises.assign, exercises.update)
@@ -23,19 +23,13 @@ def prepare(patch):
 
 
 EXPLORERS = (
-    Small(
+    comparing_seeds(
         "sharing",
         prepare,
-        lambda digits: explorer.explore_sharing(digits, *EXERCISES, seeds=SEEDS),
+        explorer.explore_sharing,
         EXERCISES,
-        refused={
-            r"at least two seeds are compared, not \(0,\)": lambda digits: explorer.explore_sharing(
-                digits, seeds=(0,)
-            ),
-            "also needs update": lambda digits: explorer.explore_sharing(digits, EXERCISES[0]),
-        },
+        SEEDS,
         of_job=frozenset({"reduction", "epochs"}),
-        alone=lambda digits: explorer.explore_sharing(digits, seeds=SEEDS),
         quick={"epochs": 1},
     ),
 )

@@ -25,6 +25,7 @@ PER_BIT = 20 * math.log10(2)  # dB
 DENSE, QUANTIZED = plots.COLOURS["dense"], plots.COLOURS["quantized"]
 CLIPPING, ROUNDING = plots.COLOURS["fine-tuned"], plots.COLOURS["distilled"]
 PART = plots.COLOURS["pruned"]  # the part of the numbers whose levels are shown
+PARTS = ((QUANTIZED, ""), (PART, "xxx"))  # colours and hatches of the bytes
 SMALL, TINY = "small", "x-small"
 
 
@@ -39,8 +40,9 @@ def draw(figure: Figure, view: View) -> dict[str, Any]:
         **_draw_errors(above[1]),
         **_draw_noise(figure.add_subplot(below[0])),
         **_draw_accuracy(figure.add_subplot(below[1])),
-        **_draw_bytes(last[0]),
-        **_draw_changed(last[1]),
+        "bytes": bars.draw(last[0], ("float32", "8 bits"), PARTS, "bytes"),
+        "changed": strip.draw(last[1]),
+        "changed_title": last[1].set_title("answers", fontsize=SMALL),
     }
 
 
@@ -124,15 +126,6 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
     (marker,) = ax.plot([], [], "o", color=QUANTIZED, ms=8, mec="white")
     _legend_beside_title(ax, 3)
     return {"band": band, "dense": dense, "accuracy": [line, marker]}
-
-
-def _draw_bytes(ax: Axes) -> dict[str, Any]:
-    looks = ((QUANTIZED, ""), (PART, "xxx"))
-    return {"bytes": bars.draw(ax, ("float32", "8 bits"), looks, "bytes")}
-
-
-def _draw_changed(ax: Axes) -> dict[str, Any]:
-    return {"changed_title": ax.set_title("answers", fontsize=SMALL), "changed": strip.draw(ax)}
 
 
 def update(artists: Mapping[str, Any], view: View) -> None:

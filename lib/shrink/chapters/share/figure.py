@@ -16,6 +16,7 @@ from shrink.classroom.explorers import bars, strip
 DENSE, SHARED, TUNED = (plots.COLOURS[name] for name in ("dense", "shared", "fine-tuned"))
 OPTIMUM, RULER = "#000000", plots.COLOURS["quantized"]
 GAPS = plots.COLOURS["pruned"]
+PARTS = ((SHARED, ""), (TUNED, "xxx"), (GAPS, "///"))  # colours and hatches of the bytes
 SMALL, TINY = "small", "x-small"
 ROWS = (
     ("on show", SHARED, 0.14, 0.4),
@@ -34,8 +35,9 @@ def draw(figure: Figure, view: View) -> dict[str, Any]:
         **_draw_histogram(above[0]),
         **_draw_errors(above[1]),
         **_draw_accuracy(figure.add_subplot(below[0])),
-        **_draw_bytes(last[0]),
-        **_draw_changed(last[1]),
+        "bytes": bars.draw(last[0], ("float32", "shared"), PARTS, "bytes of the file"),
+        "changed": strip.draw(last[1]),
+        "changed_title": last[1].set_title("answers", fontsize=SMALL),
     }
 
 
@@ -105,15 +107,6 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
     ax.set(ylabel="", title="accuracy on validation images, %")
     ax.legend(loc="lower right", fontsize=TINY, ncols=2, columnspacing=1, borderaxespad=0)
     return {"accuracy": artists, "dense": dense}
-
-
-def _draw_bytes(ax: Axes) -> dict[str, Any]:
-    looks = ((SHARED, ""), (TUNED, "xxx"), (GAPS, "///"))
-    return {"bytes": bars.draw(ax, ("float32", "shared"), looks, "bytes of the file")}
-
-
-def _draw_changed(ax: Axes) -> dict[str, Any]:
-    return {"changed_title": ax.set_title("answers", fontsize=SMALL), "changed": strip.draw(ax)}
 
 
 def update(artists: Mapping[str, Any], view: View) -> None:
