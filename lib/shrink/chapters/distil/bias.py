@@ -7,7 +7,7 @@ many images are right as can be, so any search that is fine enough is.
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,28 +17,13 @@ from shrink import distillation
 from shrink.classroom.exercises.attempt import Mistake, Wrong
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import plain
+from shrink.classroom.exercises.numbers import About, about
 
 _ALLOWED = 0.01  # of all images may be wrong that need not be
 
 
-@dataclass(frozen=True, eq=False)
-class _Bias:
-    """A bias that equals others that are near it: searches differ in the steps they take."""
-
-    value: float
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Bias) and math.isclose(
-            self.value, other.value, rel_tol=0.03, abs_tol=0.005
-        )
-
-
 def _bias(result: Any) -> Any:
-    """A number of any kind as a `_Bias`; anything else as it is."""
-    one = isinstance(result, Tensor) and result.numel() == 1
-    number = plain(result.reshape(()) if one else result)
-    return _Bias(float(number)) if type(number) in (int, float) else result
+    return about(result, relative=0.03, absolute=0.005)
 
 
 def right_with(logits: Tensor, labels: Tensor, missing: int, bias: float) -> int:
@@ -206,7 +191,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, in
 
 def _wrong(given: Any, right: float, *case: Any) -> Wrong | None:
     bias = _bias(given)
-    if not isinstance(bias, _Bias) or not math.isfinite(bias.value):
+    if not isinstance(bias, About) or not math.isfinite(bias.value):
         return Wrong("return one number, the bias", expected=right, given=given)
     if _passes(bias.value, right, *case):
         return None

@@ -7,7 +7,6 @@ is nearly the least, so any search that is fine enough is.
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,33 +16,14 @@ from torch import Tensor
 from shrink.classroom.exercises.attempt import Mistake, Wrong, known
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.exercises.numbers import plain
+from shrink.classroom.exercises.numbers import About, about
 
 _ALLOWED = 1.05  # times the least squared error
-_ALIKE = 1.04  # clips whose ratio is below this may come of the same mistake
-
-
-@dataclass(frozen=True, eq=False)
-class _Clip:
-    """A clip that equals others that are near it: searches differ in the steps they take."""
-
-    value: float
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Clip):
-            return False
-        if self.value > 0 and other.value > 0:
-            return abs(math.log(self.value / other.value)) < math.log(_ALIKE)
-        return self.value == other.value or (self.value < 0 and other.value < 0)
+_ALIKE = 0.04  # clips that are no further apart may come of the same mistake
 
 
 def _clip(result: Any) -> Any:
-    number = plain(result.reshape(()) if _is_one(result) else result)
-    return _Clip(float(number)) if type(number) in (int, float) else result
-
-
-def _is_one(result: Any) -> bool:
-    return isinstance(result, Tensor | np.ndarray) and math.prod(result.shape) == 1
+    return about(result, relative=_ALIKE)
 
 
 def _error(x: Tensor, num_bits: int, clip: float) -> float:
@@ -187,7 +167,7 @@ def _clip_cases(rng: random.Random) -> Iterator[tuple[Tensor, int]]:
 
 def _wrong_clip(given: Any, found: tuple[float, float], x: Tensor, num_bits: int) -> Wrong | None:
     (best, least), clip = found, _clip(given)
-    if not isinstance(clip, _Clip):
+    if not isinstance(clip, About):
         return Wrong("return one number, the clip", expected=best, given=given)
     if not 0 < clip.value < math.inf:
         return Wrong("a clip is a number above 0", expected=best, given=given)

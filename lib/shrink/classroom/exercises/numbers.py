@@ -71,3 +71,24 @@ def near(a: Sequence[float], b: Sequence[float], tolerance: float) -> bool:
         math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance / 1000)
         for x, y in zip(a, b, strict=True)
     )
+
+
+@dataclass(frozen=True, eq=False)
+class About:
+    """A number that equals others that are near it: searches differ in the steps they take."""
+
+    value: float
+    relative: float  # how far they may be apart, as a part of the larger one
+    absolute: float = 0.0  # or in any case
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, About) and math.isclose(
+            self.value, other.value, rel_tol=self.relative, abs_tol=self.absolute
+        )
+
+
+def about(result: Any, relative: float, absolute: float = 0.0) -> Any:
+    """A number of any kind, or a tensor of one, as an `About`; anything else as it is."""
+    one = isinstance(result, Tensor | np.ndarray) and math.prod(result.shape) == 1
+    number = plain(result.reshape(()) if one else result)
+    return About(float(number), relative, absolute) if type(number) in (int, float) else result
