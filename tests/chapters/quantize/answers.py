@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch.ao.quantization.observer import MinMaxObserver
 
 from shrink import quantization
 from shrink.chapters import quantize
@@ -49,18 +48,6 @@ def from_the_upper_end(x_min, x_max, num_bits):
     return scale, 2 ** (num_bits - 1) - 1 - math.floor(high / scale + 0.5)
 
 
-def by_torchs_observer(x_min, x_max, num_bits):
-    """One tensor for both."""
-    if x_min == x_max == 0:
-        return 1.0, 0
-    q_min, q_max = limits(num_bits)
-    observer = MinMaxObserver(
-        dtype=torch.qint8, qscheme=torch.per_tensor_affine, quant_min=q_min, quant_max=q_max
-    )
-    observer(torch.tensor([x_min, x_max]))
-    return torch.cat(observer.calculate_qparams())
-
-
 def with_the_reciprocal(x, scale, zero_point, num_bits):
     low, high = limits(num_bits)
     return torch.clamp((x.float() * (1 / scale)).round() + zero_point, low, high).char()
@@ -75,12 +62,6 @@ def halves_up(x, scale, zero_point, num_bits):
     return q.clamp(*limits(num_bits)).to(torch.int8)
 
 
-def one_by_one(x, scale, zero_point, num_bits):
-    low, high = limits(num_bits)
-    q = [min(max(round(v / scale) + zero_point, low), high) for v in x.flatten().tolist()]
-    return torch.tensor(q, dtype=torch.int8, device=x.device).reshape(x.shape)
-
-
 def channel_by_channel(weight, num_bits):
     top, q, scales = 2 ** (num_bits - 1) - 1, [], []
     for channel in weight.detach():
@@ -88,14 +69,6 @@ def channel_by_channel(weight, num_bits):
         scales.append(largest / top if largest > 0 else 1.0)
         q.append((channel / scales[-1] + 0.5).floor().clamp(-top, top).to(torch.int8))
     return [torch.stack(q), torch.tensor(scales, device=weight.device)]
-
-
-def by_torchs_channels(weight, num_bits):
-    weight, top = weight.detach(), 2 ** (num_bits - 1) - 1
-    _, scales = right_channels(weight, num_bits)
-    zeros = torch.zeros_like(scales, dtype=torch.int32)
-    near = torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -top, top)
-    return (near.movedim(0, -1) / scales).movedim(-1, 0).round().to(torch.int8), scales
 
 
 def scales_that_have_a_gradient(weight, num_bits):
@@ -115,12 +88,6 @@ def by_a_great_number(q, num_bits):
     return torch.tensor(list(number.to_bytes(size, "big")), dtype=torch.uint8, device=q.device)
 
 
-def bits_by_shifts(q, num_bits):
-    places = torch.arange(num_bits - 1, -1, -1, device=q.device)
-    bits = ((q.long().unsqueeze(1) >> places) & 1).flatten()
-    return torch.from_numpy(np.packbits(bits.cpu().numpy().astype(bool))).to(q.device)
-
-
 X = torch.tensor
 RIGHT = {
     **integer_answers.RIGHT,
@@ -128,11 +95,10 @@ RIGHT = {
         range_in_float32,
         range_in_numpy,
         from_the_upper_end,
-        by_torchs_observer,
     ],
-    "quantize": [with_the_reciprocal, zero_point_before_rounding, halves_up, one_by_one],
-    "quantize_channels": [channel_by_channel, by_torchs_channels, scales_that_have_a_gradient],
-    "pack_bits": [by_a_great_number, bits_by_shifts],
+    "quantize": [with_the_reciprocal, zero_point_before_rounding, halves_up],
+    "quantize_channels": [channel_by_channel, scales_that_have_a_gradient],
+    "pack_bits": [by_a_great_number],
     "break_the_quantizers": [
         lambda: (X([-0.65, 20.0, 1.0, -1.3]).half(), 0.1, -5),
         lambda: (X([100.6, 300.0]).half(), 1.0, 3),  # known to a sixteenth
@@ -154,60 +120,16 @@ def _zero_point_in_int8(x, scale, zero_point, num_bits):
     return torch.round(x / scale).clamp(*limits(num_bits)).to(torch.int8) + zero_point
 
 
-def _int_before_clamp(x, scale, zero_point, num_bits):
-    return (torch.round(x / scale).int() + zero_point).clamp(*limits(num_bits)).to(torch.int8)
-
-
-def _floor_division(x, scale, zero_point, num_bits):
-    return (x // scale + zero_point).clamp(*limits(num_bits)).to(torch.int8)
-
-
-def _fake_quantizer(x, scale, zero_point, num_bits):
-    return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, *limits(num_bits))
-
-
-def _no_guard(weight, num_bits):
-    top = 2 ** (num_bits - 1) - 1
-    scales = weight.flatten(1).abs().amax(1) / top
-    q = torch.round(weight / scales.view(-1, *[1] * (weight.dim() - 1)))
-    return q.clamp(-top, top).to(torch.int8), scales
-
-
-def _one_for_all(weight, num_bits):
-    scale = weight.abs().max() / (2 ** (num_bits - 1) - 1)
-    return torch.round(weight / scale).char(), scale
-
-
 def _kernel_rows(weight, num_bits):
     scales = weight.abs().max(dim=1).values / (2 ** (num_bits - 1) - 1)
     return torch.round(weight / scales.unsqueeze(1)).char(), scales
-
-
-def _great_number_at_the_front(q, num_bits):
-    number = 0
-    for value in q.tolist():
-        number = number << num_bits | value
-    return torch.tensor(list(number.to_bytes(-(-len(q) * num_bits // 8), "big"))).byte()
-
-
-def _divides_by_zero(x_min, x_max, num_bits):
-    x_min, x_max = min(x_min, 0), max(x_max, 0)
-    scale = (x_max - x_min) / (2**num_bits - 1)
-    return scale, round(-(2 ** (num_bits - 1)) - x_min / scale)
 
 
 DISGUISED = [
     *integer_answers.DISGUISED,
     ("quantize", "cast before clamp", _cast_before_clamp),
     ("quantize", "clamp before zero point", _zero_point_in_int8),
-    ("quantize", "int32 before clamp", _int_before_clamp),
-    ("quantize", "floor", _floor_division),
-    ("quantize", "back to floats", _fake_quantizer),
-    ("quantize_channels", "zero channel", _no_guard),
-    ("quantize_channels", "one scale", _one_for_all),
     ("quantize_channels", "one axis reduced", _kernel_rows),
-    ("pack_bits", "filled up at the front", _great_number_at_the_front),
-    ("scale_and_zero_point", "zero width", _divides_by_zero),
     given_as(list, quantize.scale_and_zero_point, "levels"),
     given_as(torch.tensor, quantize.scale_and_zero_point, "not rounded"),  # float32
     given_as(
@@ -218,9 +140,6 @@ DISGUISED = [
         lambda pair: (pair[0], pair[1] * (1 + 1e-7)), quantize.quantize_channels, "asymmetric"
     ),
 ]
-RAISING = {("scale_and_zero_point", "zero width"): "ZeroDivisionError"}
-
-
 # --- wrong otherwise -----------------------------------------------------------------------
 
 changed_range = partial(changed, right_range)
@@ -278,16 +197,10 @@ TOO_LITTLE = [
     ((X([0.7, 300.0]), 1.0, 0), r": wrong sign: .*: cast before clamp, truncation, no clamp\)"),
     ((X([1.0, 300.0]), 1.0, 3), r": truncation: .*: cast before clamp, wrong sign, no clamp\)"),
     ((X([0.7, 3.0]), 1.0, 2), r"cast before clamp, no clamp: .*: wrong sign, truncation\)"),
-    ((X([2.5, 300.0]), 1.0, 2), "truncation: on your input the integers come out right"),
     ((X([]), 1.0, 2), r"cast before clamp, wrong sign, truncation, no clamp:.*: none\)"),
     ((X([1.0] * 5), 1.0, 2), "four numbers are plenty"),
     ((X([[0.7, 300.0]]), 1.0, 3), "x is a float tensor with one axis"),
-    ((X([1, 300]), 1.0, 3), "x is a float tensor with one axis"),
-    (([0.7, 300.0], 1.0, 3), "x is a float tensor with one axis"),
-    ((X([0.7, 300.0]), 0.0, 3), "scale is a number above 0"),
     ((X([0.7, 300.0]), math.nan, 3), "scale is a number above 0"),
-    ((X([0.7, 300.0]), "1", 3), "scale is a number above 0"),
-    ((X([0.7, 300.0]), 1.0, 3.5), "zero_point is an integer from -128 to 127"),
     ((X([0.7, 300.0]), 1.0, 200), "zero_point is an integer from -128 to 127"),
     ((X([0.7, math.nan]), 1.0, 3), "x has NaN, or numbers so large"),
     ((X([0.7, 1e9]), 1e-3, 3), "numbers so large that a cast of x / scale differs"),

@@ -5,7 +5,6 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from shrink.chapters import quantize
 from shrink.chapters.quantize import entropy
@@ -27,28 +26,12 @@ def products_in_int16(q_x, z_x, q_w, q_b):
     return (products.sum(2) + q_b).to(torch.int32)
 
 
-def in_float64(q_x, z_x, q_w, q_b):
-    return F.linear(q_x.double() - z_x, q_w.double(), q_b.double()).int()
-
-
-def in_numpy(q_x, z_x, q_w, q_b):
-    x, w = q_x.numpy().astype(np.int32) - z_x, q_w.numpy().astype(np.int32)
-    return torch.from_numpy(np.einsum("nk,mk->nm", x, w) + q_b.numpy())
-
-
 def by_frexp(real):
     mantissa, exponent = math.frexp(real)
     multiplier, shift = math.floor(mantissa * 2**31 + 0.5), 31 - exponent
     if multiplier == 2**31:
         multiplier, shift = multiplier // 2, shift - 1
     return [multiplier, shift]
-
-
-def by_numpys_frexp(real):
-    mantissa, exponent = np.frexp(real)
-    multiplier, shift = np.int64(np.rint(mantissa * 2**31)), 31 - exponent
-    carried = multiplier >> 31
-    return multiplier >> carried, shift - carried
 
 
 def halves_away_from_zero(q_x, z_x, q_w, q_b, multiplier, shift, z_y):
@@ -64,12 +47,6 @@ def in_python(q_x, z_x, q_w, q_b, multiplier, shift, z_y):
     return torch.tensor(rows, dtype=torch.int8)
 
 
-def by_the_layer(q_x, z_x, q_w, q_b, multiplier, shift, z_y):
-    bias = (q_b - z_x * q_w.sum(1)).int()
-    y = integer.QuantizedLinear(q_w, bias)(q_x).long()
-    return (((y * multiplier >> (shift - 1)) + 1 >> 1) + z_y).clamp(-128, 127).to(torch.int8)
-
-
 # --- right: clips and folding -------------------------------------------------------------
 
 
@@ -83,17 +60,6 @@ def geometric(x, num_bits):
     largest = x.abs().max().item()
     clips = np.geomspace(largest / 1000, largest, 150)
     return min(clips.tolist(), key=lambda clip: squared_error(x, clip, num_bits))
-
-
-def each_a_little_less(x, num_bits):
-    clip = x.abs().max()
-    best, least = clip, math.inf
-    for _ in range(140):
-        error = squared_error(x, clip, num_bits)
-        if error < least:
-            best, least = clip, error
-        clip = 0.96 * clip
-    return best
 
 
 def a_thousand_linear(x, num_bits):
@@ -154,10 +120,10 @@ def in_float32(counts, levels):
 
 
 RIGHT = {
-    "accumulate": [products_in_int16, in_float64, in_numpy],
-    "fixed_point": [by_frexp, by_numpys_frexp, integer.fixed_point],
-    "integer_linear": [halves_away_from_zero, in_python, by_the_layer],
-    "best_clip": [geometric, each_a_little_less, a_thousand_linear],
+    "accumulate": [products_in_int16],
+    "fixed_point": [by_frexp, integer.fixed_point],
+    "integer_linear": [halves_away_from_zero, in_python],
+    "best_clip": [geometric, a_thousand_linear],
     "fold_batch_norm": [folded_in_numpy, folded_by_matrices],
     "entropy_threshold": [bin_by_bin, in_float32],
 }
@@ -174,19 +140,14 @@ def _added_to_both(counts, i, levels):
 
 DISGUISED = [
     given_as(torch.Tensor.long, quantize.accumulate, "zero point added"),
-    given_as(torch.Tensor.double, quantize.accumulate, "bias forgotten"),
-    given_as(torch.Tensor.float, quantize.accumulate, "zero point forgotten"),
     given_as(list, quantize.fixed_point, "rounded down"),
     given_as(lambda pair: [np.int64(n) for n in pair], quantize.fixed_point, "no carry"),
     given_as(lambda pair: tuple(map(torch.tensor, pair)), quantize.fixed_point, "cut at the top"),
     given_as(torch.Tensor.int, quantize.integer_linear, "rounded down"),
     given_as(torch.Tensor.float, quantize.integer_linear, "z_y forgotten"),
     given_as(torch.tensor, quantize.best_clip, "nothing is clipped"),
-    given_as(np.float32, quantize.best_clip, "3 standard deviations"),
     given_as(lambda clip: torch.tensor([1.02 * clip]), quantize.best_clip, "absolute error"),
-    given_as(list, quantize.fold_batch_norm, "mean not scaled"),
     given_as(lambda pair: tuple(t.double() for t in pair), quantize.fold_batch_norm, "no root"),
-    given_as(np.int64, quantize.entropy_threshold, "exchanged"),
     given_as(torch.tensor, quantize.entropy_threshold, "last not tried"),
     given_as(float, quantize.entropy_threshold, "place in the list"),
     ("entropy_threshold", "outliers in neither or in both", entropy._least(_added_to_both)),

@@ -67,11 +67,6 @@ def _int32_before_clamp(x: Tensor, scale: float, zero_point: int, num_bits: int)
     return q.clamp(*limits(num_bits)).to(torch.int8)
 
 
-@known("these are the floats that the integers stand for; return the integers")
-def _back_to_floats(x: Tensor, scale: float, zero_point: int, num_bits: int) -> Tensor:
-    return scale * (_right(x, scale, zero_point, num_bits).float() - zero_point)
-
-
 WRONG_SIGN = Mistake(
     "wrong sign",
     _quantizer(shift=lambda zero_point: -zero_point),
@@ -95,7 +90,6 @@ QUANTIZE_MISTAKES = (
         "floor", _quantizer(nearest=torch.floor), "round to the nearest, not down: round, not //"
     ),
     _clamp_before_zero_point,
-    _back_to_floats,
     _int32_before_clamp,
 )
 

@@ -90,12 +90,6 @@ def _asymmetric(weight: Tensor, num_bits: int) -> Pair:
     return q.clamp(q_min, q_max).to(torch.int8), scales
 
 
-@known("a channel of only zeros has the scale 1, not 0 and not something tiny")
-def _zero_channel(weight: Tensor, num_bits: int) -> Pair:
-    q, scales = _right(weight, num_bits)
-    return q, torch.where((_rows(weight) == 0).all(1), 0, scales)
-
-
 CHANNEL_MISTAKES = (
     _one_scale,
     _a_scale_for_each_input,
@@ -119,7 +113,6 @@ CHANNEL_MISTAKES = (
         "the lowest integer is left out: both signs reach to 2**(num_bits - 1) - 1",
     ),
     _asymmetric,
-    _zero_channel,
 )
 
 

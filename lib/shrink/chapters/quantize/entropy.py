@@ -23,11 +23,6 @@ from shrink.quantization import calibration
 _CLEARLY = 1.01  # the least divergence is less than the next one by this factor
 
 
-def _entropy_threshold(counts: Tensor, levels: int) -> int:
-    """How many bins to keep, so that `levels` levels of them tell the most: the least KL(P‖Q)."""
-    return calibration.entropy_threshold(counts, levels)
-
-
 def _p(counts: np.ndarray, i: int) -> np.ndarray:
     kept = counts[:i].copy()
     kept[-1] += counts[i:].sum()
@@ -232,7 +227,7 @@ def _wrong_threshold(given: Any, _: int, counts: Tensor, levels: int) -> Wrong |
 entropy_threshold = Exercise(
     "entropy_threshold",
     by_cases(_histograms, _right, _wrong_threshold, mistakes=ENTROPY_MISTAKES, alike=count),
-    reference=_entropy_threshold,
+    reference=calibration.entropy_threshold,
     core=False,
     minutes=20,
     mistakes=ENTROPY_MISTAKES,

@@ -37,11 +37,6 @@ def _to_31_bits(
     return fixed_point
 
 
-def _changed(change: Callable[[int, int], Any]) -> Callable[[float], Any]:
-    """The right pair, and what becomes of it."""
-    return lambda real: change(*nearest_fixed_point(real))
-
-
 @known("rounding gave 2**31; 2**31 - 1 is not the nearest, 2**30 with a shift one less is")
 def _cut_at_the_top(real: float) -> tuple[int, int]:
     multiplier, shift = _to_31_bits()(real)
@@ -69,16 +64,6 @@ FIXED_POINT_MISTAKES = (
         "only below 1",
         _to_31_bits(least_shift=31),
         "a factor may be above 1: then the shift is shorter than 31",
-    ),
-    Mistake(
-        "shift without the 31",
-        _changed(lambda m, s: (m, s - 31)),
-        "multiplier / 2**shift is the number: your shift leaves out the 31 bits of the multiplier",
-    ),
-    Mistake(
-        "negative shift",
-        _changed(lambda m, s: (m, -s)),
-        "shift counts places to the right, so it is the negative of this",
     ),
     Mistake(
         "float32",

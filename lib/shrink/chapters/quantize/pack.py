@@ -88,11 +88,6 @@ PACKING_MISTAKES = (
         "the last byte has its bits at the high end, and the zeros that fill it up below",
     ),
     _no_integer_over_an_edge,
-    Mistake(
-        "leading zeros dropped",
-        _code(lambda values, b: _bytes("".join(f"{value:b}" for value in values))),
-        "each integer takes num_bits bits, those that are zero at its front too",
-    ),
 )
 
 

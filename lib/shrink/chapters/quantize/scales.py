@@ -93,11 +93,6 @@ RANGE_MISTAKES = (
         _formula(lambda low, high, b: max(-low, high) / limits(b)[1] or 1.0, lambda *_: 0),
         "this is the symmetric way; here low and high become the lowest and the highest integer",
     ),
-    Mistake(
-        "zero width",
-        _formula(lambda low, high, b: (high - low) / (2**b - 1)),
-        "from 0 to 0 there is nothing to divide: the scale is 1 then",
-    ),
 )
 
 
