@@ -26,15 +26,6 @@ def by_midpoints_the_upper_at_a_tie(weights, codebook):
     return torch.bucketize(weights.detach(), (codebook[1:] + codebook[:-1]) / 2, right=True)
 
 
-def one_weight_after_the_other(weights, codebook):
-    values = codebook.tolist()
-    numbers = [
-        min(range(len(values)), key=lambda j: abs(w - values[j]))
-        for w in weights.flatten().tolist()
-    ]
-    return torch.tensor(numbers, device=weights.device).long().view(weights.shape)
-
-
 def by_bincount(weights, assignments, codebook):
     numbers, k = assignments.flatten(), len(codebook)
     counts = torch.bincount(numbers, minlength=k)
@@ -48,15 +39,6 @@ def update_by_numpy(weights, assignments, codebook):
     for j in np.unique(a):
         new[j] = w[a == j].mean(dtype=np.float64)
     return torch.from_numpy(new).to(codebook.device)
-
-
-def a_value_after_the_other(gradient, assignments, k, zero):
-    return torch.stack(
-        [
-            gradient.new_zeros(()) if j == zero else gradient[assignments == j].sum()
-            for j in range(k)
-        ]
-    )
 
 
 def by_counting(gradient, assignments, k, zero):
@@ -89,14 +71,6 @@ def the_last_of_the_best(x):
     return max(i for i, cost in enumerate(costs, 1) if cost <= min(costs) + 1e-9)
 
 
-def between_the_means(x):
-    """The sum of squares between the parts is greatest where that within them is least."""
-    x = x.double().numpy()
-    n = len(x)
-    between = [i * (n - i) * (x[:i].mean() - x[i:].mean()) ** 2 for i in range(1, n)]
-    return 1 + np.argmax(between)
-
-
 def cut_in_float32(x):
     x = x - x.mean()
     sums, squares, n = x.cumsum(0), (x * x).cumsum(0), torch.arange(1, len(x) + 1)
@@ -113,24 +87,16 @@ def another_break():
 
 
 RIGHT = {
-    "assign": [by_squares, by_midpoints_the_upper_at_a_tie, one_weight_after_the_other],
+    "assign": [by_squares, by_midpoints_the_upper_at_a_tie],
     "update": [by_bincount, update_by_numpy],
-    "codebook_gradient": [a_value_after_the_other, by_counting],
+    "codebook_gradient": [by_counting],
     "shared_bytes": [bytes_in_whole_numbers, bytes_as_a_float],
     "largest_k": [largest_by_halving],
-    "best_cut": [the_last_of_the_best, between_the_means, cut_in_float32],
+    "best_cut": [the_last_of_the_best, cut_in_float32],
     "break_k_means": [another_break],
 }
 
 # --- wrong: known mistakes as students write them ------------------------------------------
-
-
-def _argmin_of_differences(weights, codebook):
-    return torch.argmin(weights.unsqueeze(-1) - codebook, dim=-1)
-
-
-def _row_of_searchsorted(weights, codebook):
-    return torch.searchsorted(codebook, weights.detach().contiguous())
 
 
 def _mean_of_nothing(weights, assignments, codebook):
@@ -141,18 +107,6 @@ def _guarded_division(weights, assignments, codebook):
     numbers = assignments.flatten()
     sums = torch.zeros_like(codebook).index_add_(0, numbers, weights.detach().flatten())
     return sums / torch.bincount(numbers, minlength=len(codebook)).clamp(min=1)
-
-
-def _only_those_that_are_used(weights, assignments, codebook):
-    return torch.tensor([weights[assignments == j].mean().item() for j in assignments.unique()])
-
-
-def _torchs_median(weights, assignments, codebook):
-    new = codebook.clone()
-    for j in range(len(codebook)):
-        if (assignments == j).any():
-            new[j] = weights[assignments == j].double().quantile(0.5)
-    return new
 
 
 def _adds_in_place(gradient, assignments, k, zero):
@@ -181,12 +135,8 @@ def _if_zero(gradient, assignments, k, zero):
 
 
 DISGUISED = [
-    ("assign", "signed distance", _argmin_of_differences),
-    ("assign", "where it would be inserted", _row_of_searchsorted),
     ("update", "empty becomes NaN", _mean_of_nothing),
     ("update", "empty becomes 0", _guarded_division),
-    ("update", "empty dropped", _only_those_that_are_used),
-    ("update", "median", _torchs_median),
     ("codebook_gradient", "the last one", _adds_in_place),
     ("codebook_gradient", "mean", _averages),
     ("codebook_gradient", "zero is false", _if_zero),
@@ -227,7 +177,6 @@ WRONG = {
         _second_nearest: r"[-\d.]+ is [\d.]+ from .*, number \d+, and .*which you chose",
     },
     "update": {
-        (lambda *args: None): "the codebook is a float tensor.*given: +None",
         changed(right_codebook, torch.Tensor.long): "the codebook is a float tensor",
         changed(right_codebook, lambda codebook: codebook[None]): (
             r"as many values as the old one, \d+, on one axis"
@@ -244,9 +193,7 @@ WRONG = {
         ),
     },
     "shared_bytes": {
-        (lambda *args: "42"): "return a whole number of bytes",
         (lambda *args: True): "return a whole number of bytes",
-        changed(right_bytes, lambda count: count + 0.5): "return a whole number of bytes",
         changed(right_bytes, lambda count: count + 1): (
             r"numbers of \d+ bits are \d+ bits or \d+ bytes"
         ),
@@ -268,9 +215,7 @@ WRONG = {
         _pair([-3.0, 0.0, 0.9], [-9.0, 0.0, 1.0, 3.0]): f": median{HIDES}",
         (lambda: (1, 2, 3)): "return two tensors",
         _pair([1, 2], [0.0, 1.0]): "float tensors with one axis",
-        _pair([[1.0, 2.0]], [0.0, 1.0]): "float tensors with one axis",
         _pair([1.0] * 7, [0.0, 1.0]): "at most 6 finite weights and 4 finite values",
-        _pair([1.0], [0.0, 1.0, 2.0, 3.0, 4.0]): "at most 6 finite weights and 4 finite values",
         _pair([math.nan], [0.0, 1.0]): "at most 6 finite weights",
         _pair([1.0], [1.0, 0.0]): "the codebook rises",
         _pair([0.5, 0.9], [0.0, 1.0]): "exactly between two values",

@@ -145,11 +145,6 @@ LARGEST_MISTAKES = (
         "as many bytes as the float32 weights is not fewer: < and not <=",
     ),
     Mistake(
-        "the first that does not",
-        lambda count: _right_largest(count) + 1,
-        "this is the first k that no longer pays; the last that does is one less",
-    ),
-    Mistake(
         "codebook alone",
         _largest(lambda count, k: 4 * k < 4 * count),
         "the numbers take bytes too, besides the codebook",

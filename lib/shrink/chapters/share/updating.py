@@ -71,11 +71,6 @@ def _cut_short(weights: Tensor, assignments: Tensor, codebook: Tensor) -> Tensor
     return means(weights, assignments, codebook)[:last]
 
 
-@known("this is the codebook as it was: each value moves to the mean of its weights")
-def _old_codebook(weights: Tensor, assignments: Tensor, codebook: Tensor) -> Tensor:
-    return codebook.detach().clone()
-
-
 MISTAKES = (
     MEDIAN,
     EMPTY_ZERO,
@@ -86,8 +81,6 @@ MISTAKES = (
     ),
     _empty_dropped,
     _cut_short,
-    Mistake("sum", _each(math.fsum), "this is the sum of its weights: divide by how many they are"),
-    _old_codebook,
 )
 
 
