@@ -68,16 +68,6 @@ PAIR_MISTAKES = (
         "the factor temperature**2 is not asked for here",
     ),
     Mistake(
-        "summed",
-        _pair(lambda ce, kl, p, q, _: (len(p) * ce, len(p) * kl)),
-        "these are sums over the images: take the mean",
-    ),
-    Mistake(
-        "mean over the classes",
-        _pair(lambda ce, kl, p, q, _: (ce / p.shape[1], kl / p.shape[1])),
-        "sum over the classes, and take the mean over the images alone",
-    ),
-    Mistake(
         "the same twice",
         _pair(lambda ce, kl, *_: (ce, ce)),
         "the second is to be 0 where the student answers as the teacher does",

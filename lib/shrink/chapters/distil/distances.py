@@ -68,11 +68,6 @@ def _by_the_teachers_mean(student: Tensor, teacher: Tensor) -> Tensor:
     return F.huber_loss(ours / theirs.mean(), theirs / theirs.mean())
 
 
-def _divided_by_the_mean_of_pairs(square: Tensor) -> Tensor:
-    n = len(square)
-    return square / (square.mean() * n / (n - 1))  # the diagonal adds nothing to the sum
-
-
 DISTANCE_MISTAKES = (
     Mistake(
         "not divided",
@@ -91,12 +86,6 @@ DISTANCE_MISTAKES = (
         "each pair of two images once",
     ),
     Mistake(
-        "itself in the loss",
-        _loss_with(_all_with_all, _divided_by_the_mean_of_pairs),
-        "the distances are right, and the mean of the loss counts an image with itself: take each "
-        "pair of two images once",
-    ),
-    Mistake(
         "squared distances",
         _loss_with(lambda x: _pairs(x).square()),
         "these are squared distances: take the root",
@@ -111,11 +100,6 @@ DISTANCE_MISTAKES = (
         "half squares",
         _loss_with(loss=lambda a, b: (a - b).square().mean() / 2),
         "Huber's loss is linear where the difference is above 1: |d| - 1/2",
-    ),
-    Mistake(
-        "summed",
-        _loss_with(loss=lambda a, b: F.huber_loss(a, b, reduction="sum")),
-        "this is the sum over the pairs: take the mean",
     ),
     Mistake(
         "features",

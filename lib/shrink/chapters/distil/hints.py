@@ -70,13 +70,6 @@ HINT_MISTAKES = (
         lambda student, teacher, regressor: (student - regressor(teacher)).square().mean() / 2,
         "it is the student's features that go through the regressor, not the teacher's",
     ),
-    Mistake(
-        "regressor on both",
-        lambda student, teacher, regressor: (
-            (regressor(student) - regressor(teacher)).square().mean() / 2
-        ),
-        "the teacher's features stay as they are; the regressor is for the student's",
-    ),
 )
 
 

@@ -68,16 +68,6 @@ SOFTEN_MISTAKES = (
         "on paper this is the same, but a share that is too small for float32 is 0, and so is its "
         "root at any temperature: soften the logits",
     ),
-    Mistake(
-        "over the images",
-        lambda logits, temperature: torch.softmax(logits / temperature, 0),
-        "this shares a class out among the images: the sum over the last axis, the classes, is 1",
-    ),
-    Mistake(
-        "logs",
-        lambda logits, temperature: torch.log_softmax(logits / temperature, -1),
-        "these are the logarithms of the probabilities",
-    ),
 )
 
 
