@@ -120,16 +120,10 @@ def _zero_point_in_int8(x, scale, zero_point, num_bits):
     return torch.round(x / scale).clamp(*limits(num_bits)).to(torch.int8) + zero_point
 
 
-def _kernel_rows(weight, num_bits):
-    scales = weight.abs().max(dim=1).values / (2 ** (num_bits - 1) - 1)
-    return torch.round(weight / scales.unsqueeze(1)).char(), scales
-
-
 DISGUISED = [
     *integer_answers.DISGUISED,
     ("quantize", "cast before clamp", _cast_before_clamp),
     ("quantize", "clamp before zero point", _zero_point_in_int8),
-    ("quantize_channels", "one axis reduced", _kernel_rows),
     given_as(list, quantize.scale_and_zero_point, "levels"),
     given_as(torch.tensor, quantize.scale_and_zero_point, "not rounded"),  # float32
     given_as(

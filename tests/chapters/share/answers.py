@@ -118,15 +118,6 @@ def _adds_in_place(gradient, assignments, k, zero):
     return found
 
 
-def _averages(gradient, assignments, k, zero):
-    found = [
-        g.mean() if len(g := gradient[assignments == j]) else torch.tensor(0.0) for j in range(k)
-    ]
-    if zero is not None:
-        found[zero] = torch.tensor(0.0)
-    return torch.stack(found)
-
-
 def _if_zero(gradient, assignments, k, zero):
     found = torch.bincount(assignments.flatten(), gradient.flatten(), minlength=k)
     if zero:
@@ -138,7 +129,6 @@ DISGUISED = [
     ("update", "empty becomes NaN", _mean_of_nothing),
     ("update", "empty becomes 0", _guarded_division),
     ("codebook_gradient", "the last one", _adds_in_place),
-    ("codebook_gradient", "mean", _averages),
     ("codebook_gradient", "zero is false", _if_zero),
 ]
 

@@ -73,15 +73,6 @@ def _best_of(biases: Tensor) -> Callable[[Tensor, Tensor, int], float]:
     return best_bias
 
 
-def _as_many(logits: Tensor, labels: Tensor, missing: int) -> float:
-    """As many images are held for the class as there are of it."""
-    return _candidates(logits, missing)[int((labels == missing).sum())].item()
-
-
-def _mean_shortfall(logits: Tensor, labels: Tensor, missing: int) -> float:
-    return _gaps(logits, missing)[labels == missing].mean().item()
-
-
 BIAS_MISTAKES = (
     Mistake(
         "the missing class alone",
@@ -91,7 +82,7 @@ BIAS_MISTAKES = (
     ),
     Mistake(
         "mean shortfall",
-        _mean_shortfall,
+        lambda logits, labels, missing: _gaps(logits, missing)[labels == missing].mean().item(),
         "by this much the images of the missing class fall short on average, so that half of them "
         "still do: try many, and count",
     ),
@@ -99,11 +90,6 @@ BIAS_MISTAKES = (
         "subtracted",
         lambda logits, labels, missing: -best(logits, labels, missing),
         "this is what to take off the logit; return what to add to it",
-    ),
-    Mistake(
-        "the number right",
-        lambda *case: right_with(*case, best(*case)),
-        "this is how many are right with the best bias; return the bias",
     ),
     Mistake(
         "whole numbers",
@@ -122,7 +108,7 @@ BIAS_MISTAKES = (
     ),
     Mistake(
         "as many as there are",
-        _as_many,
+        lambda *case: _candidates(case[0], case[2])[(case[1] == case[2]).sum()].item(),
         "with this bias as many images are held for the class as there are of it; the question is "
         "how many are right: try many, and count",
     ),

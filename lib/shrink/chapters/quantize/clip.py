@@ -86,15 +86,6 @@ def _to_the_maximum(x: Tensor, num_bits: int) -> float:
     return min(clips.tolist(), key=lambda clip: _squared(x, abs(clip), 2 ** (num_bits - 1) - 1))
 
 
-@known(
-    "tenths of the largest magnitude are too coarse: the best clip may be a fiftieth of it, so "
-    "let each clip be a few percent smaller than the one before"
-)
-def _ten_clips(x: Tensor, num_bits: int) -> float:
-    clips = [x.abs().max().item() * i / 10 for i in range(1, 11)]
-    return min(clips, key=lambda clip: _squared(x, clip, 2 ** (num_bits - 1) - 1))
-
-
 @known("this is the scale, the width of a step; return the clip, 2**(num_bits - 1) - 1 steps")
 def _scale(x: Tensor, num_bits: int) -> float:
     return _search(_squared)(x, num_bits) / (2 ** (num_bits - 1) - 1)
@@ -124,7 +115,6 @@ CLIP_MISTAKES = (
         "this has the least absolute error; the squared one minds what is clipped far more",
     ),
     _to_the_maximum,
-    _ten_clips,
     _scale,
     Mistake(
         "twice the integers",

@@ -130,11 +130,6 @@ FOLDING_MISTAKES = (
         "`weight * factor` scales the last axis; outputs are the first: give the factor an axis "
         "of length 1 for each of the others",
     ),
-    Mistake(
-        "two axes only",
-        _folding(new_weight=lambda weight, f: weight * f[:, None]),
-        "factor[:, None] fits a weight of two axes; that of a convolution has four",
-    ),
 )
 
 

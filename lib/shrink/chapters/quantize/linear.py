@@ -5,7 +5,6 @@ The oracle is Python's integers, which have no end.
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from shrink.chapters.quantize.sums import (
     reference_sums,
     wrong_numbers,
 )
-from shrink.classroom.exercises.attempt import Mistake, Wrong
+from shrink.classroom.exercises.attempt import Mistake
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 
@@ -177,16 +176,12 @@ def _linear_cases(rng: random.Random) -> Iterator[Callable[[], tuple]]:
     yield lambda: exactly(odd(8), 2**30, 31, 0)  # halves
 
 
-def _wrong_result(given: Any, _: Tensor, *args: Any) -> Wrong | None:
-    return wrong_numbers(given, *_both(*args), torch.int8, "y")
-
-
 integer_linear = Exercise(
     "integer_linear",
     by_cases(
         _linear_cases,
         _integer_linear,
-        _wrong_result,
+        lambda given, _, *args: wrong_numbers(given, *_both(*args), torch.int8, "y"),
         mistakes=LINEAR_MISTAKES,
         alike=numbers_alone,
     ),

@@ -77,11 +77,6 @@ def a_weight_for_each_value(weights: Tensor, codebook: Tensor) -> Tensor:
     return differences(weights.flatten(), codebook).abs().argmin(0)
 
 
-@known("these are the values themselves; return their numbers in the codebook, integers")
-def values(weights: Tensor, codebook: Tensor) -> Tensor:
-    return codebook.detach()[nearest(weights, codebook)]
-
-
 MISTAKES = (
     signed_distance,
     the_one_below,
@@ -89,7 +84,6 @@ MISTAKES = (
     where_it_would_be_inserted,
     on_a_ruler,
     a_weight_for_each_value,
-    values,
 )
 
 

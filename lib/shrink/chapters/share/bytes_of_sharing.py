@@ -28,11 +28,10 @@ def _right_bytes(count: int, k: int) -> int:
 
 def _bytes_with(
     bits: Callable[[int], float] = _bits,
-    packed: Callable[[float], float] = lambda bits: math.ceil(bits / 8),
     codebook: Callable[[int], int] = lambda k: 4 * k,
 ) -> Callable[[int, int], float]:
     """The bytes of numbers and codebook, right except for what is passed."""
-    return lambda count, k: packed(count * bits(k)) + codebook(k)
+    return lambda count, k: math.ceil(count * bits(k) / 8) + codebook(k)
 
 
 BYTES_MISTAKES = (
@@ -57,19 +56,9 @@ BYTES_MISTAKES = (
         "the largest number is k - 1, and those are the bits it takes: 16 values need 4, not 5",
     ),
     Mistake(
-        "bytes rounded down",
-        _bytes_with(packed=lambda bits: bits // 8),
-        "a part of a byte is stored as a whole one: round up",
-    ),
-    Mistake(
         "a byte each",
         lambda count, k: count * math.ceil(_bits(k) / 8) + 4 * k,
         "the numbers are packed: their bits are added up first, and then make bytes",
-    ),
-    Mistake(
-        "half and half",
-        lambda count, k: count * _bits(k) + 4 * k,
-        "the numbers are counted in bits and the codebook in bytes: divide the former by 8",
     ),
 )
 

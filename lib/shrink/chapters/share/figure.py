@@ -65,14 +65,14 @@ def _over_k(ax: Axes) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _draw_curves(ax: Axes, band_label: str) -> dict[str, Any]:
+def _draw_curves(ax: Axes) -> dict[str, Any]:
     """The lines, the band and the markers that both plots over k have."""
     ones = np.ones(len(KS))
     (ruler,) = ax.plot(KS, ones, ":", color=RULER, label="ruler")
     (line,) = ax.plot(KS, ones, color=SHARED, label="k-means")
     (optimum,) = ax.plot(KS, ones, "--", color=OPTIMUM, lw=1, label="optimum")
     flat = np.ones(len(BAND))
-    band = ax.fill_between(BAND, flat, flat, color=SHARED, alpha=0.25, lw=0, label=band_label)
+    band = ax.fill_between(BAND, flat, flat, color=SHARED, alpha=0.25, lw=0, label="range of seeds")
     done, stopped = (
         ax.plot([], [], "D", ms=6, color=TUNED, mfc=fill, mec=edge, label=label)[0]
         for fill, edge, label in ((TUNED, "white", "trained"), ("none", TUNED, "_stopped"))
@@ -91,7 +91,7 @@ def _draw_curves(ax: Axes, band_label: str) -> dict[str, Any]:
 def _draw_errors(ax: Axes) -> dict[str, Any]:
     _over_k(ax)
     ax.set(yscale="log", ylim=(3e-4, 30))
-    artists = _draw_curves(ax, "range of seeds")
+    artists = _draw_curves(ax)
     ax.set_yticks([1e-3, 1e-2, 1e-1, 1, 10], ["0.1 %", "1 %", "10 %", "100 %", "1000 %"])
     ax.yaxis.set_minor_locator(NullLocator())
     ax.legend(loc="upper right", fontsize=TINY, ncols=2, columnspacing=1, borderaxespad=0)
@@ -103,7 +103,7 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
     plots.accuracy_axis(ax)
     _over_k(ax)
     dense = ax.axhline(50, color=DENSE, ls="--", label="not shared")
-    artists = _draw_curves(ax, "range of seeds")
+    artists = _draw_curves(ax)
     ax.set(ylabel="", title="accuracy on validation images, %")
     ax.legend(loc="lower right", fontsize=TINY, ncols=2, columnspacing=1, borderaxespad=0)
     return {"accuracy": artists, "dense": dense}

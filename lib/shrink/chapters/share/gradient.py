@@ -69,26 +69,12 @@ def _always_held(gradient: Tensor, assignments: Tensor, k: int, zero: int | None
     return by_autograd(gradient, assignments, k, zero or 0)
 
 
-@known("there is a gradient for each of the k values; that of number zero is 0, but it is there")
-def _zero_dropped(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
-    found = by_autograd(gradient, assignments, k, zero)
-    return found[torch.arange(k, device=found.device) != (k if zero is None else zero)]
-
-
-@known("the last values have no weights, and are missing: bincount needs minlength=k")
-def _cut_short(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
-    last = int(assignments.max()) + 1 if assignments.numel() else 0
-    return by_autograd(gradient, assignments, k, zero)[:last]
-
-
 MISTAKES = (
     _mean,
     _the_last_one,
     _zero_moves,
     _zero_is_false,
     _always_held,
-    _zero_dropped,
-    _cut_short,
 )
 
 
