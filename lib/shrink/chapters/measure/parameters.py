@@ -55,26 +55,12 @@ def _four_bytes(model: Model) -> Pair:
     return _numel(model.parameters()), 4 * _numel(_all(model))
 
 
-@known("the tensors of a model may differ in type: ask each for its own element_size()")
-def _one_type(model: Model) -> Pair:
-    size = next(model.parameters()).element_size()
-    return _numel(model.parameters()), size * _numel(_all(model))
-
-
 @known(
     "what is used in two places counts once; state_dict() and a loop over the layers give it twice"
 )
 def _tied_twice(model: Model) -> Pair:
     parameters = [p for _, p in model.named_parameters(remove_duplicate=False)]
     return _numel(parameters), _nbytes([*parameters, *model.buffers()])
-
-
-@known(
-    "the parameters are right, but what is used in two places takes its bytes once; "
-    "state_dict() gives it twice"
-)
-def _tied_bytes_twice(model: Model) -> Pair:
-    return _numel(model.parameters()), _nbytes(model.state_dict().values())
 
 
 @known("the buffers take bytes too: model.buffers()")
@@ -92,9 +78,7 @@ MISTAKES = (
     _a_byte_each,
     _trainable_parameters,
     _four_bytes,
-    _one_type,
     _tied_twice,
-    _tied_bytes_twice,
     _buffers_forgotten,
     _buffers_are_parameters,
 )
