@@ -138,6 +138,14 @@ def test_what_is_no_answer_is_said(lab, answer):
         view(lab, source="mine")
 
 
+@pytest.mark.parametrize("answer", [(0, 0, 0), (-1e6, 2, 3), (0, -5e6, -1), (1e30, 1, 1)])
+def test_strange_numbers_of_mine_are_drawn(explorer, answer):
+    exercise.answer(lambda layer, price, room, batch: answer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert move(explorer, source="mine").mine
+
+
 # --- the measurement -----------------------------------------------------------------------
 
 
@@ -311,6 +319,13 @@ def test_the_marks_are_where_the_slider_is(explorer):
     move(explorer, memory=4096, bits=1)
     assert [ax.get_ylim() for ax in explorer.figure.axes[1:]] == fixed
     assert np.isnan(artists["marks"][2].get_ydata()).all()  # nothing comes from DRAM
+
+
+def test_labels_of_near_points_are_apart():
+    near = {"a": (1, 10.0), "b": (1.1, 9.0), "c": (1, 8.5), "far": (100, 9.5)}
+    heights = measure_figure.spread(near)
+    assert heights["a"] > 1.8 * heights["b"] > 1.8 * 1.8 * heights["c"]
+    assert heights["far"] == pytest.approx(9.5 / 1.25)
 
 
 def test_measuring_leaves_the_students_seed_alone(machine):
