@@ -1,7 +1,6 @@
 """Answers to the exercises of chapter 05, right ones and wrong ones."""
 
 import heapq
-import math
 import zlib
 from fractions import Fraction
 
@@ -113,11 +112,6 @@ def _surprise(counts):
     return torch.where(counts > 0, torch.ceil(-torch.log2(p)).clamp(min=1), 0).long()
 
 
-def _equal(counts):
-    n = int((counts > 0).sum())
-    return (counts > 0).long() * max(1, math.ceil(math.log2(max(n, 1))))
-
-
 def _bits_of_the_number(lengths):
     codes, code_, before = [""] * len(lengths), 0, 0
     for length, symbol in sorted((n, s) for s, n in enumerate(lengths) if n):
@@ -146,7 +140,6 @@ def _what_there_is(bits, codes, count):
 
 DISGUISED = [
     ("code_lengths", "Shannon", _surprise),
-    ("code_lengths", "fixed length", _equal),
     ("canonical_codes", "leading zeros lost", _bits_of_the_number),
     ("canonical_codes", "not moved up", _no_shift),
     ("decode_bits", "too few given back", _what_there_is),

@@ -169,14 +169,19 @@ class Gate:
             assert self.open.wait(20)
         return x
 
+    def slow_redraw(self, it):
+        """Moves x to 3 in a thread, which goes on when `open` is set."""
+        moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
+        moving.start()
+        assert self.entered.wait(20)
+        until(lambda: "shrink-busy" in it._dom_classes)
+        return moving
+
 
 def test_while_a_redraw_runs_only_the_latest_of_the_rest_is_drawn():
     gate = Gate()
     it = explorer(gate)
-    moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
-    moving.start()
-    assert gate.entered.wait(20)
-    until(lambda: "shrink-busy" in it._dom_classes)
+    moving = gate.slow_redraw(it)
     for x in (4, 5, 6, 7):
         it.controls["x"].value = x  # returns at once
     gate.open.set()
@@ -192,10 +197,7 @@ def test_a_slow_redraw_is_dimmed_also_long_after_the_one_before(monkeypatch):
     it = explorer(gate)
     until(lambda: it._watcher is None)
     assert "shrink-busy" not in it._dom_classes
-    moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
-    moving.start()
-    assert gate.entered.wait(20)
-    until(lambda: "shrink-busy" in it._dom_classes)
+    moving = gate.slow_redraw(it)
     gate.open.set()
     moving.join(20)
     assert "shrink-busy" not in it._dom_classes
@@ -236,6 +238,11 @@ class Work:
         if self.error:
             raise self.error
 
+    def to_its_end(self, it):
+        self.go_on.set()
+        it.work.start()
+        it.work.wait(20)
+
 
 def buttons(it):
     return it.work.start_button.disabled, it.work.stop_button.disabled
@@ -254,12 +261,8 @@ def test_a_job_runs_beside_the_explorer_until_it_ends():
     work.go_on.set()
     it.work.wait(20)
     assert work.runs == [{"x": 2}] and work.ended == 1
-    assert (
-        it.work.status.value == "finished"
-        and it.work.bar.value == 0
-        and buttons(it) == (False, True)
-    )
-    assert it.redraws == redraws + 1
+    assert it.work.status.value == "finished" and it.work.bar.value == 0
+    assert buttons(it) == (False, True) and it.redraws == redraws + 1
 
 
 def test_controls_of_the_job_reach_its_work_alone_and_stand_with_its_button():
@@ -276,20 +279,13 @@ def test_controls_of_the_job_reach_its_work_alone_and_stand_with_its_button():
     while rows:
         rows += getattr(row := rows.pop(), "children", ())
         inside.add(row)
-    assert {
-        *own.values(),
-        it.work.start_button,
-        it.work.stop_button,
-        it.work.bar,
-        it.work.status,
-    } <= inside
+    mine = (it.work.start_button, it.work.stop_button, it.work.bar, it.work.status)
+    assert {*own.values(), *mine} <= inside
     assert it.controls["x"] not in inside and it.image not in inside
     assert "It <b>trains</b>." in {getattr(row, "value", None) for row in inside}
     boxes = [row for row in inside if isinstance(row, widgets.BoundedIntText)]
     assert [box.value for box in boxes] == [7]
-    work.go_on.set()
-    it.work.start()
-    it.work.wait(20)
+    work.to_its_end(it)
     assert work.runs == [{"x": 2, "width": 7, "kind": "b"}]
 
 
@@ -297,9 +293,7 @@ def test_stop_pressed_as_the_job_ends_does_not_say_stopping_for_ever():
     work = Work()
     it = explorer(job=Job("Go", work))
     it.work.start_button.observe(lambda change: change.new or it.work.stop(), "disabled")
-    work.go_on.set()
-    it.work.start()
-    it.work.wait(20)
+    work.to_its_end(it)
     assert it.work.status.value == "finished"
 
 
@@ -319,9 +313,7 @@ def test_a_job_that_runs_is_not_started_again():
 def test_an_error_in_a_job_is_shown_and_the_job_can_start_again(error):
     work = Work(error)
     it = explorer(job=Job("Go", work))
-    work.go_on.set()
-    it.work.start()
-    it.work.wait(20)
+    work.to_its_end(it)
     assert "out of luck" in it.work.message.value
     assert it.work.status.value == "failed" and buttons(it) == (False, True)
     it.controls["x"].value = 4

@@ -37,15 +37,8 @@ def _right(positions: list[int], gap_bits: int) -> list[int]:
 @known("your gap is the difference of two places; the zeros between them are one fewer")
 def _differences(positions: list[int], gap_bits: int) -> list[int]:
     """Of a place from the one before, and fillers that lead on by as much as they say."""
-    found, before, top = [], 0, 2**gap_bits - 1
-    for position in positions:
-        step = position - before
-        while step > top:
-            found.append(top)
-            step -= top
-        found.append(step)
-        before = position
-    return found
+    top = 2**gap_bits - 1
+    return _walk([place + i for i, place in enumerate(positions)], top, takes=top)
 
 
 @known("more zeros than a gap can count need fillers, as many as it takes")

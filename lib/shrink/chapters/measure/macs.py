@@ -79,11 +79,6 @@ def _groups_forgotten(layer: nn.Conv2d, size: Size) -> int:
     return cost.conv_macs(_with(layer, groups=1), size)
 
 
-@known("with dilation d a kernel of k pixels reaches over d * (k - 1) + 1")
-def _dilation_forgotten(layer: nn.Conv2d, size: Size) -> int:
-    return cost.conv_macs(_with(layer, dilation=(1, 1)), size)
-
-
 MISTAKES = (
     _not_rounded_down,  # first: it may have the right value, and then is wrong by its type
     _no_plus_1,
@@ -92,7 +87,6 @@ MISTAKES = (
     _padding_on_one_side,
     _heights_only,
     _groups_forgotten,
-    _dilation_forgotten,
 )
 
 

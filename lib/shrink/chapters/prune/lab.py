@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from shrink import pruning
 from shrink.chapters.prune import prepared
-from shrink.chapters.prune.prepared import STOPS, WEIGHTS, Chooser, file_bytes
+from shrink.chapters.prune.prepared import STOPS, WEIGHTS, file_bytes
 from shrink.chapters.prune.view import BINS, CURVE, Run, View
 from shrink.classroom import models
 from shrink.classroom.data import Dataset
@@ -96,9 +96,13 @@ class PruningLab:
         Theirs gets copies of the weights, and must give one mask a layer.
         """
         if source != "mine":
-            return choose(scope)(subject.weights, sparsity)
+            return prepared.masks_of(scope)(subject.weights, sparsity)
         copies = {name: w.clone() for name, w in subject.weights.items()}
-        masks = choose(scope, self.exercises)(copies, sparsity)
+        if scope == "global":
+            masks = self.exercises["global_masks"].mine(copies, sparsity)
+        else:
+            one = self.exercises["magnitude_mask"].mine
+            masks = {name: one(w, sparsity) for name, w in copies.items()}
         pruning.apply_masks(subject.weights, masks)
         if missing := [name for name in subject.weights if name not in masks]:
             raise ValueError(f"there is no mask for {', '.join(missing)}")
@@ -253,13 +257,3 @@ def grow_over_half(
         for group in groups:
             stack.enter_context(pruning.prune_gradually(group, optimizer, sparsity_at, every=every))
         yield
-
-
-def choose(scope: str, exercises: Mapping[str, Exercise] | None = None) -> Chooser:
-    """The library's masks of that scope, or the student's answers to the exercises."""
-    if not exercises:
-        return prepared.masks_of(scope)
-    if scope == "global":
-        return exercises["global_masks"].mine
-    one = exercises["magnitude_mask"].mine
-    return lambda weights, sparsity: {name: one(w, sparsity) for name, w in weights.items()}
