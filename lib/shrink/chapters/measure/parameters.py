@@ -63,6 +63,14 @@ def _tied_twice(model: Model) -> Pair:
     return _numel(parameters), _nbytes([*parameters, *model.buffers()])
 
 
+@known(
+    "the parameters are right, but what is used in two places takes its bytes once; "
+    "state_dict() gives it twice"
+)
+def _tied_bytes_twice(model: Model) -> Pair:
+    return _numel(model.parameters()), _nbytes(model.state_dict().values())
+
+
 @known("the buffers take bytes too: model.buffers()")
 def _buffers_forgotten(model: Model) -> Pair:
     return _numel(model.parameters()), _nbytes(model.parameters())
@@ -79,6 +87,7 @@ MISTAKES = (
     _trainable_parameters,
     _four_bytes,
     _tied_twice,
+    _tied_bytes_twice,
     _buffers_forgotten,
     _buffers_are_parameters,
 )

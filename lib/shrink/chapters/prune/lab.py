@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -176,33 +177,19 @@ class PruningLab:
         weights, recipe = values["weights"], Recipe(epochs=values["epochs"])
         start, control = self.subjects[weights].net, (weights, recipe)
         parts = 1 if control in self._dense_runs else 2
+        go_on = partial(train, split=self.data.train, recipe=recipe, seed=1, stop=stop)
         net = copy.deepcopy(start)
-        training = self._train(
+        training = go_on(
             net,
-            recipe,
-            stop,
-            lambda done, total: progress(done, parts * total),
-            self._hold(models.weights(net), values, recipe),
+            hold=self._hold(models.weights(net), values, recipe),
+            progress=lambda done, total: progress(done, parts * total),
         )
         if not training.stopped and parts == 2:
             dense = copy.deepcopy(start)
-            whole = self._train(
-                dense, recipe, stop, lambda done, total: progress(total + done, 2 * total)
-            )
+            whole = go_on(dense, progress=lambda done, total: progress(total + done, 2 * total))
             if not whole.stopped:
                 self._dense_runs[control] = float(self.accuracy(self._predict(dense, {})))
         self.runs.append(self._run(net, training, values, self._dense_runs.get(control)))
-
-    def _train(
-        self,
-        net: nn.Module,
-        recipe: Recipe,
-        stop: threading.Event,
-        progress: Progress,
-        hold: Hold | None = None,
-    ) -> Training:
-        split = self.data.train
-        return train(net, split, recipe, seed=1, hold=hold, progress=progress, stop=stop)
 
     def _hold(self, tuned: Mapping[str, Tensor], values: dict[str, Any], recipe: Recipe) -> Hold:
         """What keeps the weights of a run sparse while an optimizer trains them."""

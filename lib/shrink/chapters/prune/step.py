@@ -48,6 +48,12 @@ def _gradient_only(weights: Weights, masks: Weights, optimizer: Optimizer) -> No
     optimizer.step()
 
 
+@known("the masks came before the step, and the step moved the pruned weights again")
+def _before_only(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
+    _zero(weights, masks)
+    optimizer.step()
+
+
 @known(
     "weight and gradient are zero before the step, but momentum remembers the pruned weights "
     "and moves them: zero them after it",
@@ -106,6 +112,7 @@ def _records(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
 
 STEP_MISTAKES = (
     _gradient_only,
+    _before_only,
     _both_before,
     _momentum_buffer_only,
     _no_mask,
