@@ -17,4 +17,5 @@ def rejected(exercise: Exercise, function: Callable, seed: int = 0) -> str:
     assert outcome.state == "wrong", f"seed {seed} lets it pass"
     assert f"\n  called:   {exercise.name}(" in outcome.message
     assert "the check cannot read" not in outcome.message
+    assert max(map(len, outcome.message.splitlines())) < 450
     return outcome.message

@@ -1,7 +1,6 @@
 """Answers to the exercises of chapter 05, right ones and wrong ones."""
 
 import heapq
-import math
 import zlib
 from fractions import Fraction
 
@@ -15,17 +14,6 @@ right_gaps = code.gaps.reference
 right_lengths = code.code_lengths.reference
 
 # --- right: gaps -------------------------------------------------------------------
-
-
-def gaps_one_by_one(positions, gap_bits):
-    found, zeros, places = [], 0, set(positions)
-    for place in range(max(positions, default=-1) + 1):
-        if place in places or zeros == 2**gap_bits - 1:
-            found.append(zeros)
-            zeros = 0
-        else:
-            zeros += 1
-    return tuple(found)
 
 
 def gaps_by_numpy(positions, gap_bits):
@@ -58,26 +46,6 @@ def lengths_of_a_heap(counts):
     return torch.from_numpy(lengths)
 
 
-def lengths_from_a_tree(counts):
-    trees = [(int(c), i) for i, c in enumerate(counts) if c]
-    found = torch.zeros(len(counts), dtype=torch.uint8)
-    while len(trees) > 1:
-        trees.sort(key=lambda t: -t[0])
-        a, b = trees.pop(), trees.pop()
-        trees.append((a[0] + b[0], [a, b]))
-
-    def walk(tree, depth):
-        if isinstance(tree[1], list):
-            for below in tree[1]:
-                walk(below, depth + 1)
-        else:
-            found[tree[1]] = max(depth, 1)
-
-    if trees:
-        walk(trees[0], 0)
-    return found
-
-
 # --- right: canonical_codes --------------------------------------------------------
 
 
@@ -87,17 +55,6 @@ def codes_as_fractions(lengths):
         codes[symbol] = format(int(at * 2**length), "b").zfill(length)
         at += Fraction(1, 2**length)
     return tuple(codes)
-
-
-def codes_as_leaves_of_a_tree(lengths):
-    codes, free = [""] * len(lengths), [""]
-    for length, symbol in sorted((n, s) for s, n in enumerate(lengths) if n):
-        node = free.pop(0)
-        while len(node) < length:
-            free.insert(0, node + "1")
-            node += "0"
-        codes[symbol] = node
-    return codes
 
 
 # --- right: decode_bits ------------------------------------------------------------
@@ -122,19 +79,6 @@ def reads_from_a_tree(bits, codes, count):
     return np.array(symbols, dtype=np.int64)
 
 
-def cuts_the_bits_off(bits, codes, count):
-    symbols = []
-    for _ in range(count):
-        for symbol, code_ in enumerate(codes):
-            if code_ and bits[: len(code_)] == code_:
-                symbols.append(symbol)
-                bits = bits[len(code_) :]
-                break
-        else:
-            return None
-    return tuple(symbols)
-
-
 # --- right: crc32 ------------------------------------------------------------------
 
 
@@ -151,10 +95,10 @@ def checksum_by_table(content):
 
 
 RIGHT = {
-    "gaps": [gaps_one_by_one, gaps_by_numpy, gaps_in_a_tensor],
-    "code_lengths": [lengths_of_a_heap, lengths_from_a_tree],
-    "canonical_codes": [codes_as_fractions, codes_as_leaves_of_a_tree],
-    "decode_bits": [reads_from_a_tree, cuts_the_bits_off],
+    "gaps": [gaps_by_numpy, gaps_in_a_tensor],
+    "code_lengths": [lengths_of_a_heap],
+    "canonical_codes": [codes_as_fractions],
+    "decode_bits": [reads_from_a_tree],
     "crc32": [checksum_by_table, zlib.crc32],
     "break_the_codes": [lambda: (5, 15, 6, 6, 7), lambda: torch.tensor([18, 7, 6, 6, 5, 5])],
 }
@@ -163,27 +107,9 @@ RIGHT = {
 # --- wrong: known mistakes as students write them ------------------------------------------
 
 
-def _queue_of_merged(counts):
-    """The two at the front are merged, and the pair goes to the end."""
-    queue = sorted((int(c), [s]) for s, c in enumerate(counts) if c)
-    lengths = torch.zeros(len(counts), dtype=torch.long)
-    if len(queue) == 1:
-        lengths[queue[0][1]] = 1
-    while len(queue) > 1:
-        a, b = queue.pop(0), queue.pop(0)
-        queue.append((a[0] + b[0], a[1] + b[1]))
-        lengths[a[1] + b[1]] += 1
-    return lengths
-
-
 def _surprise(counts):
     p = counts / counts.sum()
     return torch.where(counts > 0, torch.ceil(-torch.log2(p)).clamp(min=1), 0).long()
-
-
-def _equal(counts):
-    n = int((counts > 0).sum())
-    return (counts > 0).long() * max(1, math.ceil(math.log2(max(n, 1))))
 
 
 def _bits_of_the_number(lengths):
@@ -202,18 +128,6 @@ def _no_shift(lengths):
     return codes
 
 
-def _if_and_not_while(positions, gap_bits):
-    found, before = [], -1
-    for position in positions:
-        zeros = position - before - 1
-        if zeros > 2**gap_bits - 1:
-            found.append(2**gap_bits - 1)
-            zeros -= 2**gap_bits
-        found.append(zeros)
-        before = position
-    return found
-
-
 def _what_there_is(bits, codes, count):
     symbols, text = [], ""
     for bit in bits:
@@ -225,10 +139,7 @@ def _what_there_is(bits, codes, count):
 
 
 DISGUISED = [
-    ("gaps", "one filler", _if_and_not_while),
-    ("code_lengths", "not put back in order", _queue_of_merged),
     ("code_lengths", "Shannon", _surprise),
-    ("code_lengths", "fixed length", _equal),
     ("canonical_codes", "leading zeros lost", _bits_of_the_number),
     ("canonical_codes", "not moved up", _no_shift),
     ("decode_bits", "too few given back", _what_there_is),
@@ -236,10 +147,6 @@ DISGUISED = [
 
 
 # --- wrong otherwise -----------------------------------------------------------------------
-
-
-def _raises_on_zeros(counts):
-    return right_lengths(counts) if counts.min() > 0 else 1 / 0
 
 
 def _changes_its_input(counts):
@@ -263,7 +170,6 @@ WRONG = {
         (lambda counts: (counts > 0) * 1): "above 1",
         (lambda counts: (counts > 0) * 4): "there is room left",
         (lambda counts: (counts > 0) * 10**15): "none has a code of",
-        _raises_on_zeros: "your code raised ZeroDivisionError",
         _changes_its_input: CHANGED,
     },
     "canonical_codes": {

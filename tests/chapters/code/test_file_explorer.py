@@ -143,16 +143,6 @@ def test_a_bias_that_is_no_number_is_loaded(lab, content):
     assert "1 number is another, one of the 10 of fc3.bias" in words
 
 
-def test_pictures_show_where_a_matrix_changed():
-    changed = torch.zeros(10, 100, dtype=torch.bool)
-    changed[4, 7] = True
-    picture = file_lab.picture(changed, "fc3.weight")
-    assert picture.shape == (300, 300)
-    rows, columns = np.nonzero(picture == 255)
-    assert (columns.min(), columns.max()) == (21, 23) and len(set(rows)) == 20
-    assert set(np.unique(picture)) == {0, 20, 255}
-
-
 def test_what_was_flipped_before_is_not_read_again(lab, monkeypatch):
     before = lab.flip(59, 1, repaired=True)
     monkeypatch.setattr(codec, "decode", lambda *_: pytest.fail("again"))
@@ -343,24 +333,3 @@ def test_the_byte_and_the_region_go_together(explorer, content):
     controls["byte"].value = len(content) - 1
     assert names[controls["region"].value].startswith("checksum")
     assert explorer.error is None
-
-
-def test_the_figure_shows_the_bits_and_the_flips(lab, content):
-    lab.flips.extend(
-        [
-            file_view.Flip(9, 0, "gaps", caught=True, refused=False, changed=3, accuracy=0.5),
-            file_view.Flip(9, 1, "values", caught=True, refused=True, changed=0, accuracy=np.nan),
-        ]
-    )
-    shown = lab.view(700, 5, "repaired")
-    artists = file_figure.draw(file_figure.Figure(figsize=(9.6, 6)), shown)
-    file_figure.update(artists, shown)
-    bits = [text.get_text() for text in artists["bits"]]
-    expected = list(f"{content[700]:08b}")
-    expected[2] = f"{expected[2]}→{1 - int(expected[2])}"
-    assert bits == expected
-    width = file_figure.bytes_a_row(content)
-    assert artists["marks"][0].get_data() == ([700 % width], [700 // width])
-    assert artists["dots"].get_xdata().tolist() == [50]
-    assert len(artists["crosses"].get_xdata()) == 1
-    assert artists["flip_title"].get_text() == "2 random flips: 1 refused though repaired"

@@ -6,7 +6,6 @@ import statistics
 import time
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -38,17 +37,6 @@ def module_by_module(model):
     return np.int64(sum(p.numel() for p in parameters)), torch.tensor(bits // 8)
 
 
-def by_the_file(model):
-    """As the oracle, with what safetensors itself does about tied tensors."""
-    header = 8
-    safetensors.torch.save_model(model, "model.safetensors")
-    with open("model.safetensors", "rb") as file:
-        header += int.from_bytes(file.read(8), "little")
-        size = file.seek(0, 2) - header
-    vector = [p.detach().double() for p in model.parameters()]
-    return len(nn.utils.parameters_to_vector(vector)) if vector else 0, size
-
-
 # --- right: conv_macs ----------------------------------------------------------------------
 
 
@@ -58,13 +46,6 @@ def by_a_hook(layer, size):
     layer(torch.zeros(1, layer.in_channels, *size))
     hook.remove()
     return torch.tensor(found[0]).prod() * math.prod(layer.weight.shape[1:])
-
-
-def by_unfolding(layer, size):
-    patches = nn.functional.unfold(
-        torch.zeros(1, 1, *size), layer.kernel_size, layer.dilation, layer.padding, layer.stride
-    )
-    return np.int64(patches.numel() * layer.out_channels * layer.in_channels // layer.groups)
 
 
 def by_walking(layer, size):
@@ -93,26 +74,6 @@ def all_that_does_not_fit(layer, price, room, batch):
     return [layer.macs * price.mac, sram * price.sram, outside * price.dram / batch]
 
 
-def the_batch_divided(layer, price, room, batch):
-    live, spilled = batch * (layer.inputs + layer.outputs), 0
-    missing = layer.parameters
-    if live > room:
-        spilled = live - room
-    elif live + missing <= room:
-        missing = 0
-    else:
-        missing -= room - live
-    counts = np.array(
-        [batch * layer.macs, batch * layer.parameters + live, missing + spilled], dtype=float
-    )
-    return counts * [price.mac, price.sram, price.dram] / batch
-
-
-def _of_many_kinds(parts):
-    arithmetic, sram, dram = parts
-    return np.float64(arithmetic), torch.tensor(sram, dtype=torch.float64), dram
-
-
 # --- right: time_call ----------------------------------------------------------------------
 
 
@@ -135,23 +96,6 @@ def by_statistics(function, warm_up, runs, clock):
     return statistics.quantiles(np.diff(readings).tolist(), n=4, method="inclusive")
 
 
-def by_hand(function, warm_up, runs, clock):
-    times = []
-    for _ in range(warm_up + runs):
-        before = clock()
-        function()
-        times.append(clock() - before)
-    times = sorted(times[warm_up:])
-
-    def at(q):
-        place = q * (runs - 1)
-        low = int(place)
-        high = min(low + 1, runs - 1)
-        return times[low] + (place - low) * (times[high] - times[low])
-
-    return np.array([at(q) for q in (0.25, 0.5, 0.75)])
-
-
 # --- right: fewer_but_slower ---------------------------------------------------------------
 
 
@@ -171,27 +115,20 @@ def activations():
     return [nn.Sequential(*wide(16), *[nn.Sigmoid() for _ in range(150)]), wide(300, 100)]
 
 
-def pooling():
-    pool = nn.MaxPool2d(15, stride=1, padding=7)
-    return nn.Sequential(pool, pool, pool, *wide()), wide(300, 100)
-
-
 def one_layer_again_and_again():
     layer = nn.Linear(10, 10)
     return nn.Sequential(*wide(), *[layer] * 100).double().train(), wide(300, 100)
 
 
 RIGHT = {
-    "parameters_and_bytes": [by_the_state_dict, module_by_module, by_the_file],
-    "conv_macs": [by_a_hook, by_unfolding, by_walking],
+    "parameters_and_bytes": [by_the_state_dict, module_by_module],
+    "conv_macs": [by_a_hook, by_walking],
     "layer_energy": [
         all_that_does_not_fit,
-        the_batch_divided,
         changed(the_librarys_energy, torch.tensor),  # float32
-        changed(the_librarys_energy, _of_many_kinds),
     ],
-    "time_call": [by_torchs_quantile, by_statistics, by_hand],
-    "fewer_but_slower": [activations, pooling, one_layer_again_and_again],
+    "time_call": [by_torchs_quantile, by_statistics],
+    "fewer_but_slower": [activations, one_layer_again_and_again],
 }
 
 
@@ -234,30 +171,16 @@ def _halves_the_model(model):
     return answer
 
 
-def _distinct_shapes(model):
-    tensors = {p.shape: p for p in model.parameters()}.values()
-    return sum(p.numel() for p in tensors), cost.parameters_and_bytes(model)[1]
-
-
 def _ones_for_weights(layer, size):
     """A way to count, if it were done on a copy."""
     nn.init.ones_(layer.weight)
     return int(layer(torch.ones(1, layer.in_channels, *size)).sum())
 
 
-def _no_one_by_one(layer, size):
-    return cost.conv_macs(layer, size) - (layer.kernel_size == (1, 1))
-
-
 def _forces_weights(layer, price, room, batch):
     answer = the_librarys_energy(layer, price, room, batch)
     object.__setattr__(layer, "parameters", 0)
     return answer
-
-
-def _divides_by_room(layer, price, room, batch):
-    arithmetic, sram, dram = the_librarys_energy(layer, price, room, batch)
-    return arithmetic, sram, dram * room / room
 
 
 def _resets_the_script(function, warm_up, runs, clock):
@@ -332,44 +255,32 @@ WRONG = {
         changed(
             cost.parameters_and_bytes, lambda pair: pair[0]
         ): r"return a pair, \(parameters, bytes\).*given: +\d+",
-        changed(cost.parameters_and_bytes, lambda pair: (*pair, 32)): "return a pair",
         changed(
             cost.parameters_and_bytes, lambda pair: (pair[0], pair[1] / 1)
         ): r"are whole numbers \(int\).*given: +\(\d+, \d+\.0\)",
         changed(
             cost.parameters_and_bytes, lambda pair: (pair[0], pair[1] // 1000)
         ): "the number of bytes is wrong.*expected: .*0.weight .*float32",
-        _distinct_shapes: "the number of parameters",
         _halves_the_model: CHANGED,
     },
     "conv_macs": {
         changed(
             cost.conv_macs, lambda macs: (macs, 0)
         ): r"return one whole number \(int\).*given: +\(\d+, 0\)",
-        (
-            lambda layer, size: layer(torch.zeros(1, layer.in_channels, *size)).detach()
-        ): "return one whole number.*given: +float32 tensor",
-        changed(cost.conv_macs, bool): "return one whole number.*given: +True",
         # with twice as many places down as across it counts double, and gets the hint for that
         (
             lambda layer, size: cost.conv_macs(layer, (size[0], size[0]))
         ): r"the layer gives \d+ x \d+ x \d+ numbers, each a sum of \d+ products.*(hint:)?",
-        _no_one_by_one: r"the layer gives.*called: .*kernel_size=\(1, 1\)",
         _ones_for_weights: CHANGED,
     },
     "layer_energy": {
         changed(
             the_librarys_energy, sum
         ): r"return three numbers, \(arithmetic, sram, dram\).*given: +\d",
-        changed(the_librarys_energy, lambda parts: (*parts, sum(parts))): "return three numbers",
-        changed(the_librarys_energy, lambda parts: np.array([parts])): "return three numbers",
         changed(the_librarys_energy, lambda parts: list(map(str, parts))): "return three numbers",
         changed(
             the_librarys_energy, lambda parts: [part / 1000 for part in parts]
         ): "arithmetic: the machine has .* multiply-accumulates for the image",
-        changed(
-            the_librarys_energy, lambda parts: [int(part) for part in parts]
-        ): "(arithmetic|dram): the machine has",
         changed(
             the_librarys_energy, lambda parts: (parts[0], parts[1] + 1, parts[2])
         ): "sram: the machine has .* reads and writes of SRAM",
@@ -377,7 +288,6 @@ WRONG = {
             lambda layer, price, room, batch: the_librarys_energy(layer, price, room, 1)
         ): r"dram: the machine has \d+ numbers to or from DRAM for a batch of",
         (lambda *args: [math.nan] * 3): "arithmetic: .* takes .* pJ and not nan",
-        _divides_by_room: "ZeroDivisionError",
         _forces_weights: CHANGED,
     },
     "time_call": {
@@ -385,25 +295,14 @@ WRONG = {
             lambda function, warm_up, runs, clock: latency.time_call(
                 function, warm_up, runs - 1, clock
             )
-        ): CALLS + "7 times",
-        (
-            lambda function, warm_up, runs, clock: latency.time_call(
-                function, warm_up + 1, runs, clock
-            )
-        ): CALLS + "9 times",
+        ): CALLS + r"7 times.*\(<function that takes [\d., ]+ s>, 2, 6, <its clock>\)",
         (lambda *args: (0.0, 0.0, 0.0)): CALLS + "0 times",
         changed(
             latency.time_call, lambda times: times[:2]
         ): r"return three numbers, \(low, median, high\)",
         changed(
-            latency.time_call, lambda times: latency.Latency(*times, 10, 1, 1, "cpu")
-        ): "return three numbers.*given: +Latency",
-        changed(
             latency.time_call, lambda times: (0.9 * times[0], *times[1:])
         ): r"low of [\d., ]+ is [\d.]+ s",
-        changed(
-            latency.time_call, lambda times: (times[0], times[0], times[2])
-        ): r"median of [\d., ]+ is [\d.]+ s",
         changed(
             latency.time_call, lambda times: (*times[:2], 2 * times[2])
         ): r"high of [\d., ]+ is [\d.]+ s",
@@ -412,9 +311,7 @@ WRONG = {
     "fewer_but_slower": {
         **{_done_to_a_quick_pair(change): told for change, told in FUNCTIONS_OF_THEIRS.items()},
         (lambda: None): "return a pair of models.*given: +None",
-        (lambda: (many(), many(), many())): "return a pair of models",
         (lambda: (28_064, 266_200)): "fewer is not a model, an nn.Module.*given: +28064",
-        (lambda: (many(), torch.sigmoid)): "more is not a model",
         (lambda: (Sleeps(784, 10), wide(300))): "fewer is a Sleeps, which is not of",
         (
             lambda: (nn.Linear(784, 10), wide(300))

@@ -1,6 +1,5 @@
 """The explorer of chapter 01: estimates equal the library's, measurements stay measurements."""
 
-import io
 import itertools
 import threading
 import warnings
@@ -8,7 +7,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from shrink import cost
 from shrink.chapters.measure import figure as measure_figure
@@ -20,6 +18,7 @@ from shrink.classroom import models
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.cost import Energy
 from tests.chapters.measure.small import EXERCISES, ROOFS, Machine
+from tests.chapters.small import move
 
 pytestmark = pytest.mark.usefixtures("no_answers")
 (exercise,) = EXERCISES
@@ -53,13 +52,6 @@ def view(lab, memory=64, batch=1, bits=32, model="LeNet-300-100", source="refere
 def network(model):
     built = models.build(NETWORKS[model], seed=1)
     return cost.layers(built, torch.zeros(1, 1, 28, 28))
-
-
-def set_controls(it, **values):
-    for name, value in values.items():
-        it.controls[name].value = value
-    assert it.error is None and it.message.value == ""
-    return it.result
 
 
 # --- the estimate and the count ------------------------------------------------------------
@@ -128,9 +120,7 @@ def test_mine_shows_what_the_students_bug_does(lab):
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [(1, 2, 3), [1, 2, 3], np.array([1, 2, 3]), torch.tensor([1.0, 2, 3]), Energy(1, 2, 3)],
-    ids=["tuple", "list", "array", "tensor", "Energy"],
+    "answer", [(1, 2, 3), torch.tensor([1.0, 2, 3]), Energy(1, 2, 3)], ids=type
 )
 def test_three_numbers_are_an_answer(lab, answer):
     exercise.answer(lambda layer, price, room, batch: answer)
@@ -139,17 +129,8 @@ def test_three_numbers_are_an_answer(lab, answer):
 
 @pytest.mark.parametrize(
     "answer",
-    [
-        None,
-        3.0,
-        (1, 2),
-        (1, 2, 3, 4),
-        (1, 2, float("nan")),
-        (1, None, 3),
-        "abc",
-        Energy(1, None, 2),
-    ],
-    ids=["None", "one", "two", "four", "nan", "a None", "words", "a None in an Energy"],
+    [3.0, (1, 2), (1, 2, float("nan")), "abc", Energy(1, None, 2)],
+    ids=["one", "two", "nan", "words", "a None in an Energy"],
 )
 def test_what_is_no_answer_is_said(lab, answer):
     exercise.answer(lambda layer, price, room, batch: answer)
@@ -162,7 +143,7 @@ def test_strange_numbers_of_mine_are_drawn(explorer, answer):
     exercise.answer(lambda layer, price, room, batch: answer)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert set_controls(explorer, source="mine").mine
+        assert move(explorer, source="mine").mine
 
 
 # --- the measurement -----------------------------------------------------------------------
@@ -262,16 +243,6 @@ def test_stopped_it_keeps_the_old_measurements_and_ends_soon(machine, lab, call)
     assert lab.measured is old and len(machine.calls) == call + 1
 
 
-def test_the_button_measures_again_and_the_points_move(machine, explorer):
-    machine.factor = 4.0
-    before, words = explorer.image.value, explorer.text.value
-    assert explorer.work.start_button.description == "Measure again"
-    explorer.work.start_button.click()
-    explorer.work.wait(60)
-    assert explorer.image.value != before and explorer.text.value != words
-    assert explorer.result.roofs.flops == 25e9
-
-
 # --- the figure ----------------------------------------------------------------------------
 
 
@@ -280,7 +251,7 @@ def test_every_combination_of_extremes_is_drawn_on_an_axis_that_follows(explorer
     for memory, batch, bits, model in EXTREMES:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            shown = set_controls(explorer, memory=memory, batch=batch, bits=bits, model=model)
+            shown = move(explorer, memory=memory, batch=batch, bits=bits, model=model)
         assert (shown.memory, shown.batch, shown.bits) == (memory, batch, bits)
         assert "nan" not in explorer.text.value and np.isfinite(shown.curve).all()
         low, limit = scale.axes.get_ylim()
@@ -317,7 +288,7 @@ def texts(explorer, name):
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_bars_stand_on_one_another_and_labels_follow_the_model(explorer, model):
-    shown = set_controls(explorer, model=model, batch=4, memory=256)
+    shown = move(explorer, model=model, batch=4, memory=256)
     layers = [layer.name for layer in network(model)]
     assert texts(explorer, "names") == [*layers, "all"]
     assert texts(explorer, "labels") == layers
@@ -336,19 +307,8 @@ def test_bars_stand_on_one_another_and_labels_follow_the_model(explorer, model):
     assert all(np.isnan(line.get_xdata()).all() for line in hidden)
 
 
-def test_the_numbers_of_the_axis_leave_no_trails(machine, explorer):
-    first = explorer.image.value
-    set_controls(explorer, memory=4096, bits=1, model="LeNet-5")
-    fresh = np.asarray(Image.open(io.BytesIO(explorer.image.value)))
-    set_controls(explorer, memory=64, bits=32, model="LeNet-300-100")
-    assert explorer.image.value == first
-    again = explore_costs(device="cpu")
-    set_controls(again, memory=4096, bits=1, model="LeNet-5")
-    assert np.array_equal(fresh, np.asarray(Image.open(io.BytesIO(again.image.value))))
-
-
 def test_the_marks_are_where_the_slider_is(explorer):
-    shown = set_controls(explorer, memory=100, batch=2)
+    shown = move(explorer, memory=100, batch=2)
     artists = explorer._artists
     assert artists["now"].get_xdata() == [100, 100]
     assert set(artists["room"].get_xdata()) > {100}
@@ -356,35 +316,9 @@ def test_the_marks_are_where_the_slider_is(explorer):
     for mark, part in zip(artists["marks"], parts, strict=True):
         assert (mark.get_xdata(), mark.get_ydata()) == ([100], [part / 1e6])
     fixed = [ax.get_ylim() for ax in explorer.figure.axes[1:]]
-    set_controls(explorer, memory=4096, bits=1)
+    move(explorer, memory=4096, bits=1)
     assert [ax.get_ylim() for ax in explorer.figure.axes[1:]] == fixed
     assert np.isnan(artists["marks"][2].get_ydata()).all()  # nothing comes from DRAM
-
-
-def test_roofs_meet_at_their_ridges(explorer):
-    arithmetic, memory, cache = explorer._artists["roofs"]
-    assert memory.get_xydata()[-1] == pytest.approx([5, 100])
-    assert cache.get_xydata()[-1] == pytest.approx([100 / 60, 100])
-    for line, bandwidth in ((memory, 20), (cache, 60)):
-        x, y = line.get_xydata().T
-        assert y == pytest.approx(bandwidth * x)
-    assert arithmetic.get_ydata() == [100, 100]
-    assert arithmetic.get_xdata() == pytest.approx([100 / 60, 400])
-
-
-def test_titles_say_what_is_estimated_what_measured_and_what_counted(explorer):
-    titles = [ax.get_title(loc="left") for ax in explorer.figure.axes]
-    assert [t.split()[-1] for t in titles] == ["estimate", "estimate", "float32", "counted"]
-    assert "measured here" in titles[2]
-    for line in (*explorer._artists["strong"], *explorer._artists["roofs"]):
-        assert line.get_color() == "black"
-
-
-def test_the_bytes_are_in_words_too(explorer):
-    set_controls(explorer, memory=64)
-    assert texts(explorer, "byte_texts") == ["1,041 KB, 5.7 % would stay", "fc1: 4.23 KB"]
-    set_controls(explorer, model="LeNet-5", batch=256)
-    assert texts(explorer, "byte_texts") == ["1,684 KB, 0 % would stay", "conv1: 12,304 KB"]
 
 
 def test_labels_of_near_points_are_apart():

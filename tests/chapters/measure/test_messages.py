@@ -1,4 +1,4 @@
-"""What chapter 01's checks show of a model and of the script that a stopwatch times."""
+"""What chapter 01's checks show of a model."""
 
 import re
 
@@ -13,12 +13,3 @@ def test_the_message_names_what_the_model_holds():
     assert re.search(r"expected: \(\d+, \d+\), for 0\.weight \d+x\d+x3x\d+ float32, ", text)
     assert re.search("1.running_mean .*1.num_batches_tracked 1 int64", text)
     assert re.search(r"called:   parameters_and_bytes\(Sequential\( \(0\): Conv2d\(", text)
-
-
-def test_the_call_shows_the_script():
-    text = rejected(measure.time_call, mistake(measure.time_call, "no warm-up").function)
-    assert re.search(
-        r"called:   time_call\(<function that takes [\d., ]+ s>, 2, 6, <its clock>\)$",
-        text,
-        re.MULTILINE,
-    )

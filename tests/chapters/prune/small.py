@@ -3,7 +3,7 @@
 import numpy as np
 
 from shrink.chapters import prune as exercises
-from shrink.chapters.prune import explorer, figure, prepared
+from shrink.chapters.prune import explorer, figure, lab, prepared
 from shrink.classroom import baselines
 from shrink.classroom.training import Recipe
 from tests.chapters.small import Small
@@ -14,9 +14,9 @@ EXERCISES = (exercises.magnitude_mask, exercises.global_masks)
 
 def prepare(patch):
     stops = np.array([0, 0.1, 0.37, 0.5, 0.9, 0.92, 0.96, 0.97, 0.99, 1])
-    for module in (explorer, prepared):
+    for module in (lab, prepared):
         patch.setattr(module, "STOPS", stops)
-    for module in (explorer, figure, prepared):
+    for module in (lab, figure, prepared):
         patch.setattr(module, "CURVE", np.array([0, 0.5, 0.9, 0.97, 1]))
     patch.setitem(baselines.RECIPES, (prepared.NAME, "digits"), Recipe(epochs=6))
 

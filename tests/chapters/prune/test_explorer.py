@@ -10,26 +10,29 @@ import torch
 
 from shrink import pruning
 from shrink.chapters import prune as exercises
-from shrink.chapters.prune import explorer as prune
+from shrink.chapters.prune import lab as prune_lab
 from shrink.chapters.prune import prepared
+from shrink.chapters.prune.explorer import explore_pruning
+from shrink.chapters.prune.figure import update
+from shrink.chapters.prune.view import summarise
 from shrink.classroom import formats, measure, models
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.explorers import strip
 from shrink.classroom.training import predict, train
 from shrink.coding import sparse
 from tests.chapters.prune.small import EXERCISES, SEEDS
-from tests.chapters.small import move, run_through, run_until, share_right
+from tests.chapters.small import run_through, run_until, share_right
 
 pytestmark = pytest.mark.usefixtures("cache", "no_answers")
 in_every_way = pytest.mark.parametrize(
     ("weights", "scope"), list(itertools.product(("trained", "initial"), ("global", "local")))
 )
-REAL_STOPS, REAL_CURVE = prune.STOPS, prune.CURVE
+REAL_STOPS, REAL_CURVE = prune_lab.STOPS, prune_lab.CURVE
 
 
 @pytest.fixture(scope="module")
 def first_lab(digits, cache):
-    return prune.PruningLab(digits, {e.name: e for e in EXERCISES}, SEEDS)
+    return prune_lab.PruningLab(digits, {e.name: e for e in EXERCISES}, SEEDS)
 
 
 @pytest.fixture
@@ -82,8 +85,8 @@ def test_the_curves_start_at_the_dense_accuracy_of_their_seed(lab, weights, scop
     shown = view(lab, 0.5, weights, scope)
     networks = (prepared.network(lab.data, weights, seed) for seed in SEEDS)
     dense = [share_right(net, lab.data.validation) for net in networks]
-    assert prune.CURVE[0] == 0 and prune.CURVE[-1] == 1
-    assert shown.curve.shape == (len(SEEDS), len(prune.CURVE))
+    assert prune_lab.CURVE[0] == 0 and prune_lab.CURVE[-1] == 1
+    assert shown.curve.shape == (len(SEEDS), len(prune_lab.CURVE))
     assert shown.curve[:, 0] == pytest.approx(dense)
     assert shown.dense_accuracy == pytest.approx(dense[0])
     other = "local" if scope == "global" else "global"
@@ -92,7 +95,7 @@ def test_the_curves_start_at_the_dense_accuracy_of_their_seed(lab, weights, scop
 
 def test_the_curve_is_what_the_slider_shows(lab):
     curve = view(lab, 0).curve[0]
-    shown = [view(lab, sparsity).accuracy for sparsity in prune.CURVE]
+    shown = [view(lab, sparsity).accuracy for sparsity in prune_lab.CURVE]
     assert curve == pytest.approx(shown)
 
 
@@ -165,14 +168,14 @@ def test_one_ranking_empties_a_layer_at_initialisation_and_none_after_training(l
     assert all(view(lab, 0.93, "initial", "global").kept.values())
     assert all(view(lab, 0.96, "trained", "global").kept.values())
     assert all(view(lab, 0.96, "initial", "local").kept.values())
-    words = prune.summarise(view(lab, 0.96, "initial", "global"))
+    words = summarise(view(lab, 0.96, "initial", "global"))
     assert "Nothing is left of fc1.weight" in words
-    assert "Nothing is left" not in prune.summarise(view(lab, 0.96))
+    assert "Nothing is left" not in summarise(view(lab, 0.96))
 
 
 def test_the_words_hold_the_numbers(lab):
     shown = view(lab, 0.9)
-    words = prune.summarise(shown)
+    words = summarise(shown)
     assert "Sparsity 0.9" in words and f"{100 * shown.accuracy:.2f} %" in words
     assert f"dense {100 * shown.dense_accuracy:.2f} %" in words
     assert f"{len(shown.casualties)} that were right" in words
@@ -184,9 +187,7 @@ def test_the_words_hold_the_numbers(lab):
     ("sparsity", "shortest"), [(0, "dense"), (0.5, "bitmap"), (0.97, "CSR"), (1, "relative")]
 )
 def test_the_words_name_the_shortest_format(lab, sparsity, shortest):
-    shown = view(lab, sparsity)
-    assert f"the shortest is {shortest}." in prune.summarise(shown)
-    assert min(shown.file_bytes.values()) == shown.file_bytes[shortest.lower()]
+    assert f"the shortest is {shortest}." in summarise(view(lab, sparsity))
 
 
 # --- mine ----------------------------------------------------------------------------------
@@ -206,19 +207,6 @@ def test_mine_shows_what_the_students_bug_does(lab):
     opposite = view(lab, 0.9, scope="local")
     assert mine.file_bytes["bitmap"] == opposite.file_bytes["bitmap"]
     assert view(lab, 0.1, scope="local").accuracy == reference.accuracy
-
-
-def test_mine_with_the_right_answer_shows_the_same(lab):
-    exercises.global_masks.answer(pruning.global_masks)
-    mine, reference = view(lab, 0.93, source="mine"), view(lab, 0.93)
-    assert mine.answers.tolist() == reference.answers.tolist() and mine.kept == reference.kept
-
-
-def test_mine_without_an_answer_says_which_is_missing(lab):
-    with pytest.raises(ExerciseError, match="global_masks has no answer of yours"):
-        view(lab, 0.5, source="mine")
-    with pytest.raises(ExerciseError, match="magnitude_mask has no answer of yours"):
-        view(lab, 0.5, scope="local", source="mine")
 
 
 def _spoils_its_input(weight, sparsity):
@@ -265,7 +253,7 @@ def trained(monkeypatch):
         networks.append(net)
         return train(net, *args, **kwargs)
 
-    monkeypatch.setattr(prune, "train", spy)
+    monkeypatch.setattr(prune_lab, "train", spy)
     return networks
 
 
@@ -291,8 +279,8 @@ def test_fine_tuning_keeps_every_run_and_trains_the_control_once(lab, trained):
     assert len(trained) == 3 and (first.sparsity, second.sparsity) == (0.9, 0.95)
     assert first.dense_accuracy == second.dense_accuracy and first.steps == second.steps
     shown = view(lab, 0.5)
-    assert shown.runs == (first, second)
-    assert f"{100 * second.accuracy:.2f} %</b>; the dense" in prune.summarise(shown)
+    assert shown.runs == (first, second) and view(lab, 0.5, "initial").runs == ()
+    assert f"{100 * second.accuracy:.2f} %</b>; the dense" in summarise(shown)
 
 
 @pytest.mark.parametrize("schedule", ["one-shot", "gradual"])
@@ -305,7 +293,7 @@ def test_a_stopped_run_is_kept_at_the_sparsity_it_has(lab, trained, schedule, st
     assert run.reached == zeros / 266_200
     assert (run.reached < 0.9) == (schedule == "gradual")
     assert (zeros > 0) == (step > 0 or schedule == "one-shot")
-    words = prune.summarise(view(lab, 0.5))
+    words = summarise(view(lab, 0.5))
     assert f"{step} steps, stopped)" in words and "was not trained on for comparison" in words
     behind = f"at sparsity {run.reached:.3g}, not the 0.9 asked for"
     assert (behind in words) == (schedule == "gradual")
@@ -326,7 +314,7 @@ def test_fine_tuning_uses_the_students_masks(lab, trained):
         assert not weight[pruning.magnitude_mask(start[name], 0.9)].any()
     (run,) = lab.runs
     assert run.mine and run.reached == pytest.approx(0.1)
-    words = prune.summarise(view(lab, 0.5))
+    words = summarise(view(lab, 0.5))
     assert "at sparsity 0.1, not the 0.9 asked for (local, with your masks, trained w" in words
 
 
@@ -368,7 +356,7 @@ def test_gradual_grows_along_the_cubic_schedule(lab, trained, scope, epochs):
     if scope == "local":
         assert list(number_pruned(trained[0]).values()) == [211_680, 27_000, 900]
     assert not any(number_pruned(trained[1]).values())
-    assert f", gradual, at sparsity 0.9 ({scope}, trained" in prune.summarise(view(lab, 0.5))
+    assert f", gradual, at sparsity 0.9 ({scope}, trained" in summarise(view(lab, 0.5))
 
 
 @pytest.mark.parametrize("images", [1, 128, 300, 12_000])
@@ -377,7 +365,7 @@ def test_gradual_meets_the_sparsity_exactly_however_many_steps_there_are(images,
     weight = torch.nn.Parameter(torch.randn(100_000))
     steps = epochs * -(-images // 128)
     optimizer, zeros = torch.optim.SGD([weight], lr=0.0), [0]
-    with prune.grow_over_half([{"w": weight}], optimizer, 0.97, steps):
+    with prune_lab.grow_over_half([{"w": weight}], optimizer, 0.97, steps):
         for _ in range(steps):
             optimizer.step()
             zeros.append(int((weight == 0).sum()))
@@ -396,28 +384,12 @@ def test_gradual_is_the_librarys_alone(lab, trained):
 # --- the picture ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def explorer(first_lab, digits):
-    return prune.explore_pruning(digits, *EXERCISES, seeds=SEEDS)
-
-
-def test_the_bars_stand_as_high_as_their_numbers_say(explorer):
-    shown, artists = move(explorer, sparsity=0.9), explorer._artists
-    lengths = [length / 1000 for length in shown.file_bytes.values()]
-    assert [bar.get_height() for bar in artists["bytes"]] == lengths
-    assert [text.get_text() for text in artists["byte_texts"]] == [f"{n:.0f}" for n in lengths]
-
-
-def test_each_kind_of_run_has_its_marker_where_it_got_to(lab, explorer):
+def test_each_kind_of_run_has_its_marker_where_it_got_to(lab, digits):
+    explorer = explore_pruning(digits, seeds=SEEDS)
     for schedule in ("gradual", "one-shot"):
         run_through(lab.fine_tune, values(schedule=schedule))
         run_until(lab.fine_tune, values(schedule=schedule), 2)
-    prune.update(explorer._artists, view(lab, 0.5))
+    update(explorer._artists, view(lab, 0.5))
     places = [line.get_xdata() for line in explorer._artists["runs"]]
     gradual, stopped, one_shot, stopped_too = ([100 * run.reached] for run in lab.runs)
     assert places == [gradual, one_shot, stopped, stopped_too]
-
-
-def test_runs_stay_with_the_weights_they_began_from(lab):
-    run_through(lab.fine_tune, values())
-    assert len(view(lab, 0.5, "trained").runs) == 1 and view(lab, 0.5, "initial").runs == ()

@@ -57,16 +57,6 @@ def until(condition):
         time.sleep(0.005)
 
 
-def test_the_first_picture_is_there_at_once():
-    it = explorer()
-    assert it.result == 2 and it.error is None and it.redraws == 1
-    assert pixels(it).shape == (200, 300, 3)
-    assert (pixels(it) == np.asarray(it._canvas.buffer_rgba())[..., :3]).all()
-    assert it.image.layout.width == "300px"
-    assert it.text.value == "x is <b>2</b>" and it.message.value == ""
-    assert len(np.unique(pixels(it).reshape(-1, 3), axis=0)) > 2
-
-
 def test_the_slider_moves_the_data_the_words_and_the_pixels():
     it = explorer()
     before = pixels(it)
@@ -75,26 +65,6 @@ def test_the_slider_moves_the_data_the_words_and_the_pixels():
     assert it.text.value == "x is <b>7.5</b>"
     changed = (pixels(it) != before).any(axis=2)
     assert changed.any() and changed.mean() < 0.25
-
-
-def test_every_control_is_observed_and_named():
-    seen = []
-    switch = widgets.ToggleButtons(options=["a", "b"])
-    it = explorer(lambda x, switch: seen.append((x, switch)) or x, switch=switch)
-    switch.value = "b"
-    it.controls["x"].value = 3
-    assert seen == [(2, "a"), (2, "b"), (3, "b")]
-
-
-def test_moved_artists_stay_out_of_the_background():
-    it = explorer()
-    it.controls["x"].value = 9.5
-    assert np.array_equal(pixels(it), pixels(_starting_at(9.5)))
-
-
-def _starting_at(x):
-    slider = widgets.FloatSlider(x, min=0, max=10, step=0.5)
-    return explorer(x=slider)
 
 
 def test_axes_are_drawn_once_and_never_jump():
@@ -199,14 +169,19 @@ class Gate:
             assert self.open.wait(20)
         return x
 
+    def slow_redraw(self, it):
+        """Moves x to 3 in a thread, which goes on when `open` is set."""
+        moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
+        moving.start()
+        assert self.entered.wait(20)
+        until(lambda: "shrink-busy" in it._dom_classes)
+        return moving
+
 
 def test_while_a_redraw_runs_only_the_latest_of_the_rest_is_drawn():
     gate = Gate()
     it = explorer(gate)
-    moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
-    moving.start()
-    assert gate.entered.wait(20)
-    until(lambda: "shrink-busy" in it._dom_classes)
+    moving = gate.slow_redraw(it)
     for x in (4, 5, 6, 7):
         it.controls["x"].value = x  # returns at once
     gate.open.set()
@@ -222,10 +197,7 @@ def test_a_slow_redraw_is_dimmed_also_long_after_the_one_before(monkeypatch):
     it = explorer(gate)
     until(lambda: it._watcher is None)
     assert "shrink-busy" not in it._dom_classes
-    moving = threading.Thread(target=lambda: setattr(it.controls["x"], "value", 3))
-    moving.start()
-    assert gate.entered.wait(20)
-    until(lambda: "shrink-busy" in it._dom_classes)
+    moving = gate.slow_redraw(it)
     gate.open.set()
     moving.join(20)
     assert "shrink-busy" not in it._dom_classes
@@ -245,7 +217,8 @@ def test_whatever_the_threads_do_the_last_value_is_drawn():
     for thread in threads:
         thread.join(20)
     assert it.result == it.controls["x"].value
-    assert it.image.value == _starting_at(it.result).image.value
+    last = widgets.FloatSlider(it.result, min=0, max=10, step=0.5)
+    assert it.image.value == explorer(x=last).image.value
 
 
 class Work:
@@ -265,6 +238,11 @@ class Work:
         if self.error:
             raise self.error
 
+    def to_its_end(self, it):
+        self.go_on.set()
+        it.work.start()
+        it.work.wait(20)
+
 
 def buttons(it):
     return it.work.start_button.disabled, it.work.stop_button.disabled
@@ -283,12 +261,8 @@ def test_a_job_runs_beside_the_explorer_until_it_ends():
     work.go_on.set()
     it.work.wait(20)
     assert work.runs == [{"x": 2}] and work.ended == 1
-    assert (
-        it.work.status.value == "finished"
-        and it.work.bar.value == 0
-        and buttons(it) == (False, True)
-    )
-    assert it.redraws == redraws + 1
+    assert it.work.status.value == "finished" and it.work.bar.value == 0
+    assert buttons(it) == (False, True) and it.redraws == redraws + 1
 
 
 def test_controls_of_the_job_reach_its_work_alone_and_stand_with_its_button():
@@ -305,43 +279,21 @@ def test_controls_of_the_job_reach_its_work_alone_and_stand_with_its_button():
     while rows:
         rows += getattr(row := rows.pop(), "children", ())
         inside.add(row)
-    assert {
-        *own.values(),
-        it.work.start_button,
-        it.work.stop_button,
-        it.work.bar,
-        it.work.status,
-    } <= inside
+    mine = (it.work.start_button, it.work.stop_button, it.work.bar, it.work.status)
+    assert {*own.values(), *mine} <= inside
     assert it.controls["x"] not in inside and it.image not in inside
     assert "It <b>trains</b>." in {getattr(row, "value", None) for row in inside}
     boxes = [row for row in inside if isinstance(row, widgets.BoundedIntText)]
     assert [box.value for box in boxes] == [7]
-    work.go_on.set()
-    it.work.start()
-    it.work.wait(20)
+    work.to_its_end(it)
     assert work.runs == [{"x": 2, "width": 7, "kind": "b"}]
-
-
-def test_a_job_is_stopped_by_its_button_and_can_start_again():
-    work = Work()
-    it = explorer(job=Job("Go", work))
-    for times in (1, 2):
-        it.work.start_button.click()
-        steps = work.steps
-        until(lambda steps=steps: work.steps > steps + 2)
-        it.work.stop_button.click()
-        it.work.wait(20)
-        assert work.ended == times
-        assert it.work.status.value == "stopped" and buttons(it) == (False, True)
 
 
 def test_stop_pressed_as_the_job_ends_does_not_say_stopping_for_ever():
     work = Work()
     it = explorer(job=Job("Go", work))
     it.work.start_button.observe(lambda change: change.new or it.work.stop(), "disabled")
-    work.go_on.set()
-    it.work.start()
-    it.work.wait(20)
+    work.to_its_end(it)
     assert it.work.status.value == "finished"
 
 
@@ -361,9 +313,7 @@ def test_a_job_that_runs_is_not_started_again():
 def test_an_error_in_a_job_is_shown_and_the_job_can_start_again(error):
     work = Work(error)
     it = explorer(job=Job("Go", work))
-    work.go_on.set()
-    it.work.start()
-    it.work.wait(20)
+    work.to_its_end(it)
     assert "out of luck" in it.work.message.value
     assert it.work.status.value == "failed" and buttons(it) == (False, True)
     it.controls["x"].value = 4

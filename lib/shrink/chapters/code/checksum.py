@@ -15,8 +15,12 @@ POLYNOMIAL = 0xEDB88320
 FORWARD = 0x04C11DB7  # the same with its highest power first
 
 
+def _shifted(register: int) -> int:
+    return register >> 1 ^ POLYNOMIAL * (register & 1)
+
+
 def _register(
-    start: int = ONES, last: int = ONES, polynomial: int = POLYNOMIAL
+    start: int = ONES, last: int = ONES, step: Callable[[int], int] = _shifted
 ) -> Callable[[bytes], int]:
     """The right answer except for what is passed."""
 
@@ -25,31 +29,10 @@ def _register(
         for byte in content:
             register ^= byte
             for _ in range(8):
-                register = register >> 1 ^ polynomial * (register & 1)
+                register = step(register)
         return register ^ last
 
     return crc32
-
-
-@known("whether the lowest bit is 1 is asked before it is shifted out")
-def _asked_after_the_shift(content: bytes) -> int:
-    register = ONES
-    for byte in content:
-        register ^= byte
-        for _ in range(8):
-            register >>= 1
-            register ^= POLYNOMIAL * (register & 1)
-    return register ^ ONES
-
-
-@known("the constant is put in only where the bit shifted out was a 1")
-def _always(content: bytes) -> int:
-    register = ONES
-    for byte in content:
-        register ^= byte
-        for _ in range(8):
-            register = register >> 1 ^ POLYNOMIAL
-    return register ^ ONES
 
 
 @known("this reads each byte from its highest bit; here the lowest comes first, to the right")
@@ -76,11 +59,19 @@ MISTAKES = (
     ),
     Mistake(
         "the other polynomial",
-        _register(polynomial=FORWARD),
+        _register(step=lambda register: register >> 1 ^ FORWARD * (register & 1)),
         "0x04C11DB7 is for registers that move to the left; to the right it is 0xEDB88320",
     ),
-    _asked_after_the_shift,
-    _always,
+    Mistake(
+        "asked after the shift",
+        _register(step=lambda register: register >> 1 ^ POLYNOMIAL * (register >> 1 & 1)),
+        "whether the lowest bit is 1 is asked before it is shifted out",
+    ),
+    Mistake(
+        "always",
+        _register(step=lambda register: register >> 1 ^ POLYNOMIAL),
+        "the constant is put in only where the bit shifted out was a 1",
+    ),
     _highest_bit_first,
 )
 

@@ -4,7 +4,7 @@ import random
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from shrink.chapters.code.parts import bytes_of_parts, part_of
 from shrink.classroom import CourseError, models
 from shrink.classroom.data import Dataset
 from shrink.classroom.explorers.memory import Memory
+from shrink.classroom.progress import Progress
 from shrink.coding import codec
 from shrink.coding.codec_reader import CodecError, Region
 
@@ -114,12 +115,7 @@ class FileLab:
             flips=tuple(self.flips),
         )
 
-    def flip_many(
-        self,
-        values: dict[str, Any],
-        stop: threading.Event,
-        progress: Callable[[int, int], None],
-    ) -> None:
+    def flip_many(self, values: dict[str, Any], stop: threading.Event, progress: Progress) -> None:
         """Flip bits drawn at random, each in a file of its own, with the checksum and without it.
 
         They are kept in `flips`, those of a run that was stopped too.

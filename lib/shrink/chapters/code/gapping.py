@@ -37,15 +37,8 @@ def _right(positions: list[int], gap_bits: int) -> list[int]:
 @known("your gap is the difference of two places; the zeros between them are one fewer")
 def _differences(positions: list[int], gap_bits: int) -> list[int]:
     """Of a place from the one before, and fillers that lead on by as much as they say."""
-    found, before, top = [], 0, 2**gap_bits - 1
-    for position in positions:
-        step = position - before
-        while step > top:
-            found.append(top)
-            step -= top
-        found.append(step)
-        before = position
-    return found
+    top = 2**gap_bits - 1
+    return _walk([place + i for i, place in enumerate(positions)], top, takes=top)
 
 
 @known("more zeros than a gap can count need fillers, as many as it takes")
@@ -59,11 +52,6 @@ def _one_filler(positions: list[int], gap_bits: int) -> list[int]:
     for zeros in _no_filler(positions, gap_bits):
         found += [size - 1, zeros - size] if zeros >= size else [zeros]
     return found
-
-
-@known("the zeros before the first weight may need fillers too: begin as if one stood at -1")
-def _first_gap_not_split(positions: list[int], gap_bits: int) -> list[int]:
-    return positions[:1] + _right([p - positions[0] - 1 for p in positions[1:]], gap_bits)
 
 
 @known("2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=")
@@ -85,19 +73,8 @@ MISTAKES = (
         "a filler takes 2**gap_bits places: its gap of zeros, and a place for its own zero",
     ),
     _no_filler,
-    Mistake(
-        "cut off",
-        lambda positions, b: [min(gap, 2**b - 1) for gap in _no_filler(positions, b)],
-        "a gap that is cut off puts all that comes after it in the wrong place: store fillers",
-    ),
-    _first_gap_not_split,
     _one_filler,
     _filler_too_early,
-    Mistake(
-        "top too large",
-        lambda positions, b: _walk(positions, 2**b, 2**b + 1),
-        "the greatest number of gap_bits bits is 2**gap_bits - 1, not 2**gap_bits",
-    ),
     Mistake(
         "first place not counted",
         lambda positions, b: _walk(positions, 2**b - 1, 2**b, first=0),

@@ -48,13 +48,12 @@ def kraft(lengths: list[int]) -> Fraction:
 def _merging(
     pick: Callable[[list], list] = sorted,
     deeper: Callable[[list[int], list[int]], list[int]] = list.__add__,
-    occurs: Callable[[int], bool] = bool,
 ) -> Lengths:
-    """Merges groups until one is left: which two, who gets a bit, and which counts take part."""
+    """Merges groups until one is left: which two, and who gets a bit."""
 
     def code_lengths(counts: list[int]) -> list[int]:
         lengths = [0] * len(counts)
-        groups = [(count, [symbol]) for symbol, count in enumerate(counts) if occurs(count)]
+        groups = [(count, [symbol]) for symbol, count in enumerate(counts) if count]
         if len(groups) == 1:
             lengths[groups[0][1][0]] = 1
         groups.sort()
@@ -66,9 +65,6 @@ def _merging(
         return lengths
 
     return code_lengths
-
-
-_right = _merging()
 
 
 @known("the same length for all is no gain: what comes often gets a short code")
@@ -127,11 +123,6 @@ def split_from_the_top(counts: list[int]) -> list[int]:
     return lengths
 
 
-@known("a symbol that is alone gets one bit: with none, nobody could say how many there are")
-def _none_for_one_alone(counts: list[int]) -> list[int]:
-    return [0] * len(counts) if sum(c > 0 for c in counts) == 1 else _right(counts)
-
-
 NOT_PUT_BACK = Mistake(
     "not put back in order",
     _merging(pick=list),
@@ -154,12 +145,6 @@ MISTAKES = (
         _merging(deeper=lambda some, others: [some[0], others[0]]),
         "every symbol of both groups gets a bit, not one of each",
     ),
-    Mistake(
-        "zero counts too",
-        _merging(occurs=lambda count: True),
-        "what never occurs gets no code: length 0, and no room taken",
-    ),
-    _none_for_one_alone,
 )
 
 

@@ -47,15 +47,8 @@ def _too_few_given_back(bits: str, codes: list[str], count: int) -> list[int] | 
 @known("the last code may end with the last bit: look whether all are found after each symbol")
 def _stops_one_bit_late(bits: str, codes: list[str], count: int) -> list[int] | None:
     """Only stops when a bit follows that is none of the last code's."""
-    found, code = [], ""
-    for bit in bits:
-        if len(found) == count:
-            return found
-        code += bit
-        if code in codes:
-            found.append(codes.index(code))
-            code = ""
-    return None
+    found = _all_of_it(bits[:-1], codes, count)[:count]
+    return found if bits and len(found) == count else None
 
 
 @known("bits that are left over after count symbols are no mistake: they fill up the last byte")

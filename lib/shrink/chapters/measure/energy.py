@@ -63,13 +63,6 @@ def _two_reads_a_product(layer: Layer, price: Prices, room: int, batch: int) -> 
     return right.arithmetic, 2 * layer.macs * price.sram, right.dram
 
 
-@known("where there is room left, nothing spills: not a negative number, max(..., 0)")
-@_dram_for_a_batch
-def _room_left_over(layer: Layer, room: int, batch: int) -> float:
-    live = _live(layer, batch)
-    return _missing(layer, room - live) + live - room
-
-
 @known("where some parameters fit, these stay: only the others come from DRAM")
 @_dram_for_a_batch
 def _all_or_nothing(layer: Layer, room: int, batch: int) -> float:
@@ -81,13 +74,6 @@ def _all_or_nothing(layer: Layer, room: int, batch: int) -> float:
 @_dram_for_a_batch
 def _room_for_parameters_alone(layer: Layer, room: int, batch: int) -> float:
     return _missing(layer, room) + _spilled(layer, room, batch)
-
-
-@known("where there is no room left, no weight stays: not a negative number, max(..., 0)")
-@_dram_for_a_batch
-def _negative_residents(layer: Layer, room: int, batch: int) -> float:
-    resident = min(layer.parameters, room - _live(layer, batch))
-    return layer.parameters - resident + _spilled(layer, room, batch)
 
 
 @known("inputs and outputs for which SRAM has no room go to DRAM, and cost there")
@@ -102,13 +88,6 @@ def _parameters_of_each_image(layer: Layer, room: int, batch: int) -> float:
     return batch * _missing(layer, room - _live(layer, batch)) + _spilled(layer, room, batch)
 
 
-@known("dram is that of the whole batch; the answer is for one image")
-@_dram_for_a_batch
-def _dram_of_the_batch(layer: Layer, room: int, batch: int) -> float:
-    crossing = _missing(layer, room - _live(layer, batch)) + _spilled(layer, room, batch)
-    return batch * crossing
-
-
 @known("the inputs and outputs of all images of the batch take room at once, not those of one")
 @_dram_for_a_batch
 def _room_for_one_image(layer: Layer, room: int, batch: int) -> float:
@@ -117,13 +96,10 @@ def _room_for_one_image(layer: Layer, room: int, batch: int) -> float:
 
 MISTAKES = (
     _two_reads_a_product,
-    _room_left_over,
     _all_or_nothing,
     _room_for_parameters_alone,
-    _negative_residents,
     _nothing_spills,
     _parameters_of_each_image,
-    _dram_of_the_batch,
     _room_for_one_image,
 )
 

@@ -50,11 +50,6 @@ def _no_plus_1(layer: nn.Conv2d, size: Size) -> int:
     return math.prod(way // step for way, step in _steps(layer, size)) * layer.weight.numel()
 
 
-@known("the kernel does not stand at every pixel: count the numbers that come out")
-def _input_size(layer: nn.Conv2d, size: Size) -> int:
-    return math.prod(size) * layer.weight.numel()
-
-
 @known("adding the bias is no product: leave it out")
 def _bias(layer: nn.Conv2d, size: Size) -> int:
     outputs = math.prod(way // step + 1 for way, step in _steps(layer, size))
@@ -84,21 +79,14 @@ def _groups_forgotten(layer: nn.Conv2d, size: Size) -> int:
     return cost.conv_macs(_with(layer, groups=1), size)
 
 
-@known("with dilation d a kernel of k pixels reaches over d * (k - 1) + 1")
-def _dilation_forgotten(layer: nn.Conv2d, size: Size) -> int:
-    return cost.conv_macs(_with(layer, dilation=(1, 1)), size)
-
-
 MISTAKES = (
     _not_rounded_down,  # first: it may have the right value, and then is wrong by its type
     _no_plus_1,
-    _input_size,
     _bias,
     _two_operations,
     _padding_on_one_side,
     _heights_only,
     _groups_forgotten,
-    _dilation_forgotten,
 )
 
 

@@ -55,12 +55,6 @@ def _four_bytes(model: Model) -> Pair:
     return _numel(model.parameters()), 4 * _numel(_all(model))
 
 
-@known("the tensors of a model may differ in type: ask each for its own element_size()")
-def _one_type(model: Model) -> Pair:
-    size = next(model.parameters()).element_size()
-    return _numel(model.parameters()), size * _numel(_all(model))
-
-
 @known(
     "what is used in two places counts once; state_dict() and a loop over the layers give it twice"
 )
@@ -92,7 +86,6 @@ MISTAKES = (
     _a_byte_each,
     _trainable_parameters,
     _four_bytes,
-    _one_type,
     _tied_twice,
     _tied_bytes_twice,
     _buffers_forgotten,

@@ -121,19 +121,6 @@ def _mean_and_deviation(times: list[float]) -> _Quartiles:
     return mean - deviation, mean, mean + deviation
 
 
-@known("these are the fastest and the slowest call; quartiles have a quarter of the calls beyond")
-@_of_the_right_times
-def _minimum_and_maximum(times: list[float]) -> _Quartiles:
-    return min(times), statistics.median(times), max(times)
-
-
-@known("a quartile may lie between two calls; we take np.quantile, which interpolates")
-@_of_the_right_times
-def _no_interpolation(times: list[float]) -> _Quartiles:
-    ordered, n = sorted(times), len(times)
-    return ordered[n // 4], ordered[n // 2], ordered[3 * n // 4]
-
-
 @known(
     "there are several rules for quartiles; we take that of np.quantile, which "
     "statistics.quantiles follows with method='inclusive'"
@@ -155,8 +142,6 @@ MISTAKES = (
     _not_its_clock,
     _from_the_beginning,
     _mean_and_deviation,
-    _minimum_and_maximum,
-    _no_interpolation,
     _exclusive,
     _percentile,
 )

@@ -99,12 +99,6 @@ def _one_filler(numbers: list[float], gap_bits: int) -> Entries:
     return _filled(_runs(numbers), 2**gap_bits - 1, takes=2**gap_bits, most=1)
 
 
-@known("the greatest number of gap_bits bits is 2**gap_bits - 1, not 2**gap_bits", "top too large")
-@_code
-def _top_too_large(numbers: list[float], gap_bits: int) -> Entries:
-    return _filled(_runs(numbers), 2**gap_bits, takes=2**gap_bits + 1)
-
-
 @known(
     "2**gap_bits - 1 zeros still fit in a gap, and after a filler -1 are left: > and not >=",
     "filler too early",
@@ -120,12 +114,6 @@ def _filler_too_early(numbers: list[float], gap_bits: int) -> Entries:
     return entries
 
 
-@known("fillers lead to the next nonzero; after the last one nothing is stored", "trailing zeros")
-@_code
-def _trailing(numbers: list[float], gap_bits: int) -> Entries:
-    return _right_entries([*numbers, 1.0], gap_bits)[:-1]  # the fillers before one more weight
-
-
 @known("the count does not start over in each row: flatten the weight first", "rows start over")
 def _row_restarts(weight: Tensor, gap_bits: int) -> tuple[Tensor, Tensor]:
     rows = weight.detach().reshape(len(weight), -1) if weight.dim() > 1 else weight[None]
@@ -139,9 +127,7 @@ INDEX_MISTAKES = (
     _no_filler,
     _filler_takes_top,
     _one_filler,
-    _top_too_large,
     _filler_too_early,
-    _trailing,
     _row_restarts,
 )
 

@@ -52,11 +52,6 @@ def fraction_kept(weight: Tensor, sparsity: float) -> Tensor:
     return _keep_all_but(weight.abs(), round((1 - sparsity) * weight.numel()))
 
 
-@known("int() cuts off; the number pruned is round(sparsity * n)")
-def truncated(weight: Tensor, sparsity: float) -> Tensor:
-    return _keep_all_but(weight.abs(), int(sparsity * weight.numel()))
-
-
 @known("argsort gives the positions of the sorted weights, not the rank of each weight")
 def positions_as_ranks(weight: Tensor, sparsity: float) -> Tensor:
     k = round(sparsity * weight.numel())
@@ -181,7 +176,6 @@ magnitude_mask = Exercise(
         off_by_one,
         inverted,
         fraction_kept,
-        truncated,
         positions_as_ranks,
         threshold,
         strict_threshold,
@@ -223,7 +217,7 @@ GLOBAL_MISTAKES = (
     local,
     *(
         Mistake(m.name, _over_all(m.function), m.hint)
-        for m in (signed, inverted, fraction_kept, truncated, threshold, strict_threshold)
+        for m in (signed, inverted, threshold, strict_threshold)
     ),
     normalised,
     mean_threshold,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from shrink import pruning
-from shrink.chapters.prune.figure import CURVE
+from shrink.chapters.prune.view import CURVE
 from shrink.classroom import formats, measure, models
 from shrink.classroom.baselines import baseline, baseline_made_of
 from shrink.classroom.cache import kept

@@ -7,7 +7,6 @@ evaluated, so that any weight that differs is seen.
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -28,19 +27,6 @@ Sweep = dict[str, list[float]]
 
 def _pruned(weight: Tensor, sparsity: float) -> Tensor:
     return weight.detach() * pruning.magnitude_mask(weight, sparsity)
-
-
-def _one_layer(change: Callable[[Tensor, float], Tensor]) -> Callable:
-    """A sweep that is right but for how it prunes the one layer."""
-
-    @wraps(change)
-    def sensitivity(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
-        return {
-            name: [evaluate({**weights, name: change(weight, s)}) for s in sparsities]
-            for name, weight in weights.items()
-        }
-
-    return sensitivity
 
 
 @known("all layers are pruned at once: prune one, leave the others")
@@ -91,28 +77,12 @@ def _alone(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) ->
     return {n: [evaluate({n: _pruned(w, s)}) for s in sparsities] for n, w in weights.items()}
 
 
-@known("a list for each layer, in the order of the sparsities; not a dict")
-def _dicts(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> dict:
-    found = pruning.sensitivity(weights, evaluate, sparsities)
-    return {name: dict(zip(sparsities, found[name], strict=True)) for name in weights}
-
-
-@known("what should stay went: True means keep")
-@_one_layer
-def _inverted(weight: Tensor, sparsity: float) -> Tensor:
-    return weight.detach() * ~pruning.magnitude_mask(weight, sparsity)
-
-
-@known("sparsity is the fraction of zeros, not of what is kept")
-@_one_layer
-def _fraction_kept(weight: Tensor, sparsity: float) -> Tensor:
-    return _pruned(weight, 1 - sparsity)
-
-
 @known("the mask itself was evaluated: multiply the weight by it")
-@_one_layer
-def _mask_for_weight(weight: Tensor, sparsity: float) -> Tensor:
-    return pruning.magnitude_mask(weight, sparsity)
+def _mask_for_weight(weights: Weights, evaluate: Evaluate, sparsities: Sequence[float]) -> Sweep:
+    return {
+        name: [evaluate({**weights, name: pruning.magnitude_mask(w, s)}) for s in sparsities]
+        for name, w in weights.items()
+    }
 
 
 SWEEP_MISTAKES = (
@@ -121,10 +91,7 @@ SWEEP_MISTAKES = (
     _together,
     _global_one_layer,
     _alone,
-    _inverted,
-    _fraction_kept,
     _mask_for_weight,
-    _dicts,
 )
 
 
