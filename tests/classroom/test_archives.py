@@ -9,7 +9,9 @@ import shrink
 from shrink import cli
 from shrink.chapters.prune import prepared as pruning
 from shrink.classroom import archives, cache, data
+from shrink.classroom.book import builder
 from shrink.classroom.cache import kept
+from tests import ROOT
 
 SHIPPED = [
     pytest.param(path.stem, marks=[pytest.mark.mnist] if path.stem.endswith("mnist") else [])
@@ -84,6 +86,25 @@ def test_what_ships_is_of_the_code_as_it_is(name, monkeypatch):
     )
     ((_, prepared),) = cli.prepared([chapter])
     prepared.first_picture(loaded)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_text_up_to_its_explorer_makes_nothing(name, monkeypatch, tmp_path):
+    """Nothing but what ships is asked for: the cells run, and the picture comes at once."""
+    chapter, _, dataset = name.partition("-")
+    loaded = _loaded(dataset)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load", lambda **options: loaded)
+    monkeypatch.setattr(
+        cache, "cached_tensors", lambda path, make: pytest.fail(f"{path.name} does not ship")
+    )
+    (text,) = (ROOT / "course").glob(f"*_{chapter}.py")
+    names: dict = {}
+    for cell in builder.build_chapter(text, solved=False).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            if cell.id.startswith("explore-"):
+                break
 
 
 def test_one_thing_that_ships_is_made_again(folder, monkeypatch):
