@@ -162,7 +162,7 @@ def test_what_does_not_go_together_is_refused(split, answers):
 
 
 def test_taught_trains_once_and_then_reads(split, answers, cache, monkeypatch):
-    first = taught(split, answers, LESSONS, RECIPE, width=WIDTH)
+    first = list(taught(split, answers, LESSONS, RECIPE, width=WIDTH))
     trained, _ = teach(split, answers, LESSONS, RECIPE, width=WIDTH)
     monkeypatch.setattr(pupils, "new_bar", lambda *a, **o: pytest.fail("trained again"))
     again = taught(split, answers, LESSONS, RECIPE, width=WIDTH)
