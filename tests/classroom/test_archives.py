@@ -7,10 +7,14 @@ import torch
 
 import shrink
 from shrink import cli
+from shrink.chapters.distil import lessons
+from shrink.chapters.distil.pupils import taught
 from shrink.chapters.prune import prepared as pruning
 from shrink.classroom import archives, cache, data
+from shrink.classroom.baselines import baseline
 from shrink.classroom.book import builder
 from shrink.classroom.cache import kept
+from shrink.classroom.data import Split
 from tests import ROOT
 
 SHIPPED = [
@@ -115,6 +119,23 @@ def test_one_thing_that_ships_is_made_again(folder, monkeypatch):
     assert (made["answers"] != ships["answers"]).mean() < 0.002  # rounded otherwise elsewhere
     for scope in pruning.SCOPES:
         assert made[scope] == pytest.approx(ships[scope], abs=0.002)
+
+
+def test_students_that_ship_are_taught_again(folder, monkeypatch):
+    """Those of chapter 06 that see a hundred images, one from labels and one from answers."""
+    glyphs = _loaded("glyphs")
+    shown, teacher = lessons.shown(glyphs), baseline(lessons.TEACHER, glyphs)
+    rows = torch.arange(lessons.IMAGES) % 100
+    few = Split(shown.images[rows], shown.labels[rows])
+    plans = [lessons.lesson(0), lessons.lesson(0, lessons.TAUGHT_AT, 1.0)]
+
+    def right():
+        return taught(few, teacher, plans, lessons.RECIPE).accuracies(glyphs.validation)
+
+    made = right()
+    monkeypatch.undo()
+    monkeypatch.setattr(cache, "cached_tensors", lambda path, make: not_again())
+    assert made == pytest.approx(right(), abs=0.005)  # rounded otherwise elsewhere
 
 
 _loaded_before = {}
