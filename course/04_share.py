@@ -30,6 +30,7 @@ from shrink.chapters.share import (
     update,
 )
 from shrink.chapters.share.explorer import explore_sharing
+from shrink.chapters.share.tuning import train_shared
 from shrink.classroom import class_work, formats, measure, models, plots, training
 from shrink.classroom.baselines import baseline, pruned_baseline
 from shrink.classroom.data import load, ten_digits
@@ -266,21 +267,16 @@ print("weights: ", torch.bincount(numbers).tolist())
 # learning lets each weight take its own step and sets the value to the mean of its weights, which with plain
 # gradient descent is the same). That is no gradient of the loss: each value's is divided by another number. But
 # each of these has the right sign, so it is the gradient with a learning rate for each value, and popular values
-# are slowed down. `sharing.hold_shared` does either, while any optimizer trains. Four values a layer, two epochs,
-# biases trained along. (No weight decay, which would draw the values to 0.)
+# are slowed down. `sharing.hold_shared` does either, while any optimizer trains; `train_shared` trains so and
+# keeps what is left. Four values a layer, two epochs, biases trained along. (No weight decay, which would draw the values to 0.)
 
 
 # %% gradient-trained
 def trained(model, shared, rate, reduction, epochs=2):
     """A copy of the model whose codebooks were trained, and the trained codebooks."""
     model, shared = copy.deepcopy(model), dict(shared)
-    training.train(
-        model,
-        data.train,
-        training.Recipe(epochs, rate, weight_decay=0),
-        seed=1,
-        hold=lambda sgd: sharing.hold_shared(models.weights(model), shared, sgd, reduction),
-    )
+    recipe = training.Recipe(epochs, rate, weight_decay=0)
+    train_shared(model, shared, data.train, recipe, seed=1, reduction=reduction)
     return model, shared
 
 

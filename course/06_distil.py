@@ -31,8 +31,9 @@ from shrink.chapters.distil import (
     soften,
 )
 from shrink.chapters.distil.explorer import explore_distillation
-from shrink.chapters.distil.guided import guided
+from shrink.chapters.distil.guided import each_guided
 from shrink.chapters.distil.pupils import Lesson, Pupils, build, taught
+from shrink.chapters.distil.students import accuracies
 from shrink.chapters.distil.teacher import ask
 from shrink.classroom import class_work, measure, models, plots, training
 from shrink.classroom.baselines import baseline
@@ -273,6 +274,9 @@ plot
 # So at T = 4 the first steps are about three times as long as without a teacher. For a comparison nothing in this chapter
 # matters more. Here is the student, alone and with the teacher, at learning rates from low to high; all see the same
 # batches of 32 images, for six epochs of the 10,000. Three students, with different initial weights, for each point.
+#
+# `taught` gives a student for each lesson. What these get right was counted when the course was made, so that you need
+# not wait; a student that is asked anything else, or has another lesson, is trained here, with a progress bar.
 
 # %% rates-measured
 RECIPE = training.Recipe(epochs=6, learning_rate=0.05, weight_decay=0, batch_size=32)
@@ -281,7 +285,7 @@ ALONE = {"temperature": 1.0, "alpha": 0.0}
 
 def errors(students, split=data.validation):
     """The errors of the students in %."""
-    return np.array([100 * (1 - training.accuracy(student, split)) for student in students])
+    return 100 * (1 - accuracies(students, split))
 
 
 rates = np.array([0.05, 0.1, 0.2, 0.4, 1.0, 2.0])
@@ -291,7 +295,7 @@ plans = [
     for rate in rates
     for s in range(3)
 ]
-found = errors(taught(shown, v_shown, plans, RECIPE)).reshape(2, len(rates), 3).mean(2)
+found = errors(taught(shown, teacher, plans, RECIPE)).reshape(2, len(rates), 3).mean(2)
 plot, (panel,) = plots.new(alt="Error over the learning rate: two valleys in two places", width=6)
 plots.curves(panel, 0.05 * rates, dict(zip(("alone", "T = 4, alpha = 0.9"), found, strict=True)))
 panel.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="error, %")
@@ -337,7 +341,7 @@ def alone(s, **more):
 seeds = range(5)
 hot = np.array([0.5, 1, 2, 4, 8, 20])
 plans = [alone(s) for s in seeds] + [lesson(s, float(T)) for T in hot for s in seeds]
-students = taught(shown, v_shown, plans, RECIPE)
+students = taught(shown, teacher, plans, RECIPE)
 by_T = errors(students).reshape(1 + len(hot), len(seeds))
 own, with_teacher = by_T[0], by_T[1:]
 
@@ -400,14 +404,14 @@ ways = {"100 labels": [], "the teacher's answers to 100": []}
 for s in seeds:
     rows = 100 * s + torch.arange(10_000) % 100
     few = Split(shown.images[rows], shown.labels[rows])
-    pair = taught(few, v_shown[rows], [alone(s), lesson(s, alpha=1.0)], RECIPE)
-    for way, student in zip(ways.values(), pair, strict=True):
-        way.append(student)
-ways["to 10,000, no label"] = taught(shown, v_shown, [lesson(s, alpha=1.0) for s in seeds], RECIPE)
+    pair = taught(few, teacher, [alone(s), lesson(s, alpha=1.0)], RECIPE)
+    for way, wrong in zip(ways.values(), errors(pair), strict=True):
+        way.append(wrong)
+many = taught(shown, teacher, [lesson(s, alpha=1.0) for s in seeds], RECIPE)
+ways["to 10,000, no label"] = errors(many)
 print("your guesses:", ", ".join("none" if g is None else f"{g} %" for g in my_guesses))
 for name, way in ways.items():
-    wrong = errors(way)
-    print(f"{name}: {wrong.mean():5.1f} % wrong, from {wrong.min():.1f} to {wrong.max():.1f}")
+    print(f"{name}: {np.mean(way):5.1f} % wrong, from {min(way):.1f} to {max(way):.1f}")
 print(f"all 10,000 labels, alone: {own.mean():.1f} %")
 
 # %% [markdown] transfer-reading
@@ -439,7 +443,7 @@ print(", ".join(f"{d}: {x:.2f} %" for d, x in enumerate(shares) if d != MISSING)
 
 # %% missing-measured
 plans = [alone(s, missing=MISSING) for s in seeds] + [lesson(s, missing=MISSING) for s in seeds]
-without = taught(shown, v_shown, plans, RECIPE)
+without = taught(shown, teacher, plans, RECIPE)
 kinds = {"alone": without[:5], "with the teacher": without[5:]}
 threes = data.test.labels == MISSING
 
@@ -523,7 +527,7 @@ plans = [lesson(s) for s in seeds]
 plain = by_kind[1 + hot.tolist().index(4)]
 three = [v_shown, *(ask(baseline(n, data), shown.images) for n in ("lenet-300-100", "separable"))]
 averaged = 4 * distillation.average_targets(three, 4).log()  # logits that soften to the mean
-(assistant,) = taught(shown, v_shown, [lesson(seed)], RECIPE, width=100)
+assistant = taught(shown, teacher, [lesson(seed)], RECIPE, width=100)
 features = []
 with distillation.captured(teacher, ["fc1"]) as inside:
     for some in shown.images.split(2000):
@@ -533,12 +537,12 @@ features = torch.cat(features)
 
 relatives = {
     "three teachers": taught(shown, averaged, plans, RECIPE),
-    "an assistant": taught(shown, ask(assistant, shown.images), plans, RECIPE),
+    "an assistant": taught(shown, assistant, plans, RECIPE),
 }
 for way, weight in {"hint": 0.1, "distance": 1.0}.items():
-    relatives[f"{way}, weight {weight:g}"] = [
-        guided(shown, v_shown, features, one, RECIPE, way=way, weight=weight) for one in plans
-    ]
+    relatives[f"{way}, weight {weight:g}"] = each_guided(
+        shown, v_shown, features, plans, RECIPE, way=way, weight=weight
+    )
 print(f"plain distilling: {errors(plain, data.test).mean():.2f} % wrong")
 for name, kind in relatives.items():
     mean, half = paired(kind, plain)
@@ -871,7 +875,7 @@ def coded(state, network):
 widths = (10, 30, 120)
 for width in widths:
     plans = [alone(s) for s in seeds] + [lesson(s) for s in seeds]
-    both = taught(shown, v_shown, plans, RECIPE, width=width)
+    both = taught(shown, teacher, plans, RECIPE, width=width)
     length = measure.size(both[0].state_dict())
     points["student alone"].append((length, errors(both[:5], data.test).mean()))
     points["distilled"].append((length, errors(both[5:], data.test).mean()))
@@ -942,15 +946,14 @@ table
 # another seed. The interval is against the same student alone.
 
 # %% breaks-teachers
-(twin,) = taught(shown, v_shown, [alone(9)], RECIPE)
+(twin,) = taught(shown, teacher, [alone(9)], RECIPE)
 dense = baseline("lenet-300-100", data, seed=seed)
 teachers = {"LeNet-5": teacher, "LeNet-300-100": dense, "a twin": twin}
 known = dict(zip(teachers, errors(teachers.values(), data.test), strict=True))
-told = {name: ask(one, shown.images) for name, one in teachers.items()}
 plans = [alone(s) for s in seeds] + [lesson(s) for s in seeds]
 cases = [("LeNet-5", width) for width in widths] + [("LeNet-300-100", 120), ("a twin", 30)]
 for name, width in cases:
-    both = taught(shown, told[name], plans, RECIPE, width=width)
+    both = taught(shown, teachers[name], plans, RECIPE, width=width)
     mean, half = paired(both[5:], both[:5])
     print(
         f"{name} ({known[name]:.2f} % wrong) teaches {width:3} units: {mean:+.2f} ± {half:.2f} points"

@@ -7,9 +7,15 @@ import torch
 
 import shrink
 from shrink import cli
+from shrink.chapters.distil import lessons
+from shrink.chapters.distil.pupils import taught
 from shrink.chapters.prune import prepared as pruning
 from shrink.classroom import archives, cache, data
+from shrink.classroom.baselines import baseline
+from shrink.classroom.book import builder
 from shrink.classroom.cache import kept
+from shrink.classroom.data import Split
+from tests import ROOT
 
 SHIPPED = [
     pytest.param(path.stem, marks=[pytest.mark.mnist] if path.stem.endswith("mnist") else [])
@@ -86,6 +92,25 @@ def test_what_ships_is_of_the_code_as_it_is(name, monkeypatch):
     prepared.first_picture(loaded)
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_text_up_to_its_explorer_makes_nothing(name, monkeypatch, tmp_path):
+    """Nothing but what ships is asked for: the cells run, and the picture comes at once."""
+    chapter, _, dataset = name.partition("-")
+    loaded = _loaded(dataset)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load", lambda **options: loaded)
+    monkeypatch.setattr(
+        cache, "cached_tensors", lambda path, make: pytest.fail(f"{path.name} does not ship")
+    )
+    (text,) = (ROOT / "course").glob(f"*_{chapter}.py")
+    names: dict = {}
+    for cell in builder.build_chapter(text, solved=False).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            if cell.id.startswith("explore-"):
+                break
+
+
 def test_one_thing_that_ships_is_made_again(folder, monkeypatch):
     glyphs = _loaded("glyphs")
     made = pruning.another(glyphs, "initial", 1)
@@ -94,6 +119,23 @@ def test_one_thing_that_ships_is_made_again(folder, monkeypatch):
     assert (made["answers"] != ships["answers"]).mean() < 0.002  # rounded otherwise elsewhere
     for scope in pruning.SCOPES:
         assert made[scope] == pytest.approx(ships[scope], abs=0.002)
+
+
+def test_students_that_ship_are_taught_again(folder, monkeypatch):
+    """Those of chapter 06 that see a hundred images, one from labels and one from answers."""
+    glyphs = _loaded("glyphs")
+    shown, teacher = lessons.shown(glyphs), baseline(lessons.TEACHER, glyphs)
+    rows = torch.arange(lessons.IMAGES) % 100
+    few = Split(shown.images[rows], shown.labels[rows])
+    plans = [lessons.lesson(0), lessons.lesson(0, lessons.TAUGHT_AT, 1.0)]
+
+    def right():
+        return taught(few, teacher, plans, lessons.RECIPE).accuracies(glyphs.validation)
+
+    made = right()
+    monkeypatch.undo()
+    monkeypatch.setattr(cache, "cached_tensors", lambda path, make: not_again())
+    assert made == pytest.approx(right(), abs=0.005)  # rounded otherwise elsewhere
 
 
 _loaded_before = {}

@@ -162,7 +162,7 @@ def test_what_does_not_go_together_is_refused(split, answers):
 
 
 def test_taught_trains_once_and_then_reads(split, answers, cache, monkeypatch):
-    first = taught(split, answers, LESSONS, RECIPE, width=WIDTH)
+    first = list(taught(split, answers, LESSONS, RECIPE, width=WIDTH))
     trained, _ = teach(split, answers, LESSONS, RECIPE, width=WIDTH)
     monkeypatch.setattr(pupils, "new_bar", lambda *a, **o: pytest.fail("trained again"))
     again = taught(split, answers, LESSONS, RECIPE, width=WIDTH)
@@ -184,7 +184,7 @@ def test_whatever_a_training_depends_on_makes_other_students(split, answers, cac
         (Split(1 - split.images, split.labels), answers, LESSONS[:1], RECIPE),
     ]
     for given in asked:
-        taught(*given, width=WIDTH)
-    taught(*asked[0], width=WIDTH + 1)
-    taught(*asked[0], width=WIDTH, order=1)
+        list(taught(*given, width=WIDTH))
+    list(taught(*asked[0], width=WIDTH + 1))
+    list(taught(*asked[0], width=WIDTH, order=1))
     assert len(list((cache / "pupils").iterdir())) == len(asked) + 2

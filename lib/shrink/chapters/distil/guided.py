@@ -1,11 +1,13 @@
 """Students that are guided from inside: by hints, or by how far apart the teacher holds images."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
 
 from shrink import distillation
 from shrink.chapters.distil.pupils import Lesson, build
+from shrink.chapters.distil.students import Students
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Split
 from shrink.classroom.progress import bar_progress, new_bar
@@ -100,3 +102,23 @@ def guided(
 
     student.load_state_dict(kept(f"pupils/guided-by-{way}", make, *made_of))
     return student.eval()
+
+
+def each_guided(
+    split: Split,
+    answers: Tensor,
+    features: Tensor,
+    lessons: Sequence[Lesson],
+    recipe: Recipe,
+    *,
+    way: str,
+    weight: float,
+) -> Students:
+    """A student a lesson, each `guided` by itself; arguments and errors as there."""
+    parts = (split, answers, features)
+    made_of = (*parts, tuple(lessons), recipe, way, weight, guided)
+
+    def networks() -> list[nn.Module]:
+        return [guided(*parts, one, recipe, way=way, weight=weight) for one in lessons]
+
+    return Students.of(networks, len(lessons), made_of)

@@ -40,28 +40,28 @@ class DistillationLab:
         self.soften, self.seeds = soften, seeds
         self.labels = dataset.validation.labels.cpu().numpy()
         self.prepared = Prepared(dataset, seeds)
-        self.wrong_by_teacher = self.wrong(self.prepared.by_teacher["validation"])
+        self.wrong_by_teacher = self.wrong(self.prepared.by_teacher["answers"])
         self._untrained = self._before_training()
         self.sweep = self._sweep()
         self.runs: list[Run] = []
         self.last: Pair | None = None  # of the last run
 
-    def right(self, logits: np.ndarray) -> np.ndarray:
-        """The share of the validation images that is right: (..., images, 10) → (...)."""
-        return (logits.argmax(-1) == self.labels).mean(-1)
+    def right(self, answers: np.ndarray) -> np.ndarray:
+        """The share of the validation images that is right: (..., images) → (...)."""
+        return (answers == self.labels).mean(-1)
 
-    def wrong(self, logits: np.ndarray) -> np.ndarray:
-        """The share of each class that is wrong: (images, 10) → (10,)."""
-        missed = np.bincount(self.labels[logits.argmax(-1) != self.labels], minlength=10)
+    def wrong(self, answers: np.ndarray) -> np.ndarray:
+        """The share of each class that is wrong: (images,) → (10,)."""
+        missed = np.bincount(self.labels[answers != self.labels], minlength=10)
         return missed / np.bincount(self.labels, minlength=10)
 
     def _sweep(self) -> Sweep:
-        right = {T: self.right(logits) for T, logits in self.prepared.swept.items()}
+        right = self.prepared.swept
         return Sweep(
             temperatures=np.array(TEMPERATURES),
             distilled=np.stack([right[T] for T in TEMPERATURES], axis=1),
             alone=right[None],
-            teacher=float(self.right(self.prepared.by_teacher["validation"])),
+            teacher=float(self.right(self.prepared.by_teacher["answers"])),
             over=OVER,
             gradients=np.array([self.gradient(T) for T in OVER]).T,
             recipe=f"{WIDTH} units a layer, alpha {ALPHA:g}, {len(self.prepared.split):,} "
@@ -77,9 +77,10 @@ class DistillationLab:
         images, labels = (
             t[:ASKED] for t in (self.prepared.split.images, self.prepared.split.labels)
         )
+        teacher = ask(self.prepared.teacher, images)
         logits = ask(build(self.seeds[0], WIDTH).to(images.device), images)
         hard = logits.softmax(-1) - F.one_hot(labels, 10)
-        return self.prepared.answers[:ASKED], logits, float(hard.norm(dim=1).mean())
+        return teacher, logits, float(hard.norm(dim=1).mean())
 
     def gradient(self, temperature: float) -> tuple[float, float]:
         """The length of the gradient of T² · KL, and that of KL, over the hard loss's.
@@ -123,10 +124,9 @@ class DistillationLab:
         if trained and self.last is None:
             raise ExerciseError("no student of yours is trained yet: press Train students")
         pair = self.last if trained else self.prepared.pairs[_digit(missing)]
-        logits, beside = pair.validation, pair.digits[digit]
+        answers, beside = pair.answers(bias), pair.digits[digit]
         if pair.missing is not None:
-            added = bias * np.eye(10, dtype=np.float32)[pair.missing]
-            logits, beside = logits + added, beside + added
+            beside = beside + bias * np.eye(10, dtype=np.float32)[pair.missing]
         rows = np.stack([self.prepared.by_teacher["digits"][digit], beside])
         soft = self._softened(rows, temperature, mine)
         return View(
@@ -142,8 +142,8 @@ class DistillationLab:
             bias=bias,
             trained=trained,
             taught_at=pair.taught_at,
-            errors=np.stack([self.wrong_by_teacher, *map(self.wrong, logits)]),
-            accuracies=tuple(self.right(logits).tolist()),
+            errors=np.stack([self.wrong_by_teacher, *map(self.wrong, answers)]),
+            accuracies=tuple(self.right(answers).tolist()),
             runs=tuple(self.runs),
         )
 
@@ -181,10 +181,10 @@ class DistillationLab:
     def _keep(self, trained: list[Pupils], training: Training, values: dict[str, Any]) -> None:
         """Keep the pairs of students, one for each seed, as the last run."""
         missing, temperature = _digit(values["missing"]), values["temperature"]
-        answers = [self.prepared.asked_of(pair) for pair in trained]
-        right = np.stack([self.right(found["validation"].numpy()) for found in answers])
+        logits = [self.prepared.asked_of(pair) for pair in trained]
+        right = np.stack([self.right(found["validation"].argmax(-1).numpy()) for found in logits])
         told = self.prepared.split.labels[: values["labelled"]]
-        self.last = Pair.of(answers[0], temperature, missing)
+        self.last = Pair.of(logits[0], temperature, missing)
         self.runs.append(
             Run(
                 temperature=temperature,

@@ -1,5 +1,7 @@
-"""What chapter 06's explorer trains beforehand: once, with a progress bar, and cached."""
+"""What chapter 06's explorer shows without delay: what teacher and students answer."""
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,90 +9,111 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shrink.chapters.distil.pupils import Lesson, Pupils, paced, taught, teach
+from shrink.chapters.distil.lessons import (
+    ALPHA,
+    CHAPTERS,
+    IMAGES,
+    RECIPE,
+    SEEDS,
+    TAUGHT_AT,
+    TEACHER,
+    WIDTH,
+    ask_above,
+    hot_lessons,
+    lesson,
+    shown,
+)
+from shrink.chapters.distil.pupils import Lesson, Pupils, taught, teach
+from shrink.chapters.distil.students import Students
 from shrink.chapters.distil.teacher import ask
 from shrink.classroom.baselines import baseline
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Dataset, Split, ten_digits
-from shrink.classroom.training import Recipe, Training
+from shrink.classroom.training import Training
 
-TEACHER = "lenet-5"
-IMAGES = 10_000  # the first of the training images, to learn from
-RECIPE = Recipe(epochs=6, learning_rate=0.05, weight_decay=0, batch_size=32)
-WIDTH, ALPHA, TAUGHT_AT = 30, 0.9, 4.0
-CHAPTERS = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0)  # temperatures that the chapter's own cells teach at
 ENDS = (0.1, 100.0)
 TEMPERATURES = tuple(sorted(CHAPTERS + ENDS))  # of the sweep
-SEEDS = (0, 1, 2, 3, 4)
 
 Logits = dict[str, Tensor]  # (students, n, 10) on the "validation" images and the ten "digits"
 
 
-def lesson(
-    seed: int, temperature: float = 1.0, alpha: float = 0.0, missing: int | None = None
-) -> Lesson:
-    """A lesson at the learning rate that suits it; without temperature and alpha, alone."""
-    return paced(Lesson(seed, temperature, alpha, missing))
-
-
 @dataclass(frozen=True)
 class Pair:
-    """A student that was taught, and the same one alone."""
+    """What a student that was taught answers, and the same one alone."""
 
-    validation: np.ndarray  # their logits (2, images, 10)
-    digits: np.ndarray  # the taught one's on the ten digits, (10, 10)
-    missing: int | None
+    others: np.ndarray  # (2, images) uint8: the answer, were the missing digit's logit very low
+    shortfalls: np.ndarray  # (2, images) float32: what that logit lacks to be the largest
+    digits: np.ndarray  # the taught one's logits on the ten digits, (10, 10)
+    missing: int | None  # where it is None the shortfalls are infinite
     taught_at: float  # the temperature
 
     @classmethod
     def of(cls, logits: Logits, temperature: float, missing: int | None) -> "Pair":
         """Of the logits of the two, the taught one first."""
-        return cls(logits["validation"].numpy(), logits["digits"][0].numpy(), missing, temperature)
+        return cls.told(_told(logits, missing), temperature, missing)
+
+    @classmethod
+    def told(cls, told: Mapping[str, Tensor], temperature: float, missing: int | None) -> "Pair":
+        """Of what `_told` says."""
+        found = (told[name].numpy() for name in ("others", "shortfalls", "digits"))
+        return cls(*found, missing, temperature)
+
+    def answers(self, bias: float = 0.0) -> np.ndarray:
+        """The answers with the bias on the missing digit's logit, (2, images)."""
+        if self.missing is None:
+            return self.others
+        return np.where(self.shortfalls < bias, self.missing, self.others)
 
 
 class Prepared:
     """The teacher's answers, and students taught at each temperature or without a digit.
 
     Attributes:
-        by_teacher: its logits on the "validation" images and the ten "digits".
-        swept: at each of TEMPERATURES logits (seeds, images, 10) of the students taught there; at
-            None those of the same students alone.
+        teacher: the network.
+        by_teacher: its "answers" to the validation images (n,) and logits on the ten "digits".
+        swept: at each of TEMPERATURES how much of the validation images the students get right
+            that were taught there, (seeds,); at None the same students alone.
         pairs: the first seed's students, by the digit that they miss; taught at TAUGHT_AT.
     """
 
     def __init__(self, dataset: Dataset, seeds: tuple[int, ...]) -> None:
         ten = ten_digits(dataset)
         self.pictures = ten.images[:, 0].cpu().numpy()
+        self.validation = dataset.validation
         self.asked = {"validation": dataset.validation.images, "digits": ten.images}
         images, labels = dataset.train.images[:IMAGES], dataset.train.labels[:IMAGES]
         self.split, self.seeds = Split(images, labels), seeds
-        teacher = baseline(TEACHER, dataset)
-        found = _answers(teacher, self.asked | {"train": images})
-        self.answers = found["train"].to(images.device)
-        self.by_teacher = {name: found[name].numpy() for name in self.asked}
-        at_each = self._sweep((None, *CHAPTERS)) | self._sweep(ENDS)
-        self.swept = {T: logits["validation"].numpy() for T, logits in at_each.items()}
-        first = {
-            name: torch.stack([at_each[T][name][0] for T in (TAUGHT_AT, None)])
-            for name in self.asked
-        }
-        self.pairs: dict[int | None, Pair] = {None: Pair.of(first, TAUGHT_AT, None)}
-        self.pairs |= self._without()
+        self.teacher = baseline(TEACHER, dataset)
+        made_of = (self.teacher, self.asked, _by_teacher)
+        found = kept("sweeps/teacher", lambda: _by_teacher(self.teacher, self.asked), *made_of)
+        self.by_teacher = {name: tensor.numpy() for name, tensor in found.items()}
+        self.swept: dict[float | None, np.ndarray] = {}
+        first = self._sweep((None, *CHAPTERS))
+        self._sweep(ENDS)
+        self.pairs = {None: self._pair(first[TAUGHT_AT], first[None], None)} | self._without()
 
-    def _sweep(self, temperatures: tuple[float | None, ...]) -> dict[float | None, Logits]:
-        """Each temperature → the logits of a student a seed; at None each is alone.
+    @functools.cached_property
+    def answers(self) -> Tensor:
+        """The teacher's logits on the images to learn from, (n, 10)."""
+        return ask(self.teacher, self.split.images)
 
-        In this order the chapter's cells ask for the same students: they are found in the cache.
+    def _sweep(self, temperatures: tuple[float | None, ...]) -> dict[float | None, Students]:
+        """Fill `swept`, and give the first seed's student at each temperature; at None it is alone.
+
+        In this order the chapter's cells ask for the same students.
         """
         lessons = [
             lesson(seed) if T is None else lesson(seed, T, ALPHA)
             for T in temperatures
             for seed in self.seeds
         ]
-        logits = {n: x.split(len(self.seeds)) for n, x in self._logits(lessons).items()}
-        return {T: {n: x[i] for n, x in logits.items()} for i, T in enumerate(temperatures)}
+        students = self._taught(lessons)
+        right = students.accuracies(self.validation).reshape(len(temperatures), -1)
+        self.swept |= dict(zip(temperatures, right, strict=True))
+        count = len(self.seeds)
+        return {T: students[i * count : i * count + 1] for i, T in enumerate(temperatures)}
 
-    def _without(self) -> dict[int, Pair]:
+    def _without(self) -> dict[int | None, Pair]:
         """Each digit → students of the first seed that never saw it."""
         seed, digits = self.seeds[0], range(10)
         lessons = [
@@ -98,12 +121,22 @@ class Prepared:
             for d in digits
             for one in (lesson(seed, TAUGHT_AT, ALPHA, d), lesson(seed, missing=d))
         ]
-        logits = {n: x.split(2) for n, x in self._logits(lessons).items()}
-        return {d: Pair.of({n: x[d] for n, x in logits.items()}, TAUGHT_AT, d) for d in digits}
+        students = self._taught(lessons)
+        one_by_one = [students[i : i + 1] for i in range(len(lessons))]
+        both = zip(one_by_one[::2], one_by_one[1::2], strict=True)
+        return {d: self._pair(*pair, d) for d, pair in zip(digits, both, strict=True)}
 
-    def _logits(self, lessons: list[Lesson]) -> Logits:
-        networks = taught(self.split, self.answers, lessons, RECIPE, width=WIDTH)
-        return self.asked_of(Pupils(networks))
+    def _pair(self, distilled: Students, alone: Students, missing: int | None) -> Pair:
+        """What one student and another answer."""
+
+        def make() -> dict[str, Tensor]:
+            return _told(self.asked_of(Pupils([*distilled, *alone])), missing)
+
+        made_of = (distilled.made_of, alone.made_of, missing, self.asked, _told)
+        return Pair.told(kept("sweeps/distil", make, *made_of), TAUGHT_AT, missing)
+
+    def _taught(self, lessons: list[Lesson]) -> Students:
+        return taught(self.split, self.teacher, lessons, RECIPE, width=WIDTH)
 
     def teach(self, lessons: list[Lesson], **options: Any) -> tuple[Pupils, Training]:
         """Students of these lessons; `options` as `pupils.teach` has them."""
@@ -115,19 +148,29 @@ class Prepared:
             return {name: students(images).cpu() for name, images in self.asked.items()}
 
 
-def _answers(teacher: nn.Module, asked: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The teacher's logits on each of these images, on the CPU: kept, or made now."""
-    return kept("sweeps/teacher", lambda: _ask_all(teacher, asked), teacher, asked, _ask_all)
+def _told(logits: Logits, missing: int | None) -> dict[str, Tensor]:
+    """What is kept of the logits of two students: see `Pair`."""
+    others = logits["validation"].clone()
+    short = torch.full(others.shape[:-1], torch.inf)
+    if missing is not None:
+        others[..., missing] = -torch.inf
+        short = others.amax(-1) - logits["validation"][..., missing]
+    digits = logits["digits"][0].clone()
+    return {"others": others.argmax(-1).to(torch.uint8), "shortfalls": short, "digits": digits}
 
 
-def _ask_all(teacher: nn.Module, asked: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: ask(teacher, images) for name, images in asked.items()}
+def _by_teacher(teacher: nn.Module, asked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    answers = ask(teacher, asked["validation"]).argmax(-1)
+    return {"answers": answers.to(torch.uint8), "digits": ask(teacher, asked["digits"])}
 
 
 def first_picture(dataset: Dataset) -> None:
-    """Nothing ships: the students that the text and the explorer teach are ten megabytes."""
+    """Make what the chapter needs up to its explorer."""
+    ask_above(dataset)
+    Prepared(dataset, SEEDS)
 
 
 def further_cells(dataset: Dataset) -> None:
-    """Make the students of the explorer, which the text asks for too."""
-    Prepared(dataset, SEEDS)
+    """Make the students themselves: those of the sweep, of whom cells below look at some."""
+    split, teacher = shown(dataset), baseline(TEACHER, dataset)
+    list(taught(split, teacher, hot_lessons(), RECIPE))

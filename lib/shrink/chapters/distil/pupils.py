@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shrink.chapters.distil.students import Students
+from shrink.chapters.distil.teacher import ask
 from shrink.classroom import models
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Split
@@ -19,6 +21,7 @@ from shrink.classroom.progress import Progress, bar_progress, new_bar
 from shrink.classroom.training import Recipe, Training, train
 
 LAYERS = ("fc1", "fc2", "fc3")
+Teacher = Tensor | nn.Module | Students
 STEP, WEIGHT = 0.8e-3, 9e-9  # about how many seconds a step takes: of any, and for each weight
 
 
@@ -83,43 +86,45 @@ class Pupils(nn.Module):
 
 def taught(
     split: Split,
-    answers: Tensor,
+    teacher: Teacher,
     lessons: Sequence[Lesson],
     recipe: Recipe,
     *,
     width: int = 30,
     order: int = 0,
-) -> list[nn.Module]:
-    """A student a lesson, as `teach` trains them, in evaluation mode.
+) -> Students:
+    """A student a lesson, as `teach` trains them: with a progress bar, and then they are kept.
 
-    They are trained with a progress bar, unless they are in the cache.
+    Args:
+        teacher: who answers to the split's images, a network or `taught` students, of which the
+            first is the teacher; or the answers themselves, logits (n, 10).
     """
-    networks = [build(lesson.seed, width).to(split.images.device) for lesson in lessons]
+    known = teacher.made_of if isinstance(teacher, Students) else teacher
+    made_of = (split, known, tuple(lessons), recipe, width, order, teach)
 
     def make() -> dict[str, Tensor]:
-        title, seconds = (
-            f"teaching {len(lessons)} students",
-            _seconds(split, lessons, recipe, width),
-        )
+        answers = _answers(teacher, split.images)
+        seconds = _seconds(split, lessons, recipe, width)
+        title = f"teaching {len(lessons)} students"
         with new_bar(title, seconds=seconds, unit="step") as bar:
-            pupils, _ = teach(
-                split,
-                answers,
-                lessons,
-                recipe,
-                width=width,
-                order=order,
-                progress=bar_progress(bar),
-            )
+            options = {"width": width, "order": order, "progress": bar_progress(bar)}
+            pupils, _ = teach(split, answers, lessons, recipe, **options)
         return pupils.states()
 
-    made_of = (split, answers, tuple(lessons), recipe, width, order, teach)
-    states = kept("pupils/taught", make, *made_of)
-    for i, network in enumerate(networks):
-        own = {name: states[f"{i}/{name}"] for name in network.state_dict()}
-        network.load_state_dict(own)
-        network.eval()
-    return networks
+    def networks() -> list[nn.Module]:
+        states = kept("pupils/taught", make, *made_of)
+        built = [build(lesson.seed, width).to(split.images.device) for lesson in lessons]
+        for i, network in enumerate(built):
+            network.load_state_dict({name: states[f"{i}/{name}"] for name in network.state_dict()})
+        return [network.eval() for network in built]
+
+    return Students.of(networks, len(lessons), made_of)
+
+
+def _answers(teacher: Teacher, images: Tensor) -> Tensor:
+    if isinstance(teacher, Tensor):
+        return teacher
+    return ask(teacher[0] if isinstance(teacher, Students) else teacher, images)
 
 
 def _seconds(split: Split, lessons: Sequence[Lesson], recipe: Recipe, width: int) -> float:

@@ -18,8 +18,9 @@ from shrink.chapters.share.network import (
     share,
     squared_error,
 )
+from shrink.chapters.share.tuning import train_shared
 from shrink.chapters.share.view import BAND, KS
-from shrink.classroom import formats, measure
+from shrink.classroom import formats, measure, models
 from shrink.classroom.baselines import (
     baseline,
     baseline_made_of,
@@ -29,10 +30,13 @@ from shrink.classroom.baselines import (
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Dataset
 from shrink.classroom.progress import new_bar
+from shrink.classroom.training import Recipe
 
 KINDS = {"dense": baseline, "pruned": pruned_baseline}
 MADE_OF = {"dense": baseline_made_of, "pruned": pruned_made_of}
 SEEDS = (0, 1, 2)
+# Values a layer that the text trains: their number, the learning rate, what is made of gradients.
+TUNED = ((4, 0.001, "sum"), (4, 0.0001, "sum"), (4, 1.0, "mean"), (2, 1.0, "mean"))
 SECONDS = 6  # for a sweep over all k
 
 Arrays = dict[str, np.ndarray]
@@ -91,6 +95,11 @@ def lengths(net: Network, books: np.ndarray) -> np.ndarray:
 def first_picture(dataset: Dataset) -> None:
     """Make what the chapter needs up to its explorer."""
     pruned_baseline(NAME, dataset, seed=SEEDS[0])
+    for k, rate, reduction in TUNED:
+        model = baseline(NAME, dataset)
+        shared = {n: sharing.share(w.detach(), k) for n, w in models.weights(model).items()}
+        recipe = Recipe(2, rate, weight_decay=0)
+        train_shared(model, shared, dataset.train, recipe, seed=1, reduction=reduction)
     for kind in KINDS:
         net = network(dataset, kind, SEEDS[0])
         lengths(net, on_show(net)[sharing.INITS[0]]["codebooks"])
