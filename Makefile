@@ -14,11 +14,11 @@ lab: .venv
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=10
 
 test: .venv
-	@echo "the tests: up to 12 minutes on two idle cores"
+	@echo "the tests: 9 minutes on two idle cores, longer on busy ones"
 	$(PYTEST) $(ARGS)
 
 test-all: .venv
-	@echo "the tests at full depth: up to 40 minutes on two idle cores"
+	@echo "the tests at full depth: half an hour or more"
 	$(PYTEST) --deep $(ARGS)
 
 notebooks: .venv
