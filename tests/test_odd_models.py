@@ -211,6 +211,7 @@ def test_what_the_layer_says_of_itself_its_form_on_integers_says_too():
 
 COUNTED = {"lora of layers": 8 * 6 + 8 * 2 + 2 * 6 + 6 * 4, "named": 72, "hook": 72, "tied": 128}
 OWN_RULE = {"scaled", "lora", "standardized", "equalized", "call", "replaced forward"}
+BESIDE = {"reads", "reads without bias", "reads and masks"}
 
 
 @pytest.mark.filterwarnings(QUIET)
@@ -222,8 +223,16 @@ def test_products_are_counted_or_refused(name):
     except ValueError as error:
         assert name not in COUNTED, error
         return
-    assert name not in OWN_RULE | REMOVES.keys()
+    assert name not in OWN_RULE | BESIDE | REMOVES.keys()
     assert found == COUNTED.get(name, found)
+
+
+def test_a_weight_that_is_used_beside_its_layer_is_named_and_its_shape_may_be_asked():
+    model, x = made("reads")
+    with pytest.raises(ValueError, match="computes with the weight of fc beside it"):
+        cost.layers(model, x)
+    model.forward = lambda x: model.fc(x.to(model.fc.weight.dtype)) + model.fc.weight.norm()
+    assert cost.macs(model, x) == len(model.fc.weight) * model.fc.weight.shape[1]
 
 
 def test_a_layer_with_a_forward_of_its_own_is_counted_by_its_own_rule(monkeypatch):

@@ -12,6 +12,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from shrink.modes import in_use
 from shrink.plain import own_names, parts_with_parameters, refuse_computed, used_parameters
@@ -155,9 +157,9 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
     """What each layer with parameters does for one image, in the order in which they run.
 
     The model runs once, as it does in use (`eval`), and each layer is seen by a hook; the hooks are
-    gone afterwards, and the model is as it was. What a model multiplies itself, beside its layers,
-    is not seen, even with their weights. A layer that runs twice is there twice, with its
-    parameters each time.
+    gone afterwards, and the model is as it was. What a model multiplies beside its layers is not
+    seen, and refused where it is with their weights. A layer that runs twice is there twice, with
+    its parameters each time.
 
     Args:
         example: images (n, ...) on the model's device; n does not matter.
@@ -165,7 +167,8 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
     Raises:
         ValueError: a layer has parameters and no rule in `RULES`, or a forward of its own, which
             the rule of its class does not count (as of LoRA); its weight is computed at each call,
-            with what to run first; or there is no image, or no axis of images.
+            with what to run first; the model multiplies by it without calling the layer; or there
+            is no image, or no axis of images.
 
     >>> from torch import zeros
     >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
@@ -175,6 +178,7 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
     if n == 0:
         raise ValueError(f"the example must hold an image, its shape is {tuple(example.shape)}")
     found: list[Layer] = []
+    apart = _WeightsApart()
     hooks = []
     try:
         for name, module, rule in _ruled(model):
@@ -189,13 +193,48 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
                     Layer(name, rule(module, x, y) // n, own, x.numel() // n, y.numel() // n)
                 )
 
+            hooks += apart.watch(name, module)
             hooks.append(module.register_forward_hook(see, with_kwargs=True))
-        with in_use(model):
+        with in_use(model), apart:
             model(example)
     finally:
         for hook in hooks:
             hook.remove()
     return found
+
+
+class _WeightsApart(TorchFunctionMode):
+    """Inside, `ValueError` is raised when a layer's weight is computed with outside of that layer.
+
+    Its type and shape may be asked for anywhere, and single numbers such as its norm.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owners: dict[int, set[str]] = {}  # by the weight's identity: a tied one has several
+        self.running: list[str] = []
+
+    def watch(self, name: str, layer: nn.Module) -> list[RemovableHandle]:
+        """Know the layer's parameters, and when it runs."""
+        for p in layer.parameters(recurse=False):
+            self.owners.setdefault(id(p), set()).add(name)
+        return [
+            layer.register_forward_pre_hook(lambda *_: self.running.append(name), prepend=True),
+            layer.register_forward_hook(lambda *_: self._ended()),
+        ]
+
+    def _ended(self) -> None:
+        self.running.pop()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dim():
+            for given in [*args, *(kwargs or {}).values()]:
+                owners = self.owners.get(id(given), set())
+                if owners and not owners & {*self.running}:
+                    name = ", ".join(sorted(owners))
+                    raise ValueError(f"the model computes with the weight of {name} beside it")
+        return result
 
 
 def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:

@@ -70,16 +70,26 @@ def refuse_computed(module: nn.Module, what: str) -> None:
     `what` names the module in the message, which says how to get there.
     """
     for name, end in computed(module).items():
-        raise ValueError(f"the {name} of {what} is computed at each call: run {end} first")
+        raise ValueError(f"the {name} of {what}, is computed at each call: run {end} first")
     for name in ("weight", "bias"):
         value = module._parameters.get(name)
         if is_lazy(value):
-            raise ValueError(f"{what} has no {name} yet: run the model once, on an input")
+            raise ValueError(f"{what}, has no {name} yet: run the model once, on an input")
         if value is None and getattr(module, name, None) is None:
             continue
         if type(value) is not nn.Parameter:
             got = type(getattr(module, name)).__name__
-            raise ValueError(f"the {name} of {what} must be a parameter, not a {got} beside it")
+            raise ValueError(f"the {name} of {what}, must be a parameter, not a {got} beside it")
+
+
+def described(name: str, module: nn.Module) -> str:
+    """The module's name and what it says of itself, in one line.
+
+    >>> described("fc", nn.Linear(3, 2))
+    'fc, Linear(in_features=3, out_features=2, bias=True)'
+    """
+    said = type(module).__name__ if module._modules else str(module)
+    return f"{name}, {said}" if name else said
 
 
 def is_hooked(module: nn.Module) -> bool:
@@ -103,13 +113,13 @@ def refuse_unless_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...], w
     """
     kind = next((kind for kind in kinds if kind in type(module).__mro__), None)
     if kind is None:
-        raise ValueError(f"{what} is none of {', '.join(kind.__name__ for kind in kinds)}")
+        raise ValueError(f"{what}, is none of {', '.join(kind.__name__ for kind in kinds)}")
     refuse_computed(module, what)
     if is_hooked(module):
-        raise ValueError(f"{what} has a hook, which would be lost: remove it first")
+        raise ValueError(f"{what}, has a hook, which would be lost: remove it first")
     if own := own_names(module, kind):
         names = ", ".join(sorted(own))
-        raise ValueError(f"{what} has its own {names}, and need not do what {kind.__name__} does")
+        raise ValueError(f"{what}, has its own {names}, and need not do what {kind.__name__} does")
 
 
 def copied(model: nn.Module) -> nn.Module:

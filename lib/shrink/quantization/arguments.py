@@ -27,9 +27,8 @@ def check_integers(q: Tensor, what: str = "q") -> None:
 def _check_dense(x: Tensor, what: str) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"{what} must be a tensor, not a {type(x).__name__}")
-    if x.layout != torch.strided or x.is_nested or x.is_quantized:
-        kind = "nested" if x.is_nested else x.dtype if x.is_quantized else x.layout
-        raise TypeError(f"{what} must be dense, not {kind}")
+    if x.layout != torch.strided or x.is_nested:
+        raise TypeError(f"{what} must be dense, not {'nested' if x.is_nested else x.layout}")
     if x.is_meta:
         raise ValueError(f"{what} is on meta, where there are no values")
 

@@ -9,7 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from shrink.modes import in_use
-from shrink.plain import is_hooked, refuse_computed, refuse_hooks_of_all, refuse_unless_plain
+from shrink.plain import (
+    described,
+    is_hooked,
+    refuse_computed,
+    refuse_hooks_of_all,
+    refuse_unless_plain,
+)
 from shrink.quantization.forms import WEIGHTED
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -57,18 +63,19 @@ class _Tracer(fx.Tracer):
 
 
 def chain_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The model's parts as it runs them in use, as modules, with their names; without dropout.
+    """The model's parts as it runs them in use, as modules, with their descriptions; no dropout.
 
     Raises `ValueError` with what does not fit into a chain that has an integer form.
     """
     refuse_hooks_of_all()
     for name, module in model.named_modules():
+        what = described(name, module)
+        if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
+            raise ValueError(f"{what}, is compiled: convert the model first, and compile then")
         if isinstance(module, PARTS):
-            refuse_computed(module, f"{name}, {module}")
+            refuse_computed(module, what)
         if is_hooked(module):
-            raise ValueError(
-                f"{name or 'the model'} has a hook, which would be lost: remove it first"
-            )
+            raise ValueError(f"{what}, has a hook, which would be lost: remove it first")
     whole = nn.Sequential(OrderedDict(model=model))  # so that its own hooks and forward are seen
     found = []
     for before, node in pairwise(_trace(whole)):
@@ -76,9 +83,12 @@ def chain_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
             raise ValueError(f"{node.name} does not follow on {before.name} alone: no chain")
         if node.op != "output":
             part = _as_module(whole, node)
-            refuse_unless_plain(part, PARTS, f"{node.name}, {part},")
-            found.append((node.name, part))
-    return [(name, part) for name, part in found if not isinstance(part, NOTHING)]
+            what = described(node.name, part)
+            if not isinstance(part, PARTS):
+                raise ValueError(f"{what}, has no form on integers")
+            refuse_unless_plain(part, PARTS, what)
+            found.append((what, part))
+    return [(what, part) for what, part in found if not isinstance(part, NOTHING)]
 
 
 def _trace(whole: nn.Module) -> list[fx.Node]:

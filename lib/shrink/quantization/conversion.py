@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from shrink.plain import copied, refuse_unless_plain
+from shrink.plain import copied, described, refuse_unless_plain
 from shrink.quantization import QParams, quantize
 from shrink.quantization.arguments import check_bits, check_floats
 from shrink.quantization.calibration import Calibrator
@@ -58,8 +58,8 @@ def fold_batch_norm(layer: nn.Module, norm: nn.Module) -> nn.Module:
     >>> torch.allclose(fold_batch_norm(layer, norm)(x), norm(layer(x)))
     True
     """
-    refuse_unless_plain(layer, FOLDED, str(layer))
-    refuse_unless_plain(norm, FOLDING, str(norm))
+    refuse_unless_plain(layer, FOLDED, described("", layer))
+    refuse_unless_plain(norm, FOLDING, described("", norm))
     check_floats(layer.weight, f"the weight of {layer}")
     if norm.running_var is None or len(norm.running_var) != len(layer.weight):
         raise ValueError(f"{norm} has no running statistics of {len(layer.weight)} channels")
@@ -143,17 +143,17 @@ def quantize_model(
     return IntegerNetwork(ranges[weighted[0]], nn.Sequential(*before, *layers), scale).eval()
 
 
-def _folded(named: list[tuple[str, nn.Module]]) -> list[nn.Module]:
+def _folded(parts: list[tuple[str, nn.Module]]) -> list[nn.Module]:
     """The parts of a chain, with batch norms in the layers before them; each has an integer form.
 
     Raises `ValueError` with the name of one that has none here.
     """
     chain: list[nn.Module] = []
-    for name, part in named:
+    for what, part in parts:
         if isinstance(part, NORMS) and chain and isinstance(chain[-1], WEIGHTED):
             chain[-1] = fold_batch_norm(chain[-1], part)
         else:
-            _check_part(part, chain, f"{name}, {part},")
+            _check_part(part, chain, what)
             chain.append(part)
     last = next((part for part in reversed(chain) if not isinstance(part, nn.Flatten)), None)
     if not isinstance(last, nn.Linear):
@@ -174,7 +174,7 @@ def _check_part(part: nn.Module, chain: list[nn.Module], what: str) -> None:
     elif isinstance(part, nn.ReLU):
         fits = any(isinstance(before, WEIGHTED) for before in chain)
     if not fits:
-        raise ValueError(f"{what} has no form on integers here")
+        raise ValueError(f"{what}, has no form on integers here")
 
 
 @torch.no_grad()

@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from shrink.plain import copied, is_hooked, own_names, refuse_computed, refuse_hooks_of_all
+from shrink.plain import (
+    copied,
+    described,
+    is_hooked,
+    own_names,
+    refuse_computed,
+    refuse_hooks_of_all,
+)
 from shrink.quantization import QParams, dequantize, qparams_of, quantize
 from shrink.quantization.arguments import check_bits, check_floats
 from shrink.quantization.forms import (
@@ -58,7 +65,7 @@ def quantize_dynamically(
     check_bits(weight_bits, activation_bits)
     refuse_hooks_of_all()
     for _, name, layer in _called_layers(nn.ModuleList([model])):  # the model may be a layer itself
-        refuse_computed(layer, f"{name}, {layer}")
+        refuse_computed(layer, described(name, layer))
     whole = nn.ModuleList([copied(model)])
     converted: dict[nn.Module, DynamicLayer] = {}  # one layer under two names stays one
     for parent, name, layer in [*_called_layers(whole)]:
@@ -109,7 +116,7 @@ class DynamicLayer(nn.Module):
         symmetric: bool = False,
     ) -> None:
         super().__init__()
-        check_weighted(layer, str(layer))
+        check_weighted(layer, described("", layer))
         said = {n: v for n, v in vars(layer).items() if n[0] != "_" and n != "training"}
         vars(self).update(said)
         weight = layer.weight.detach()

@@ -37,13 +37,13 @@ def check_weighted(layer: nn.Linear | nn.Conv2d, what: str) -> None:
     """
     refuse_unless_plain(layer, WEIGHTED, what)
     if isinstance(layer, nn.Conv2d) and not is_convolved_alike(layer):
-        raise ValueError(f"{what} has no form on integers here")
-    check_floats(layer.weight, f"the weight of {what}")
+        raise ValueError(f"{what}, has no form on integers here")
+    check_floats(layer.weight, f"the weight of {what},")
     if layer.bias is not None and not layer.bias.isfinite().all():
-        raise ValueError(f"the bias of {what} has NaN or infinite values")
+        raise ValueError(f"the bias of {what}, has NaN or infinite values")
     products = layer.weight.shape[1:].numel()
     if products >= LONGEST:
-        raise ValueError(f"{what} sums up {products} products; int32 is sure of {LONGEST - 1}")
+        raise ValueError(f"{what}, sums up {products} products; int32 is sure of {LONGEST - 1}")
 
 
 def padding_of(layer: nn.Linear | nn.Conv2d) -> tuple[int, int]:
