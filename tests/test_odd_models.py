@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.modules import module as all_modules
 
 from shrink import cost, latency
+from shrink.classroom import measure, models
+from shrink.classroom.data import Split
 from shrink.quantization.conversion import fold_batch_norm, quantize_dynamically, quantize_model
 from tests.odd_models import MODELS, ROWS, masked, two
 
@@ -118,7 +120,7 @@ REMOVES = {
 @pytest.mark.parametrize("name", REMOVES)
 def test_a_computed_weight_is_refused_with_the_call_that_helps(name):
     model, x = made(name)
-    functions = [*CONVERT.values(), cost.layers]
+    functions = [*CONVERT.values(), cost.layers, lambda model, x: models.weights(model)]
     for function in functions:
         with pytest.raises(ValueError, match="computed at each call") as refusal:
             function(model, x)
@@ -227,6 +229,17 @@ def test_products_are_counted_or_refused(name):
     assert found == COUNTED.get(name, found)
 
 
+@pytest.mark.parametrize("size", [[1], (1,), torch.Size([1]), [1, 1], 1])
+@pytest.mark.parametrize("what", ["padding", "stride", "dilation"])
+def test_one_number_stands_for_all_dimensions(what, size):
+    layer, x = nn.Conv2d(2, 4, 3, **{what: size}), torch.zeros(3, 2, 6, 7)
+    assert cost.macs(layer, x) == layer(x)[0].numel() * 2 * 9
+    if size != 1:  # which torch cannot print
+        setattr(layer, what, size)
+    assert cost.macs(layer, x) == layer(x)[0].numel() * 2 * 9
+    assert quantize_dynamically(layer)(x).shape == layer(x).shape
+
+
 def test_a_weight_that_is_used_beside_its_layer_is_named_and_its_shape_may_be_asked():
     model, x = made("reads")
     with pytest.raises(ValueError, match="computes with the weight of fc beside it"):
@@ -251,6 +264,21 @@ def test_a_layer_with_a_forward_of_its_own_is_counted_by_its_own_rule(monkeypatc
     model[0] = Wider(8, 6)
     with pytest.raises(ValueError, match="no rule counts 0, a Wider: it has its own forward"):
         cost.layers(model, x)
+
+
+@pytest.mark.filterwarnings(QUIET)
+@pytest.mark.parametrize("name", REMOVES)
+def test_nothing_is_measured_of_a_computed_weight_before_it_is_plain(name, tmp_path):
+    model, x = made(name)
+    split, path = Split(x, torch.zeros(len(x), dtype=torch.long)), tmp_path / "file"
+    with pytest.raises(ValueError, match="computed at each call: run ") as refusal:
+        measure.measure("odd", model, split, "odd", path)
+    assert REMOVES[name] in str(refusal.value) and not path.exists()
+    eval(REMOVES[name], {"torch": torch, "layer": model[0]})
+    if "remove_spectral_norm" in REMOVES[name]:
+        return  # torch 2.13 forgets a hook there, and the layer loads no state any more
+    report = measure.measure("plain", model, split, "odd", path)
+    assert report.nonzeros == cost.nonzeros(model) and report.file_bytes == path.stat().st_size
 
 
 def used(model, x):

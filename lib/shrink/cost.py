@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from shrink.modes import in_use
-from shrink.plain import own_names, parts_with_parameters, refuse_computed, used_parameters
+from shrink.plain import own_names, parts_with_parameters, refuse_unless_parameters, used_parameters
 
 ADD = {32: 0.9, 16: 0.4}  # pJ, floats of that many bits
 MULTIPLY = {32: 3.7, 16: 1.1}  # pJ, floats
@@ -130,11 +130,17 @@ def _count_conv(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor, y: Tensor) 
 
 def _conv_places(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, d: int, length: int) -> int:
     """How many places the kernel takes along dimension `d` of an image `length` long there."""
-    reach = layer.dilation[d] * (layer.kernel_size[d] - 1)
+    reach = _along(layer.dilation, d) * (layer.kernel_size[d] - 1)
     if layer.padding == "same":
         return length
-    padding = 0 if layer.padding == "valid" else layer.padding[d]
-    return (length + 2 * padding - reach - 1) // layer.stride[d] + 1
+    padding = 0 if layer.padding == "valid" else _along(layer.padding, d)
+    return (length + 2 * padding - reach - 1) // _along(layer.stride, d) + 1
+
+
+def _along(sizes: int | Sequence[int], d: int) -> int:
+    """The size of dimension `d`, where one number may stand for all dimensions, as in torch."""
+    sizes = sizes if isinstance(sizes, Sequence) else [sizes]
+    return sizes[d] if len(sizes) > 1 else sizes[0]
 
 
 # For each kind of layer with parameters of its own: (layer, input, output) → multiply-accumulates.
@@ -244,7 +250,7 @@ def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:
         what = f"{name or 'the model'}, a {type(module).__name__}"
         if kind is None:
             raise ValueError(f"no rule counts {what}")
-        refuse_computed(module, what)
+        refuse_unless_parameters(module, what)
         if own := own_names(module, kind) & COMPUTING:
             own = f"its own {', '.join(sorted(own))}, which the rule of {kind.__name__} does not"
             raise ValueError(f"no rule counts {what}: it has {own}; give it a method count_macs")

@@ -65,12 +65,20 @@ def computed(module: nn.Module) -> dict[str, str]:
 
 
 def refuse_computed(module: nn.Module, what: str) -> None:
+    """Raise `ValueError` when torch computes a tensor of the module at each call.
+
+    `what` names the module in the message, which says how to end this.
+    """
+    for name, end in computed(module).items():
+        raise ValueError(f"the {name} of {what}, is computed at each call: run {end} first")
+
+
+def refuse_unless_parameters(module: nn.Module, what: str) -> None:
     """Raise `ValueError` unless what the module has of weight and bias are parameters of its own.
 
     `what` names the module in the message, which says how to get there.
     """
-    for name, end in computed(module).items():
-        raise ValueError(f"the {name} of {what}, is computed at each call: run {end} first")
+    refuse_computed(module, what)
     for name in ("weight", "bias"):
         value = module._parameters.get(name)
         if is_lazy(value):
@@ -114,7 +122,7 @@ def refuse_unless_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...], w
     kind = next((kind for kind in kinds if kind in type(module).__mro__), None)
     if kind is None:
         raise ValueError(f"{what}, is none of {', '.join(kind.__name__ for kind in kinds)}")
-    refuse_computed(module, what)
+    refuse_unless_parameters(module, what)
     if is_hooked(module):
         raise ValueError(f"{what}, has a hook, which would be lost: remove it first")
     if own := own_names(module, kind):
@@ -132,9 +140,7 @@ def copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
         for name, module in model.named_modules():
-            for tensor, end in computed(module).items():
-                what = f"the {tensor} of {name or 'the model'} is computed at each call"
-                raise ValueError(f"{what}, and so not copied: run {end} first") from error
+            refuse_computed(module, described(name, module))
         raise ValueError(f"the model cannot be copied: {error}") from error
 
 

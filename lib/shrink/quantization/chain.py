@@ -12,8 +12,8 @@ from shrink.modes import in_use
 from shrink.plain import (
     described,
     is_hooked,
-    refuse_computed,
     refuse_hooks_of_all,
+    refuse_unless_parameters,
     refuse_unless_plain,
 )
 from shrink.quantization.forms import WEIGHTED
@@ -73,7 +73,7 @@ def chain_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
         if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
             raise ValueError(f"{what}, is compiled: convert the model first, and compile then")
         if isinstance(module, PARTS):
-            refuse_computed(module, what)
+            refuse_unless_parameters(module, what)
         if is_hooked(module):
             raise ValueError(f"{what}, has a hook, which would be lost: remove it first")
     whole = nn.Sequential(OrderedDict(model=model))  # so that its own hooks and forward are seen

@@ -124,6 +124,8 @@ def quantize_model(
     check_floats(calibration_data, "calibration data")
     if calibration_data.dim() == 0 or len(calibration_data) == 0:
         raise ValueError("calibration needs at least one input, got none")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     chain = _folded(chain_of(model))
     weighted = [i for i, part in enumerate(chain) if isinstance(part, WEIGHTED)]
     calibrators = {i: Calibrator(method, activation_bits, symmetric, percentile) for i in weighted}

@@ -12,8 +12,8 @@ from shrink.plain import (
     described,
     is_hooked,
     own_names,
-    refuse_computed,
     refuse_hooks_of_all,
+    refuse_unless_parameters,
 )
 from shrink.quantization import QParams, dequantize, qparams_of, quantize
 from shrink.quantization.arguments import check_bits, check_floats
@@ -65,7 +65,7 @@ def quantize_dynamically(
     check_bits(weight_bits, activation_bits)
     refuse_hooks_of_all()
     for _, name, layer in _called_layers(nn.ModuleList([model])):  # the model may be a layer itself
-        refuse_computed(layer, described(name, layer))
+        refuse_unless_parameters(layer, described(name, layer))
     whole = nn.ModuleList([copied(model)])
     converted: dict[nn.Module, DynamicLayer] = {}  # one layer under two names stays one
     for parent, name, layer in [*_called_layers(whole)]:
