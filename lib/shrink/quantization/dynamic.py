@@ -100,8 +100,10 @@ def _does_no_more(layer: nn.Module) -> bool:
 class DynamicLayer(nn.Module):
     """A linear layer or a convolution, floats in and out, whose products are of integers.
 
-    The range of the input is that of the batch at hand, and the output is of the input's type. As
-    in torch there may be no example, and for a convolution one image without an axis of images.
+    The range of the input is that of the batch at hand, and the output is of the input's type, or
+    of autocast's. There may be no example, and for a convolution one image without an axis of
+    images, as in torch.
+
     What the layer says of itself (`in_features`, `stride`) is said here too, and `weight` are the
     floats that the integers stand for, of the type that the layer's had: for a model that reads
     them itself. Writing to them changes nothing.
@@ -136,13 +138,20 @@ class DynamicLayer(nn.Module):
         scale = self.scale.view(-1, *[1] * (q.dim() - 1))
         return dequantize(q, QParams(scale, torch.zeros_like(scale).int())).to(self.weight_dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        check_floats(x, "what a dynamic layer is given")
+    def forward(self, input: Tensor) -> Tensor:
+        check_floats(input, "what a dynamic layer is given")
         up, left = self.border
-        padded = F.pad(x, (left, left, up, up)) if up or left else x
-        p = qparams_of(padded, self.num_bits, self.symmetric)
+        x = F.pad(input, (left, left, up, up)) if up or left else input
+        p = qparams_of(x, self.num_bits, self.symmetric)
         of_zeros = p.zero_point * self.sums.weight.flatten(1).sum(1, dtype=torch.int32)
-        sums = self.sums(quantize(padded, p)) - of_zeros.view(self.per_output)
+        sums = self.sums(quantize(x, p)) - of_zeros.view(self.per_output)
         y = sums * (p.scale * self.scale).view(self.per_output)
         y = y if self.bias is None else y + self.bias.view(self.per_output)
-        return y.to(x.dtype)
+        return y.to(_type_of_products(input))
+
+
+def _type_of_products(x: Tensor) -> torch.dtype:
+    """What torch's layers give for x: its type, and inside autocast that of autocast."""
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
