@@ -16,6 +16,7 @@ from shrink.quantization.arguments import (
     check_packed,
     refuse_nan,
     refuse_nonfinite,
+    whole_numbers,
 )
 
 CHUNK = 2**20  # numbers at a time: few enough for the cache, many enough to share among threads
@@ -256,15 +257,14 @@ def pack_bits(q: Tensor, num_bits: int) -> Tensor:
         num_bits: 1 to 7.
 
     Raises:
-        TypeError: q has no integers.
-        ValueError: a value needs more bits, or num_bits is not 1 to 7.
+        TypeError: q is bool, complex or sparse.
+        ValueError: a value needs more bits or is no whole number, or num_bits is not 1 to 7.
 
     >>> pack_bits(torch.tensor([1, 2, 3, 0, 2]), num_bits=2)  # 01 10 11 00 | 10
     tensor([108, 128], dtype=torch.uint8)
     """
     check_packed(num_bits)
-    check_integers(q)
-    values = q.detach().cpu().flatten().long()
+    values = whole_numbers(q).cpu().flatten()
     low, high = -(2 ** (num_bits - 1)), 2**num_bits - 1
     if len(values) and (values.min() < 0 or values.max() > high):
         high = 2 ** (num_bits - 1) - 1

@@ -24,6 +24,18 @@ def check_integers(q: Tensor, what: str = "q") -> None:
         raise TypeError(f"{what} must be integers, not {q.dtype}")
 
 
+def whole_numbers(q: Tensor, what: str = "q") -> Tensor:
+    """A dense tensor of integers, or of floats that are whole, as int64; raises for any other."""
+    if not isinstance(q, Tensor) or not q.is_floating_point():
+        check_integers(q, what)
+        return q.long()
+    _check_dense(q, what)
+    values = q.detach().double()
+    if not bool((values == values.round()).all()):  # false of NaN, too
+        raise ValueError(f"{what} must be whole numbers, not {values[values != values.round()][0]}")
+    return values.long()
+
+
 def _check_dense(x: Tensor, what: str) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"{what} must be a tensor, not a {type(x).__name__}")

@@ -208,10 +208,8 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, q: Tensor) -> Tensor:
         *axes, inputs = q.shape
-        rows, at_once = (
-            q.reshape(math.prod(axes), inputs),
-            max(CHUNK // max(len(self.weight), 1), 1),
-        )
+        rows = q.reshape(math.prod(axes), inputs)
+        at_once = max(CHUNK // max(len(self.weight), 1), 1)
         y = torch.cat([self._finish(matmul(some, self.weight)) for some in rows.split(at_once)])
         return y.view(*axes, len(self.weight))
 
