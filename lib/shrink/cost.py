@@ -221,9 +221,10 @@ class _WeightsApart(TorchFunctionMode):
         self.running: list[str] = []
 
     def watch(self, name: str, layer: nn.Module) -> list[RemovableHandle]:
-        """Know the layer's parameters, and when it runs."""
+        """Know the layer's parameters, where they are floats, and when it runs."""
         for p in layer.parameters(recurse=False):
-            self.owners.setdefault(id(p), set()).add(name)
+            if p.is_floating_point():
+                self.owners.setdefault(id(p), set()).add(name)
         return [
             layer.register_forward_pre_hook(lambda *_: self.running.append(name), prepend=True),
             layer.register_forward_hook(lambda *_: self._ended()),

@@ -95,7 +95,7 @@ def test_what_is_not_integers_stands_for_nothing(kind):
         with pytest.raises(TypeError, match="q must be"):
             function(NO_FLOATS[kind])
     for x in (X.float(), X.double(), NO_FLOATS["float8"]):
-        with pytest.raises(TypeError, match="q must be integers, not torch.float"):
+        with pytest.raises(TypeError, match=r"q must be integers, not torch\.float"):
             dequantize(x, P)
 
 
