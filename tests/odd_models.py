@@ -190,6 +190,29 @@ class Drops(nn.Module):
         return self.last(F.dropout(self.fc(x), 0.5))
 
 
+class Pools(nn.Module):
+    """Sizes in the forms that the function takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 3, 3), nn.Linear(27, 4)
+
+    def forward(self, x):
+        return self.fc(F.max_pool2d(self.conv(x), [2, 2], stride=[]).flatten(1))
+
+
+class Asks(nn.Module):
+    """Asks for a layer's type and device, and for options that are mostly left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x, scale=None):
+        y = self.fc(input=x.to(self.fc.weight.device, self.fc.weight.dtype))
+        return y if scale is None else y * scale
+
+
 class Half(nn.Identity):
     def forward(self, x):
         return x / 2
@@ -307,6 +330,21 @@ class Attends(nn.Module):
         return self.fc(self.attention(x, x, x)[0])
 
 
+class Decodes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x, x)
+
+
+def strided():
+    layer = nn.Linear(8, 6)
+    layer.weight = nn.Parameter(torch.randn(8, 6).t())
+    return layer
+
+
 class Recurrent(nn.Module):
     def __init__(self, kind):
         super().__init__()
@@ -374,6 +412,10 @@ MODELS = {
     "hook of all": (lambda: changed(two(), lambda m: m.register_forward_hook(half)), ROWS),
     "pruned by torch": (lambda: two(masked(nn.Linear(8, 6))), ROWS),
     "last pruned by torch": (lambda: two(None, None, masked(nn.Linear(6, 4))), ROWS),
+    "pruned twice by torch": (
+        lambda: two(prune.ln_structured(masked(nn.Linear(8, 6)), "weight", 0.5, n=2, dim=0)),
+        ROWS,
+    ),
     "bias pruned by torch": (
         lambda: two(prune.random_unstructured(nn.Linear(8, 6), "bias", 0.5)),
         ROWS,
@@ -443,6 +485,17 @@ MODELS = {
         ),
         IMAGES,
     ),
+    "functional lists": (Pools, IMAGES),
+    "asks": (Asks, ROWS),
+    "decoder": (lambda: Decodes(), WORDS),
+    "averaged": (lambda: torch.optim.swa_utils.AveragedModel(two()), ROWS),
+    "parallel": (lambda: nn.DataParallel(two()), ROWS),
+    "traced by fx": (lambda: torch.fx.symbolic_trace(two()), ROWS),
+    "channels last": (
+        lambda: image(nn.Conv2d(1, 3, 3)).to(memory_format=torch.channels_last),
+        IMAGES,
+    ),
+    "strided": (lambda: two(strided()), ROWS),
     "ceiling": (lambda: image(nn.MaxPool2d(3, ceil_mode=True), last=9), IMAGES),
     "compiled": (lambda: torch.compile(two(), backend="eager"), ROWS),
     "script": (lambda: torch.jit.script(two()), ROWS),

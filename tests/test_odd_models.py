@@ -13,9 +13,10 @@ from shrink import cost, latency
 from shrink.classroom import measure, models
 from shrink.classroom.data import Split
 from shrink.quantization.conversion import fold_batch_norm, quantize_dynamically, quantize_model
+from tests import depth
 from tests.odd_models import MODELS, ROWS, masked, two
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)[: 4 if depth.DEEP else 2]
 NEAR = 0.04  # of the largest result: 8 bits
 QUIET = "ignore::DeprecationWarning"
 
@@ -52,19 +53,16 @@ def far(found, expected):
 NAMES = [pytest.param(n, marks=pytest.mark.deep) if n == "compiled" else n for n in MODELS]
 CONVERT = {
     "dynamic": lambda model, x: quantize_dynamically(model),
-    "dynamic, by channels": lambda model, x: quantize_dynamically(model, per_channel=True),
     "static": quantize_model,
 }
 # What must not be refused, lest refusing all were right.
 CONVERTED = {
     "static": {"plain", "named", "tied", "used twice", "trains", "valid", "lists", "sizes"}
-    | {"a pool of one number", "batch norm"},
+    | {"a pool of one number", "batch norm", "functional lists", "averaged", "traced by fx"}
+    | {"channels last", "strided"},
     "dynamic": MODELS.keys()
     - {name for name in MODELS if "norm, " in name or "pruned" in name or "parametr" in name}
     - {"weight norm", "spectral norm", "orthogonal", "weight as buffer", "uninitialized"},
-}
-CONVERTED["dynamic, by channels"] = CONVERTED["dynamic"] = CONVERTED["dynamic"] | {
-    "transformer, norm first"
 }
 
 
@@ -103,6 +101,7 @@ def test_with_gradients_the_same_comes_out(name):
 
 
 REMOVES = {
+    "pruned twice by torch": "torch.nn.utils.prune.remove(layer, 'weight')",
     "pruned by torch": "torch.nn.utils.prune.remove(layer, 'weight')",
     "bias pruned by torch": "torch.nn.utils.prune.remove(layer, 'bias')",
     "convolution pruned by torch": "torch.nn.utils.prune.remove(layer, 'weight')",

@@ -12,11 +12,15 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
-from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from shrink.modes import in_use
-from shrink.plain import own_names, parts_with_parameters, refuse_unless_parameters, used_parameters
+from shrink.plain import (
+    WeightsApart,
+    own_names,
+    parts_with_parameters,
+    refuse_unless_parameters,
+    used_parameters,
+)
 
 ADD = {32: 0.9, 16: 0.4}  # pJ, floats of that many bits
 MULTIPLY = {32: 3.7, 16: 1.1}  # pJ, floats
@@ -184,7 +188,7 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
     if n == 0:
         raise ValueError(f"the example must hold an image, its shape is {tuple(example.shape)}")
     found: list[Layer] = []
-    apart = _WeightsApart()
+    apart = WeightsApart()
     hooks = []
     try:
         for name, module, rule in _ruled(model):
@@ -207,41 +211,6 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
         for hook in hooks:
             hook.remove()
     return found
-
-
-class _WeightsApart(TorchFunctionMode):
-    """Inside, `ValueError` is raised when a layer's weight is computed with outside of that layer.
-
-    Its type and shape may be asked for anywhere, and single numbers such as its norm.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.owners: dict[int, set[str]] = {}  # by the weight's identity: a tied one has several
-        self.running: list[str] = []
-
-    def watch(self, name: str, layer: nn.Module) -> list[RemovableHandle]:
-        """Know the layer's parameters, where they are floats, and when it runs."""
-        for p in layer.parameters(recurse=False):
-            if p.is_floating_point():
-                self.owners.setdefault(id(p), set()).add(name)
-        return [
-            layer.register_forward_pre_hook(lambda *_: self.running.append(name), prepend=True),
-            layer.register_forward_hook(lambda *_: self._ended()),
-        ]
-
-    def _ended(self) -> None:
-        self.running.pop()
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.dim():
-            for given in [*args, *(kwargs or {}).values()]:
-                owners = self.owners.get(id(given), set())
-                if owners and not owners & {*self.running}:
-                    name = ", ".join(sorted(owners))
-                    raise ValueError(f"the model computes with the weight of {name} beside it")
-        return result
 
 
 def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:

@@ -15,6 +15,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 # What a subclass may define, and still compute the same and offer no more than its kind.
 HARMLESS = {"__init__", "__repr__", "extra_repr", "reset_parameters"}
@@ -187,3 +189,38 @@ def _compute(module: nn.Module, name: str) -> Tensor:
         if isinstance(hook, SpectralNorm) and hook.name == name:
             return hook.compute_weight(module, do_power_iteration=False)
     return getattr(module, name)
+
+
+class WeightsApart(TorchFunctionMode):
+    """Inside, `ValueError` is raised when a layer's weight is computed with outside of that layer.
+
+    Its type and shape may be asked for anywhere, and single numbers such as its norm.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owners: dict[int, set[str]] = {}  # by the weight's identity: a tied one has several
+        self.running: list[str] = []
+
+    def watch(self, name: str, layer: nn.Module) -> list[RemovableHandle]:
+        """Know the layer's parameters, where they are floats, and when it runs."""
+        for p in layer.parameters(recurse=False):
+            if p.is_floating_point():
+                self.owners.setdefault(id(p), set()).add(name)
+        return [
+            layer.register_forward_pre_hook(lambda *_: self.running.append(name), prepend=True),
+            layer.register_forward_hook(lambda *_: self._ended()),
+        ]
+
+    def _ended(self) -> None:
+        self.running.pop()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dim():
+            for given in [*args, *(kwargs or {}).values()]:
+                owners = self.owners.get(id(given), set())
+                if owners and not owners & {*self.running}:
+                    name = ", ".join(sorted(owners))
+                    raise ValueError(f"the model computes with the weight of {name} beside it")
+        return result

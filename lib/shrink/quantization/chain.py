@@ -127,8 +127,9 @@ def refuse_another_result(model: nn.Module, chain: Sequence[nn.Module], images: 
     if not isinstance(expected, Tensor) or expected.shape != found.shape:
         got = tuple(expected.shape) if isinstance(expected, Tensor) else type(expected).__name__
         raise ValueError(f"the model gives {got}, and its layers {tuple(found.shape)}: no chain")
-    near = 0.01 if torch.finfo(images.dtype).bits > 16 else 0.1
-    if not (expected - found).abs().max() <= near * expected.abs().max():
+    kind = torch.finfo(images.dtype)
+    near = 0.01 if kind.bits > 16 else 0.1
+    if not (expected - found).abs().max() <= near * expected.abs().max() + kind.eps:
         raise ValueError(
             "the model gives another result than its layers one after the other: "
             "something beside them computes, so it is no chain"

@@ -231,6 +231,6 @@ def _on_integers(parts: list[nn.Module]) -> Iterator[nn.Module]:
     """What stands between two layers, on integers; a ReLU is part of the layer before."""
     for part in parts:
         if isinstance(part, nn.MaxPool2d):
-            yield IntegerMaxPool2d(pair(part.kernel_size), pair(part.stride))
+            yield IntegerMaxPool2d(pair(part.kernel_size), pair(part.stride or part.kernel_size))
         elif isinstance(part, nn.Flatten):
             yield nn.Flatten()
