@@ -6,7 +6,6 @@ and evaluates that one, so that a report is about the file and not about what ha
 memory.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from shrink.classroom.reports import RUNNING_TABLE, Report, Table, record
 from shrink.classroom.training import predict
 from shrink.files import write_atomically
 from shrink.latency import latency
+from shrink.plain import copied
 
 __all__ = ["RUNNING_TABLE", "Report", "Table", "measure", "read", "record", "size", "write"]
 
@@ -89,8 +89,11 @@ def measure(
             format of its own; without it, the tensors.
         decode: the arrays, or the bytes, that were stored → the tensors.
         num_bits: what the model computes in, for the energy: 8 for a network of integers.
+
+    Raises `ValueError`, before anything is written, when a weight is computed at each call (as
+    `torch.nn.utils.prune` does), with what to run first; and as `cost.layers`.
     """
-    decoded, one = copy.deepcopy(model).to(split.images.device), split.images[:1]
+    decoded, one = copied(model).to(split.images.device), split.images[:1]
     network = cost.layers(decoded, one)
     stored = encode(model.state_dict())
     own_format = isinstance(stored, bytes)
