@@ -1,7 +1,8 @@
 """Reading the Deep Compression file as if it came from a stranger: the format, byte by byte.
 
 Nothing in a file is run, and no length is believed before it is checked against the bytes that are
-left and against a limit. Whatever is wrong ends in a `CodecError` that says what and where.
+left and against a limit; so is the work. Whatever is wrong ends in a `CodecError` that says what
+and where.
 """
 
 import math
@@ -15,30 +16,26 @@ import torch
 from torch import Tensor
 
 from shrink.coding import ans, huffman
+from shrink.coding.codec_format import (
+    AXES,
+    CODES,
+    DENSE,
+    DTYPES,
+    MAGIC,
+    NAME,
+    PRECISION,
+    QUANTIZED,
+    SHARED,
+    SPARSE,
+    TENSORS,
+    TIED,
+    VERSION,
+    CodecError,
+    Limits,
+    steps_of,
+)
 from shrink.quantization import QParams, dequantize, unpack_bits
 from shrink.sharing import rebuild
-
-MAGIC, VERSION = b"SHRK", 1
-MOST = 2**20  # numbers in all tensors of a file that is read, unless another limit is named
-AXES, TENSORS, NAME = 8, 4096, 255  # at most: axes of a tensor, tensors, bytes of a name
-DENSE, QUANTIZED, SHARED, SPARSE = range(4)  # kinds of tensors
-CODES = ("fixed", "huffman", "ans")
-DTYPES = (
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.float64,
-    torch.int8,
-    torch.uint8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-    torch.bool,
-)
-
-
-class CodecError(ValueError):
-    """A file is no such file, or damaged: the message says what is wrong, and where."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +52,26 @@ class Region:
 class Reader:
     """A file's content from the place `at` on, and what has been read of it.
 
-    `left` numbers may still come in tensors. Where `expected` says name → shape, these and no
-    others must come.
+    `limits` says what may still come. Where `expected` says name → shape, these and no others must.
     """
 
     content: bytes
-    left: int
+    limits: Limits
     expected: Mapping[str, tuple[int, ...]] | None = None
+    version: int = VERSION
     at: int = 0
     tensor: str = ""
     regions: list[Region] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, content: bytes, most: int, expected: Mapping[str, tuple[int, ...]] | None
+    ) -> "Reader":
+        """At the file's first byte; `CodecError` if the content is no bytes."""
+        if not isinstance(content, bytes | bytearray | memoryview):
+            raise CodecError(f"a file is bytes, not a {type(content).__name__}")
+        return cls(bytes(content), Limits.of(most), expected)
 
     def read(self) -> None:
         """All of it, or `CodecError`."""
@@ -74,9 +80,10 @@ class Reader:
         if len(self.content) < len(MAGIC) + 6:
             raise CodecError(f"{len(self.content)} bytes are too few for such a file")
         self.take(len(MAGIC), "header")
-        version = self.byte("header", 0, 255)
-        if version != VERSION:
-            raise self.error("header", f"version {version}; this reader knows {VERSION}")
+        self.version = self.byte("header", 0, 255)
+        if not 1 <= self.version <= VERSION:
+            knows = f"this reader knows 1 to {VERSION}"
+            raise self.error("header", f"version {self.version}; {knows}")
         if zlib.crc32(self.content[:-4]) != int.from_bytes(self.content[-4:], "little"):
             raise CodecError("the checksum is another: the file is damaged or cut off")
         for _ in range(self.varint("header", TENSORS)):
@@ -166,20 +173,34 @@ class Reader:
         return name
 
     def _tensor(self) -> Tensor:
-        kind = self.byte("shape", 0, SPARSE)
-        shape = self._sizes("shape", self.left)
-        if self.expected is not None and shape != tuple(self.expected[self.tensor]):
-            raise self.error("shape", f"is {shape}, not {tuple(self.expected[self.tensor])}")
-        numbers = math.prod(max(size, 1) for size in shape)
-        if numbers > self.left:
-            raise self.error("shape", f"{shape} is more than the {self.left} numbers allowed")
-        self.left -= numbers
+        kind = self.byte("shape", 0, SPARSE if self.version == 1 else TIED)
+        if kind == TIED:
+            return self._tied()
+        shape = self._sizes("shape", self.limits.numbers)
+        self._check_expected(shape, "shape")
+        with self._placed("shape"):
+            self.limits.take_tensor(kind, shape)
         return {
             DENSE: self._dense,
             QUANTIZED: self._quantized,
             SHARED: self._shared,
             SPARSE: self._sparse,
         }[kind](shape)
+
+    def _check_expected(self, shape: tuple[int, ...], what: str) -> None:
+        if self.expected is not None and shape != tuple(self.expected[self.tensor]):
+            raise self.error(what, f"is {shape}, not {tuple(self.expected[self.tensor])}")
+
+    def _tied(self) -> Tensor:
+        """The tensor of another name, which came before."""
+        number = self.varint("tied", TENSORS)
+        if number >= len(self.tensors):
+            raise self.error("tied", f"to tensor {number}, of {len(self.tensors)} before it")
+        tensor = [*self.tensors.values()][number]
+        self._check_expected(tuple(tensor.shape), "tied")
+        with self._placed("tied"):
+            self.limits.take_tensor(TIED, tuple(tensor.shape))
+        return tensor
 
     def _dense(self, shape: tuple[int, ...]) -> Tensor:
         dtype = DTYPES[self.byte("type", 0, len(DTYPES) - 1)]
@@ -191,12 +212,8 @@ class Reader:
     def _quantized(self, shape: tuple[int, ...]) -> Tensor:
         num_bits, columns = self.byte("type", 2, 8), shape[-1] if shape else 1
         group = self.varint("type", max(columns, 1)) or None
-        parts = self._sizes("scales", max(math.prod(shape), 1))
-        fitting = (-(-columns // group) if group else columns, 1)[: 1 if group else 2]
-        axes = [(size, 1) for size in shape[:-1]] + [fitting] * bool(shape)
-        if parts and (
-            len(parts) != len(shape) or any(n not in ok for n, ok in zip(parts, axes, strict=True))
-        ):
+        parts = self._sizes("scales", max((1, *shape)))
+        if not _fit(parts, shape, group):
             raise self.error("scales", f"{parts} do not fit the shape {shape}")
         scale = self._floats(math.prod(parts), 4, "scales").view(parts)
         if not (scale > 0).all():
@@ -242,20 +259,37 @@ class Reader:
         """`count` symbols 0 to k - 1, uint8, in the code that comes first."""
         code = CODES[self.byte(what, 0, len(CODES) - 1)]
         if code == "fixed":
+            self._take_steps(code, count, k, 0, what)
             found = self._fixed(count, (k - 1).bit_length(), what)
         elif code == "huffman":
             lengths = self._unpacked(k, 4, f"{what}, lengths of codes")
-            stream = self._bytes(self.varint(what, len(self.content)), what)
+            stream = self._stream(code, count, k, what)
             with self._placed(what):
                 found = huffman.decode(stream, lengths, count)
         else:
-            table = [self.varint(f"{what}, frequencies", 2**ans.HIGHEST) for _ in range(k)]
-            stream = self._bytes(self.varint(what, len(self.content)), what)
+            table = self._frequencies(k, f"{what}, frequencies")
+            stream = self._stream(code, count, k, what)
             with self._placed(what):
                 found = ans.decode(stream, torch.tensor(table), count)
         if count and int(found.max()) >= k:
             raise self.error(what, f"a symbol is {int(found.max())}, of {k}")
         return found
+
+    def _stream(self, code: str, count: int, k: int, what: str) -> Tensor:
+        """The bytes of a stream, whose length comes before them."""
+        size = self.varint(what, len(self.content))
+        self._take_steps(code, count, k, size, what)
+        return self._bytes(size, what)
+
+    def _take_steps(self, code: str, count: int, k: int, size: int, what: str) -> None:
+        with self._placed(what):
+            self.limits.take_steps(steps_of(code, count, k, size))
+
+    def _frequencies(self, k: int, what: str) -> list[int]:
+        table = [self.varint(what, 2**PRECISION) for _ in range(k)]
+        if sum(table) > 2**PRECISION:
+            raise self.error(what, f"they add up to {sum(table)}, above {2**PRECISION}")
+        return table
 
     def _fixed(self, count: int, bits: int, what: str) -> Tensor:
         if bits == 0:
@@ -265,3 +299,15 @@ class Reader:
     def _unpacked(self, count: int, bits: int, what: str) -> Tensor:
         packed = self._bytes(-(-count * bits // 8), what)
         return packed if bits == 8 else unpack_bits(packed, bits, count)
+
+
+def _fit(parts: tuple[int, ...], shape: tuple[int, ...], group: int | None) -> bool:
+    """Whether scales of these sizes are for a tensor of this shape: one for all, or its axes.
+
+    Along an axis there is one scale or one for each number; of groups, one for each group.
+    """
+    if not parts or not shape:
+        return not parts and group is None
+    columns = (shape[-1], 1) if group is None else (-(-shape[-1] // group),)
+    axes = [*((size, 1) for size in shape[:-1]), columns]
+    return len(parts) == len(axes) and all(n in ok for n, ok in zip(parts, axes, strict=True))

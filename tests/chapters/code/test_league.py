@@ -28,7 +28,7 @@ from shrink.classroom.class_work import hand_in, reading
 from shrink.classroom.class_work.handing_in import LARGEST
 from shrink.classroom.data import load
 from shrink.cli import main
-from shrink.coding import codec, codec_reader
+from shrink.coding import codec, codec_format, codec_reader
 from tests import depth
 
 EXPERIMENTS = {experiment.name: experiment for experiment in chapters.experiments()}
@@ -163,7 +163,9 @@ def foreign():
         ),
         "a scalar": encode(parts | {"fc3.bias": torch.tensor(1.0)}),
         "another network": encode(parts_of(models.build("lenet-5", seed=1), kept=0.01)),
-        "too many numbers": encode({"a": sharing.share(torch.zeros(2**20 + 1), 1)}),
+        "too many numbers": codec.encode(
+            {"a": sharing.share(torch.zeros(2**20 + 1), 1)}, "huffman", most=2**21
+        ),
         "NaN": encode(parts | {"fc1.bias": nan}),
         "infinite": encode(parts | {"fc2.bias": inf}),
         "infinite as float32": encode(parts | {"fc1.bias": huge}),
@@ -355,9 +357,8 @@ def test_damaged_files_under_right_checksums_are_told_or_measured(small, tmp_pat
 
 def test_a_foreign_network_is_refused_before_any_of_it_is_decoded(monkeypatch):
     """A file of 4096 tensors has few bytes, and would take minutes."""
-    zeros = sharing.share(torch.zeros(64), 1)
-    many = {f"t{i}": zeros for i in range(codec_reader.TENSORS)}
-    stranger = codec.encode(many, code="ans", gap_bits=1)
+    many = {f"t{i}": sharing.share(torch.zeros(64), 1) for i in range(codec_format.TENSORS)}
+    stranger = codec.encode(many, code="ans", gap_bits=1, most=2**22)
     large = codec.encode({"fc1.weight": sharing.share(torch.zeros(784, 300), 1)}, "ans", 1)
     monkeypatch.setattr(codec_reader.ans, "decode", lambda *_: pytest.fail("decoded"))
     for content, reason in ((stranger, "'t0' is none of"), (large, r"is \(784, 300\), not")):
