@@ -355,6 +355,20 @@ def test_damaged_files_under_right_checksums_are_told_or_measured(small, tmp_pat
         assert 0 <= group.points[0][1] <= 100 and group.points[0][0] <= PLAN.most
 
 
+def test_groups_of_a_scale_without_axes_cost_one_hand_in(tmp_path, small):
+    """The bytes of the network's first layer, but for the scales' axes."""
+    handed_in(tmp_path, small, "Good")
+    record, path = handed_in(tmp_path, small, "Bad")
+    head = b"SHRK\x01\x06\x0afc1.weight\x01\x02" + b"\xac\x02\x90\x06"  # 300, 784
+    content = head + b"\x02\x07\x00\x00\x00\x80\x3f\x00" + bytes(300 * 784 // 4 + 4)
+    record["results"]["file"] = base64.b64encode(repaired(content)).decode()
+    path.write_text(json.dumps(signed(record)))
+    gathered = gather(tmp_path)
+    assert [result.student for result in gathered.groups[0].results] == ["Good"]
+    (skipped,) = gathered.skipped
+    assert "fc1.weight, scales: () do not fit the shape (300, 784)" in skipped.reason
+
+
 def test_a_foreign_network_is_refused_before_any_of_it_is_decoded(monkeypatch):
     """A file of 4096 tensors has few bytes, and would take minutes."""
     many = {f"t{i}": sharing.share(torch.zeros(64), 1) for i in range(codec_format.TENSORS)}

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as brief
 
@@ -28,19 +28,30 @@ class Skipped:
         return handing_in.printable(f"{self.file}: {self.reason}")
 
 
+def reason_of(error: Exception) -> str:
+    """Why a file is left out, in one line: as a `CourseError` says, or what else was raised."""
+    said = " ".join(str(error).split())
+    if isinstance(error, CourseError):
+        return said
+    return f"cannot be used: {type(error).__name__}{f', {said[:200]}' * bool(said)}"
+
+
 def read_folder(
     folder: Path, experiments: Mapping[str, ClassExperiment]
-) -> tuple[list[tuple[str, Result]], list[Skipped]]:
+) -> tuple[list[Result], list[Skipped]]:
     """The results among the JSON files in the folder and the folders in it, by the files' names.
 
-    Hidden files and folders are passed over; what else is no result is skipped.
+    Hidden files and folders are passed over; what else is no result, or raises anything while it
+    is read, is skipped.
     """
     results, skipped = [], []
     for file in _json_files(folder, skipped):
         try:
-            results.append((file, parse(_read(folder / file, experiments), experiments)))
-        except CourseError as error:
-            skipped.append(Skipped(file, str(error)))
+            result = parse(_read(folder / file, experiments), experiments)
+        except Exception as error:
+            skipped.append(Skipped(file, reason_of(error)))
+        else:
+            results.append(replace(result, file=file))
     return results, skipped
 
 
