@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from shrink import quantization, sharing
-from shrink.coding import codec
+from shrink.coding import ans, codec, huffman, sparse
 from shrink.coding.codec import CodecError, Quantized, decode, encode
 from shrink.quantization import QParams
 from shrink.sharing import Shared
@@ -454,3 +454,34 @@ def test_who_writes_keeps_the_limits_of_who_reads():
         decode(content)
     assert same(decode(content, most=2**22)["w19"], parts["w19"].weight)
     assert same(decode(encode(parts))["w19"], parts["w19"].weight)
+
+
+# ---- the coders themselves
+
+NOT_PLAIN = [
+    torch.eye(3).to_sparse(),
+    torch.eye(3).to_sparse_csr(),
+    torch.eye(3, device="meta"),
+    torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8),
+    torch.eye(3).as_subclass(Own),
+    None,
+]
+
+
+@pytest.mark.parametrize("given", NOT_PLAIN, ids=lambda given: str(getattr(given, "layout", "")))
+def test_what_is_no_plain_tensor_is_refused_by_each_coder(given):
+    one = torch.ones(1, dtype=torch.long)
+    numbers = given.int() if isinstance(given, torch.Tensor) and not given.is_quantized else given
+    for format in sparse.FORMATS:
+        with pytest.raises(TypeError, match="weight"):
+            sparse.encode(given, format)
+    for call, name in (
+        (lambda: huffman.code_lengths(numbers), "counts"),
+        (lambda: huffman.encode(numbers, one), "symbols"),
+        (lambda: huffman.decode(numbers, one, 1), "stream"),
+        (lambda: ans.quantize_counts(numbers), "counts"),
+        (lambda: ans.encode(one, numbers), "frequencies"),
+        (lambda: ans.decode(numbers, one, 1), "stream"),
+    ):
+        with pytest.raises(TypeError, match=name):
+            call()

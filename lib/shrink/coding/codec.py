@@ -10,9 +10,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from shrink.coding.codec_bytes import Region
 from shrink.coding.codec_format import CODES, LONGEST, MAGIC, MOST, CodecError
 from shrink.coding.codec_parts import Part, Quantized
-from shrink.coding.codec_reader import Reader, Region
+from shrink.coding.codec_reader import Reader
 from shrink.coding.codec_writer import Writer
 from shrink.files import write_atomically
 

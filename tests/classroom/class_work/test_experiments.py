@@ -782,3 +782,19 @@ def test_a_picture_that_cannot_be_written_leaves_the_others(tmp_path, capsys):
         and (tmp_path / "class-02-prune-glyphs.png").exists()
     )
     assert told.err.count("\n") == 1 and "move it, or pass --out" in told.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such paths")
+def test_folders_as_deep_as_they_may_be(tmp_path):
+    """Deeper than Python calls itself."""
+    handed_in(tmp_path, "Ada")
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    gathered = gather(tmp_path)
+    assert [result.student for result in gathered.groups[0].results] == ["Ada"]
+    subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)

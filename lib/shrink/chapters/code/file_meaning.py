@@ -2,8 +2,8 @@
 
 import struct
 
+from shrink.coding.codec_bytes import Region
 from shrink.coding.codec_format import CODES, DTYPES, MAGIC
-from shrink.coding.codec_reader import Region
 
 KINDS = ("stored as it is", "integers", "shared values", "shared values and gaps", "an earlier one")
 ALL_BEFORE = "where a symbol begins in the stream is known only from all that comes before it"
