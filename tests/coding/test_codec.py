@@ -479,5 +479,6 @@ def test_damaged_and_drawn_files_in_a_small_dose():
 
 def test_memory_of_damaged_and_heavy_files_in_a_fresh_process():
     command = [sys.executable, "-m", "tests.coding.fuzz_codec", str(FUZZED), "--seed", "2"]
-    done = subprocess.run([*command, "--heavy"], capture_output=True, text=True, check=True)
+    command += ["--heavy"] * depth.DEEP
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{FUZZED:,} files" in done.stdout and "above the imports" in done.stdout

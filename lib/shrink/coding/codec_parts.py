@@ -51,8 +51,8 @@ def checked_shared(part: Shared, most: int = VALUES) -> Shared:
     k, numbers = len(codebook), numbers.long()
     if not 1 <= k <= most:
         raise ValueError(f"a codebook in a file has 1 to {most} values, not {k}")
-    if not codebook.isfinite().all():
-        raise ValueError(f"a codebook holds finite values, not {codebook.tolist()}")
+    if len(wrong := codebook[~codebook.isfinite()]):
+        raise ValueError(f"a codebook holds finite values, not {wrong[:9].tolist()}")
     _check_range(numbers, 0, k - 1, f"numbers into {k} values")
     zero = (
         None if part.zero is None else whole_number("the number of the zero", part.zero, 0, k - 1)
@@ -78,8 +78,8 @@ def checked_quantized(part: Quantized) -> Quantized:
     if scale.dtype != torch.float32 or zero_point.dtype not in INTEGERS:
         found = f"{scale.dtype} and {zero_point.dtype}"
         raise TypeError(f"scales are float32 and zero points integers, not {found}")
-    if not ((scale > 0) & scale.isfinite()).all():
-        raise ValueError(f"scales are finite and above 0, not {scale.flatten().tolist()}")
+    if len(wrong := scale[~((scale > 0) & scale.isfinite())]):
+        raise ValueError(f"scales are finite and above 0, not {wrong[:9].tolist()}")
     p = replace(p, num_bits=bits, scale=scale, zero_point=zero_point.long())
     _check_range(q, p.q_min, p.q_max, f"integers of {bits} bits")
     _check_range(p.zero_point, p.q_min, p.q_max, f"zero points of {bits} bits")
