@@ -263,8 +263,22 @@ def test_names_with_a_slash_or_none_are_refused(way, name):
 def test_a_format_that_is_none_is_refused_without_a_weight_too():
     with pytest.raises(ValueError, match=r"format must be one of dense, .*, not 'zip'"):
         formats.pack({"b": torch.ones(2)}, "zip")
+    with pytest.raises(ValueError, match="not 'zip'"):
+        formats.unpack({"b": torch.ones(2)}, "zip")
     with pytest.raises(TypeError, match="a state maps names"):
         formats.pack([torch.ones(2)], "csr")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("arrays", [None, [1], {7: torch.ones(2)}, {"w/q": [1]}, {"w": None}])
+def test_arrays_that_are_none_are_refused(way, arrays):
+    with pytest.raises(TypeError, match=r"arrays must map|name is a text|must be a plain tensor"):
+        WAYS[way][1](arrays)
+
+
+def test_numbers_beyond_float32_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"w: .*infinite"):
+        formats.pack_quantized({"w": torch.full((2, 2), 1e300, dtype=torch.float64)}, 4)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -53,6 +53,7 @@ ARRAYS = {
     "parameter": nn.Parameter(torch.ones(2)),
     "uint8 array": np.array([[0, 255]], np.uint8),
     "float64 array": np.array([0.1]),
+    "array of the other order": np.arange(3, dtype=">i4"),
     "strided array": np.arange(10, dtype=np.int64)[::2],
 }
 
@@ -62,6 +63,8 @@ def test_what_is_written_is_read_again(tmp_path):
     decoded = read(tmp_path / "all.safetensors")
     assert decoded.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
+        if isinstance(array, np.ndarray):
+            array = array.astype(array.dtype.newbyteorder("="))
         original = torch.as_tensor(array).detach()
         assert decoded[name].dtype == original.dtype and decoded[name].shape == original.shape
         torch.testing.assert_close(decoded[name], original, rtol=0, atol=0, equal_nan=True)

@@ -128,7 +128,15 @@ def test_a_truth_value_is_true_whatever_its_byte():
     assert decode(encode({"w": odd}))["w"].tolist() == [False, True, True, True]
 
 
+def freed():
+    """A weight as it is between two steps where others keep its parts."""
+    weight = torch.ones(3)
+    weight.untyped_storage().resize_(0)
+    return weight
+
+
 REFUSED = {
+    "freed": (freed(), TypeError, "w: .*memory is freed"),
     "sparse, coo": (torch.eye(3).to_sparse(), TypeError, "w: .*sparse_coo.*to_dense"),
     "sparse, csr": (torch.eye(3).to_sparse_csr(), TypeError, "w: .*sparse_csr.*to_dense"),
     "sparse, bsr": (torch.eye(4).to_sparse_bsr((2, 2)), TypeError, "w: .*sparse_bsr.*to_dense"),

@@ -69,7 +69,8 @@ def _storable(array: Tensor | np.ndarray) -> Tensor:
     if isinstance(array, np.ndarray):
         if type(array) not in (np.ndarray, np.memmap):
             raise TypeError(f"must be a plain array, not a {type(array).__name__}")
-        array = torch.from_numpy(array.copy())  # a view may run backwards
+        native = array.astype(array.dtype.newbyteorder("="))  # a copy: a view may run backwards
+        array = torch.from_numpy(native)
     if plain(array).dtype not in DTYPES:
         raise TypeError(f"safetensors has no form for a tensor of {array.dtype}")
     return plain(array).clone(memory_format=torch.contiguous_format)

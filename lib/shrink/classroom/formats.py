@@ -16,7 +16,7 @@ from torch import Tensor
 from shrink import quantization, sharing
 from shrink.coding import sparse
 from shrink.coding.codec_parts import checked_shared
-from shrink.coding.stored import checked_name, identity, named, plain
+from shrink.coding.stored import check_plain, checked_name, identity, named, plain
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST_CODEBOOK = 256
@@ -42,8 +42,7 @@ def pack(state: Mapping[str, Tensor], format: str, gap_bits: int = 5) -> dict[st
         TypeError: a tensor is sparse, quantized by torch or has no numbers, or is none at all.
         ValueError: the format is unknown, a name is empty or has a "/", or as `sparse.encode` does.
     """
-    if format not in sparse.FORMATS:
-        raise ValueError(f"format must be one of {', '.join(sparse.FORMATS)}, not {format!r}")
+    _check_format(format)
 
     def packed(name: str, tensor: Tensor) -> Parts | None:
         if not _is_weight(tensor) or format == "dense":
@@ -63,6 +62,7 @@ def unpack(arrays: Mapping[str, Tensor], format: str) -> dict[str, Tensor]:
 
     Raises `ValueError` where the arrays of a weight contradict each other.
     """
+    _check_format(format)
     state, parts = _apart(arrays)
     for name, found in parts.items():
         with _contradictions(name):
@@ -100,8 +100,9 @@ def pack_quantized(state: Mapping[str, Tensor], num_bits: int, **options) -> dic
 
 
 def _quantized(weight: Tensor, num_bits: int, options: dict) -> Parts:
-    p = quantization.qparams_of(weight, num_bits, signed=True, **options)
-    q = quantization.quantize(weight, p)
+    numbers = weight.float()
+    p = quantization.qparams_of(numbers, num_bits, signed=True, **options)
+    q = quantization.quantize(numbers, p)
     parts = {"q": q if num_bits == 8 else quantization.pack_bits(q, num_bits), "scale": p.scale}
     if p.zero_point.any():
         parts["zero_point"] = p.zero_point.to(torch.int8)
@@ -263,6 +264,11 @@ def _unpack_numbers(packed: Tensor, k: int, count: int) -> Tensor:
     return quantization.unpack_bits(packed, num_bits, count).long()
 
 
+def _check_format(format: str) -> None:
+    if format not in sparse.FORMATS:
+        raise ValueError(f"format must be one of {', '.join(sparse.FORMATS)}, not {format!r}")
+
+
 def _is_weight(tensor: Tensor) -> bool:
     return tensor.dim() >= 2 and tensor.dtype in FLOATS
 
@@ -316,9 +322,13 @@ def _check_parts(part: Parts, needed: tuple[str, ...], more: tuple[str, ...]) ->
 
 def _apart(arrays: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict]]:
     """The tensors that are stored as they are, and the arrays of each weight."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays must map names to tensors, not be a {type(arrays).__name__}")
     state: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for name, array in arrays.items():
+        with named(checked_name(name)):
+            check_plain(array)
         weight, _, part = name.partition("/")
         if part:
             parts.setdefault(weight, {})[part] = array

@@ -57,6 +57,15 @@ def check_plain(tensor: object) -> None:
         raise TypeError("a tensor that torch quantized has no form in a file: store its int_repr()")
     if tensor.is_meta:
         raise TypeError("a tensor on the device meta has no numbers to store")
+    if tensor.numel() and not _has_memory(tensor):
+        raise TypeError("a tensor whose memory is freed, or inside vmap, has no numbers to store")
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    try:
+        return tensor.untyped_storage().nbytes() > 0
+    except (RuntimeError, NotImplementedError):  # torch.func's tensors have no storage
+        return False
 
 
 def identity(tensor: Tensor) -> tuple:
