@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shrink.coding.stored import named, plain
+
 FORMATS = ("dense", "bitmap", "csr", "relative")
 
 _VALUES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8)
@@ -45,7 +47,8 @@ def encode(weight: Tensor, format: str, gap_bits: int = 5) -> dict[str, Tensor]:
         name → new tensor on the CPU.
 
     Raises:
-        TypeError: `weight` is no tensor of these types, or `gap_bits` no whole number.
+        TypeError: `weight` is no plain tensor of these types (it is sparse, say), or `gap_bits` no
+            whole number.
         ValueError: `format` is unknown, `weight` has no axis, more than 8 or more than 2³¹ - 1
             values, or `gap_bits` lies outside 1 to 8.
     """
@@ -364,11 +367,12 @@ def _sizes(shape: Tensor) -> tuple[int, ...]:
 def _checked(weight: Tensor) -> Tensor:
     if not isinstance(weight, Tensor):
         raise TypeError(f"weight must be a tensor, not a {type(weight).__name__}")
-    if weight.dtype not in _VALUES or weight.layout != torch.strided:
-        got = f"{weight.dtype}, {weight.layout}"
-        raise TypeError(f"weight must be strided and of one of {_VALUES}, not {got}")
+    with named("weight"):
+        weight = plain(weight)
+    if weight.dtype not in _VALUES:
+        raise TypeError(f"weight must be of one of {_VALUES}, not {weight.dtype}")
     _sizes(torch.tensor(weight.shape, dtype=torch.int64))
-    return weight.detach()
+    return weight
 
 
 def _check_length(name: str, array: Tensor, length: int, of: str) -> None:
