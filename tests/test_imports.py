@@ -25,7 +25,13 @@ LEVELS = (
     "papers",
     "cli",
 )
-SHARED = {"files", "modes", "earlier"}  # no techniques: what several of them need
+SHARED = {
+    "arguments",
+    "files",
+    "modes",
+    "earlier",
+    "tensors",
+}  # no techniques: what several of them need
 COMPOSES = {
     "coding/codec.py": {"quantization", "sharing"},  # a file holds quantized and shared tensors
     "coding/codec_reader.py": {"quantization", "sharing"},

@@ -4,6 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.arguments import whole, whole_number
+from shrink.tensors import wide
+
 MOST = 2**16  # values in a codebook
 
 
@@ -67,15 +70,17 @@ def num_bytes(count: int, k: int) -> int:
     >>> num_bytes(1000, 16)  # 500 and 64
     564
     """
-    return -(-count * (check_k(k) - 1).bit_length() // 8) + 4 * k
+    count, k = whole_number("count", count, 0), check_k(k)
+    return -(-count * (k - 1).bit_length() // 8) + 4 * k
 
 
 def in_order(values: Tensor) -> np.ndarray:
-    """The numbers in rising order, float64."""
+    """The numbers as float32, in rising order, as float64."""
+    values = wide(values, "the values").detach().float()
     _refuse_nonfinite(values)
     if values.numel() == 0:
         raise ValueError("a codebook is found for at least one number, got none")
-    return np.sort(values.detach().cpu().float().numpy(), axis=None).astype(np.float64)
+    return np.sort(values.cpu().numpy(), axis=None).astype(np.float64)
 
 
 def _refuse_nonfinite(values: Tensor) -> None:
@@ -85,7 +90,8 @@ def _refuse_nonfinite(values: Tensor) -> None:
 
 
 def check_k(k: int, most: int = MOST) -> int:
-    """The k given; raises unless it is a whole number from 1 to `most`."""
-    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
+    """The k given, as an int; raises unless it is a whole number from 1 to `most`."""
+    found = whole(k)
+    if found is None or not 1 <= found <= most:
         raise ValueError(f"a codebook has 1 to {most} values, not {k!r}")
-    return k
+    return found

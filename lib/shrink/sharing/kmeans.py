@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.arguments import whole_seed
 from shrink.sharing.codebooks import check_k, in_order
 
 INITS = ("linear", "density", "histogram", "random")
@@ -50,7 +51,7 @@ def _initial(x: np.ndarray, k: int, init: str, seed: int) -> np.ndarray:
         fullest = np.sort(np.argsort(-counts, kind="stable")[:k])
         return (edges[fullest] + edges[fullest + 1]) / 2
     if init == "random":
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(whole_seed(seed))
         return np.sort(x[torch.randint(len(x), (k,), generator=generator).numpy()])
     raise ValueError(f"no initialisation {init!r}; there are {', '.join(INITS)}")
 
@@ -70,7 +71,8 @@ def fit_codebook(values: Tensor, k: int, init: str = "linear", seed: int = 0) ->
     tensor([1.0000, 9.5000])
     """
     x = in_order(values)
-    start = _initial(x, check_k(k), init, seed)
+    k = check_k(k)
+    start = _initial(x, k, init, seed)
     different = x[np.diff(x, prepend=np.nan) != 0]
     codebook = _lloyd(x, start) if len(different) > k else different
     return torch.from_numpy(codebook).float().to(values.device)

@@ -53,7 +53,7 @@ def share(
     """
     flat = weight.detach().flatten()
     kept = flat[flat != 0] if keep_zeros else flat
-    check_k(k, MOST - 1)
+    k = check_k(k, MOST - 1)
     codebook = fit_codebook(kept, k, init, seed) if len(kept) else kept.float()
     if len(kept) == len(flat) > 0:
         return Shared(codebook, assign(weight, codebook))
