@@ -4,29 +4,40 @@ from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.optim import Optimizer, SparseAdam
 
 
 def wide(numbers: Tensor, what: str = "the numbers") -> Tensor:
     """In float32 at least: narrower numbers have too few digits for sums.
 
     Raises:
-        TypeError: they are not floating point, or not stored as a plain strided tensor.
+        TypeError: they are no tensor, not floating point, or sparse.
     """
-    if not isinstance(numbers, Tensor):
-        raise TypeError(f"{what} must be a tensor, not a {type(numbers).__name__}")
-    if not numbers.is_floating_point() or not is_plain(numbers):
-        kind = numbers.dtype if is_plain(numbers) else numbers.layout
-        raise TypeError(f"{what} must be floating point and not sparse, not {kind}")
+    check_floating(numbers, what)
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
+def check_floating(numbers: Tensor, what: str = "the numbers") -> None:
+    """Raise `TypeError` unless they are a dense tensor of floating point."""
+    if not isinstance(numbers, Tensor):
+        raise TypeError(f"{what} must be a tensor, not a {type(numbers).__name__}")
+    if not numbers.is_floating_point():
+        raise TypeError(f"{what} must be floating point, not {numbers.dtype}")
+    if not is_plain(numbers):
+        raise TypeError(f"{what} must be a dense tensor, not {numbers.layout}")
+
+
 def is_plain(tensor: Tensor) -> bool:
-    """Whether each of its numbers lies in memory at its own strided place: not sparse or nested."""
-    return tensor.layout == torch.strided and not tensor.is_nested
+    """Whether its numbers lie at strided places: it is not sparse, nested, or without a shape."""
+    lazy = isinstance(tensor, UninitializedTensorMixin)
+    return tensor.layout == torch.strided and not tensor.is_nested and not lazy
 
 
-def check_trainable(name: str, weight: Tensor) -> None:
-    """Raise unless it is a leaf that requires a gradient, and no sparse one that is known of."""
+def check_trainable(name: str, weight: Tensor, optimizer: Optimizer) -> None:
+    """Raise unless it is a leaf that requires a gradient, and no sparse one as far as is known."""
+    if isinstance(optimizer, SparseAdam):
+        raise TypeError(f"SparseAdam trains {name} by sparse gradients, and they must be dense")
     if not (weight.is_leaf and weight.requires_grad):
         raise ValueError(f"{name} is not a parameter to train: a leaf that requires a gradient")
     if weight.grad is not None:

@@ -55,7 +55,6 @@ def check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> N
     for name, weight in weights.items():
         if not isinstance(weight, Tensor):
             raise TypeError(f"{name} must be a tensor, not a {type(weight).__name__}")
-    first = first_names(weights, used=[name for name in masks if name in weights])
     for name, mask in masks.items():
         if name not in weights:
             raise ValueError(f"a mask is named {name!r}, a weight is not: {', '.join(weights)}")
@@ -73,7 +72,7 @@ def check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> N
             raise ValueError(
                 f"the mask of {name} is on {mask.device}, its weight on {weights[name].device}"
             )
-    _check_one_mask_each(masks, first)
+    _check_one_mask_each(masks, first_names(weights, used=masks))
 
 
 def _check_one_mask_each(masks: Mapping[str, Tensor], first: Mapping[str, str]) -> None:

@@ -217,7 +217,7 @@ def hold_masks(
     """
     check_masks(weights, masks)
     for name in masks:
-        check_trainable(name, weights[name])
+        check_trainable(name, weights[name], optimizer)
 
     @torch.no_grad()
     def zero_pruned(*_: object) -> None:

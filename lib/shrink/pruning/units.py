@@ -52,7 +52,7 @@ def strongest_units(
         inward = wide(state[f"{layer}.weight"], f"{layer}.weight").flatten(1)
         units, taken = len(inward), whole(count)
         if taken is None or not 1 <= taken <= units:
-            raise ValueError(f"{layer} has 1 to {units} units to take, not {count}")
+            raise ValueError(f"{layer} has 1 to {units} units to take, not {count!r}")
         outward = wide(_by_input(state, behind, units), f"{behind}.weight")
         strength = inward.norm(dim=1) * outward.transpose(0, 1).flatten(1).norm(dim=1)
         found.append(strength.argsort(descending=True, stable=True)[:taken].sort().values)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from shrink.arguments import whole, whole_number
-from shrink.tensors import wide
+from shrink.tensors import check_floating, wide
 
 MOST = 2**16  # values in a codebook
 
@@ -21,6 +21,7 @@ def assign(values: Tensor, codebook: Tensor) -> Tensor:
         uint8 of the shape of `values` for a codebook of at most 256 values, else int32.
 
     Raises:
+        TypeError: the values are no dense tensor of floating point.
         ValueError: NaN or infinities, or a codebook that is empty, too long or not rising.
 
     >>> assign(torch.tensor([0.4, 0.5, 0.6, 9.0]), torch.tensor([0.0, 1.0]))
@@ -29,6 +30,7 @@ def assign(values: Tensor, codebook: Tensor) -> Tensor:
     check_k(codebook.numel())
     if codebook.dim() != 1 or not (codebook[1:] >= codebook[:-1]).all():
         raise ValueError(f"a codebook has one axis and rises, this one is {codebook}")
+    check_floating(values, "the values")
     _refuse_nonfinite(values)
     return narrow(nearest(values, codebook), len(codebook))
 

@@ -30,6 +30,7 @@ def initial_codebook(values: Tensor, k: int, init: str = "linear", seed: int = 0
     Source: Han, Mao, Dally 2016, section 3.2, which calls "random" Forgy.
 
     Raises:
+        TypeError: the values are no dense tensor of floating point, or the seed is not whole.
         ValueError: no numbers, NaN or infinities among them, k out of range, or an unknown init.
 
     >>> x = torch.tensor([0.0, 1.0, 2.0, 9.0, 10.0])

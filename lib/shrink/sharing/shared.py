@@ -7,6 +7,7 @@ from torch import Tensor
 
 from shrink.sharing.codebooks import MOST, assign, check_k, narrow, nearest, rebuild
 from shrink.sharing.kmeans import fit_codebook
+from shrink.tensors import check_floating
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +46,14 @@ def share(
     Source: Han, Mao, Dally 2016, "Deep Compression", section 3.
 
     Raises:
+        TypeError: the weight is no dense tensor of floating point.
         ValueError: NaN or infinities in the weight, k out of range, or an unknown init.
 
     >>> shared = share(torch.tensor([0.0, 1.0, 1.2, 0.0, -3.0]), k=2)
     >>> shared.codebook, shared.assignments
     (tensor([-3.0000,  0.0000,  1.1000]), tensor([1, 2, 2, 1, 0], dtype=torch.uint8))
     """
+    check_floating(weight, "the weight")
     flat = weight.detach().flatten()
     kept = flat[flat != 0] if keep_zeros else flat
     k = check_k(k, MOST - 1)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from shrink.arguments import whole_number
 from shrink.sharing.codebooks import MOST
 from shrink.sharing.shared import Shared
-from shrink.tensors import check_gradient, check_trainable, first_names, wide
+from shrink.tensors import check_floating, check_gradient, check_trainable, first_names, wide
 
 
 def centroid_gradient(
@@ -39,11 +39,11 @@ def centroid_gradient(
     """
     if reduction not in ("sum", "mean"):
         raise ValueError(f"the reduction is sum or mean, not {reduction!r}")
+    check_floating(gradient, "the gradient")
     if gradient.shape != assignments.shape:
         shapes = f"{tuple(gradient.shape)}, assignments {tuple(assignments.shape)}"
         raise ValueError(f"gradient and assignments have one shape, not {shapes}")
     k, numbers = whole_number("k", k, 1, MOST), _below(k, assignments)
-    wide(gradient, "the gradient")
     return _per_value(gradient, numbers, k, reduction)
 
 
@@ -108,7 +108,7 @@ def hold_shared(
     """
     if reduction not in ("sum", "mean"):
         raise ValueError(f"the reduction is sum or mean, not {reduction!r}")
-    first = _check_shared(weights, shared)
+    first = _check_shared(weights, shared, optimizer)
     held = {
         name: _Held(weights[name], parts)
         for name, parts in shared.items()
@@ -136,7 +136,9 @@ def hold_shared(
             hook.remove()
 
 
-def _check_shared(weights: Mapping[str, Tensor], shared: Mapping[str, Shared]) -> dict[str, str]:
+def _check_shared(
+    weights: Mapping[str, Tensor], shared: Mapping[str, Shared], optimizer: Optimizer
+) -> dict[str, str]:
     """name → the first name of the same weight, for all that is shared; raises as `hold_shared`."""
     for name, parts in shared.items():
         weight, form = weights.get(name), tuple(parts.assignments.shape)
@@ -145,8 +147,8 @@ def _check_shared(weights: Mapping[str, Tensor], shared: Mapping[str, Shared]) -
             raise ValueError(f"{name} is shared as {form}, not {shape}")
         if weight.device != parts.codebook.device or weight.device != parts.assignments.device:
             raise ValueError(f"{name} is on {weight.device}, and shared on {parts.codebook.device}")
-        wide(weight, name)
-        check_trainable(name, weight)
+        check_floating(weight, name)
+        check_trainable(name, weight, optimizer)
         _below(len(parts.codebook), parts.assignments)
     first = first_names({name: weights[name] for name in shared})
     for name, other in first.items():
