@@ -24,7 +24,12 @@ import torch
 from torch import Tensor, nn
 
 OURS = "shrink"
-BESIDE_THE_WORK = ("shrink.files", "shrink.classroom.cache", "shrink.classroom.progress")
+BESIDE_THE_WORK = (
+    "shrink.files",
+    "shrink.classroom.cache",
+    "shrink.classroom.checkpoints",
+    "shrink.classroom.progress",
+)
 Code = types.FunctionType | type
 
 
