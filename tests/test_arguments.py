@@ -6,6 +6,9 @@ import torch
 
 from shrink import pruning, sharing
 from shrink.arguments import whole
+from shrink.classroom import models
+from shrink.classroom.data import Split
+from shrink.classroom.training import Recipe, train
 from shrink.coding import sparse
 from shrink.distillation import best_bias, build_regressor
 
@@ -21,6 +24,14 @@ def gradual(every):
             w.sum().backward()
             sgd.step()
     return masks["w"]
+
+
+def trained(seed):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1, 2, bias=False))
+    torch.nn.init.ones_(model[1].weight)
+    split = Split(torch.arange(8.0).view(8, 1, 1, 1) / 8, torch.arange(8) % 2)
+    train(model, split, Recipe(epochs=1, batch_size=2), seed=seed)
+    return model[1].weight
 
 
 # For each argument that is a whole number: a number that is right, and what is made with it.
@@ -53,6 +64,9 @@ ASKED = {
     ),
     "fill_up size": (9, lambda n: pruning.fill_up(W, [n])),
     "best_bias missing": (1, lambda n: best_bias(torch.eye(3), torch.arange(3), n)),
+    "build_regressor seed": (4, lambda n: build_regressor([2], [3], seed=n).weight),
+    "models.build seed": (4, lambda n: models.build("lenet-300-100", n).fc3.weight),
+    "train seed": (2, trained),
     "build_regressor size": (4, lambda n: build_regressor([n], [3]).weight),
 }
 KINDS = {

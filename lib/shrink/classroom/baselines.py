@@ -14,6 +14,7 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from shrink import pruning
+from shrink.arguments import whole_seed
 from shrink.classroom import glyphs, models
 from shrink.classroom.cache import kept, kept_path, say_once
 from shrink.classroom.data import Dataset, mnist_indices
@@ -53,6 +54,7 @@ def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     Raises:
         ValueError: there is no model of that name, or no recipe for it on this data.
     """
+    seed = whole_seed(seed)
     model = models.build(name, seed).to(dataset.train.images.device).eval()
     if (name, dataset.name) not in RECIPES:
         raise ValueError(f"no recipe for {name!r} on {dataset.name!r}")
@@ -77,6 +79,7 @@ def pruned_baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     Seed 0 of LeNet-300-100 is shipped; the rest comes from the cache or is made now, with a
     progress bar. Device, mode and errors are as for `baseline`.
     """
+    seed = whole_seed(seed)
     model = baseline(name, dataset, seed=seed)
     called = f"pruned/{name}-{dataset.name}-{seed}"
     made_of = (copy.deepcopy(model), *pruned_made_of(name, dataset, seed))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shrink.arguments import whole_seed
 from shrink.classroom import CourseError, checkpoints
 from shrink.classroom.cache import remove
 from shrink.classroom.data import Split
@@ -115,6 +116,7 @@ def train(
     """
     if augment is not None and examples is not None:
         raise ValueError("examples makes the whole batch: give it the augmentation, and not train")
+    seed = whole_seed(seed)
     examples = examples or _plain(split, augment)
     loss = loss or _cross_entropy
     optimizer = torch.optim.SGD(
