@@ -254,7 +254,7 @@ WRONG = {
             SHAPE + r".*\(3, 2, 2, 2\).*\(3, 8\)"
         ),
         _one_integer_off: r"weight\[0, 0\] over its scale is -?[\d.]+, so -?\d+ and not -?\d+",
-        _kept_axes: r"one scale for each of the \d channels, on one axis.*given: +\(\(\d, 1",
+        _kept_axes: r"one scale for each of the \d channels.*given: +a tensor of shape \(\d, 1",
         changed_channels(lambda pair: (pair[0], (1000 * pair[1]).round() / 1000)): (
             r"weight\[\d\] has a largest magnitude of [\d.]+, and the highest integer is .*"
             r"its scale is [\d.]+ and not [\d.]+"

@@ -90,12 +90,11 @@ def _ready(name: str, model: nn.Module, image: Tensor) -> tuple[nn.Module, int]:
     except Exception as error:
         raise Wrong(f"{name} raised {type(error).__name__}: {show(str(error))}") from None
     if not isinstance(output, Tensor) or output.shape != (1, 10):
-        tensor = isinstance(output, Tensor)
-        given = f"shape {tuple(output.shape)}" if tensor else f"a {type(output).__name__}"
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise Wrong(
             f"{name} is to take an image of shape (1, 1, 28, 28) to 10 numbers",
-            expected="shape (1, 10)",
-            given=given,
+            expected=(1, 10),
+            given=shape,
         )
     return copied, counter.get_total_flops() // 2
 

@@ -169,13 +169,13 @@ def place_of(shape: Sequence[int], device: torch.device) -> str:
 
 
 def kind_of(tensor: torch.Tensor) -> str:
-    """The type of a tensor's numbers in words, and how they are stored where that is unusual.
+    """The type of a tensor's numbers, and how they are stored where that is unusual.
 
     >>> kind_of(torch.zeros(4)), kind_of(torch.eye(2).to_sparse())
-    ('a tensor of torch.float32', 'a tensor of torch.float32, stored as torch.sparse_coo')
+    ('torch.float32', 'torch.float32, torch.sparse_coo')
     """
-    stored = "" if tensor.layout == torch.strided else f", stored as {tensor.layout}"
-    return f"a tensor of {tensor.dtype}{stored}"
+    strided = tensor.layout == torch.strided
+    return str(tensor.dtype) if strided else f"{tensor.dtype}, {tensor.layout}"
 
 
 def _copied(args: tuple) -> tuple:
