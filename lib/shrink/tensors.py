@@ -18,14 +18,48 @@ def wide(numbers: Tensor, what: str = "the numbers") -> Tensor:
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 def check_floating(numbers: Tensor, what: str = "the numbers") -> None:
     """Raise `TypeError` unless they are a dense tensor of floating point."""
     if not isinstance(numbers, Tensor):
         raise TypeError(f"{what} must be a tensor, not a {type(numbers).__name__}")
-    if not numbers.is_floating_point():
-        raise TypeError(f"{what} must be floating point, not {numbers.dtype}")
+    if numbers.dtype not in FLOATING:
+        raise TypeError(f"{what} must be floating point of 16, 32 or 64 bits, not {numbers.dtype}")
     if not is_plain(numbers):
         raise TypeError(f"{what} must be a dense tensor, not {numbers.layout}")
+
+
+def check_whole(numbers: Tensor, what: str) -> None:
+    """Raise `TypeError` unless they are a dense tensor of whole numbers, and not of bool."""
+    if not isinstance(numbers, Tensor) or numbers.dtype not in WHOLE or not is_plain(numbers):
+        got = getattr(numbers, "dtype", type(numbers).__name__)
+        raise TypeError(f"{what} must be a dense tensor of whole numbers, not {got}")
+
+
+def check_mapping(what: str, given: Mapping[str, Tensor]) -> None:
+    """Raise `TypeError` unless names are mapped to tensors."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} must map names to tensors, not be a {type(given).__name__}")
+    for name, tensor in given.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, not a {type(tensor).__name__}")
+
+
+def check_one_device(a: Tensor, b: Tensor) -> None:
+    """Raise `ValueError` where the tensors are on two."""
+    if a.device != b.device:
+        raise ValueError(f"all must be on one device, not on {a.device} and {b.device}")
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Raise `TypeError` unless it is an optimizer, and one of dense gradients."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"the optimizer is a {type(optimizer).__name__}, and none of torch.optim's")
+    if isinstance(optimizer, SparseAdam):
+        raise TypeError("SparseAdam trains by sparse gradients, and they must be dense")
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -34,10 +68,8 @@ def is_plain(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_nested and not lazy
 
 
-def check_trainable(name: str, weight: Tensor, optimizer: Optimizer) -> None:
+def check_trainable(name: str, weight: Tensor) -> None:
     """Raise unless it is a leaf that requires a gradient, and no sparse one as far as is known."""
-    if isinstance(optimizer, SparseAdam):
-        raise TypeError(f"SparseAdam trains {name} by sparse gradients, and they must be dense")
     if not (weight.is_leaf and weight.requires_grad):
         raise ValueError(f"{name} is not a parameter to train: a leaf that requires a gradient")
     if weight.grad is not None:

@@ -74,7 +74,7 @@ BAD_LABELS = [
     (F.one_hot(LABELS, 3), ValueError, r"\(4, 3\) and labels \(n,\).* not \(4, 3\) and \(4, 3\)"),
     (LABELS[:3], ValueError, r"\(4, 3\) and \(3,\)"),
     (LABELS[None], ValueError, r"\(4, 3\) and \(1, 4\)"),
-    ([2, 0, 1, 2], TypeError, "whole numbers, not list"),
+    ([2, 0, 1, 2], TypeError, "dense tensor of whole numbers, not list"),
     (LABELS.numpy(), TypeError, "whole numbers, not"),
     (LABELS.to("meta"), ValueError, "on one device, not on meta and cpu"),
 ]
@@ -182,9 +182,9 @@ def test_one_number_an_image_is_a_feature():
 
 
 WRONG_TYPES = {
-    "whole": (lambda z: z.long(), "floating point, not torch.int64"),
-    "bool": (lambda z: z > 0, "floating point, not torch.bool"),
-    "complex": (lambda z: z * 1j, "floating point, not torch.complex64"),
+    "whole": (lambda z: z.long(), "floating point of 16, 32 or 64 bits, not torch.int64"),
+    "bool": (lambda z: z > 0, "floating point of 16, 32 or 64 bits, not torch.bool"),
+    "complex": (lambda z: z * 1j, "floating point of 16, 32 or 64 bits, not torch.complex64"),
     "sparse": (lambda z: z.to_sparse(), "dense tensor, not torch.sparse_coo"),
     "numpy": (lambda z: z.numpy(), "must be a tensor, not a ndarray"),
 }

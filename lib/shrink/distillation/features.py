@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shrink.arguments import check_real, whole_number
 from shrink.modes import seeded
-from shrink.tensors import check_floating, wide
+from shrink.tensors import check_floating, check_one_device, wide
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def captured(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tenso
         name → what that module returned last; empty before the first call.
 
     Raises:
-        TypeError: `names` is one name, and not several.
+        TypeError: `names` is one name, and not several, or `model` no network.
         ValueError: no module has that name; nothing is hooked then.
 
     >>> import torch
@@ -41,6 +41,8 @@ def captured(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tenso
     >>> found["0"].shape, found["0"].requires_grad
     (torch.Size([5, 2]), True)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a network of torch.nn, not a {type(model).__name__}")
     if isinstance(names, str):
         raise TypeError(f"names must be a list of names, not {names!r}: [{names!r}]")
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -123,8 +125,8 @@ def hint_loss(
 
     Raises:
         TypeError: features are not floating point.
-        ValueError: the regressor's result has not the shape of the teacher's features, or there is
-            nothing in them.
+        ValueError: the regressor's result has not the shape or device of the teacher's features, or
+            there is nothing in them.
 
     >>> import torch
     >>> student, hint = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]])
@@ -134,6 +136,8 @@ def hint_loss(
     for features in (student_features, teacher_features):
         check_floating(features, "features")
     guided = regressor(student_features)
+    check_floating(guided, "what the regressor makes")
+    check_one_device(guided, teacher_features)
     if guided.shape != teacher_features.shape:
         raise ValueError(
             f"the regressor makes {tuple(guided.shape)} of {tuple(student_features.shape)}, "
@@ -203,6 +207,7 @@ def attention_transfer_loss(student_maps: Tensor, teacher_maps: Tensor, p: float
     """
     for maps in (student_maps, teacher_maps):
         check_floating(maps, "features")
+    check_one_device(student_maps, teacher_maps)
     ours, theirs = student_maps.shape, teacher_maps.shape
     if ours[:1] + ours[2:] != theirs[:1] + theirs[2:] or not ours[0]:
         raise ValueError(

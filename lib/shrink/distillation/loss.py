@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shrink.arguments import check_real, whole
-from shrink.tensors import check_floating, wide
+from shrink.tensors import check_floating, check_one_device, check_whole, wide
 
 UNLABELLED = -100  # a label that torch's cross entropy leaves out
 LOGITS = "logits and probabilities"
-_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def soften(logits: Tensor, temperature: float) -> Tensor:
@@ -80,6 +79,8 @@ def average_targets(
     >>> average_targets(odds.log(), 1), average_targets(odds.log(), 1, weights=[3, 1])
     (tensor([[0.3750, 0.6250]]), tensor([[0.3125, 0.6875]]))
     """
+    for logits in teachers_logits:
+        check_floating(logits, LOGITS)
     shapes = [tuple(logits.shape) for logits in teachers_logits]
     if len(set(shapes)) != 1 or len(shapes[0]) != 2:
         raise ValueError(
@@ -277,23 +278,16 @@ def _check_same_shape(student: Tensor, teacher: Tensor) -> None:
         raise ValueError(
             f"logits are (n, classes), n at least 1, alike for student and teacher, not {shapes}"
         )
-    _check_one_device(student, teacher)
-
-
-def _check_one_device(a: Tensor, b: Tensor) -> None:
-    if a.device != b.device:
-        raise ValueError(f"all must be on one device, not on {a.device} and {b.device}")
+    check_one_device(student, teacher)
 
 
 def _classes(labels: Tensor, logits: Tensor) -> Tensor:
     """The labels as int64, (n,): each a class that the logits have, or -100 for none."""
-    if not isinstance(labels, Tensor) or labels.dtype not in _WHOLE:
-        kind = getattr(labels, "dtype", type(labels).__name__)
-        raise TypeError(f"labels must be a tensor of whole numbers, not {kind}")
+    check_whole(labels, "labels")
     if logits.dim() != 2 or labels.shape != logits.shape[:1] or not logits.numel():
         shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
         raise ValueError(f"logits are (n, classes) and labels (n,), n at least 1, not {shapes}")
-    _check_one_device(labels, logits)
+    check_one_device(labels, logits)
     labels, classes = labels.long(), logits.shape[1]
     strange = labels[(labels != UNLABELLED) & ((labels < 0) | (labels >= classes))]
     if len(strange):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shrink.distillation.features import shape
-from shrink.tensors import check_floating, wide
+from shrink.tensors import check_floating, check_one_device, wide
 
 
 def distance_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
@@ -107,6 +107,7 @@ def _vectors(features: Tensor) -> Tensor:
 def _check_images(student: Tensor, teacher: Tensor, least: int) -> None:
     for features in (student, teacher):
         check_floating(features, "features")
+    check_one_device(student, teacher)
     sizes = [features.shape[0] if features.dim() else 0 for features in (student, teacher)]
     if len(set(sizes)) > 1 or sizes[0] < least or not (student.numel() and teacher.numel()):
         raise ValueError(

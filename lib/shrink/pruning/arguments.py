@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedTensorMixin
 
 from shrink.arguments import check_real
-from shrink.tensors import first_names, is_plain
+from shrink.tensors import FLOATING, check_mapping, first_names, is_plain
 
 
 def number_pruned(sparsity: float, n: int) -> int:
@@ -21,7 +21,7 @@ def number_pruned(sparsity: float, n: int) -> int:
 def check_weight(name: str, weight: Tensor) -> None:
     """Raise unless it is a plain floating point tensor with something in it, and without NaN."""
     _check_plain(name, weight)
-    if weight.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+    if weight.dtype not in FLOATING:
         raise TypeError(f"{name} must be floating point of 16, 32 or 64 bits, not {weight.dtype}")
     if weight.numel() == 0:
         raise ValueError(f"{name} is empty: its shape is {tuple(weight.shape)}")
@@ -33,8 +33,7 @@ def check_weight(name: str, weight: Tensor) -> None:
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
     """Raise unless they are named, at least one, all as in `check_weight` and on one device."""
-    if not isinstance(weights, Mapping):
-        raise TypeError(f"weights must map names to tensors, not be a {type(weights).__name__}")
+    check_mapping("weights", weights)
     if not weights:
         raise ValueError("weights is empty: there is nothing to prune")
     for name, weight in weights.items():
@@ -49,12 +48,8 @@ def check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> N
 
     A weight under several names may have a mask under each, if they are equal.
     """
-    for what, given in {"weights": weights, "masks": masks}.items():
-        if not isinstance(given, Mapping):
-            raise TypeError(f"{what} must map names to tensors, not be a {type(given).__name__}")
-    for name, weight in weights.items():
-        if not isinstance(weight, Tensor):
-            raise TypeError(f"{name} must be a tensor, not a {type(weight).__name__}")
+    check_mapping("weights", weights)
+    check_mapping("masks", masks)
     for name, mask in masks.items():
         if name not in weights:
             raise ValueError(f"a mask is named {name!r}, a weight is not: {', '.join(weights)}")

@@ -14,7 +14,13 @@ from torch.optim import Optimizer
 
 from shrink.arguments import whole_seed
 from shrink.pruning.arguments import check_masks, check_weight, check_weights, number_pruned
-from shrink.tensors import check_gradient, check_trainable, first_names
+from shrink.tensors import (
+    check_gradient,
+    check_mapping,
+    check_optimizer,
+    check_trainable,
+    first_names,
+)
 
 
 def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
@@ -140,6 +146,7 @@ def shuffle_masks(masks: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
         name → new bool tensor of the mask's shape and device; one for a mask under several names,
         as `global_masks` has it for tied weights.
     """
+    check_mapping("masks", masks)
     generator = torch.Generator().manual_seed(whole_seed(seed))
     shuffled: dict[int, Tensor] = {}
     for mask in masks.values():
@@ -207,17 +214,18 @@ def hold_masks(
         optimizer: any `torch.optim.Optimizer`.
 
     Raises:
-        TypeError: `weights` is no mapping of tensors, or `masks` none of bool tensors, or a weight
-            or its gradient is sparse, as of an `nn.Embedding(sparse=True)`.
+        TypeError: `weights` is no mapping of tensors, `masks` none of bool tensors, or `optimizer`
+            none; a weight or its gradient is sparse, as of an `nn.Embedding(sparse=True)`.
         ValueError: a mask has no weight of its name, or another shape or device, or its weight is
             no leaf that requires a gradient; a weight is a view of another, or has two masks under
             two names, which differ. Nothing is changed then.
 
     Source: Han et al. 2015, section 3.3 (retraining keeps the surviving weights' values).
     """
+    check_optimizer(optimizer)
     check_masks(weights, masks)
     for name in masks:
-        check_trainable(name, weights[name], optimizer)
+        check_trainable(name, weights[name])
 
     @torch.no_grad()
     def zero_pruned(*_: object) -> None:

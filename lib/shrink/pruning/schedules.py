@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from shrink.arguments import check_real, whole_number
 from shrink.pruning.arguments import check_weights, number_pruned
 from shrink.pruning.masks import global_masks, grow_masks, hold_masks
+from shrink.tensors import check_optimizer
 
 
 def cubic_sparsity(
@@ -90,6 +91,7 @@ def prune_gradually(
     Source: Zhu and Gupta 2017, section 3.
     Differs: the paper ranks each layer by itself; here one ranking spans the network.
     """
+    check_optimizer(optimizer)
     every = whole_number("every", every, 1)
     masks = global_masks(weights, sparsity_at(0))
     step = 0

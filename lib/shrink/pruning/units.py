@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shrink.arguments import whole, whole_number
-from shrink.tensors import first_names, wide
+from shrink.tensors import check_mapping, check_whole, first_names, wide
 
 
 def strongest_units(
@@ -47,6 +47,7 @@ def strongest_units(
     """
     if len(counts) != len(layers) - 1:
         raise ValueError(f"{len(layers)} layers have {len(layers) - 1} hidden, not {len(counts)}")
+    check_mapping("state", state)
     found = []
     for layer, behind, count in zip(layers, layers[1:], counts, strict=False):
         inward = wide(state[f"{layer}.weight"], f"{layer}.weight").flatten(1)
@@ -86,6 +87,7 @@ def keep_units(
     """
     if len(kept) != len(layers) - 1:
         raise ValueError(f"{len(layers)} layers have {len(layers) - 1} hidden, not {len(kept)}")
+    check_mapping("state", state)
     _check_untied(state, layers)
     kept = [_numbers(layer, chosen) for layer, chosen in zip(layers, kept, strict=False)]
     for layer, chosen in zip(layers, kept, strict=False):
@@ -141,8 +143,9 @@ def _check_untied(state: Mapping[str, Tensor], layers: Sequence[str]) -> None:
 def _numbers(layer: str, chosen: Tensor) -> Tensor:
     """The numbers of units, int64: a tensor of bool or uint8 would be taken for a mask."""
     chosen = torch.as_tensor(chosen)
-    if chosen.is_floating_point() or chosen.dtype == torch.bool:
-        raise TypeError(f"the units of {layer} are given by whole numbers, not {chosen.dtype}")
+    check_whole(chosen, f"the units of {layer}")
+    if chosen.dim() != 1:
+        raise ValueError(f"the units of {layer} are on one axis, not {tuple(chosen.shape)}")
     return chosen.long()
 
 

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shrink.sharing.codebooks import MOST, assign, check_k, narrow, nearest, rebuild
+from shrink.sharing.codebooks import (
+    MOST,
+    assign,
+    check_k,
+    check_values,
+    narrow,
+    nearest,
+    rebuild,
+)
 from shrink.sharing.kmeans import fit_codebook
-from shrink.tensors import check_floating
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +60,7 @@ def share(
     >>> shared.codebook, shared.assignments
     (tensor([-3.0000,  0.0000,  1.1000]), tensor([1, 2, 2, 1, 0], dtype=torch.uint8))
     """
-    check_floating(weight, "the weight")
+    check_values(weight)
     flat = weight.detach().flatten()
     kept = flat[flat != 0] if keep_zeros else flat
     k = check_k(k, MOST - 1)

@@ -9,9 +9,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from shrink.arguments import whole_number
-from shrink.sharing.codebooks import MOST
+from shrink.sharing.codebooks import MOST, below
 from shrink.sharing.shared import Shared
-from shrink.tensors import check_floating, check_gradient, check_trainable, first_names, wide
+from shrink.tensors import (
+    check_floating,
+    check_gradient,
+    check_mapping,
+    check_one_device,
+    check_optimizer,
+    check_trainable,
+    check_whole,
+    first_names,
+    wide,
+)
 
 
 def centroid_gradient(
@@ -40,11 +50,13 @@ def centroid_gradient(
     if reduction not in ("sum", "mean"):
         raise ValueError(f"the reduction is sum or mean, not {reduction!r}")
     check_floating(gradient, "the gradient")
+    check_whole(assignments, "assignments")
     if gradient.shape != assignments.shape:
         shapes = f"{tuple(gradient.shape)}, assignments {tuple(assignments.shape)}"
         raise ValueError(f"gradient and assignments have one shape, not {shapes}")
-    k, numbers = whole_number("k", k, 1, MOST), _below(k, assignments)
-    return _per_value(gradient, numbers, k, reduction)
+    check_one_device(gradient, assignments)
+    k = whole_number("k", k, 1, MOST)
+    return _per_value(gradient, below(k, assignments).flatten(), k, reduction)
 
 
 def _per_value(gradient: Tensor, numbers: Tensor, k: int, reduction: str) -> Tensor:
@@ -54,18 +66,6 @@ def _per_value(gradient: Tensor, numbers: Tensor, k: int, reduction: str) -> Ten
     if reduction == "mean":
         sums /= torch.bincount(numbers, minlength=k).clamp(min=1)
     return sums.to(gradient.dtype)
-
-
-def _below(k: int, assignments: Tensor) -> Tensor:
-    """The assignments on one axis, int64, each 0 to k - 1."""
-    if assignments.is_floating_point() or assignments.dtype == torch.bool:
-        raise TypeError(f"assignments are whole numbers, not {assignments.dtype}")
-    numbers = assignments.flatten().long()
-    if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < k:
-        raise ValueError(
-            f"assignments are 0 to {k - 1}, not {int(numbers.min())} to {int(numbers.max())}"
-        )
-    return numbers
 
 
 @contextmanager
@@ -99,7 +99,8 @@ def hold_shared(
         reduction: as in `centroid_gradient`.
 
     Raises:
-        TypeError: a weight or its gradient is sparse, as of an `nn.Embedding(sparse=True)`.
+        TypeError: `weights` is no mapping of tensors, `shared` none of `Shared`, or `optimizer`
+            none; a weight or its gradient is sparse, as of an `nn.Embedding(sparse=True)`.
         ValueError: something shared has no weight of its name, or another shape or device, or its
             weight is no leaf that requires a gradient; a weight is a view of another, or is shared
             in two ways under two names. Nothing is changed then.
@@ -108,7 +109,8 @@ def hold_shared(
     """
     if reduction not in ("sum", "mean"):
         raise ValueError(f"the reduction is sum or mean, not {reduction!r}")
-    first = _check_shared(weights, shared, optimizer)
+    check_optimizer(optimizer)
+    first = _check_shared(weights, shared)
     held = {
         name: _Held(weights[name], parts)
         for name, parts in shared.items()
@@ -136,11 +138,14 @@ def hold_shared(
             hook.remove()
 
 
-def _check_shared(
-    weights: Mapping[str, Tensor], shared: Mapping[str, Shared], optimizer: Optimizer
-) -> dict[str, str]:
+def _check_shared(weights: Mapping[str, Tensor], shared: Mapping[str, Shared]) -> dict[str, str]:
     """name → the first name of the same weight, for all that is shared; raises as `hold_shared`."""
+    check_mapping("weights", weights)
+    if not isinstance(shared, Mapping):
+        raise TypeError(f"shared must map names to Shared, not be a {type(shared).__name__}")
     for name, parts in shared.items():
+        if not isinstance(parts, Shared):
+            raise TypeError(f"{name} must be a Shared, not a {type(parts).__name__}")
         weight, form = weights.get(name), tuple(parts.assignments.shape)
         if weight is None or tuple(weight.shape) != form:
             shape = None if weight is None else tuple(weight.shape)
@@ -148,8 +153,8 @@ def _check_shared(
         if weight.device != parts.codebook.device or weight.device != parts.assignments.device:
             raise ValueError(f"{name} is on {weight.device}, and shared on {parts.codebook.device}")
         check_floating(weight, name)
-        check_trainable(name, weight, optimizer)
-        _below(len(parts.codebook), parts.assignments)
+        check_trainable(name, weight)
+        below(len(parts.codebook), parts.assignments)
     first = first_names({name: weights[name] for name in shared})
     for name, other in first.items():
         if not _alike(shared[name], shared[other]):
