@@ -25,7 +25,8 @@ LEVELS = (
     "papers",
     "cli",
 )
-SHARED = {"files", "modes", "earlier", "plain"}  # no techniques: what several of them need
+# No techniques: what several of them need.
+SHARED = {"arguments", "earlier", "files", "modes", "plain", "tensors"}
 COMPOSES = {  # a file of the codec holds quantized and shared tensors
     "coding/codec_parts.py": {"quantization", "sharing"},
     "coding/codec_reader.py": {"quantization", "sharing"},

@@ -158,6 +158,9 @@ class Exercise:
         lines = [f"{self.name}: {wrong.hint}"]
         if known:
             lines.append(f"  hint:     {known}")
+        elif wrong.known_mistakes:
+            with self._students_turn():
+                lines += wrong.in_parts()
         lines.append(f"  called:   {attempt}")
         if wrong.expected is not ABSENT:
             lines.append(f"  expected: {show(wrong.expected)}")
