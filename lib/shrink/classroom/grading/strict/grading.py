@@ -6,7 +6,6 @@ chapter is not needed, for a check calls only the answer, on inputs that it draw
 grading takes seconds where the chapter takes minutes.
 """
 
-import ast
 import os
 import re
 import stat
@@ -23,7 +22,8 @@ from tqdm import tqdm
 from shrink.chapters import find as find_package
 from shrink.classroom import CourseError
 from shrink.classroom.book.builder import build_chapter
-from shrink.classroom.book.notebook import exercises, parse, read_notebook
+from shrink.classroom.book.cells import check_of
+from shrink.classroom.book.notebook import code_of, exercises, parse, read_notebook
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.grading.check import find_chapters
 from shrink.classroom.grading.strict.notes import of_exercise, of_notebook
@@ -117,9 +117,8 @@ def _chapter(path: Path, package: ModuleType) -> Chapter:
     for name in named:
         if not isinstance(known.get(name), Exercise):
             raise CourseError(f"{path.stem}: no check for the exercise {name}")
-    code = [(cell, parse(cell.source)) for cell in notebook.cells if cell.cell_type == "code"]
-    ids = {ast.unparse(tree): cell.id for cell, tree in code}
-    checks = {name: ids[f"{name}.check()"] for name in named}
+    ids = {check_of(parse(cell.source)): cell.id for cell in code_of(notebook)}
+    checks = {name: ids[name] for name in named}
     everything = tuple(known[name] for name in named)
     return Chapter(path.stem, package.__name__, _title(notebook), everything, checks)
 
