@@ -18,9 +18,7 @@ SLOW = 60.0  # seconds for a kernel's start on a busy machine; a time-out would 
 IN_SHORT = "VS Code on Windows"
 MORE = [pytest.param(f, marks=pytest.mark.deep) for f in FRONT_ENDS if f != IN_SHORT]
 DIE = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-LAZY = (
-    "import os, threading; threading.Timer(0.1, os._exit, [0]).start(); import time; time.sleep(9)"
-)
+LATER = "import os, threading, time; threading.Timer(0.1, os._exit, [0]).start(); time.sleep(9)"
 
 
 def checked(folder, *sources, timeout=300.0):
