@@ -12,11 +12,14 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbformat.v4 import new_code_cell, new_notebook
 
 from shrink.chapters import prune
+from shrink.classroom.book.builder import build_chapter
+from shrink.classroom.book.notebook import code_of, exercises
 from shrink.classroom.grading.check import is_late
 from shrink.classroom.grading.running import Run
 from shrink.classroom.grading.strict.runner import Job, Runner
 from shrink.classroom.grading.strict.source import NotAdmitted, admit, bare, code_cells
 from shrink.classroom.grading.verdicts import Seen, status
+from tests import ROOT
 
 SETUP = """\
 import torch
@@ -222,3 +225,14 @@ def test_in_a_process_of_its_own_strict_says_the_same(exercise, name):
     answers = {exercise.name: admit(cells, exercise.name, names)}
     results = Runner(60, 2048).run(Job("shrink.chapters.prune", names, answers))
     assert results[exercise.name] == ("done", "")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("course/[0-9][0-9]_*.py")), ids=lambda p: p.stem)
+def test_what_nobody_has_touched_is_not_done_yet(path):
+    notebook = build_chapter(path, solved=False)
+    cells, names = code_cells(notebook), exercises(notebook)
+    for name in names:
+        with pytest.raises(NotAdmitted) as caught:
+            admit(cells, name, names)
+        assert (caught.value.state, caught.value.message) == ("not done yet", "")
+        assert any(cell.holds_stub(name) for cell in map(Seen.of, code_of(notebook)))
