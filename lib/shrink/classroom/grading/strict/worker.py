@@ -31,7 +31,10 @@ _LONGEST = 4000  # characters of a message
 
 
 def bare(function: ast.FunctionDef) -> ast.FunctionDef:
-    """A copy of the function without annotations and without `@<exercise>.answer`."""
+    """A copy of the function without annotations and without `@<exercise>.answer`.
+
+    What gives a value a name has no decorators, and may be given too.
+    """
     function = copy.deepcopy(function)
     for node in ast.walk(function):
         if isinstance(node, ast.arg):
@@ -40,7 +43,8 @@ def bare(function: ast.FunctionDef) -> ast.FunctionDef:
             node.returns = None
         elif isinstance(node, ast.AnnAssign):
             node.annotation = ast.copy_location(ast.Constant(None), node.annotation)
-    function.decorator_list = [d for d in function.decorator_list if not _is_answer(d)]
+    if isinstance(function, ast.FunctionDef):
+        function.decorator_list = [d for d in function.decorator_list if not _is_answer(d)]
     return function
 
 
@@ -90,7 +94,8 @@ class _Trial:
         self._exercises[name].answer(self.function(name)).passed = True
 
     def _define(self, function: str, imports: list[str], pieces: list[dict], **_: Any) -> Callable:
-        names = {"__name__": "answer"} | {name: self._plain(name) for name in self._order}
+        names = {"__name__": "answer", "display": lambda *_, **__: None}
+        names |= {name: self._plain(name) for name in self._order}
         for text in imports:
             with contextlib.suppress(ImportError):  # of a submodule that there is not
                 exec(text, names)
