@@ -309,7 +309,7 @@ def refused(notebook):
         ("return pruning.magnitude_mask(weight, sparsity)", "calls the answer: it imports shrink"),
         ("return magnitude_mask.reference(weight, sparsity)", "calls the answer: magnitude_mask.r"),
         ("return global_masks.mine({}, sparsity)", "calls the answer: global_masks.mine"),
-        ("import itertools", "imports itertools; only torch, numpy and math are admitted"),
+        ("import zlib", "imports zlib; only math, itertools, functools, operator, collections"),
         ("from . import x", "imports from its own package; only"),
         ("from torch import os", "uses torch.os"),
         ("return np.os.getpid()", "uses np.os"),
