@@ -37,7 +37,8 @@ def by_cases(
 
     def check(answer: Attempt, rng: random.Random) -> None:
         for args in telling(cases(rng), right, mistakes, alike or _itself, copied):
-            if wrong := compare(answer(*args, alike=alike), right(*args), *args):
+            expected = right(*args)  # before the answer has them
+            if wrong := compare(answer(*args, alike=alike), expected, *args):
                 raise wrong
 
     return check
