@@ -74,7 +74,7 @@ class Attempt:
         known mistake is recognised in both.
         """
         call, result = self._record(args, lambda result, *_: alike(result) if alike else result)
-        if not _same(args, call.args):
+        if not _same(args, call.args) or _gradients_marks(args) != _gradients_marks(call.args):
             raise Wrong(
                 "your function changed its input; work on a copy, or on a new tensor",
                 known_mistakes=False,
@@ -221,7 +221,7 @@ def _same(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, torch.Tensor):
         alike = ("dtype", "shape", "device", "layout")
-        if any(getattr(a, name) != getattr(b, name) for name in alike) or _hooked(a, b):
+        if any(getattr(a, name) != getattr(b, name) for name in alike):
             return False
         return bool(torch.all((a == b) | ((a != a) & (b != b))))
     if isinstance(a, np.ndarray):
@@ -236,9 +236,9 @@ def _same(a: Any, b: Any) -> bool:
     return a == b or (a != a and b != b)
 
 
-def _hooked(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether one has a hook, which changes its gradients, and the other has none."""
-    return bool(a._backward_hooks) != bool(b._backward_hooks)
+def _gradients_marks(args: tuple) -> list[tuple[bool, bool]]:
+    """Of each tensor, whether it takes a gradient, and whether a hook changes that."""
+    return [(t.requires_grad, bool(t._backward_hooks)) for t in _tensors(args)]
 
 
 def _inside(model: torch.nn.Module) -> tuple:
