@@ -167,7 +167,7 @@ def _check(args: argparse.Namespace) -> int:
         args.usage_error(f"--{given[0]} goes with --strict")
     from shrink.classroom.grading import check
 
-    only_paths = args.chapters and all(name.endswith(".ipynb") for name in args.chapters)
+    only_paths = args.chapters and all(map(check.is_path, args.chapters))
     work = None if only_paths else course_folder(args.root) / "work"
     results = []
     for path in check.find_chapters(args.chapters, work):

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 import nbformat
 
 from shrink.classroom.book import builder
-from shrink.classroom.book.notebook import answered_functions, notebook_bytes
+from shrink.classroom.book.cells import answered_functions
+from shrink.classroom.book.notebook import notebook_bytes
 from tests import ROOT
 
 COURSE = ROOT / "course"

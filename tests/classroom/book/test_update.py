@@ -47,6 +47,7 @@ class Classroom:
         self.course, self.notebooks, self.work = (root / n for n in ("course", "nb", "work"))
         self.copy = self.work / "01_prune.ipynb"
         self.backup = self.work / "01_prune.before-update-1.ipynb"
+        self.base = self.work / BASES / "01_prune.ipynb"
         self.course.mkdir()
         self.publish(CHAPTER)
         copy_missing(self.notebooks, self.work)

@@ -32,7 +32,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
 from shrink.classroom import CourseError
-from shrink.classroom.book.notebook import answered_functions, answers, notebook_bytes, parse
+from shrink.classroom.book.cells import answered_functions, answers, is_stub
+from shrink.classroom.book.notebook import notebook_bytes, parse
 from shrink.classroom.exercises.exercise import STUB_MESSAGE
 from shrink.files import write_atomically
 
@@ -246,5 +247,4 @@ def _validate_checks(chapter: str, cells: list[_Cell]) -> None:
 def _has_stub(source: str) -> bool:
     """Whether the answer is a docstring and the stub, which a check reads as not done yet."""
     ((_, function),) = answered_functions(parse(source))
-    body = function.body[ast.get_docstring(function) is not None :]
-    return [ast.unparse(node) for node in body] == [ast.unparse(ast.parse(_STUB))]
+    return is_stub(function)

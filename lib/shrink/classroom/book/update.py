@@ -6,11 +6,8 @@ The student's file is not overwritten: before the new one takes its name it gets
 `NN_name.before-update-1.ipynb`.
 """
 
-import itertools
 import os
-import re
-import uuid
-from copy import deepcopy
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,11 +16,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
 from shrink.classroom import CourseError
-from shrink.classroom.book.builder import BASES
-from shrink.classroom.book.notebook import exercises, notebook_bytes, read_notebook
+from shrink.classroom.book.copies import back_up, base_of, create, exchange, give_back, sweep
+from shrink.classroom.book.ids import content, with_ids
+from shrink.classroom.book.merge import merge
+from shrink.classroom.book.notebook import notebook_bytes, read_notebook
 from shrink.files import write_atomically
 
-_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_TRIES = 5  # to replace a file that is saved again and again
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Change:
         kept: the exercises whose answers the new copy has from the old one.
         conflicts: ids of the student's changed cells that are only in the backup.
         backup: the student's file as it was, when a new one took its place.
+        newest: where what the student saved last is, when it came too late to be carried over.
     """
 
     chapter: str
@@ -43,6 +43,7 @@ class Change:
     kept: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     backup: Path | None = None
+    newest: Path | None = None
 
     def __str__(self) -> str:
         if self.what == "unreadable":
@@ -54,21 +55,27 @@ class Change:
             parts.append(f"as it was: {self.backup.name}")
         if self.conflicts:
             parts.append(f"only there: your cells {', '.join(self.conflicts)}")
+        if self.newest:
+            parts.append(f"saved again meanwhile: your last version is {self.newest.name}")
         return "; ".join(parts)
 
 
 def copy_missing(notebooks: Path, work: Path) -> list[Path]:
     """Copy each chapter that is not in `work` yet; return the copies that were made.
 
-    A file that is there is never touched, even one that appears meanwhile.
+    A file that is there is never touched, even one that appears meanwhile. What an update that was
+    killed had put aside is given back first.
     """
+    work = Path(work)
+    sweep(work)
     copies = []
     for source in _chapters(notebooks):
-        copy = Path(work) / source.name
+        copy = work / source.name
+        give_back(copy)
         if not os.path.lexists(copy):
-            content = source.read_bytes()
-            write_atomically(_base(copy), content)
-            if _create(copy, content):
+            pristine = source.read_bytes()
+            write_atomically(base_of(copy), pristine)
+            if create(copy, pristine):
                 copies.append(copy)
     return copies
 
@@ -88,144 +95,8 @@ def update(notebooks: Path, work: Path) -> list[Change]:
     ]
 
 
-def merge(
-    base: NotebookNode, mine: NotebookNode, upstream: NotebookNode
-) -> tuple[NotebookNode, tuple[str, ...], tuple[str, ...]]:
-    """Today's notebook with the student's work in it, without outputs.
-
-    Answers are found by exercise name. Another cell that only the student changed stays the
-    student's; one that both changed, or that is gone, is a conflict, and upstream's counts. Cells
-    that the student added stand after the same cell as before, or at the end if that is gone.
-    Cells that the student deleted are there again.
-
-    Args:
-        base: the pristine notebook that `mine` came from; without cells if that is unknown.
-        mine: the student's.
-        upstream: the pristine notebook of today.
-
-    Returns:
-        The notebook, the exercises whose answers were kept, and the ids of conflicting cells.
-    """
-    pristine = [*base.cells, *upstream.cells]
-    cells = _with_ids(mine.cells, pristine)
-    result = {cell.id: cell for cell in upstream.cells}
-    home, kept = _place_answers(cells, pristine, upstream, result)
-    conflicts = _place_others(cells, base, upstream, result, home)
-    order = list(result)
-    at = 0
-    for cell in cells:
-        if cell.id not in home:
-            order.insert(at, cell.id)
-            result[cell.id] = cell
-            at += 1
-        else:
-            at = order.index(home[cell.id]) + 1 if home[cell.id] in order else len(order)
-    merged = deepcopy(upstream)
-    merged.cells = [NotebookNode({**result[i], "id": i}) for i in order]
-    return merged, tuple(kept), tuple(conflicts)
-
-
-def _place_answers(
-    cells: list[NotebookNode],
-    pristine: list[NotebookNode],
-    upstream: NotebookNode,
-    result: dict[str, NotebookNode],
-) -> tuple[dict[str, str | None], list[str]]:
-    """Put the student's answers into `result`; return where cells went, and whose answers.
-
-    A cell that answers two exercises takes the place of both.
-    """
-    stubs = [_content(cell) for cell in pristine]
-    answers = exercises(NotebookNode(cells=[c for c in cells if _content(c) not in stubs]))
-    home: dict[str, str | None] = {}
-    kept = []
-    for name, cell in exercises(upstream).items():
-        if name in answers:
-            kept.append(name)
-            if answers[name].id in home:
-                del result[cell.id]
-            else:
-                result[cell.id] = answers[name]
-                home[answers[name].id] = cell.id
-    return home, kept
-
-
-def _place_others(
-    cells: list[NotebookNode],
-    base: NotebookNode,
-    upstream: NotebookNode,
-    result: dict[str, NotebookNode],
-    home: dict[str, str | None],
-) -> list[str]:
-    """Put the cells that only the student changed into `result`; return the conflicting ones.
-
-    Afterwards only the cells that the student added are not in `home`.
-    """
-    old, new = ({cell.id: cell for cell in notebook.cells} for notebook in (base, upstream))
-    past, present = exercises(base), exercises(upstream)
-    taken = set(home.values())
-    conflicts = []
-    for cell in [cell for cell in cells if cell.id not in home]:
-        answered = exercises(NotebookNode(cells=[cell]))
-        was, now = old.get(cell.id), new.get(cell.id)
-        if name := next((name for name in answered if name in present), None):
-            was, now = was or past.get(name), present[name]
-        elif was is None and now is None and not answered.keys() & past.keys():
-            continue
-        home[cell.id] = now.id if now else None
-        if any(other and _content(cell) == _content(other) for other in (was, now)):
-            continue
-        untouched = was and now and _content(was) == _content(now)
-        if untouched and now.id in result and now.id not in taken:
-            result[now.id] = cell
-        else:
-            conflicts.append(cell.id)
-    return conflicts
-
-
-def _with_ids(cells: list[NotebookNode], known: list[NotebookNode]) -> list[NotebookNode]:
-    """Copies without outputs, each with an id of its own.
-
-    A cell that lost its id, or was cut and pasted, is a known one if it reads the same.
-    """
-    taken = {cell.get("id") for cell in cells}
-    unclaimed = [cell for cell in known if cell.id not in taken]
-    ids = {cell.id for cell in known}
-    used: set[str] = set()
-    copies = []
-    for cell in cells:
-        name = str(cell.get("id", ""))
-        if name not in ids or name in used:
-            same = [other.id for other in unclaimed if _content(other) == _content(cell)]
-            if same:
-                name = same[0]
-                unclaimed = [other for other in unclaimed if other.id != name]
-            elif name in used or not _ID.fullmatch(name):
-                name = uuid.uuid4().hex[:8]
-        used.add(name)
-        copies.append(_clean(cell, name))
-    return copies
-
-
-def _clean(cell: NotebookNode, name: str) -> NotebookNode:
-    """The cell without outputs, under this id."""
-    kept = {k: cell[k] for k in ("cell_type", "source", "metadata", "attachments") if k in cell}
-    if cell.cell_type == "code":
-        kept |= {"outputs": [], "execution_count": None}
-    return NotebookNode({"metadata": {}, **kept, "id": name})
-
-
-def _content(cell: NotebookNode) -> tuple[str, str, dict]:
-    """What the author of a cell wrote: no outputs, no metadata."""
-    return cell.cell_type, cell.source, cell.get("attachments") or {}
-
-
-def _contents(notebook: NotebookNode) -> list[tuple]:
-    return [(cell.get("id"), _content(cell)) for cell in notebook.cells]
-
-
 def _update_chapter(upstream: NotebookNode, copy: Path) -> Change:
-    """Merge, give the student's file its backup name, then put the new one in place.
+    """Put the merged notebook in the place of the student's, if that needs it.
 
     The base is written last, so that a run that was cut short is made up for by the next.
     """
@@ -234,64 +105,50 @@ def _update_chapter(upstream: NotebookNode, copy: Path) -> Change:
     except CourseError:
         return Change(copy.stem, "unreadable")
     try:
-        base = read_notebook(_base(copy))
+        base = read_notebook(base_of(copy))
     except CourseError:
         base = new_notebook()
     if _contents(base) == _contents(upstream):
         return Change(copy.stem, "unchanged")
-    merged, kept, conflicts = merge(base, mine, upstream)
+    mine.cells = with_ids(mine.cells, base.cells or upstream.cells, upstream.cells)
     change = Change(copy.stem, "unchanged")
-    if _contents(merged) != _contents(mine):
-        backup = _back_up(copy)
-        write_atomically(copy, notebook_bytes(merged))
-        change = Change(copy.stem, "updated", kept, conflicts, backup)
-    write_atomically(_base(copy), notebook_bytes(upstream))
+    if _contents(merge(base, mine, upstream)[0]) != _contents(mine):
+        change = _replace(copy, base, upstream)
+    if not change.newest:
+        write_atomically(base_of(copy), notebook_bytes(upstream))
     return change
+
+
+def _contents(notebook: NotebookNode) -> list[tuple]:
+    return [(cell.get("id"), content(cell)) for cell in notebook.cells]
+
+
+def _replace(copy: Path, base: NotebookNode, upstream: NotebookNode) -> Change:
+    """Merge the student's file as its backup has it, and put the result in its place.
+
+    Where a front end saved meanwhile, what was replaced is not what was expected there: then that
+    is merged, and takes its turn.
+    """
+    change = Change(copy.stem, "unreadable")
+    backup = back_up(copy, copy)
+    expected = backup.read_bytes()
+    for _ in range(_TRIES):
+        try:
+            merged, kept, conflicts = merge(base, read_notebook(backup), upstream)
+        except CourseError:  # it is just being written
+            time.sleep(0.2)
+            continue
+        fresh = notebook_bytes(merged)
+        replaced = exchange(copy, fresh)
+        change = Change(copy.stem, "updated", kept, conflicts, backup)
+        if replaced and replaced.read_bytes() == expected:
+            if replaced != backup:  # our own, of the turn before
+                replaced.unlink()
+            return change
+        backup = replaced or back_up(copy, copy)
+        expected = fresh if replaced else backup.read_bytes()
+    return Change(copy.stem, change.what, change.kept, change.conflicts, change.backup, backup)
 
 
 def _chapters(notebooks: Path) -> list[Path]:
     return sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
-
-
-def _base(copy: Path) -> Path:
-    return copy.parent / BASES / copy.name
-
-
-def _back_up(copy: Path) -> Path:
-    """Give the file a second name, the first that is free; one that it already has will do."""
-    for number in itertools.count(1):
-        backup = copy.with_name(f"{copy.stem}.before-update-{number}.ipynb")
-        try:
-            _link(copy, backup)
-            return backup
-        except FileExistsError:
-            if os.path.samefile(copy, backup):
-                return backup
-
-
-def _create(path: Path, content: bytes) -> bool:
-    """Write the whole file unless one is there; return whether it was written."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        write_atomically(temporary, content)
-        _link(temporary, path)
-        return True
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, or a copy where the file system has no hard links.
-
-    Raises `FileExistsError` when `target` is there.
-    """
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        content = source.read_bytes()
-        with open(target, "xb") as file:
-            file.write(content)

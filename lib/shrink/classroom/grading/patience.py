@@ -1,13 +1,62 @@
-"""A pytest plugin: nbval waits a minute for what a cell printed.
+"""A pytest plugin for nbval: it waits longer, sees that Python has ended, and runs elsewhere.
 
-Its own limit is five seconds. On a busy machine that is too few, and a cell fails though it ran.
+nbval's own limit for what a cell printed is five seconds. On a busy machine that is too few, and a
+cell fails though it ran. Where `quit()` or a crash ends Python, nbval waits for the answer until
+the cell's time is over, and blames the cell below.
 """
 
+import os
+import time
+from pathlib import Path
+from queue import Empty
+
+import nbval.plugin
 import pytest
+from nbval.kernel import RunningKernel
+
+from shrink.classroom.grading import ENDED, FOLDER
 
 SECONDS = 60
+_GLANCE = 0.5  # seconds between two looks at whether Python lives
+
+
+class PythonEnded(Exception):
+    """Raised where nbval waits for an answer that will not come."""
+
+
+class WatchedKernel(RunningKernel):
+    """A kernel whose end is noticed at once, in the cell that brought it about."""
+
+    def get_message(self, stream: str, timeout: float | None = None) -> dict:
+        """The next message; raises `PythonEnded`, or `Empty` after `timeout` seconds."""
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                wait = max(0.0, min(_GLANCE, end - time.monotonic()))
+                message = super().get_message(stream, timeout=wait)
+            except Empty:
+                if not self.is_alive():
+                    raise PythonEnded(f"{ENDED} in it") from None
+                if time.monotonic() >= end:
+                    raise
+            else:
+                return self._unless_it_ends(message)
+
+    def _unless_it_ends(self, message: dict) -> dict:
+        """The message; where it asks a front end to end Python, as `quit()` does, that is done."""
+        for payload in message["content"].get("payload") or ():
+            if payload.get("source") == "ask_exit" and not payload.get("keepkernel"):
+                self.km.shutdown_kernel(now=True)
+                raise PythonEnded(f"{ENDED} in it: quit() or exit() ended it")
+        return message
+
+
+def pytest_configure() -> None:
+    nbval.plugin.RunningKernel = WatchedKernel
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.output_timeout = SECONDS
+        if folder := os.environ.get(FOLDER):
+            item.parent.path = Path(folder, item.parent.path.name)  # nbval starts the kernel there

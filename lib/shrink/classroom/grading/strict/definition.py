@@ -7,7 +7,10 @@ INSTANCE = "the instance"  # no name: an answer's text cannot use it
 
 
 def bare(function: ast.FunctionDef) -> ast.FunctionDef:
-    """A copy of the function without annotations and without `@<exercise>.answer`."""
+    """A copy of the function without annotations and without `@<exercise>.answer`.
+
+    What gives a value a name has no decorators, and may be given too.
+    """
     function = copy.deepcopy(function)
     for node in ast.walk(function):
         if isinstance(node, ast.arg):
@@ -16,7 +19,8 @@ def bare(function: ast.FunctionDef) -> ast.FunctionDef:
             node.returns = None
         elif isinstance(node, ast.AnnAssign):
             node.annotation = ast.copy_location(ast.Constant(None), node.annotation)
-    function.decorator_list = [d for d in function.decorator_list if not _is_answer(d)]
+    if isinstance(function, ast.FunctionDef):
+        function.decorator_list = [d for d in function.decorator_list if not _is_answer(d)]
     return function
 
 

@@ -1,4 +1,4 @@
-"""Finds the submissions and their chapters, and grades them.
+"""Grades submissions.
 
 Which exercises there are, and their checks, come from the course. Of a notebook nothing is run but
 its answers (`source`), each notebook in a process of its own (`worker`). The rest of the
@@ -6,10 +6,7 @@ chapter is not needed, for a check calls only the answer, on inputs that it draw
 grading takes seconds where the chapter takes minutes.
 """
 
-import ast
 import os
-import re
-import stat
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,28 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from nbformat import NotebookNode
 from tqdm import tqdm
 
 from shrink.chapters import find as find_package
 from shrink.classroom import CourseError
 from shrink.classroom.book.builder import build_chapter
-from shrink.classroom.book.notebook import exercises, parse, read_notebook
+from shrink.classroom.book.cells import check_of
+from shrink.classroom.book.notebook import code_of, exercises, parse
 from shrink.classroom.exercises.exercise import Exercise
-from shrink.classroom.grading.check import find_chapters
+from shrink.classroom.grading.identify import NotGraded, identify
 from shrink.classroom.grading.strict.notes import of_exercise, of_notebook
 from shrink.classroom.grading.strict.report import Row, Submission
 from shrink.classroom.grading.strict.runner import Job, Runner
 from shrink.classroom.grading.strict.source import Answer, Cell, NotAdmitted, admit, code_cells
+from shrink.classroom.grading.strict.submissions import find, read
 
 TIMEOUT, MEMORY = 60.0, 2048  # seconds for an exercise, MB for a notebook
-LARGEST = 20_000_000  # bytes of a notebook
 WARNING = (
     "This runs code from the notebooks on this machine, each in a process of its own with limits "
     "on time and memory; code that attacks the process is not defended against."
 )
 _UNLIMITED = "On this machine the memory limit is not enforced."
-_NUMBERED = re.compile(r"#\s*(\d\d)\b")
 
 
 @dataclass(frozen=True)
@@ -47,17 +43,8 @@ class Chapter:
 
     name: str
     module: str
-    title: str
     exercises: tuple[Exercise, ...]
     check_ids: dict[str, str]
-
-
-class _NotGraded(Exception):
-    """Raised for a notebook that has no place in the grading: a state, and why."""
-
-    def __init__(self, state: str, message: str, chapter: str = "") -> None:
-        super().__init__(message)
-        self.state, self.message, self.chapter = state, message, chapter
 
 
 def grade(
@@ -117,17 +104,10 @@ def _chapter(path: Path, package: ModuleType) -> Chapter:
     for name in named:
         if not isinstance(known.get(name), Exercise):
             raise CourseError(f"{path.stem}: no check for the exercise {name}")
-    code = [(cell, parse(cell.source)) for cell in notebook.cells if cell.cell_type == "code"]
-    ids = {ast.unparse(tree): cell.id for cell, tree in code}
-    checks = {name: ids[f"{name}.check()"] for name in named}
+    ids = {check_of(parse(cell.source)): cell.id for cell in code_of(notebook)}
+    checks = {name: ids[name] for name in named}
     everything = tuple(known[name] for name in named)
-    return Chapter(path.stem, package.__name__, _title(notebook), everything, checks)
-
-
-def _title(notebook: NotebookNode) -> str:
-    """The first line of the notebook's text."""
-    texts = (c.source.strip() for c in notebook.cells if c.cell_type == "markdown")
-    return next(filter(None, texts), "").partition("\n")[0].strip()
+    return Chapter(path.stem, package.__name__, everything, checks)
 
 
 def _asked(name: str, chapters: dict[str, Chapter]) -> Chapter:
@@ -137,113 +117,22 @@ def _asked(name: str, chapters: dict[str, Chapter]) -> Chapter:
     raise CourseError(f"no chapter {name!r} with exercises; there are {', '.join(chapters)}")
 
 
-def find(wanted: Sequence[str], work: Path, chapters: dict[str, Chapter]) -> list[tuple[str, Path]]:
-    """The notebooks to grade, each with the name it has in the report, in order.
-
-    Raises `CourseError` when a path is not there, or when there is no notebook at all.
-    """
-    found: dict[Path, str] = {}
-    names = [name for name in wanted if _is_chapter(name, chapters)]
-    if names or not wanted:
-        found |= {path: f"{work.name}/{path.name}" for path in find_chapters(names, work)}
-    for name in wanted:
-        path = Path(name)
-        if name in names:
-            continue
-        if path.is_dir():
-            inside = path.name if len(wanted) > 1 else ""
-            found |= {p: str(Path(inside, p.relative_to(path))) for p in _notebooks(path)}
-        elif os.path.lexists(path):
-            found[path.resolve()] = name
-        else:
-            raise CourseError(f"no such notebook or folder: {name}")
-    if not found:
-        raise CourseError(f"no notebook in {', '.join(wanted)}")
-    return sorted((label, path) for path, label in found.items())
-
-
-def _is_chapter(name: str, chapters: dict[str, Chapter]) -> bool:
-    return name in chapters or name.isdecimal()
-
-
-def _notebooks(folder: Path) -> list[Path]:
-    """What is named *.ipynb, at any depth, a link or a folder too; hidden folders are left out."""
-    found = []
-    for at, folders, files in os.walk(folder):
-        named = [name for name in (*folders, *files) if name.endswith(".ipynb")]
-        found += [Path(at, name) for name in named if not name.startswith(".")]
-        folders[:] = [n for n in folders if not n.startswith(".") and n not in named]
-    return found
-
-
 def _grade(
     label: str, path: Path, chapters: dict[str, Chapter], asked: Chapter | None, runner: Runner
 ) -> Submission:
     """Grade one notebook; whatever is wrong with it becomes a row."""
     try:
-        notebook = _read(path)
-        chapter = _which(path, notebook, chapters, asked)
+        notebook = read(path)
+        names = {name: chapter.check_ids for name, chapter in chapters.items()}
+        chapter = chapters[identify(path.name, notebook, names, asked.name if asked else None)]
         cells = code_cells(notebook)
         rows = _rows(cells, chapter, runner)
         return Submission(label, chapter.name, rows, tuple(of_notebook(cells)))
-    except _NotGraded as error:
+    except NotGraded as error:
         return Submission(label, error.chapter, (Row("", "", error.state, error.message),))
     except Exception as error:  # the others are graded nevertheless
         message = f"{type(error).__name__}: {error}"
         return Submission(label, "", (Row("", "", "unreadable", message),))
-
-
-def _read(path: Path) -> NotebookNode:
-    """The notebook; raises `_NotGraded` for what is no file, too large, or no notebook."""
-    try:
-        facts = path.lstat()
-        if not stat.S_ISREG(facts.st_mode):
-            kind = "a link" if stat.S_ISLNK(facts.st_mode) else "a folder or a device"
-            raise _NotGraded("unreadable", f"{kind}, not a file")
-        if facts.st_size > LARGEST:
-            size = facts.st_size / 1e6
-            raise _NotGraded("unreadable", f"{size:.0f} MB long; at most {LARGEST / 1e6:.0f} MB")
-        return read_notebook(path)
-    except CourseError as error:
-        raise _NotGraded("unreadable", str(error).removeprefix(f"{path} ")) from error
-    except OSError as error:
-        raise _NotGraded("unreadable", str(error.strerror)) from error
-
-
-def _which(
-    path: Path, notebook: NotebookNode, chapters: dict[str, Chapter], asked: Chapter | None
-) -> Chapter:
-    """The chapter that the notebook is graded as; raises `_NotGraded` if there is none."""
-    named = next((c for c in chapters.values() if _names(path, c.name)), None)
-    answered = {name: _answered(notebook, c) for name, c in chapters.items()}
-    by_answers = max(chapters.values(), key=lambda c: answered[c.name])
-    by_answers = by_answers if answered[by_answers.name] else None
-    title = _title(notebook)
-    titled = next((c for c in chapters.values() if c.title == title), None)
-    chapter = asked or named or by_answers or titled
-    number = _NUMBERED.match(title)
-    if chapter is None:
-        raise _NotGraded("no chapter", "neither its name nor its answers are those of a chapter")
-    if answered[chapter.name] and named in (None, chapter):
-        return chapter
-    for other in (named, by_answers, titled):
-        if other not in (None, chapter):
-            message = f"it is {other.name}, not {chapter.name}"
-            raise _NotGraded("another chapter", message, other.name)
-    if number and number[1] != chapter.name[:2]:
-        message = f"its title is {title!r}, not that of {chapter.name}"
-        raise _NotGraded("another chapter", message)
-    if not (answered[chapter.name] or named or titled or number):
-        raise _NotGraded("no chapter", f"nothing in it is of {chapter.name}")
-    return chapter
-
-
-def _names(path: Path, chapter: str) -> bool:
-    return bool(re.search(rf"(?<!\d){chapter}(?![a-z])", path.name))
-
-
-def _answered(notebook: NotebookNode, chapter: Chapter) -> int:
-    return len(chapter.check_ids.keys() & exercises(notebook).keys())
 
 
 def _rows(cells: Sequence[Cell], chapter: Chapter, runner: Runner) -> tuple[Row, ...]:

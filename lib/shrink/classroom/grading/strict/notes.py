@@ -8,12 +8,11 @@ import ast
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from shrink.classroom.book.notebook import answered_functions
+from shrink.classroom.book.cells import answered_functions, check_of
 from shrink.classroom.grading.strict.source import Cell
 
 _TAGS = ("raises-exception", "nbval-skip")
 _COMMENT = re.compile(r"^\s*#\s*NBVAL_(RAISES_EXCEPTION|SKIP)\b", re.MULTILINE | re.IGNORECASE)
-_CHECK = re.compile(r"\w+\.check\(\)")
 _MACHINERY = {"answer", "check", "judge", "mine", "passed", "reference", "student"}
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -39,10 +38,9 @@ def of_notebook(cells: Sequence[Cell]) -> list[str]:
 
 
 def _check_note(cells: Sequence[Cell], exercise: str, check_id: str) -> str | None:
-    codes = [(cell, ast.unparse(cell.tree) if cell.tree else "") for cell in cells]
-    if any(code == f"{exercise}.check()" for _, code in codes):
+    if any(check_of(cell.tree) == exercise for cell in cells):
         return None
-    others = [cell for cell, code in codes if not _CHECK.fullmatch(code)]  # an older chapter's ids
+    others = [cell for cell in cells if not check_of(cell.tree)]  # an older chapter's ids
     mentioned = re.compile(rf"\b{exercise}\s*\.\s*check\b")
     edited = any(cell.id == check_id or mentioned.search(cell.source) for cell in others)
     return "its check was edited" if edited else "its check is missing"
@@ -90,7 +88,14 @@ def _changed_machinery(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name in _MACHINERY:
-                yield ast.unparse(node)
+                yield _shown(node)
             case ast.Call(func=ast.Name(id="setattr"), args=[owner, ast.Constant(value=name), _]):
                 if name in _MACHINERY:
-                    yield f"{ast.unparse(owner)}.{name}"
+                    yield f"{_shown(owner)}.{name}"
+
+
+def _shown(node: ast.expr) -> str:
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return "something nested too deeply"

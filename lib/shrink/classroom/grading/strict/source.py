@@ -6,15 +6,24 @@ misses, an alias or a name that is a text, is refused where it runs (`lending`, 
 """
 
 import ast
-import re
+import builtins
 import symtable
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
-from shrink.classroom.book.notebook import answered_functions, answers, parse
-from shrink.classroom.exercises.exercise import STUB_MESSAGE
+from shrink.classroom.book.cells import (
+    IPYTHON,
+    TOO_DEEP,
+    answered_functions,
+    answered_otherwise,
+    answers,
+    is_stub,
+    read_code,
+    runs_other_code,
+)
+from shrink.classroom.book.notebook import code_of
 from shrink.classroom.grading.strict.allowed import (
     IMPORTABLE,
     SETTABLE,
@@ -25,11 +34,13 @@ from shrink.classroom.grading.strict.allowed import (
     is_importable,
 )
 from shrink.classroom.grading.strict.definition import bare
+from shrink.classroom.grading.strict.meaning import changed, places, reach, root
 
 CALLS_THE_ANSWER = "calls the answer"
 _NAMES = WITHHELD_BUILTINS | SYSTEM
 _ANSWERS = {"reference", "mine", "student", "judge"}  # of an exercise: ways to the answer
-_MAGIC = re.compile(r"^[%!].*$", re.MULTILINE)
+_SHELL = {IPYTHON, "exit", "quit", "copyright", "credits", "license", "help"}  # of a terminal
+_GIVEN = {"display", *dir(builtins)} - _SHELL  # names that every answer has
 
 
 class NotAdmitted(Exception):
@@ -42,7 +53,7 @@ class NotAdmitted(Exception):
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell: `number` counts from 1; `tree` is None where `source` does not parse."""
+    """A code cell as Python: `number` counts from 1; `tree` is None where it is none, and why."""
 
     number: int
     id: str
@@ -50,11 +61,12 @@ class Cell:
     tree: ast.Module | None
     answers: tuple[str, ...]
     tags: tuple[str, ...]
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Statements of a cell that are admitted, all of them function definitions, by their index."""
+    """Statements of a cell that are admitted, by their index: functions, and values by a name."""
 
     cell: int
     source: str
@@ -85,72 +97,126 @@ class _Helper:
     statement: int
 
 
+@dataclass(frozen=True)
+class _Unread:
+    cell: Cell
+
+
+_Known = dict[str, _Import | _Helper | _Unread]
+
+
 def code_cells(notebook: NotebookNode) -> list[Cell]:
-    """The code cells; lines of magics are blank where the cell does not parse with them."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [_cell(number, cell) for number, cell in enumerate(code, 1)]
+    """The code cells, each as the Python that IPython makes of it."""
+    return [_cell(number, cell) for number, cell in enumerate(code_of(notebook), 1)]
 
 
 def _cell(number: int, cell: NotebookNode) -> Cell:
-    source = cell.source
-    tree = parse(source)
-    if tree is None and (tree := parse(_MAGIC.sub("", source))):
-        source = _MAGIC.sub("", source)
-    metadata = cell.get("metadata")
-    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    code = read_code(cell.source)
+    tags = cell.metadata.get("tags")
     tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
-    return Cell(number, str(cell.get("id", "")), source, tree, tuple(answers(source)), tags)
+    answered = tuple(answers(cell.source))
+    return Cell(
+        number, str(cell.get("id", "")), code.python, code.tree, answered, tags, code.problem
+    )
 
 
 def admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answer:
     """What is to be run for the exercise; `names` are those of all exercises of the chapter.
 
-    Of two answers the last one counts. A name that the answer uses means what it means in its own
-    cell, else in the nearest cell above that has it, else in the nearest below.
+    Of two answers the last one counts. A name that the answer uses means what it does in the
+    notebook when the exercise is checked there (`meaning`).
 
     Raises:
         NotAdmitted: there is no answer, it does not parse, or it holds what is not admitted.
     """
-    own = next((cell for cell in reversed(cells) if exercise in cell.answers), None)
-    if own is None:
-        raise NotAdmitted("not done yet", "there is no answer")
-    if own.tree is None:
-        raise NotAdmitted("wrong", f"its cell does not parse: {_syntax_error(own.source)}")
-    function = [f for name, f in answered_functions(own.tree) if name == exercise][-1]
-    if _is_stub(function):
-        raise NotAdmitted("not done yet", "")
+    try:
+        return _admit(cells, exercise, names)
+    except (RecursionError, MemoryError):
+        raise NotAdmitted("refused", TOO_DEEP) from None
+
+
+def _admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answer:
+    own, function = _answer(cells, exercise)
     for path in _imported(own.tree):
         _admit_import(path)
-    known = _known(cells, own, names)
+    last = reach([cell.tree for cell in cells], cells.index(own), exercise)
+    run, below = cells[: last + 1], _known(cells[last + 1 :], function, names)
+    known = below | _known(run, function, names)
     helpers, used = _follow(_Helper(own, own.tree.body.index(function)), known, names)
-    imports = [i.text for name in ("*", *used) for i in _imports_of(cells, name)]
+    imports = [i.text for name in ("*", *used) for i in _imports_of(run, name)]
+    _all_set(used - {*names, function.name, *_GIVEN}, known, below, bool(_imports_of(run, "*")))
     return Answer(
         exercise,
         function.name,
         list(dict.fromkeys(imports)),
         _pieces(helpers),
         tuple(sorted(used & set(names) - {exercise})),
-        tuple(_ignored(cells, own, used - known.keys() - set(names))),
+        tuple(_ignored(own, helpers)),
     )
 
 
-def _is_stub(function: ast.FunctionDef) -> bool:
-    body = function.body[ast.get_docstring(function) is not None :]
-    return [ast.unparse(n) for n in body] == [f"raise NotImplementedError({STUB_MESSAGE!r})"]
+def _answer(cells: Sequence[Cell], exercise: str) -> tuple[Cell, ast.FunctionDef]:
+    """The last answer to the exercise, and its cell; raises `NotAdmitted` where none is read."""
+    for cell in cells:
+        if exercise in _answers_otherwise(cell, cells):
+            how = f"write @{exercise}.answer above a function, at the left margin"
+            raise NotAdmitted(
+                "refused", f"code cell {cell.number} answers it in a way that is not read: {how}"
+            )
+    own = next((cell for cell in reversed(cells) if exercise in cell.answers), None)
+    if own and own.tree is None:
+        if own.problem == TOO_DEEP:
+            raise NotAdmitted("refused", TOO_DEEP)
+        raise NotAdmitted("wrong", f"its cell does not parse: {own.problem}")
+    if own:
+        function = [f for name, f in answered_functions(own.tree) if name == exercise][-1]
+        if not is_stub(function):
+            return own, function
+    for cell in cells:
+        if cell.tree and (what := runs_other_code(cell.tree)):
+            message = f"there is no answer here; code cell {cell.number} runs {what}, not read here"
+            raise NotAdmitted("refused", message)
+    raise NotAdmitted("not done yet", "" if own else "there is no answer")
 
 
-def _syntax_error(source: str) -> str:
-    try:
-        ast.parse(source)
-    except SyntaxError as error:
-        return f"line {error.lineno}: {error.msg}"
-    except (ValueError, RecursionError, MemoryError) as error:
-        return str(error) or type(error).__name__
-    return "no error"
+def _answers_otherwise(cell: Cell, cells: Sequence[Cell]) -> set[str]:
+    """The exercises that a cell answers in a way that is not read, under another name say."""
+    if cell.tree is None:
+        return set()
+    otherwise = answered_otherwise(cell.tree)
+    aliases = _aliases(cells)
+    return otherwise | {aliases[name] for name in {*otherwise, *cell.answers} & aliases.keys()}
+
+
+def _aliases(cells: Sequence[Cell]) -> dict[str, str]:
+    """Other names for what a name holds: of `import a as b` and `b = a`."""
+    found = {}
+    for node in (node for cell in cells if cell.tree for node in cell.tree.body):
+        match node:
+            case ast.ImportFrom(names=aliases):
+                found |= {a.asname: a.name for a in aliases if a.asname not in (None, a.name)}
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)):
+                found[name] = other
+    return found
+
+
+def _all_set(used: set[str], known: _Known, below: _Known, starred: bool) -> None:
+    """Raise `NotAdmitted` for a name that nothing has set when the exercise is checked.
+
+    With `starred`, an import of all names, it may have set any.
+    """
+    for name in sorted(used):
+        if name == IPYTHON:
+            what = "a command of IPython's, with % or ! or ?: these are not run here"
+            raise NotAdmitted("refused", f"uses {what}")
+        if name in below and known[name] is below[name]:
+            raise NotAdmitted("refused", f"uses {name}, which is set only below its check")
+        if name not in known and not starred:
+            raise NotAdmitted("refused", f"uses {name}, which the notebook does not set")
 
 
 def _follow(
-    answer: _Helper, known: dict[str, _Import | _Helper], names: Collection[str]
+    answer: _Helper, known: _Known, names: Collection[str]
 ) -> tuple[list[_Helper], set[str]]:
     """The functions that the answer calls, itself included, and the global names they all use."""
     helpers, used = [answer], set()
@@ -164,6 +230,9 @@ def _follow(
                     _admit_import(path)
                 case _Helper() as other:
                     helpers.append(other)
+                case _Unread(cell=cell):
+                    how = f"which code cell {cell.number} sets in a way that is not read"
+                    raise NotAdmitted("refused", f"uses {name}, {how}")
                 case None if name in _NAMES or _is_dunder(name):
                     raise NotAdmitted("refused", f"uses {name}")
     return list(dict.fromkeys(helpers)), used
@@ -181,7 +250,7 @@ def _look(function: ast.FunctionDef, names: Collection[str]) -> None:
                 _admit_attribute(attribute, attribute)
         if isinstance(node, ast.Attribute):
             text = ast.unparse(node)
-            if node.attr in _ANSWERS and _root(node) in names:
+            if node.attr in _ANSWERS and root(node) in names:
                 raise NotAdmitted("refused", f"{CALLS_THE_ANSWER}: {text}")
             _admit_attribute(node.attr, text)
             if not isinstance(node.ctx, ast.Load) and node.attr not in SETTABLE:
@@ -211,13 +280,6 @@ def _admit_import(path: str) -> None:
 
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
-
-
-def _root(node: ast.expr) -> str:
-    """The name that a chain of attributes and indices begins with."""
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _globals(function: ast.FunctionDef) -> set[str]:
@@ -275,19 +337,22 @@ def _is_admitted(path: str) -> bool:
     return True
 
 
-def _known(
-    cells: Sequence[Cell], own: Cell, names: Collection[str]
-) -> dict[str, _Import | _Helper]:
-    """What each name means to the answer in `own`, of those that are imports or functions."""
-    at = cells.index(own)
-    known: dict[str, _Import | _Helper] = {}
-    for cell in [*reversed(cells[at + 1 :]), *cells[:at], own]:
-        answered = answered_functions(cell.tree) if cell.tree else []
-        known |= _top_imports(cell)
-        for number, node in enumerate(cell.tree.body if cell.tree else ()):
-            if isinstance(node, ast.FunctionDef) and all(node is not f for _, f in answered):
-                known[node.name] = _Helper(cell, number)
-    return {name: to for name, to in known.items() if name not in names and name != "*"}
+def _known(cells: Sequence[Cell], answer: ast.FunctionDef, names: Collection[str]) -> _Known:
+    """What each name means that these cells set, but for exercises and the answer itself."""
+    trees = [cell.tree for cell in cells]
+    known: _Known = {}
+    for name, place in places(trees).items():
+        cell, node = cells[place.cell], trees[place.cell].body[place.statement]
+        if name in names or name == "*" or node is answer:
+            continue
+        answered = any(node is function for _, function in answered_functions(trees[place.cell]))
+        if place.how == "import":
+            known |= {bound: found for bound, found in _bound(node) if bound == name}
+        elif place.how == "otherwise" or answered or changed(trees, name, place):
+            known[name] = _Unread(cell)
+        else:
+            known[name] = _Helper(cell, place.statement)
+    return known
 
 
 def _pieces(helpers: Sequence[_Helper]) -> list[Piece]:
@@ -300,21 +365,13 @@ def _pieces(helpers: Sequence[_Helper]) -> list[Piece]:
     return [Piece(number, source, found) for number, (source, found) in statements.items()]
 
 
-def _ignored(cells: Sequence[Cell], own: Cell, unknown: set[str]) -> Iterator[str]:
-    """Notes: code in the answer's cell that is not run, and names that such code was to set."""
+def _ignored(own: Cell, helpers: Sequence[_Helper]) -> Iterator[str]:
+    """A note where the answer's cell holds code that is not run."""
     kept = (ast.FunctionDef, ast.Import, ast.ImportFrom, ast.Pass)
-    if any(not isinstance(n, kept) and not _is_text(n) for n in own.tree.body):
+    used = [helper.statement for helper in helpers if helper.cell is own]
+    rest = (node for number, node in enumerate(own.tree.body) if number not in used)
+    if any(not isinstance(node, kept) and not _is_text(node) for node in rest):
         yield "code outside of functions ignored"
-    trees = [node for cell in cells if cell.tree for node in cell.tree.body]
-    stored = {
-        node.id
-        for statement in trees
-        if isinstance(statement, ast.Assign | ast.AnnAssign)
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-    for name in sorted(unknown & stored):
-        yield f"uses {name}, which is set outside of functions: ignored"
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -1,0 +1,149 @@
+"""What was handed in: every submission has a row, be it graded or not.
+
+In a folder each entry of its own, a file or a student's folder, has a row at least. Within it,
+at any depth, these have one: what holds a notebook, whatever its name, and what is named as one.
+Nothing is said of litter: hidden files and folders, `__MACOSX` and its like, READMEs, and what the
+chapters themselves write into a folder. A hidden file that holds a notebook is no litter.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from shrink.classroom import CourseError
+from shrink.classroom.book.notebook import read_notebook
+from shrink.classroom.grading.check import find_chapters
+from shrink.classroom.grading.identify import NotGraded, is_named
+
+LARGEST = 20_000_000  # bytes of a notebook
+_LITTER = re.compile(
+    r"__macosx|__pycache__|thumbs\.db|desktop\.ini|icon\r|~\$.*|readme(\.\w+)?"
+    r"|class-\d\d-.*\.json|running_table\.json(\.lock)?|.*\.(safetensors|shrk)",
+    re.IGNORECASE,
+)
+_NOTEBOOK = re.compile(rb'"(cells|worksheets|nbformat)"\s*:')
+_KINDS = (  # how a file begins, and what it is then
+    (rb"PK\x03\x04", "an archive, which is not unpacked here"),
+    (rb"\x1f\x8b|7z\xbc\xaf|Rar!", "an archive, which is not unpacked here"),
+    (rb"%PDF", "a PDF; ask for the notebook"),
+    (rb"(?i:\s*<(!doctype|html))", "a web page; ask for the notebook"),
+    (rb"\s*\{\\rtf", "a text of a word processor; ask for the notebook"),
+)
+
+
+def find(wanted: Sequence[str], work: Path, chapters: Collection[str]) -> list[tuple[str, Path]]:
+    """What to grade, each with the name it has in the report, in order.
+
+    Raises `CourseError` when a path is not there, or when there is nothing at all.
+    """
+    found: dict[Path, str] = {}
+    names = [name for name in wanted if name in chapters or name.isdecimal()]
+    if names or not wanted:
+        found |= {path: f"{work.name}/{path.name}" for path in find_chapters(names, work)}
+    for name in wanted:
+        path = Path(name)
+        if name in names:
+            continue
+        if path.is_dir():
+            inside = path.name if len(wanted) > 1 else ""
+            submitted = [one for entry in _entries(path) for one in _submitted(entry, chapters)]
+            found |= {one: str(Path(inside, one.relative_to(path))) for one in submitted}
+        elif os.path.lexists(path):
+            found[path.resolve()] = name
+        else:
+            raise CourseError(f"no such notebook or folder: {name}")
+    if not found:
+        raise CourseError(f"no notebook in {', '.join(wanted)}")
+    return sorted((label, path) for path, label in found.items())
+
+
+def read(path: Path) -> NotebookNode:
+    """The notebook; raises `NotGraded` for what is no file, too large, or no notebook."""
+    try:
+        facts = path.lstat()
+        if stat.S_ISLNK(facts.st_mode):
+            raise NotGraded("unreadable", "a link, not a file")
+        if stat.S_ISDIR(facts.st_mode):
+            raise NotGraded("unreadable", f"a folder, and no notebook in it: {_held(path)}")
+        if not stat.S_ISREG(facts.st_mode):
+            raise NotGraded("unreadable", "a device, not a file")
+        if facts.st_size > LARGEST:
+            size = facts.st_size / 1e6
+            raise NotGraded("unreadable", f"{size:.0f} MB long; at most {LARGEST / 1e6:.0f} MB")
+        return read_notebook(path)
+    except CourseError as error:
+        if isinstance(error, NotGraded):
+            raise
+        told = _kind(path) or str(error).removeprefix(f"{path} ")
+        raise NotGraded("unreadable", told) from error
+    except OSError as error:
+        raise NotGraded("unreadable", str(error.strerror)) from error
+
+
+def _submitted(entry: Path, chapters: Collection[str]) -> list[Path]:
+    """What has a row of an entry of the folder: the entry itself, if there is nothing else."""
+    return list(_notebooks(entry, chapters)) or [entry]
+
+
+def _notebooks(entry: Path, chapters: Collection[str]) -> Iterator[Path]:
+    """What holds a notebook, or is named as one; links are not followed."""
+    if entry.is_dir() and not entry.is_symlink():
+        found = [one for inside in _entries(entry) for one in _notebooks(inside, chapters)]
+        yield from found or ([entry] if _is_named_as_one(entry, chapters) else [])
+    elif _is_named_as_one(entry, chapters) or _holds_notebook(entry):
+        yield entry
+
+
+def _is_named_as_one(path: Path, chapters: Collection[str]) -> bool:
+    named = any(is_named(path.name, chapter) for chapter in chapters)
+    return named or ".ipynb" in path.name.lower()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder without the litter, in order; none where it may not be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not _is_litter(path))
+    except OSError:
+        return []
+
+
+def _is_litter(path: Path) -> bool:
+    if path.name.startswith("."):
+        return path.is_dir() or not _holds_notebook(path)
+    return bool(_LITTER.fullmatch(path.name))
+
+
+def _holds_notebook(path: Path) -> bool:
+    """Whether a file's content is a notebook's, in any encoding, damaged ones too."""
+    try:
+        facts = path.lstat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST:
+            return False
+        content = path.read_bytes().replace(b"\0", b"")
+    except OSError:
+        return False
+    begin = content[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
+    return begin.startswith(b"{") and bool(_NOTEBOOK.search(content))
+
+
+def _held(folder: Path) -> str:
+    """What lies in a folder, for a person who looks for the notebook."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        return str(error.strerror)
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more if names else "it is empty"
+
+
+def _kind(path: Path) -> str | None:
+    """What a file that is no notebook is, if that helps."""
+    with open(path, "rb") as file:
+        begin = file.read(1000)
+    if not begin.strip():
+        return "an empty file"
+    return next((kind for pattern, kind in _KINDS if re.match(pattern, begin)), None)
