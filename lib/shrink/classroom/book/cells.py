@@ -18,6 +18,8 @@ from shrink.classroom.exercises.exercise import STUB_MESSAGE
 
 IPYTHON = "get_ipython"  # what magics and shell commands call, once IPython has read them
 TOO_DEEP = "it is nested too deeply to be read"
+LONGEST = 20_000  # characters of a cell: its syntax tree takes some 400 times as many bytes
+TOO_LONG = f"it is longer than {LONGEST:,} characters, and is not read"
 _RUN_AS_CELLS = {"time", "capture", "prun"}  # magics of a cell after which its text runs as usual
 _ANSWERED = re.compile(r"^\s*(?:@|\w+\s*=)?\s*(\w+)\s*\.\s*answer\b", re.MULTILINE)
 
@@ -36,7 +38,12 @@ class Code:
 
 
 def read_code(source: str) -> Code:
-    """The cell as IPython runs it, with each `x.answer(f)` as a function below `@x.answer`."""
+    """The cell as IPython runs it, with each `x.answer(f)` as a function below `@x.answer`.
+
+    A cell longer than `LONGEST` is not parsed.
+    """
+    if len(source) > LONGEST:
+        return Code(source, None, TOO_LONG)
     code = _read(source)
     if code.tree is None:
         return code

@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 from shrink.classroom.book.cells import (
     IPYTHON,
     TOO_DEEP,
+    TOO_LONG,
     answered_functions,
     answered_otherwise,
     answers,
@@ -165,8 +166,8 @@ def _answer(cells: Sequence[Cell], exercise: str) -> tuple[Cell, ast.FunctionDef
             )
     own = next((cell for cell in reversed(cells) if exercise in cell.answers), None)
     if own and own.tree is None:
-        if own.problem == TOO_DEEP:
-            raise NotAdmitted("refused", TOO_DEEP)
+        if own.problem in (TOO_DEEP, TOO_LONG):
+            raise NotAdmitted("refused", own.problem)
         raise NotAdmitted("wrong", f"its cell does not parse: {own.problem}")
     if own:
         function = [f for name, f in answered_functions(own.tree) if name == exercise][-1]
