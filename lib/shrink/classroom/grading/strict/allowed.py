@@ -16,6 +16,7 @@ IMPORTABLE = (
     "statistics",
     "fractions",
     "random",
+    "re",
     "copy",
     "time",
     "typing",
