@@ -18,15 +18,21 @@ from shrink.classroom.exercises.exercise import STUB_MESSAGE
 
 IPYTHON = "get_ipython"  # what magics and shell commands call, once IPython has read them
 TOO_DEEP = "it is nested too deeply to be read"
-LONGEST = 20_000  # characters of a cell: its syntax tree takes some 400 times as many bytes
-TOO_LONG = f"it is longer than {LONGEST:,} characters, and is not read"
+TOO_MANY = "it holds too many commands of IPython's to be read"
+TOO_LONG = "it is longer than 50,000 characters"  # of which a syntax tree takes 70 MB at most
+UNREAD = (TOO_DEEP, TOO_MANY, TOO_LONG)
+LONGEST = 50_000
 _RUN_AS_CELLS = {"time", "capture", "prun"}  # magics of a cell after which its text runs as usual
+_COMMAND = re.compile(r"^\s*[%!?/,;]|\?\s*$|=\s*[%!]", re.MULTILINE)
+_WORK = 200_000  # commands times characters: IPython reads the cell once more for each, in seconds
 _ANSWERED = re.compile(r"^\s*(?:@|\w+\s*=)?\s*(\w+)\s*\.\s*answer\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Code:
     """What runs of a cell: its Python, and the syntax tree; None, and why, where there is none.
+
+    What is in `UNREAD` is not read here, though Python may run it.
 
     `elsewhere` is set where the cell's text is no part of the notebook's Python: `%%bash`.
     """
@@ -36,14 +42,15 @@ class Code:
     problem: str = ""
     elsewhere: bool = False
 
+    def answers(self) -> list[str]:
+        """The exercises that it answers, by its syntax, or by its text where there is none."""
+        if self.tree is None:
+            return [] if self.elsewhere else _ANSWERED.findall(self.python)
+        return [name for name, _ in answered_functions(self.tree)]
+
 
 def read_code(source: str) -> Code:
-    """The cell as IPython runs it, with each `x.answer(f)` as a function below `@x.answer`.
-
-    A cell longer than `LONGEST` is not parsed.
-    """
-    if len(source) > LONGEST:
-        return Code(source, None, TOO_LONG)
+    """The cell as IPython runs it, with each `x.answer(f)` as a function below `@x.answer`."""
     code = _read(source)
     if code.tree is None:
         return code
@@ -59,10 +66,7 @@ def read_code(source: str) -> Code:
 
 def answers(source: str) -> list[str]:
     """The exercises that a cell answers, by its syntax, or by its text if it does not parse."""
-    code = read_code(source)
-    if code.tree is None:
-        return [] if code.elsewhere else _ANSWERED.findall(source)
-    return [name for name, _ in answered_functions(code.tree)]
+    return read_code(source).answers()
 
 
 def answered_functions(tree: ast.Module) -> list[tuple[str, ast.FunctionDef]]:
@@ -163,12 +167,16 @@ def is_stub(function: ast.FunctionDef) -> bool:
 
 
 def _read(source: str) -> Code:
+    if len(source) > LONGEST:
+        return Code(source, None, TOO_LONG)
     try:
         return Code(source, _parse(source))
     except (RecursionError, MemoryError):
         return Code(source, None, TOO_DEEP)
     except (SyntaxError, ValueError):
         pass  # IPython may know better
+    if len(_COMMAND.findall(source)) * len(source) > _WORK:
+        return Code(source, None, TOO_MANY)
     try:
         python = TransformerManager().transform_cell(source)
         tree = _parse(python)

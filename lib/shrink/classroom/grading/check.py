@@ -94,13 +94,13 @@ def check(notebook: Path, timeout: float = CELL_TIMEOUT) -> Result:
     read = read_notebook(notebook)
     chapter, cells = chapter_of(notebook, read), code_of(read)
     exercises, seen = exercises_of(chapter), [Seen.of(cell) for cell in cells]
-    late = [new_code_cell(f"{e.name}.check()") for e in exercises if _is_late(e.name, seen)]
+    late = [new_code_cell(f"{e.name}.check()") for e in exercises if is_late(e.name, seen)]
     ran = run([*cells, *late], notebook, timeout)
     statuses = [status(e, [*seen, *map(Seen.of, late)], ran) for e in exercises]
     return Result(chapter, notebook, tuple(statuses), tuple(other_errors(seen, ran)))
 
 
-def _is_late(exercise: str, cells: Sequence[Seen]) -> bool:
+def is_late(exercise: str, cells: Sequence[Seen]) -> bool:
     """Whether the answer that counts, the last one, stands below every check of it."""
     answers = [number for number, cell in enumerate(cells) if exercise in cell.answers]
     checks = [number for number, cell in enumerate(cells) if exercise in cell.checks]

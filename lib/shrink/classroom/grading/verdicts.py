@@ -8,10 +8,9 @@ from nbformat import NotebookNode
 
 from shrink import earlier
 from shrink.classroom.book.cells import (
-    TOO_DEEP,
+    UNREAD,
     Code,
     answered_functions,
-    answers,
     checked,
     is_stub,
     read_code,
@@ -55,8 +54,8 @@ class Seen:
     def of(cls, cell: NotebookNode) -> "Seen":
         code = read_code(cell.source)
         checks = checked(code.tree) if code.tree else _CHECKED.findall(cell.source)
-        names = tuple(answers(cell.source))
-        return cls(str(cell.get("id", "")), code, names, frozenset(checks))
+        name = str(cell.get("id", ""))
+        return cls(name, code, tuple(code.answers()), frozenset(checks))
 
     def holds_stub(self, exercise: str) -> bool:
         """Whether its answer to the exercise is as it was handed out."""
@@ -74,7 +73,7 @@ def status(exercise: Exercise, cells: Sequence[Seen], ran: Run) -> Status:
     own = next((n for n in reversed(range(len(cells))) if name in cells[n].answers), None)
     state, message = _reported(exercise, row) if row else _unreported(name, cells, ran)
     if own is not None and state != "wrong" and not cells[own].holds_stub(name):
-        if cells[own].code.problem not in ("", TOO_DEEP):
+        if cells[own].code.problem not in ("", *UNREAD):
             state, message = "wrong", f"its cell does not parse: {cells[own].code.problem}"
         elif row and state == "not done yet" and own in ran.failures:
             state, message = "wrong", f"its cell failed: {_last_line(ran.failures[own])}"

@@ -16,10 +16,9 @@ from nbformat import NotebookNode
 from shrink.classroom.book.cells import (
     IPYTHON,
     TOO_DEEP,
-    TOO_LONG,
+    UNREAD,
     answered_functions,
     answered_otherwise,
-    answers,
     is_stub,
     read_code,
     runs_other_code,
@@ -115,7 +114,7 @@ def _cell(number: int, cell: NotebookNode) -> Cell:
     code = read_code(cell.source)
     tags = cell.metadata.get("tags")
     tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
-    answered = tuple(answers(cell.source))
+    answered = tuple(code.answers())
     return Cell(
         number, str(cell.get("id", "")), code.python, code.tree, answered, tags, code.problem
     )
@@ -141,7 +140,8 @@ def _admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answ
     for path in _imported(own.tree):
         _admit_import(path)
     last = reach([cell.tree for cell in cells], cells.index(own), exercise)
-    run, below = cells[: last + 1], _known(cells[last + 1 :], function, names)
+    run = cells[: last + 1]
+    below = _known(cells[last + 1 :], function, {*names, *_GIVEN})
     known = below | _known(run, function, names)
     helpers, used = _follow(_Helper(own, own.tree.body.index(function)), known, names)
     imports = [i.text for name in ("*", *used) for i in _imports_of(run, name)]
@@ -166,7 +166,7 @@ def _answer(cells: Sequence[Cell], exercise: str) -> tuple[Cell, ast.FunctionDef
             )
     own = next((cell for cell in reversed(cells) if exercise in cell.answers), None)
     if own and own.tree is None:
-        if own.problem in (TOO_DEEP, TOO_LONG):
+        if own.problem in UNREAD:
             raise NotAdmitted("refused", own.problem)
         raise NotAdmitted("wrong", f"its cell does not parse: {own.problem}")
     if own:
