@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from shrink.classroom.grading.strict.report import Row, Submission, as_detail, as_summary
+from shrink import cli
+from shrink.classroom.grading.strict.report import LENT, Row, Submission, as_detail, as_summary
 from shrink.classroom.grading.strict.tables import KEYS, VERSION, as_csv, as_json
+from tests.classroom.grading.class_of_thirty import ANSWERS, FRONT_ENDS, hand_in
 
 HINT = "wrong there\n  hint:     {}\n  called:   mask(1)"
 CLASS = [
@@ -27,7 +29,7 @@ CLASS = [
         (
             Row("mask", "core", "done", ""),
             Row("step", "core", "wrong", HINT.format("count from 1")),
-            Row("sweep", "more", "not done yet", ""),
+            Row("sweep", "more", "not done yet", "", (f"calls step, {LENT}",)),
         ),
     ),
     Submission(
@@ -152,3 +154,25 @@ def test_json_has_a_version_and_the_keys_of_a_row():
     assert all(tuple(row) == KEYS for row in told["rows"])
     assert told["rows"][2]["notes"] == ["its check is missing", "cells tagged"]
     assert told["rows"][0]["submission"] == "anna"
+
+
+@pytest.mark.deep
+def test_a_class_of_thirty_is_graded_by_one_command(tmp_path, capsys):
+    hand_in(tmp_path)
+    folders = {path.name for path in tmp_path.iterdir()}
+    assert len(folders) == 30
+    assert cli.main(["check", "--strict", str(tmp_path), "--timeout", "20", "--memory", "500"]) == 1
+    students, exercises, total = capsys.readouterr().out.strip().split("\n\n")
+    told = dict(line.split("  ", 1) for line in map(str.strip, students.splitlines()[1:]))
+    told = {name.split("/")[0]: line.strip() for name, line in told.items()}
+    assert len(students.splitlines()) == 31 and total.startswith("30 notebooks")
+    assert len(exercises.splitlines()) == 6
+    everything = "02_prune  core 3 of 3 done, more 3 of 3 done"
+    done = {name for name, line in told.items() if line == everything}
+    assert done == {"heap", "adds_quit", *(name.replace(" ", "_") for name in FRONT_ENDS)}
+    assert {n for n, line in told.items() if line.startswith("unreadable")} == {
+        *("broken", "empty", "no_notebook")
+    }
+    assert all("wrong: global_masks" in told[f"renamed{n}"] for n in range(4))
+    assert all("magnitude_mask" in told[name] for name in ANSWERS if name != "heap")
+    assert "most often (4): every layer lost the same share" in exercises

@@ -205,7 +205,9 @@ def _run(function: Callable, args: tuple) -> Any:
     """What the function returns, or the exception that it raises."""
     try:
         return function(*args)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # somebody stops the cell
+        raise
+    except BaseException as error:  # SystemExit, and what else is no Exception
         return error
 
 

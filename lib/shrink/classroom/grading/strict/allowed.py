@@ -68,7 +68,7 @@ SYSTEM = {"os", "sys", "builtins", "importlib", "subprocess", "inspect", "ctypes
 _FRAMES = {"gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_globals", "f_locals"}
 _OUTWARD = {"from_file", "tofile", "dump", "register"}  # of classes: to files, to isinstance
 _OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
-SETTABLE = {"bias", "data", "grad", "requires_grad", "training", "weight"}
+SETTABLE = {"bias", "data", "grad", "imag", "real", "requires_grad", "shape", "training", "weight"}
 
 
 def is_importable(path: str) -> bool:

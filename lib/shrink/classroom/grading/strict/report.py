@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from shrink.classroom.exercises.attempt import printable
 
 _HINT = "  hint:     "
+LENT = "which is not done: the reference answered"  # how a note ends that is no change
 _NOT_DONE = ("not done yet", "not graded")
 
 
@@ -80,8 +81,9 @@ def _stands(submission: Submission) -> str:
         found.append(f"refused: {', '.join(each)}")
     if failed := [row.exercise for row in rows if row.state == "not graded"]:
         found.append(f"not graded: {', '.join(failed)}")
-    if notes := len(submission.notes) + sum(len(row.notes) for row in rows):
-        found.append("1 note" if notes == 1 else f"{notes} notes")
+    changes = [n for r in rows for n in r.notes if not n.endswith(LENT)] + [*submission.notes]
+    if changes:
+        found.append("1 note" if len(changes) == 1 else f"{len(changes)} notes")
     return "; ".join(found)
 
 
