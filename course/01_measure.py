@@ -503,6 +503,10 @@ explorer
 # The chapter works before you have solved them: an exercise answers with the library's function
 # until your own passes its check. The library is there to be read, too. After the third, go back to
 # the explorer and set *energy by* to *mine*.
+#
+# When a teacher grades, an answer may import what needs no file and no process: `math`,
+# `itertools`, `functools`, `operator`, `collections`, `heapq`, `bisect`, `statistics`,
+# `fractions`, `random`, `re`, `copy`, `time`, `typing`, `numpy` and `torch`.
 
 # %% [markdown] exercise-1
 # ### 1 · Parameters and bytes (core, 10 minutes)

@@ -71,7 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="for each cell")
     form = check.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
-    form.add_argument("--csv", action="store_true", help="print a table (with --strict)")
+    text = "print a table for a spreadsheet (with --strict)"
+    form.add_argument("--csv", action="store_true", help=text)
+    text = "print all that is said of each exercise (with --strict)"
+    form.add_argument("--detail", action="store_true", help=text)
     strict = check.add_argument_group("grading, for teachers")
     text = "grade notebooks or folders of them, and trust nothing in them but the answers"
     strict.add_argument("--strict", action="store_true", help=text)
@@ -159,7 +162,8 @@ def _lab(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     if args.strict:
         return _check_strict(args)
-    if given := [n for n in ("chapter", "csv", "memory") if getattr(args, n) not in (None, False)]:
+    only_strict = ("chapter", "csv", "detail", "memory")
+    if given := [n for n in only_strict if getattr(args, n) not in (None, False)]:
         args.usage_error(f"--{given[0]} goes with --strict")
     from shrink.classroom.grading import check
 
@@ -177,16 +181,17 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _check_strict(args: argparse.Namespace) -> int:
-    from shrink.classroom.grading.strict import grading
-    from shrink.classroom.grading.strict.report import as_csv, as_json, as_text
+    from shrink.classroom.grading.strict import grading, report, tables
 
-    form = as_csv if args.csv else as_json if args.json else as_text
-    to = sys.stdout if form is as_text else sys.stderr
+    form = report.as_detail if args.detail else report.as_summary
+    if args.csv or args.json:
+        form = tables.as_csv if args.csv else tables.as_json
+    to = sys.stderr if args.csv or args.json else sys.stdout
     root = course_folder(args.root)
     print(grading.WARNING, file=to, flush=True)
     timeout, memory = args.timeout or grading.TIMEOUT, args.memory or grading.MEMORY
     graded = grading.grade(args.chapters, root, args.chapter, timeout, memory)
-    print(form(graded))
+    _say(form(graded))
     return 0 if all(submission.core_done for submission in graded) else 1
 
 

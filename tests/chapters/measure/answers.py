@@ -185,7 +185,7 @@ def _forces_weights(layer, price, room, batch):
 
 def _resets_the_script(function, warm_up, runs, clock):
     answer = latency.time_call(function, warm_up, runs, clock)
-    function.script.seconds = ()
+    function._script.seconds = ()
     return answer
 
 

@@ -18,7 +18,7 @@ from shrink.classroom.book.builder import BASES, build_chapter
 from shrink.classroom.book.notebook import exercises, notebook_bytes
 from shrink.classroom.book.update import Change, update
 from shrink.classroom.grading.strict.grading import grade
-from shrink.classroom.grading.strict.report import as_text
+from shrink.classroom.grading.strict.report import as_detail
 from tests import ROOT
 
 WRONG = "@{0}.answer\ndef {0}(*arguments):\n    return 'wrong on purpose'"
@@ -68,7 +68,7 @@ def main(commit: str) -> int:
         work = Path(name, "work")
         print(*bring_over(pairs, work), sep="\n")
         graded = grade([str(work / f"{chapter}.ipynb") for chapter in pairs], ROOT)
-    print(as_text(graded))
+    print(as_detail(graded))
     states = {(s.chapter, row.exercise): row.state for s in graded for row in s.rows}
     expected = {
         (chapter, exercise): "done" if number else "wrong"

@@ -20,7 +20,6 @@ from shrink import chapters, cli
 from shrink.classroom.book.builder import build_chapter
 from shrink.classroom.book.notebook import exercises, notebook_bytes
 from shrink.classroom.grading.strict.notes import of_exercise, of_notebook
-from shrink.classroom.grading.strict.report import Row, Submission, as_csv, as_text
 from shrink.classroom.grading.strict.runner import Job, Runner
 from shrink.classroom.grading.strict.source import NotAdmitted, admit, code_cells
 from shrink.cli import main
@@ -290,12 +289,6 @@ def test_what_is_no_submission_stops_no_other(graded, who, expected, told):
 def test_a_cell_is_no_formula_and_steers_no_terminal(graded):
     assert state(graded, "'=cmd") == "wrong"
     assert "your code raised KeyboardInterrupt: x?[2J" in said(graded, "'=cmd")
-    rows = (Row("a", "core", "wrong", "-1", (" @x", "y")), Row("b", "core", "done", "\t=1"))
-    lines = as_csv([Submission("+x\ud800", "02_prune", rows)]).splitlines()
-    assert lines[1:] == [
-        "'+x?,02_prune,a,core,wrong,'-1,' @x; y",
-        "'+x?,02_prune,b,core,done,' =1,",
-    ]
 
 
 def refused(notebook):
@@ -311,7 +304,7 @@ def refused(notebook):
         ("return pruning.magnitude_mask(weight, sparsity)", "calls the answer: it imports shrink"),
         ("return magnitude_mask.reference(weight, sparsity)", "calls the answer: magnitude_mask.r"),
         ("return global_masks.mine({}, sparsity)", "calls the answer: global_masks.mine"),
-        ("import itertools", "imports itertools; only torch, numpy and math are admitted"),
+        ("import zlib", "imports zlib; only math, itertools, functools, operator, collections"),
         ("from . import x", "imports from its own package; only"),
         ("from torch import os", "uses torch.os"),
         ("return np.os.getpid()", "uses np.os"),
@@ -462,13 +455,15 @@ def test_its_chapter_is_in_the_file_name_or_the_answers(course, tmp_path, capsys
     two = write(tmp_path / "sub/mine.ipynb", stub)
     assert main(["check", "--strict", str(one), str(two), "--root", str(course)]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("This runs code") and out.count("core  not done yet") == 4
+    assert out.startswith("This runs code") and out.count("core 0 of 2 done") == 2
     assert out.endswith("2 notebooks, all core exercises done in 0\n")
 
 
 def test_own_work_is_graded_by_number(course, solved, capsys):
     write(course / "work/02_prune.ipynb", solved)
     assert main(["check", "--strict", "2", "--root", str(course)]) == 0
+    assert "work/02_prune.ipynb  02_prune  core 2 of 2 done\n" in capsys.readouterr().out
+    assert main(["check", "--strict", "2", "--root", str(course), "--detail"]) == 0
     assert "work/02_prune.ipynb  magnitude_mask  core  done\n" in capsys.readouterr().out
 
 
@@ -476,6 +471,7 @@ def test_own_work_is_graded_by_number(course, solved, capsys):
     ("words", "told"),
     [
         (["--csv"], "--csv goes with --strict"),
+        (["--detail"], "--detail goes with --strict"),
         (["--chapter", "2"], "--chapter goes with --strict"),
         (["--memory", "9"], "--memory goes with --strict"),
         (["--strict", "--memory", "x"], "not a number of MB: 'x'"),
@@ -495,25 +491,6 @@ def test_nothing_to_grade_is_an_error(course, tmp_path, capsys):
         path = str(tmp_path / words[0])
         assert main(["check", "--strict", path, "--root", str(course)]) == 2
         assert re.search(rf"^shrink: {told}", capsys.readouterr().err, re.MULTILINE)
-
-
-def test_text_of_a_report():
-    rows = (Row("a", "core", "wrong", "no\n  hint: x", ("its check is missing",)),)
-    text = as_text(
-        [
-            Submission("s", "02_prune", rows, ("tagged",)),
-            Submission("longer", "", (Row("", "", "unreadable", ""),)),
-        ]
-    )
-    assert text.splitlines() == [
-        "s       a  core  wrong",
-        "    no",
-        "      hint: x",
-        "    note: its check is missing",
-        "    note on the notebook: tagged",
-        "longer           unreadable",
-        "2 notebooks, all core exercises done in 0",
-    ]
 
 
 def test_what_passed_counts_in_the_process_after_a_killed_one(solved):

@@ -36,23 +36,23 @@ class _Script:
 
 @dataclass
 class _Function:
-    script: _Script
+    _script: _Script
 
     def __call__(self) -> None:
-        seconds, n = self.script.seconds, self.script.calls
-        self.script.now += seconds[n] if n < len(seconds) else _AFTER
-        self.script.calls += 1
+        seconds, n = self._script.seconds, self._script.calls
+        self._script.now += seconds[n] if n < len(seconds) else _AFTER
+        self._script.calls += 1
 
     def __repr__(self) -> str:
-        return f"<function that takes {', '.join(f'{s:g}' for s in self.script.seconds)} s>"
+        return f"<function that takes {', '.join(f'{s:g}' for s in self._script.seconds)} s>"
 
 
 @dataclass
 class _Clock:
-    script: _Script
+    _script: _Script
 
     def __call__(self) -> float:
-        return self.script.now
+        return self._script.now
 
     def __repr__(self) -> str:
         return "<its clock>"
@@ -148,7 +148,7 @@ MISTAKES = (
 
 
 def _right(function: _Function, warm_up: int, runs: int, clock: _Clock) -> _Quartiles:
-    timed = function.script.seconds[warm_up : warm_up + runs]
+    timed = function._script.seconds[warm_up : warm_up + runs]
     return tuple(statistics.quantiles(timed, n=4, method="inclusive"))
 
 
@@ -189,7 +189,7 @@ def _wrong_times(
     runs: int,
     clock: _Clock,
 ) -> Wrong | None:
-    if (calls := function.script.calls) != warm_up + runs:
+    if (calls := function._script.calls) != warm_up + runs:
         return Wrong(
             f"the function is to be called {warm_up + runs} times, {warm_up} to warm up "
             f"and {runs} that are timed; it was called {calls} times",
@@ -202,7 +202,7 @@ def _wrong_times(
         return Wrong("return three numbers, (low, median, high)", expected=right, given=given)
     for name, seconds, mine in zip(("low", "median", "high"), right, found, strict=True):
         if not near([seconds], [mine], 1e-9):
-            timed = ", ".join(f"{s:g}" for s in sorted(function.script.seconds[warm_up:]))
+            timed = ", ".join(f"{s:g}" for s in sorted(function._script.seconds[warm_up:]))
             shown = f" of {timed}" if runs <= 10 else ""
             return Wrong(f"{name}{shown} is {seconds:g} s", expected=right, given=given)
     return None

@@ -21,7 +21,7 @@ TOO_DEEP = "it is nested too deeply to be read"
 TOO_MANY = "it holds too many commands of IPython's to be read"
 TOO_LONG = "it is longer than 50,000 characters"  # of which a syntax tree takes 70 MB at most
 UNREAD = (TOO_DEEP, TOO_MANY, TOO_LONG)
-_LONGEST = 50_000
+LONGEST = 50_000
 _RUN_AS_CELLS = {"time", "capture", "prun"}  # magics of a cell after which its text runs as usual
 _COMMAND = re.compile(r"^\s*[%!?/,;]|\?\s*$|=\s*[%!]", re.MULTILINE)
 _WORK = 200_000  # commands times characters: IPython reads the cell once more for each, in seconds
@@ -167,7 +167,7 @@ def is_stub(function: ast.FunctionDef) -> bool:
 
 
 def _read(source: str) -> Code:
-    if len(source) > _LONGEST:
+    if len(source) > LONGEST:
         return Code(source, None, TOO_LONG)
     try:
         return Code(source, _parse(source))

@@ -65,6 +65,8 @@ class Attempt:
     def __init__(self, name: str, function: Callable) -> None:
         self._name, self._function = name, function
         self._calls: list[_Call] = []
+        self._args: tuple = ()  # of the last call, as its result
+        self.result: Any = ABSENT
 
     def __call__(self, *args: Any, alike: Callable[[Any], Any] | None = None) -> Any:
         """What the function returns.
@@ -73,7 +75,7 @@ class Attempt:
         known mistake is recognised in both.
         """
         call, result = self._record(args, lambda result, *_: alike(result) if alike else result)
-        if not _same(args, call.args):
+        if not _same(args, call.args) or _gradients_marks(args) != _gradients_marks(call.args):
             raise Wrong(
                 "your function changed its input; work on a copy, or on a new tensor",
                 known_mistakes=False,
@@ -93,9 +95,10 @@ class Attempt:
         return call.seen
 
     def _record(self, args: tuple, see: Callable[..., Any]) -> tuple["_Call", Any]:
-        before = _copied(args)
+        self._args = before = _copied(args)
         result = _run(self._function, args)
         raised = isinstance(result, BaseException)
+        self.result = ABSENT if raised else result
         call = _Call(before, see, result if raised else see(result, *args))
         self._calls.append(call)
         if raised:
@@ -103,8 +106,7 @@ class Attempt:
         return call, result
 
     def __str__(self) -> str:
-        args = self._calls[-1].args if self._calls else ()
-        shown = (show(repr(arg) if isinstance(arg, str) else arg) for arg in args)
+        shown = (show(repr(arg) if isinstance(arg, str) else arg) for arg in self._args)
         return f"{self._name}({', '.join(shown)})"
 
     def looks_like(self, mistake: Mistake) -> bool:
@@ -139,7 +141,28 @@ def show(value: Any) -> str:
 
     >>> show(torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9)), show(show)
     ('SGD(lr=0.1, momentum=0.9)', 'show')
+
+    And what raises when it is shown by its type:
+
+    >>> show(10**5000)
+    'int, which cannot be shown'
     """
+    try:
+        return _shown(value)
+    except Exception:
+        return f"{type(value).__name__}, which cannot be shown"
+
+
+def printable(text: str) -> str:
+    """The text without what steers a terminal or has no place in a file: ? in its place.
+
+    >>> printable("red: \\x1b[31m, half a pair: \\ud800")
+    'red: ?[31m, half a pair: ?'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text.replace("\t", " "))
+
+
+def _shown(value: Any) -> str:
     if isinstance(value, torch.Tensor | np.ndarray):
         kind = "tensor" if isinstance(value, torch.Tensor) else "array"
         if math.prod(value.shape) > 24:
@@ -147,7 +170,7 @@ def show(value: Any) -> str:
             return f"{dtype} {kind} of shape {tuple(value.shape)}"
         return " ".join(repr(value.detach() if kind == "tensor" else value).split())
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k}: {_shown(v)}" for k, v in value.items()) + "}"
     if isinstance(value, Optimizer):
         usual = inspect.signature(type(value)).parameters
         options = {k: v for k, v in value.defaults.items() if k in usual}
@@ -206,7 +229,9 @@ def _run(function: Callable, args: tuple) -> Any:
     """What the function returns, or the exception that it raises."""
     try:
         return function(*args)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # somebody stops the cell
+        raise
+    except BaseException as error:  # SystemExit, and what else is no Exception
         return error
 
 
@@ -237,17 +262,33 @@ def _same(a: Any, b: Any) -> bool:
     return a == b or (a != a and b != b)
 
 
+def _gradients_marks(args: tuple) -> list[tuple[bool, bool]]:
+    """Of each tensor, whether it takes a gradient, and whether a hook changes that."""
+    return [(t.requires_grad, bool(t._backward_hooks)) for t in _tensors(args)]
+
+
 def _inside(model: torch.nn.Module) -> tuple:
-    """What a function could change of a model: its layers, their mode, and their tensors."""
-    layers = [(name, repr(layer), layer.training) for name, layer in model.named_modules()]
+    """What a function could change of a model: its layers, their mode, hooks and tensors."""
+    layers = [
+        (name, repr(layer), layer.training, len(layer._forward_hooks | layer._forward_pre_hooks))
+        for name, layer in model.named_modules()
+    ]
     named = (model.named_parameters, model.named_buffers)
     tensors = {name: t for each in named for name, t in each(remove_duplicate=False)}
     return layers, tensors, [t.requires_grad for t in tensors.values()]
 
 
+def in_words(error: BaseException) -> str:
+    """The exception as Python's last line has it."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # what it holds may raise when it is shown
+        return f"{type(error).__name__}, which cannot be shown"
+
+
 def _where(error: BaseException, function: Callable) -> str:
     """The exception, and the last line of the student's own file that it passed through."""
-    text = f"{type(error).__name__}: {error}"
+    text = in_words(error)
     own = getattr(getattr(function, "__code__", None), "co_filename", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
     return f"{text}\n  at line {frames[-1].lineno}: {frames[-1].line}" if frames else text

@@ -46,7 +46,8 @@ def by_cases(
 
     def check(answer: Attempt, rng: random.Random) -> None:
         for args in telling(cases(rng), right, mistakes, alike or _itself, copied):
-            if wrong := compare(answer(*args, alike=alike), right(*args), *args):
+            expected = right(*args)  # before the answer has them
+            if wrong := compare(answer(*args, alike=alike), expected, *args):
                 if parts is not None:
                     wrong.in_parts = partial(asking.told, answer, list(parts(*args)))
                 raise wrong

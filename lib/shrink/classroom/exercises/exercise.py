@@ -25,7 +25,15 @@ from typing import Any, Literal
 
 from IPython.display import HTML, display
 
-from shrink.classroom.exercises.attempt import ABSENT, Attempt, Mistake, Wrong, show
+from shrink.classroom.exercises.attempt import (
+    ABSENT,
+    Attempt,
+    Mistake,
+    Wrong,
+    in_words,
+    printable,
+    show,
+)
 
 STUB_MESSAGE = "your turn"
 
@@ -120,8 +128,9 @@ class Exercise:
                 self._check(attempt, random.Random(seed))
         except Wrong as wrong:
             return Outcome("wrong", self._explain(wrong, attempt, seed))
-        except Exception as error:  # what the check had not thought of is no excuse for silence
-            wrong = Wrong(f"the check cannot read your answer ({type(error).__name__}: {error})")
+        except (Exception, SystemExit) as error:  # what the check had not thought of
+            why = show(in_words(error).partition("\n")[0])
+            wrong = Wrong(f"the check cannot read your answer ({why})", given=attempt.result)
             return Outcome("wrong", self._explain(wrong, attempt, seed))
         self.passed = True
         return Outcome("done", f"{self.name}: done")
@@ -153,10 +162,8 @@ class Exercise:
             raise ExerciseError(outcome.message) from None
 
     def _explain(self, wrong: Wrong, attempt: Attempt, seed: int) -> str:
-        mistakes = self.mistakes if wrong.known_mistakes else ()
-        known = next((m.hint for m in mistakes if attempt.looks_like(m)), None)
         lines = [f"{self.name}: {wrong.hint}"]
-        if known:
+        if known := self._known_mistake(wrong, attempt):
             lines.append(f"  hint:     {known}")
         elif wrong.known_mistakes:
             with self._students_turn():
@@ -166,7 +173,16 @@ class Exercise:
             lines.append(f"  expected: {show(wrong.expected)}")
         if wrong.given is not ABSENT:
             lines.append(f"  given:    {show(wrong.given)}")
-        return "\n".join([*lines, f"  again with the same inputs: {self.name}.check(seed={seed})"])
+        lines.append(f"  again with the same inputs: {self.name}.check(seed={seed})")
+        return printable("\n".join(lines))
+
+    def _known_mistake(self, wrong: Wrong, attempt: Attempt) -> str | None:
+        """The hint of the mistake that gives the same, if there is one."""
+        try:
+            mistakes = self.mistakes if wrong.known_mistakes else ()
+            return next((m.hint for m in mistakes if attempt.looks_like(m)), None)
+        except Exception:  # a result that compares with nothing is like no mistake
+            return None
 
 
 def _stub_code(docstring: str) -> CodeType:

@@ -24,7 +24,7 @@ from shrink.classroom.book.notebook import code_of, exercises, parse
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.grading.identify import NotGraded, identify
 from shrink.classroom.grading.strict.notes import of_exercise, of_notebook
-from shrink.classroom.grading.strict.report import Row, Submission
+from shrink.classroom.grading.strict.report import LENT, Row, Submission
 from shrink.classroom.grading.strict.runner import Job, Runner
 from shrink.classroom.grading.strict.source import Answer, Cell, NotAdmitted, admit, code_cells
 from shrink.classroom.grading.strict.submissions import find, read
@@ -162,4 +162,4 @@ def _borrowed(
     order = list(chapter.check_ids)
     earlier = order[: order.index(exercise.name)]
     open_ones = [n for n in answer.calls if n in earlier and results[n][0] != "done"]
-    return [f"calls {name}, which is not done: the reference answered" for name in open_ones]
+    return [f"calls {name}, {LENT}" for name in open_ones]

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import signal
 import subprocess
 import sys
@@ -58,12 +59,14 @@ class Runner:
                 raise KeyboardInterrupt
             done = [name for name, (state, _) in results.items() if state == "done"]
             cpu = 2 * self.timeout * len(todo) + START
+            token = secrets.token_hex(16)
             facts = {"todo": todo, "done": done, "memory": self.memory, "cpu": int(cpu)}
+            facts["token"] = token
             with tempfile.TemporaryDirectory(prefix="shrink-", ignore_cleanup_errors=True) as at:
                 path, empty = Path(at, "job.json"), Path(at, "empty")
                 path.write_text(json.dumps(asdict(job) | facts), encoding="utf-8")
                 empty.mkdir()
-                results |= self._round(todo, path, empty)
+                results |= self._round(todo, path, empty, token.encode())
         return results
 
     def stop(self) -> None:
@@ -73,10 +76,12 @@ class Runner:
             for process in self._live:
                 _kill(process)
 
-    def _round(self, todo: Sequence[str], job: Path, folder: Path) -> dict[str, tuple[str, str]]:
+    def _round(
+        self, todo: Sequence[str], job: Path, folder: Path, token: bytes
+    ) -> dict[str, tuple[str, str]]:
         """What one process finishes, and at least one of the exercises: it may be its last."""
         found: dict[str, tuple[str, str]] = {}
-        with self._process(job, folder) as lines:
+        with self._process(job, folder, token) as lines:
             first = _next(lines, START)
             if not isinstance(first, dict):
                 how = "did not start" if first is None else f"did not start in {START:g} seconds"
@@ -95,7 +100,7 @@ class Runner:
         return found
 
     @contextlib.contextmanager
-    def _process(self, job: Path, folder: Path) -> Iterator[queue.Queue]:
+    def _process(self, job: Path, folder: Path, token: bytes) -> Iterator[queue.Queue]:
         """A process and the queue of its lines, which ends with None; it is dead afterwards."""
         with self._lock:
             if self._stopped:
@@ -111,7 +116,7 @@ class Runner:
             )
             self._live.add(process)
         lines: queue.Queue = queue.Queue()
-        reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+        reader = threading.Thread(target=_read, args=(process.stdout, token, lines), daemon=True)
         reader.start()
         try:
             yield lines
@@ -144,9 +149,11 @@ def _kill(process: subprocess.Popen) -> None:
             process.kill()
 
 
-def _read(stream: IO[bytes], lines: queue.Queue) -> None:
+def _read(stream: IO[bytes], token: bytes, lines: queue.Queue) -> None:
+    """What the process itself says, not what an answer may have written there."""
     for line in stream:
-        lines.put(line)
+        if line.startswith(token):
+            lines.put(line.removeprefix(token))
     lines.put(None)
 
 

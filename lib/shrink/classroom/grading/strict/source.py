@@ -1,8 +1,8 @@
 """What `shrink check --strict` admits of a notebook, by a look at its text; nothing is run here.
 
 Admitted are the answer to an exercise, the top-level functions that it calls by name, and the
-imports of torch, numpy and math that these need. The rest stays out. A determined attacker finds
-ways round such a look.
+imports that these need of what `allowed` lists. The rest stays out. What a look at the text
+misses, an alias or a name that is a text, is refused where it runs (`lending`, `watch`).
 """
 
 import ast
@@ -15,16 +15,21 @@ from nbformat import NotebookNode
 
 from shrink.classroom.book.cells import IPYTHON, TOO_DEEP, answered_functions, read_code
 from shrink.classroom.book.notebook import code_of
+from shrink.classroom.grading.strict.allowed import (
+    IMPORTABLE,
+    SETTABLE,
+    SYSTEM,
+    WITHHELD,
+    WITHHELD_BUILTINS,
+    is_attribute,
+    is_importable,
+)
 from shrink.classroom.grading.strict.answers import Cell, NotAdmitted, answer_to
+from shrink.classroom.grading.strict.definition import bare
 from shrink.classroom.grading.strict.meaning import changed, places, reach, root
-from shrink.classroom.grading.strict.worker import bare
 
-ADMITTED = ("torch", "numpy", "math")
 CALLS_THE_ANSWER = "calls the answer"
-_MODULES = {"os", "sys", "builtins", "importlib", "subprocess", "inspect", "ctypes", "shutil"}
-_FRAMES = {"gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_globals", "f_locals"}
-_NAMES = {"eval", "exec", "compile", "open", "globals", "locals", "vars", "breakpoint"}
-_NAMES |= {"getattr", "setattr", "delattr"} | _MODULES
+_NAMES = WITHHELD_BUILTINS | SYSTEM
 _ANSWERS = {"reference", "mine", "student", "judge"}  # of an exercise: ways to the answer
 _SHELL = {IPYTHON, "exit", "quit", "copyright", "credits", "license", "help"}  # of a terminal
 _GIVEN = {"display", *dir(builtins)} - _SHELL  # names that every answer has
@@ -144,7 +149,7 @@ def _follow(
     helpers, used = [answer], set()
     for helper in helpers:  # grows while it is walked
         function = bare(helper.cell.tree.body[helper.statement])
-        _look(function, names, {name for name, to in known.items() if isinstance(to, _Import)})
+        _look(function, names)
         for name in sorted(_globals(function) - used):
             used.add(name)
             match known.get(name):
@@ -160,9 +165,8 @@ def _follow(
     return list(dict.fromkeys(helpers)), used
 
 
-def _look(function: ast.FunctionDef, names: Collection[str], modules: Collection[str]) -> None:
+def _look(function: ast.FunctionDef, names: Collection[str]) -> None:
     """Raise `NotAdmitted` for what no answer needs: ways to the answer, and out of the function."""
-    modules = {*modules, *(name for name, _ in _bound(function))}
     for path in _imported(function):
         _admit_import(path)
     for node in ast.walk(function):
@@ -176,12 +180,12 @@ def _look(function: ast.FunctionDef, names: Collection[str], modules: Collection
             if node.attr in _ANSWERS and root(node) in names:
                 raise NotAdmitted("refused", f"{CALLS_THE_ANSWER}: {text}")
             _admit_attribute(node.attr, text)
-            if not isinstance(node.ctx, ast.Load) and root(node) in modules:
+            if not isinstance(node.ctx, ast.Load) and node.attr not in SETTABLE:
                 raise NotAdmitted("refused", f"sets {text}")
 
 
 def _admit_attribute(attribute: str, text: str) -> None:
-    if attribute in _MODULES | _FRAMES or _is_dunder(attribute):
+    if not is_attribute(attribute):
         raise NotAdmitted("refused", f"uses {text[-80:]}")
 
 
@@ -189,13 +193,16 @@ def _admit_import(path: str) -> None:
     top = path.partition(".")[0]
     if top == "shrink":
         raise NotAdmitted("refused", f"{CALLS_THE_ANSWER}: it imports shrink")
-    if top not in ADMITTED:
-        only = f"{', '.join(ADMITTED[:-1])} and {ADMITTED[-1]}"
+    if not is_importable(top):
+        only = f"{', '.join(IMPORTABLE[:-1])} and {IMPORTABLE[-1]}"
         raise NotAdmitted(
             "refused", f"imports {top or 'from its own package'}; only {only} are admitted"
         )
     for part in path.split("."):
         _admit_attribute(part, path)
+    module, _, name = path.rpartition(".")
+    if (module and not is_importable(module)) or name in WITHHELD.get(module, ()):
+        raise NotAdmitted("refused", f"uses {path}")
 
 
 def _is_dunder(name: str) -> bool:
@@ -221,10 +228,9 @@ def _bound(node: ast.AST) -> Iterator[tuple[str, _Import]]:
         if isinstance(child, ast.Import):
             for a in child.names:
                 bound = f" as {a.asname}" if a.asname else ""
-                yield (
-                    a.asname or a.name.partition(".")[0],
-                    _Import(f"import {a.name}{bound}", a.name),
-                )
+                top = a.name.partition(".")[0]
+                path = a.name if a.asname or is_importable(a.name) else top  # what the name gives
+                yield a.asname or top, _Import(f"import {path}{bound}", path)
         elif isinstance(child, ast.ImportFrom) and child.module != "__future__":
             module = "." * child.level + (child.module or "")
             for a in child.names:

@@ -15,11 +15,15 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from shrink.classroom import CourseError
-from shrink.classroom.book.notebook import read_notebook
+from shrink.classroom.book.cells import LONGEST
+from shrink.classroom.book.notebook import code_of, read_notebook
 from shrink.classroom.grading.check import find_chapters
 from shrink.classroom.grading.identify import NotGraded, is_named
 
 LARGEST = 20_000_000  # bytes of a notebook
+MOST_CELLS = 2000
+MOST_PARTS = 1_000_000  # commas and brackets of its JSON, each some 100 bytes once it is read
+MOST_CODE = 500_000  # characters of all its code cells
 _LITTER = re.compile(
     r"__macosx|__pycache__|thumbs\.db|desktop\.ini|icon\r|~\$.*|readme(\.\w+)?"
     r"|class-\d\d-.*\.json|running_table\.json(\.lock)?|.*\.(safetensors|shrk)",
@@ -74,7 +78,10 @@ def read(path: Path) -> NotebookNode:
         if facts.st_size > LARGEST:
             size = facts.st_size / 1e6
             raise NotGraded("unreadable", f"{size:.0f} MB long; at most {LARGEST / 1e6:.0f} MB")
-        return read_notebook(path)
+        _countable(path.read_bytes())
+        notebook = read_notebook(path)
+        _short(notebook)
+        return notebook
     except CourseError as error:
         if isinstance(error, NotGraded):
             raise
@@ -82,6 +89,23 @@ def read(path: Path) -> NotebookNode:
         raise NotGraded("unreadable", told) from error
     except OSError as error:
         raise NotGraded("unreadable", str(error.strerror)) from error
+
+
+def _countable(content: bytes) -> None:
+    """Raise `NotGraded` for a file that would fill the memory; the pictures in it would not."""
+    cells, parts = content.count(b'"cell_type"'), sum(map(content.count, (b",", b"[", b"{")))
+    if cells > MOST_CELLS:
+        raise NotGraded("unreadable", f"{cells:,} cells; at most {MOST_CELLS:,} are read")
+    if parts > MOST_PARTS:
+        raise NotGraded("unreadable", f"JSON of {parts:,} parts; at most {MOST_PARTS:,} are read")
+
+
+def _short(notebook: NotebookNode) -> None:
+    """Raise `NotGraded` for more code than anybody writes; a cell that is too long is skipped."""
+    lengths = (len(cell.source) for cell in code_of(notebook))
+    if (code := sum(n for n in lengths if n <= LONGEST)) > MOST_CODE:
+        message = f"{code:,} characters of code; at most {MOST_CODE:,} are read"
+        raise NotGraded("unreadable", message)
 
 
 def _submitted(entry: Path, chapters: Collection[str]) -> list[Path]:

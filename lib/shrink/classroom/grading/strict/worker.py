@@ -2,13 +2,17 @@
 
 `python -m shrink.classroom.grading.strict.worker JOB` limits its own memory once torch is
 imported, tries the exercises in order, and writes a line of JSON for each as it is finished. The
-lines go where stdout went; before any answer runs, stdout and stderr are pointed at nothing.
+lines go where stdout went, behind a word that only this process and its parent know; before any
+answer runs, stdout and stderr are pointed at nothing.
+
+An answer runs among lent modules (`lending`), under watch (`watch`), and what it returns is made
+anew (`results`): it can neither change what the checks compare with nor ask for the reference.
+That ends what is found in ten minutes; code that attacks the process is not defended against.
 Imports are few here: they are what grading a notebook costs.
 """
 
 import ast
 import contextlib
-import copy
 import errno
 import importlib
 import json
@@ -18,42 +22,23 @@ import os
 import random
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 from typing import Any, TextIO
 
-from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.exercise import Exercise, Outcome
+from shrink.classroom.grading.strict import watch
+from shrink.classroom.grading.strict.definition import INSTANCE, bare, guarded
+from shrink.classroom.grading.strict.lending import builtins_of_answers, instance
+from shrink.classroom.grading.strict.results import made_anew
+from shrink.classroom.grading.strict.settings import settings_kept
 
 _OUT_OF_MEMORY = re.compile(
     r".*(MemoryError|can't allocate memory|not enough memory|bad_alloc|Unable to allocate)"
 )
 _LONGEST = 4000  # characters of a message
-
-
-def bare(function: ast.FunctionDef) -> ast.FunctionDef:
-    """A copy of the function without annotations and without `@<exercise>.answer`.
-
-    What gives a value a name has no decorators, and may be given too.
-    """
-    function = copy.deepcopy(function)
-    for node in ast.walk(function):
-        if isinstance(node, ast.arg):
-            node.annotation = None
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.returns = None
-        elif isinstance(node, ast.AnnAssign):
-            node.annotation = ast.copy_location(ast.Constant(None), node.annotation)
-    if isinstance(function, ast.FunctionDef):
-        function.decorator_list = [d for d in function.decorator_list if not _is_answer(d)]
-    return function
-
-
-def _is_answer(decorator: ast.expr) -> bool:
-    return (
-        isinstance(decorator, ast.Attribute)
-        and decorator.attr == "answer"
-        and isinstance(decorator.value, ast.Name)
-    )
 
 
 class _Trial:
@@ -64,8 +49,9 @@ class _Trial:
     its reference would answer for the exercise on trial.
     """
 
-    def __init__(self, job: dict, exercises: dict[str, Exercise]) -> None:
+    def __init__(self, job: dict, exercises: dict[str, Exercise], eye: watch.Watch) -> None:
         self._order, self._answers, self._exercises = job["order"], job["answers"], exercises
+        self._eye = eye
         self._functions: dict[str, Callable] = {}
         self._turn = 0
 
@@ -74,18 +60,21 @@ class _Trial:
         if name not in self._functions:
             if name not in self._answers:
                 raise NameError(f"{name} is a later exercise, and has no answer of yours")
-            self._functions[name] = self._define(**self._answers[name])
+            self._functions[name] = _Watched(self._define(**self._answers[name]), self._eye)
         return self._functions[name]
 
     def judge(self, name: str, seed: int) -> tuple[str, str]:
         """The state and message of one exercise, whatever the student's code raises."""
         self._turn = self._order.index(name)
         exercise = self._exercises[name]
+        watch.refusals.clear()
         try:
             exercise.answer(self.function(name))
             outcome = exercise.judge(seed)
         except BaseException as error:  # KeyboardInterrupt, which a check lets through, is theirs
-            return "wrong", f"your code raised {type(error).__name__}: {error}"
+            outcome = Outcome("wrong", f"your code raised {_in_words(error)}")
+        if watch.refusals:
+            return "refused", watch.refusals[0]
         message = outcome.message.removeprefix(f"{name}: ")
         return outcome.state, "" if message == outcome.state else message
 
@@ -94,13 +83,17 @@ class _Trial:
         self._exercises[name].answer(self.function(name)).passed = True
 
     def _define(self, function: str, imports: list[str], pieces: list[dict], **_: Any) -> Callable:
-        names = {"__name__": "answer", "display": lambda *_, **__: None}
+        names = {"__name__": "answer", INSTANCE: instance}
+        names |= {"__builtins__": builtins_of_answers(self._eye)}
         names |= {name: self._plain(name) for name in self._order}
-        for text in imports:
-            with contextlib.suppress(ImportError):  # of a submodule that there is not
-                exec(text, names)
-        for piece in pieces:
-            _execute(piece, names)
+        with self._eye.switched(on=False):  # another answer may have called this one
+            for text in imports:
+                with contextlib.suppress(ImportError):  # of a submodule that there is not
+                    exec(text, names)
+            compiled = [_compiled(piece) for piece in pieces]
+        with self._eye.switched(on=True):
+            for code in compiled:
+                exec(code, names)
         defined = names[function]
         names |= {name: self._plain(name) for name in self._order}
         return defined
@@ -109,20 +102,40 @@ class _Trial:
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._order.index(name) > self._turn:
                 return self.function(name)(*args, **kwargs)
-            return self._exercises[name](*args, **kwargs)
+            with self._eye.switched(on=False):  # the reference may import
+                return self._exercises[name](*args, **kwargs)
 
         call.__name__ = name
         return call
 
 
-def _execute(piece: dict, names: dict) -> None:
-    """Run the admitted statements of a cell; errors in them will quote its lines."""
-    file = f"<code cell {piece['cell']}>"
+class _Watched:
+    """A student's function, under watch: what it returns is made anew, what it sets is undone."""
+
+    def __init__(self, function: Callable, eye: watch.Watch) -> None:
+        self._function, self._eye = function, eye
+        self.__code__ = getattr(function, "__code__", None)  # by which its lines are quoted
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with settings_kept(), self._eye.switched(on=True):
+            return made_anew(self._function(*args, **kwargs))
+
+
+def _in_words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # what an exception holds may raise when it is shown
+        return type(error).__name__
+
+
+def _compiled(piece: dict) -> CodeType:
+    """The admitted statements of a cell; errors in them will quote its lines."""
+    file = f"{watch.CELL}{piece['cell']}>"
     lines = piece["source"].splitlines(keepends=True)
     linecache.cache[file] = (len(piece["source"]), None, lines, file)
     body = ast.parse(piece["source"]).body
-    module = ast.Module([bare(body[number]) for number in piece["statements"]], type_ignores=[])
-    exec(compile(module, file, "exec"), names)
+    functions = [guarded(bare(body[number])) for number in piece["statements"]]
+    return compile(ast.Module(functions, type_ignores=[]), file, "exec")
 
 
 def _limit(memory: int, cpu: int) -> bool:
@@ -148,8 +161,8 @@ def _limit(memory: int, cpu: int) -> bool:
     return False
 
 
-def _tell(out: TextIO, **facts: Any) -> None:
-    print(json.dumps(facts), file=out, flush=True)
+def _tell(out: TextIO, token: str, **facts: Any) -> None:
+    print(f"\n{token}{json.dumps(facts)}", file=out, flush=True)
 
 
 def _silence() -> TextIO:
@@ -164,11 +177,14 @@ def _silence() -> TextIO:
 def main(path: str) -> None:
     """Try the exercises of the job in the file `path`."""
     out = _silence()
+    warnings.simplefilter("ignore")  # to show them, Python opens files
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     found = vars(importlib.import_module(job["module"])).values()
-    trial = _Trial(job, {e.name: e for e in found if isinstance(e, Exercise)})
-    memory = job["memory"]
-    _tell(out, limited=_limit(memory, job["cpu"]))
+    eye = watch.Watch()
+    eye.begin()
+    trial = _Trial(job, {e.name: e for e in found if isinstance(e, Exercise)}, eye)
+    memory, token = job["memory"], job["token"]
+    _tell(out, token, limited=_limit(memory, job["cpu"]))
     for name in job["done"]:
         trial.pass_again(name)
     for name in job["todo"]:
@@ -176,7 +192,7 @@ def main(path: str) -> None:
         full = state == "wrong" and bool(_OUT_OF_MEMORY.match(message.partition("\n")[0]))
         if full:
             message = f"needs more than {memory} MB of memory"
-        _tell(out, state=state, message=message[:_LONGEST], last=full)
+        _tell(out, token, state=state, message=message[:_LONGEST], last=full)
         if full:
             break
     out.flush()
