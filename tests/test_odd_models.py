@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import operator
 import warnings
 
 import pytest
@@ -205,6 +206,71 @@ def test_what_the_layer_says_of_itself_its_form_on_integers_says_too():
         assert getattr(form, name) == getattr(layer, name)
     assert form.bias is None and form.weight.dtype == torch.bfloat16
     torch.testing.assert_close(form.weight, layer.weight.detach(), atol=0.003, rtol=0.01)
+
+
+class Writes(nn.Module):
+    """Holds the norm of its layer's weights, as it is called."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.fc, self.write = nn.Linear(8, 4), write
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.write(self.fc)
+        return self.fc(x)
+
+
+WRITES = {
+    "renorm": lambda fc: fc.weight.data.renorm_(2, 0, 0.1),
+    "clamp": lambda fc: fc.weight.clamp_(-0.1, 0.1),
+    "data": lambda fc: setattr(fc.weight, "data", fc.weight.sign()),
+    "copy": lambda fc: fc.weight.copy_(fc.weight.sign()),
+    "place": lambda fc: fc.weight.__setitem__(0, 0.0),
+    "view": lambda fc: fc.weight.t().mul_(2),
+    "out": lambda fc: torch.sign(fc.weight, out=fc.weight.detach()),
+    "halved": lambda fc: setattr(fc, "weight", operator.imul(fc.weight, 0.5)),
+    "initialized": lambda fc: nn.init.zeros_(fc.weight),
+}
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", WRITES)
+def test_a_weight_that_is_written_at_each_call_is_refused(name, mode):
+    x = made("plain")[1]
+    with pytest.raises(ValueError, match="writes to the weight of a layer that was converted"):
+        converted = quantize_dynamically(Writes(WRITES[name]))
+        with mode():
+            converted(x)
+    hooked = nn.Sequential(nn.Linear(8, 4))
+    hooked.register_forward_pre_hook(lambda model, args: WRITES[name](model[0]))
+    for convert in CONVERT.values():
+        with pytest.raises(ValueError, match=r"writes to the weight|has a hook"):
+            convert(hooked, x)(x)
+
+
+READ = {
+    "shape": lambda w: w.shape,
+    "type": lambda w: (w.dtype, w.device, w.requires_grad, w.is_contiguous()),
+    "norm": lambda w: w.norm().item(),
+    "product": lambda w: torch.ones(2, 6) @ w,
+    "view": lambda w: w.t().contiguous().view(-1) * 2,
+    "copy": lambda w: w.clone().mul_(2),
+    "numbers": lambda w: w.tolist(),
+    "array": lambda w: w.numpy(force=True).sum(),
+}
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", READ)
+def test_a_weight_on_integers_is_read_as_any(name, mode):
+    form = quantize_dynamically(made("plain")[0])[0]
+    plainly = form.weight.as_subclass(torch.Tensor)
+    with mode():
+        found, expected = READ[name](form.weight), READ[name](plainly)
+    assert (
+        torch.equal(found, expected) if name in ("product", "copy", "view") else found == expected
+    )
 
 
 # ---- what they cost

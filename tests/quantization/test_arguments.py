@@ -287,6 +287,12 @@ def test_a_linear_layer_of_integers_takes_any_axes(shape):
     assert y.shape == (*shape[:-1], 4) and (y == 6).all()
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (2, 4), (5, 2)], ids=str)
+def test_another_number_of_inputs_is_refused(shape):
+    with pytest.raises(ValueError, match=r"a linear layer takes \(n, 5\), not \("):
+        QuantizedLinear(q(4, 5), q(4).int())(q(*shape))
+
+
 def test_a_pool_of_one_image():
     x = torch.randint(-128, 128, (3, 9, 8)).to(torch.int8)
     pool = IntegerMaxPool2d((2, 3), (2, 1))

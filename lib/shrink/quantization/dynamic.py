@@ -1,5 +1,6 @@
 """Products of integers, with ranges that are found at run time: nothing is calibrated."""
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -97,6 +98,10 @@ def _does_no_more(layer: nn.Module) -> bool:
     return kind is nn.Linear or is_convolved_alike(layer)
 
 
+# What torch calls the functions that change their first argument: add_, __iadd__, __setitem__.
+WRITING = re.compile(r"\w*[^_]_|__(set|setitem|i(add|sub|mul|(true|floor)?div|mod|pow))__")
+
+
 class DynamicLayer(nn.Module):
     """A linear layer or a convolution, floats in and out, whose products are of integers.
 
@@ -106,7 +111,7 @@ class DynamicLayer(nn.Module):
 
     What the layer says of itself (`in_features`, `stride`) is said here too, and `weight` are the
     floats that the integers stand for, of the type that the layer's had: for a model that reads
-    them itself. Writing to them changes nothing.
+    them itself. One that writes to them at each call (a norm that is held, say) is refused then.
     """
 
     def __init__(
@@ -136,7 +141,8 @@ class DynamicLayer(nn.Module):
         """The floats that the weight's integers stand for, of the layer's shape and type."""
         q = self.sums.weight.detach()
         scale = self.scale.view(-1, *[1] * (q.dim() - 1))
-        return dequantize(q, QParams(scale, torch.zeros_like(scale).int())).to(self.weight_dtype)
+        floats = dequantize(q, QParams(scale, torch.zeros_like(scale).int()))
+        return floats.to(self.weight_dtype).as_subclass(_ReadOnly)
 
     def forward(self, input: Tensor) -> Tensor:
         check_floats(input, "what a dynamic layer is given")
@@ -148,6 +154,26 @@ class DynamicLayer(nn.Module):
         y = sums * (p.scale * self.scale).view(self.per_output)
         y = y if self.bias is None else y + self.bias.view(self.per_output)
         return y.to(_type_of_products(input))
+
+
+class _ReadOnly(Tensor):
+    """Raises `ValueError` in a call that writes to it or a view of it, which would be lost."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        into = kwargs.get("out", args[0] if WRITING.fullmatch(function.__name__) else None)
+        if isinstance(into, cls):
+            raise ValueError(
+                "the model writes to the weight of a layer that was converted to integers: "
+                "it must have its final weight, and not compute it at each call"
+            )
+        with torch._C.DisableTorchFunctionSubclass():
+            result = function(*args, **kwargs)
+            whole = {x.untyped_storage().data_ptr() for x in args if isinstance(x, cls)}
+            if isinstance(result, Tensor) and result.untyped_storage().data_ptr() in whole:
+                return result.as_subclass(cls)
+        return result
 
 
 def _type_of_products(x: Tensor) -> torch.dtype:

@@ -191,6 +191,8 @@ class Requantize(nn.Module):
 class QuantizedLinear(nn.Module):
     """A linear layer on integers: int8 (n, inputs) → int8 (n, outputs), with any axes for n.
 
+    `forward` raises `ValueError` for another number of inputs.
+
     Σ (q_x - z_x) q_w + q_b is Σ q_x q_w + bias, where `bias` holds q_b - z_x Σ q_w: what does not
     depend on the input is added up once, beforehand.
 
@@ -207,6 +209,9 @@ class QuantizedLinear(nn.Module):
         self.requantize = requantize
 
     def forward(self, q: Tensor) -> Tensor:
+        if q.dim() == 0 or q.shape[-1] != self.weight.shape[1]:
+            axes = f"(n, {self.weight.shape[1]})"
+            raise ValueError(f"a linear layer takes {axes}, not {tuple(q.shape)}")
         *axes, inputs = q.shape
         rows = q.reshape(math.prod(axes), inputs)
         at_once = max(CHUNK // max(len(self.weight), 1), 1)
