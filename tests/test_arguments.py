@@ -8,7 +8,7 @@ from shrink import pruning, sharing
 from shrink.arguments import whole
 from shrink.classroom import models
 from shrink.classroom.data import Split
-from shrink.classroom.training import Recipe, train
+from shrink.classroom.training import Recipe, predict, train
 from shrink.coding import ans, huffman, sparse
 from shrink.distillation import best_bias, build_regressor
 
@@ -74,6 +74,12 @@ ASKED = {
     "build_regressor seed": (4, lambda n: build_regressor([2], [3], seed=n).weight),
     "models.build seed": (4, lambda n: models.build("lenet-300-100", n).fc3.weight),
     "train seed": (2, trained),
+    "Recipe epochs": (3, lambda n: repr(Recipe(n))),
+    "Recipe batch_size": (3, lambda n: repr(Recipe(1, batch_size=n))),
+    "predict batch_size": (
+        2,
+        lambda n: predict(models.build("lenet-300-100", 0), torch.ones(3, 1, 28, 28), n),
+    ),
     "build_regressor size": (4, lambda n: build_regressor([n], [3]).weight),
 }
 KINDS = {
