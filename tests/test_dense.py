@@ -64,6 +64,24 @@ def test_an_optimizer_of_sparse_gradients_is_named_before_anything_is_changed(ho
 
 
 @pytest.mark.parametrize("hold", HOLD)
+def test_an_expanded_weight_is_named_before_anything_is_changed(hold):
+    weight = nn.Parameter(torch.arange(3.0).view(3, 1).expand(3, 4))
+    sgd = torch.optim.SGD([weight], lr=0.1)
+    with pytest.raises(ValueError, match="words is expanded"), hold(weight, sgd):
+        pytest.fail("entered")
+    assert weight.sum() == 12 and not sgd._optimizer_step_post_hooks
+
+
+@pytest.mark.parametrize("optimizer", [None, "sgd", torch.optim.lr_scheduler.LRScheduler])
+@pytest.mark.parametrize("hold", HOLD)
+def test_what_is_no_optimizer_is_named_before_anything_is_changed(hold, optimizer):
+    weight = nn.Parameter(torch.arange(6.0))
+    with pytest.raises(TypeError, match="the optimizer is a"), hold(weight, optimizer):
+        pytest.fail("entered")
+    assert weight.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("hold", HOLD)
 def test_a_dense_embedding_is_held(hold):
     layer = embedding(sparse=False)
     sgd = torch.optim.SGD(layer.parameters(), lr=0.1)

@@ -7,6 +7,9 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedTensorMixin
 from torch.optim import Optimizer, SparseAdam
 
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def wide(numbers: Tensor, what: str = "the numbers") -> Tensor:
     """In float32 at least: narrower numbers have too few digits for sums.
@@ -16,10 +19,6 @@ def wide(numbers: Tensor, what: str = "the numbers") -> Tensor:
     """
     check_floating(numbers, what)
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
-
-
-FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_floating(numbers: Tensor, what: str = "the numbers") -> None:
@@ -69,9 +68,13 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def check_trainable(name: str, weight: Tensor) -> None:
-    """Raise unless it is a leaf that requires a gradient, and no sparse one as far as is known."""
+    """Raise unless it is a leaf that takes a gradient, no sparse one as far as is known."""
     if not (weight.is_leaf and weight.requires_grad):
         raise ValueError(f"{name} is not a parameter to train: a leaf that requires a gradient")
+    if any(
+        step == 0 and size > 1 for step, size in zip(weight.stride(), weight.shape, strict=True)
+    ):
+        raise ValueError(f"{name} is expanded, so that many of its numbers are one: clone it first")
     if weight.grad is not None:
         check_gradient(name, weight.grad)
 

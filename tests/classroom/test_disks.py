@@ -13,11 +13,11 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import nn
 
-from shrink.classroom import CourseError, archives, baselines, cache, data, glyphs, mnist
+from shrink.classroom import CourseError, archives, baselines, cache, data, mnist
 from shrink.classroom.baselines import RECIPES, baseline
 from shrink.classroom.book import lab
 from shrink.classroom.cache import cached_tensors, kept
-from shrink.classroom.data import Split
+from shrink.classroom.data import Dataset, Split
 from shrink.classroom.reports import Report, record
 from shrink.classroom.training import Recipe, train
 
@@ -79,17 +79,22 @@ def test_a_cache_that_is_no_folder_is_none(monkeypatch, tmp_path, capsys, place)
     assert len(lines(capsys)) == 1 and (tmp_path / "file").read_text() == "mine"
 
 
-SMALL = {"train": 60, "validation": 10, "test": 20}
+def drawn(show_progress):
+    """A few images in place of the glyphs, which take seconds to draw."""
+    sizes = {"train": 60, "validation": 10, "test": 20}
+    images = {f"{part}.images": torch.ones(n, 28, 28).byte() for part, n in sizes.items()}
+    labels = {f"{part}.labels": torch.arange(n).byte() % 10 for part, n in sizes.items()}
+    return images | labels
 
 
 def test_the_course_starts_without_a_cache(monkeypatch, capsys):
-    monkeypatch.setattr(glyphs, "SIZES", SMALL)
+    monkeypatch.setattr(data, "_draw_glyphs", drawn)
     monkeypatch.setitem(RECIPES, ("lenet-300-100", "digits"), Recipe(epochs=1))
     refuse(monkeypatch, errno.EROFS)
     first, again = (data.load("glyphs") for _ in range(2))
     assert first.train.images.equal(again.train.images)
-    net = baseline("lenet-300-100", data.load("digits", announce=False))
-    assert not net.training
+    few = Dataset("digits", first.train, first.validation, first.test)
+    assert not baseline("lenet-300-100", few).training
     assert [line.split(":")[0] for line in lines(capsys)] == ["nothing is kept", "data", "data"]
 
 
@@ -233,7 +238,7 @@ def test_a_folder_in_its_place_costs_a_line(tmp_path, capsys):
 
 
 def test_other_tensors_in_the_place_of_the_glyphs_are_drawn_over(monkeypatch):
-    monkeypatch.setattr(glyphs, "SIZES", SMALL)
+    monkeypatch.setattr(data, "_draw_glyphs", drawn)
     first = data.load("glyphs", announce=False)
     data.glyphs_file().write_bytes(save_bytes({"z": torch.ones(3)}))
     again = data.load("glyphs", announce=False)
@@ -295,6 +300,24 @@ def test_a_strange_checkpoint_is_not_taken_up_and_a_line_says_so(tmp_path, capsy
     (line,) = lines(capsys)
     assert line.startswith("the training begins again: ") and "training.partial" in line
     assert not path.exists()
+
+
+def test_a_whole_checkpoint_of_another_torch_is_not_taken_up(tmp_path, monkeypatch, capsys):
+    whole = small_training(None)
+    path = tmp_path / "training.partial"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "0.1")
+        killed_training(path)
+    assert small_training(path)[1].equal(whole[1])
+    assert "it is of another training" in lines(capsys)[0]
+    killed_training(path)
+
+    def unreadable(*_, **__):
+        raise RuntimeError("made by a newer torch")
+
+    monkeypatch.setattr(torch, "load", unreadable)
+    assert small_training(path)[1].equal(whole[1])
+    assert "it cannot be read (RuntimeError)" in lines(capsys)[0]
 
 
 def test_a_folder_in_the_place_of_a_checkpoint_costs_a_line(tmp_path, capsys):

@@ -132,6 +132,15 @@ def test_numbers_of_any_kind_are_taken(kind):
         assert again.item() == right.item()
 
 
+def test_a_temperature_may_be_a_very_large_whole_number():
+    z = logits(0)
+    assert soften(z, 10**30).equal(soften(z, 1e30)) and soften(z, 10**30).allclose(
+        z.new_ones(()) / 3
+    )
+    with pytest.raises(ValueError, match="above 0 and finite, not 10000"):
+        soften(z, 10**400)
+
+
 def test_a_temperature_may_learn():
     temperature = nn.Parameter(torch.tensor(2.0))
     distillation_loss(logits(0), logits(1), LABELS, temperature, 0.5).backward()

@@ -46,7 +46,7 @@ def resume(path: Path | None, parts: Mapping[str, Any], plan: str) -> list[float
 
 
 def _of(path: Path, plan: str) -> str:
-    return f"{path.name}: {plan}"
+    return f"{path.name}, torch {torch.__version__}: {plan}"
 
 
 def _stored(path: Path) -> tuple[dict[str, Any] | None, str]:
@@ -58,4 +58,9 @@ def _stored(path: Path) -> tuple[dict[str, Any] | None, str]:
     digest, content = content[:DIGEST], content[DIGEST:]
     if hashlib.sha256(content).hexdigest().encode() != digest:
         return None, "it is damaged or no checkpoint"
-    return torch.load(io.BytesIO(content), weights_only=True), ""  # tensors and numbers, no code
+    try:
+        return torch.load(
+            io.BytesIO(content), weights_only=True
+        ), ""  # tensors and numbers, no code
+    except Exception as error:  # whole, and of another torch
+        return None, f"it cannot be read ({type(error).__name__})"

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shrink.arguments import whole_seed
+from shrink.arguments import whole_number, whole_seed
 from shrink.classroom import CourseError, checkpoints
 from shrink.classroom.cache import remove
 from shrink.classroom.data import Split
@@ -33,6 +33,11 @@ class Recipe:
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 0), ("batch_size", 1)):
+            number = whole_number(name, getattr(self, name), least)
+            object.__setattr__(self, name, number)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def pick_device(name: str | None = None) -> torch.device:
 
 def predict(model: nn.Module, images: Tensor, batch_size: int = 2000) -> Tensor:
     """The class with the largest logit: images (n, 1, 28, 28) → int64 (n,), on their device."""
+    batch_size = whole_number("batch_size", batch_size, 1)
     with in_use(model):
         return torch.cat([model(batch).argmax(1) for batch in images.split(batch_size)])
 

@@ -43,7 +43,7 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
     >>> soften(logits, 1), soften(logits, 0.5)  # and of 1 to 9
     (tensor([0.2500, 0.7500]), tensor([0.1000, 0.9000]))
     """
-    _check_temperature(temperature)
+    temperature = _checked_temperature(temperature)
     check_floating(logits, LOGITS)
     if logits.dim() == 0 or logits.shape[-1] == 0:
         raise ValueError(f"logits are (..., classes), at least one, not {tuple(logits.shape)}")
@@ -125,7 +125,7 @@ def soft_loss(student_logits: Tensor, targets: Tensor, temperature: float) -> Te
     >>> soft_loss(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]), 1)  # log 2 + Σ q log q
     tensor(0.1308)
     """
-    _check_temperature(temperature)
+    temperature = _checked_temperature(temperature)
     _check_same_shape(student_logits, targets)
     targets = _wide(targets.detach())
     sums = targets.sum(-1)
@@ -173,7 +173,7 @@ def distillation_loss(
     tensor(0.1308)
     """
     check_real("alpha", alpha)
-    _check_temperature(temperature)
+    temperature = _checked_temperature(temperature)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be 0 to 1, not {alpha!r}")
     _check_same_shape(student_logits, teacher_logits)
@@ -263,11 +263,18 @@ def _wide(numbers: Tensor) -> Tensor:
     return wide(numbers, LOGITS)
 
 
-def _check_temperature(temperature: float) -> None:
-    if not isinstance(temperature, Tensor) or temperature.dim() or temperature.dtype == torch.bool:
-        check_real("the temperature", temperature)
+def _checked_temperature(temperature: float) -> float | Tensor:
+    """As a float, or as the tensor that it is: it may learn."""
+    given = temperature
+    if not isinstance(given, Tensor) or given.dim() or given.dtype == torch.bool:
+        check_real("the temperature", given)
+        try:
+            temperature = float(given)
+        except OverflowError:
+            temperature = math.inf
     if not 0 < temperature < math.inf:
-        raise ValueError(f"the temperature must be above 0 and finite, not {temperature!r}")
+        raise ValueError(f"the temperature must be above 0 and finite, not {given!r}")
+    return temperature
 
 
 def _check_same_shape(student: Tensor, teacher: Tensor) -> None:

@@ -49,10 +49,13 @@ def check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> N
     A weight under several names may have a mask under each, if they are equal.
     """
     check_mapping("weights", weights)
-    check_mapping("masks", masks)
+    if not isinstance(masks, Mapping):
+        raise TypeError(f"masks must map names to tensors, not be a {type(masks).__name__}")
     for name, mask in masks.items():
         if name not in weights:
-            raise ValueError(f"a mask is named {name!r}, a weight is not: {', '.join(weights)}")
+            raise ValueError(
+                f"a mask is named {name!r}, a weight is not: {', '.join(map(str, weights))}"
+            )
         _check_plain(name, weights[name])
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             got = getattr(mask, "dtype", type(mask).__name__)

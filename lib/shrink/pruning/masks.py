@@ -117,7 +117,7 @@ def grow_masks(
     check_weights(weights)
     check_masks(weights, masks)
     if missing := [name for name in weights if name not in masks]:
-        raise ValueError(f"there is no mask for {', '.join(missing)}")
+        raise ValueError(f"there is no mask for {', '.join(map(str, missing))}")
     first = first_names(weights)
     scores = {
         name: torch.where(masks[name], weights[name].detach().abs(), -1)
