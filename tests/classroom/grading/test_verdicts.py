@@ -21,6 +21,8 @@ from shrink.classroom.grading.strict.source import NotAdmitted, admit, bare, cod
 from shrink.classroom.grading.verdicts import Seen, status
 from tests import ROOT
 
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+
 SETUP = """\
 import torch
 import numpy as np

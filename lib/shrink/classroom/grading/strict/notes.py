@@ -8,7 +8,7 @@ import ast
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from shrink.classroom.book.cells import answered_functions, check_of
+from shrink.classroom.book.syntax import answered_functions, check_of
 from shrink.classroom.grading.strict.answers import Cell
 
 _TAGS = ("raises-exception", "nbval-skip")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
-from shrink.classroom.book.cells import IPYTHON, TOO_DEEP, answered_functions, read_code
+from shrink.classroom.book.cells import IPYTHON, TOO_DEEP, read_code
 from shrink.classroom.book.notebook import code_of
+from shrink.classroom.book.syntax import answered_functions
 from shrink.classroom.grading.strict.answers import Cell, NotAdmitted, answer_to
 from shrink.classroom.grading.strict.meaning import changed, places, reach, root
 from shrink.classroom.grading.strict.worker import bare
