@@ -18,11 +18,17 @@ IPYTHON = "get_ipython"  # what magics and shell commands call, once IPython has
 TOO_DEEP = "it is nested too deeply to be read"
 TOO_MANY = "it holds too many commands of IPython's to be read"
 TOO_LONG = "it is longer than 50,000 characters"  # of which a syntax tree takes 70 MB at most
-UNREAD = (TOO_DEEP, TOO_MANY, TOO_LONG)
+BY_A_MAGIC = "a magic runs its text in a way of its own"
+UNREAD = (TOO_DEEP, TOO_MANY, TOO_LONG, BY_A_MAGIC)
 _LONGEST = 50_000
 _RUN_AS_CELLS = {"time", "capture", "prun"}  # magics of a cell after which its text runs as usual
+_OTHER_LANGUAGES = re.compile(
+    r"!|sx|system|cmd|(ba)?sh|script|perl|ruby|pypy|python[23]?|html|svg|latex|markdown|js"
+    r"|javascript|(write)?file"
+)
 _COMMAND = re.compile(r"^\s*[%!?/,;]|\?\s*$|=\s*[%!]", re.MULTILINE)
 _WORK = 200_000  # commands times characters: IPython reads the cell once more for each, in seconds
+_OPTIONS = re.compile(r"\s*(-\S+\s*)*")
 _ANSWERED = re.compile(r"^\s*(?:@|\w+\s*=)?\s*(\w+)\s*\.\s*answer\b", re.MULTILINE)
 
 
@@ -91,10 +97,10 @@ def _read(source: str) -> Code:
     magic = _cell_magic(tree)
     if magic is None:
         return Code(python, tree)
-    name, body = magic
-    if name not in _RUN_AS_CELLS:
+    name, line, body = magic
+    if _OTHER_LANGUAGES.fullmatch(name) or (name == "time" and not _OPTIONS.fullmatch(line)):
         return Code(source, None, f"%%{name} takes its text, which is not run as Python", True)
-    return _read("\n" + body)
+    return _read("\n" + body) if name in _RUN_AS_CELLS else Code(source, None, BY_A_MAGIC)
 
 
 def _parse(source: str) -> ast.Module:
@@ -103,18 +109,22 @@ def _parse(source: str) -> ast.Module:
         return ast.parse(source)
 
 
-def _cell_magic(tree: ast.Module) -> tuple[str, str] | None:
-    """The name and the text of a cell's magic, of what IPython makes of one."""
+def _cell_magic(tree: ast.Module) -> tuple[str, str, str] | None:
+    """The name, the line and the text of a cell's magic, of what IPython makes of one."""
     match tree.body:
         case [
             ast.Expr(
                 ast.Call(
                     func=ast.Attribute(value=ast.Call(func=ast.Name(id=shell)), attr=method),
-                    args=[ast.Constant(value=name), _, ast.Constant(value=body)],
+                    args=[
+                        ast.Constant(value=name),
+                        ast.Constant(value=line),
+                        ast.Constant(value=body),
+                    ],
                 )
             )
         ] if (shell, method) == (IPYTHON, "run_cell_magic"):
-            return name, body
+            return name, line, body
     return None
 
 
