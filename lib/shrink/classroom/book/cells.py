@@ -26,10 +26,11 @@ _OTHER_LANGUAGES = re.compile(
     r"!|sx|system|cmd|(ba)?sh|script|perl|ruby|pypy|python[23]?|html|svg|latex|markdown|js"
     r"|javascript|(write)?file"
 )
-_COMMAND = re.compile(r"^\s*[%!?/,;]|\?\s*$|=\s*[%!]", re.MULTILINE)
+_COMMAND = re.compile(r"^[ \t]*+[%!?/,;]|\?[ \t]*+$|=[ \t]*+[%!]", re.MULTILINE)
 _WORK = 200_000  # commands times characters: IPython reads the cell once more for each, in seconds
-_OPTIONS = re.compile(r"\s*(-\S+\s*)*")
-_ANSWERED = re.compile(r"^\s*(?:@|\w+\s*=)?\s*(\w+)\s*\.\s*answer\b", re.MULTILINE)
+_ANSWERED = re.compile(  # in a time that grows as the text, whatever it is
+    r"^[ \t]*+(?:@|\w++[ \t]*+=)?[ \t]*+(\w++)[ \t]*+\.[ \t]*+answer\b", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _read(source: str) -> Code:
     if magic is None:
         return Code(python, tree)
     name, line, body = magic
-    if _OTHER_LANGUAGES.fullmatch(name) or (name == "time" and not _OPTIONS.fullmatch(line)):
+    beside = name == "time" and any(not word.startswith("-") for word in line.split())
+    if beside or _OTHER_LANGUAGES.fullmatch(name):
         return Code(source, None, f"%%{name} takes its text, which is not run as Python", True)
     return _read("\n" + body) if name in _RUN_AS_CELLS else Code(source, None, BY_A_MAGIC)
 
