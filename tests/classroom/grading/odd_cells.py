@@ -20,5 +20,10 @@ ODD_CELLS = {
     "a line of magics": "!ls\n" * 400,
     "an unfinished text": '"""' + "x\n" * 500,
     "300000 numbers": "x = [" + "1," * 300_000 + "]",
+    "blank lines": "1 1" + "\n" * 49_000 + "x ?",
+    "more blank lines": "1 1" + "\n" * 2_000_000,
+    "blanks": " " * 2_000_000 + "1 1",
+    "a long word": "a" * 2_000_000 + " 1",
+    "many options": "%%time " + "-" * 1000 + " x\n1",
     "a number of 5000 digits": "x = " + "9" * 5000,
 }

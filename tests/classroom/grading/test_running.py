@@ -73,6 +73,19 @@ def test_an_exit_that_ipython_holds_fails_its_cell_alone(tmp_path, ending):
 
 
 @pytest.mark.deep
+def test_a_cell_that_takes_too_long_hides_no_other(tmp_path):
+    """Whether it ends by the interrupt, or catches that and goes on to its end."""
+    stubborn = "import time\ntry:\n    time.sleep(99)\nexcept KeyboardInterrupt: pass"
+    result, _ = checked(tmp_path, stubborn, "1 / 0", "while True: pass", RIGHT, CHECK, timeout=20)
+    assert [(e.cell, e.message.partition(":")[0]) for e in result.errors] == [
+        (2, "not finished after 20 seconds"),
+        (3, "ZeroDivisionError"),
+        (4, "not finished after 20 seconds"),
+    ]
+    assert states(result)["magnitude_mask"] == ("done", "")
+
+
+@pytest.mark.deep
 def test_an_answer_that_takes_too_long_is_wrong_as_strict_has_it(tmp_path):
     result, _ = checked(tmp_path, f"{HEAD}    while True: pass", CHECK, timeout=30)
     assert states(result)["magnitude_mask"] == ("wrong", "not finished after 30 seconds")

@@ -21,6 +21,8 @@ from shrink.classroom.grading.strict.source import NotAdmitted, admit, bare, cod
 from shrink.classroom.grading.verdicts import Seen, status
 from tests import ROOT
 
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+
 SETUP = """\
 import torch
 import numpy as np
@@ -82,6 +84,8 @@ DONE = {
     "a check above": [CHECK, RIGHT],
     "a seed in the check": [RIGHT, "magnitude_mask.check(seed=1)"],
     "bash beside": ["%%bash\n" + WRONG, RIGHT, CHECK, "%%html\n" + WRONG],
+    "annotations": [RIGHT.replace("sparsity)", "sparsity: float) -> torch.Tensor"), CHECK],
+    "annotations in quotes": [RIGHT.replace("sparsity)", "sparsity: 'Nothing') -> 'No'"), CHECK],
     "a bad cell above": ["1 +", RIGHT, CHECK],
     "a builtin of another's": [RIGHT, CHECK, "round = 3"],
 }
@@ -92,6 +96,8 @@ WRONG_OR_UNDONE = {
     "nothing": ("not done yet", [CHECK]),
     "in bash": ("not done yet", ["%%bash\n" + RIGHT, CHECK]),
     "written to a file": ("not done yet", ["%%writefile /dev/null\n" + RIGHT, CHECK]),
+    "time of a statement": ("not done yet", ["%%time 1\n" + RIGHT, CHECK]),
+    "a script that is none": ("not done yet", ["%%script true\n" + RIGHT, CHECK]),
     "in a text": ("not done yet", [f"text = {RIGHT!r}", CHECK]),
     "does not parse": ("wrong", [HEAD + "    return weight weight", CHECK]),
     "does not parse, by time": ("wrong", ["%%time\n" + HEAD + "    return 1 1", CHECK]),
@@ -112,6 +118,9 @@ REFUSED = {  # with what plain says of them
     "shell inside": ("done", [HEAD + "    !true\n" + BODY, CHECK]),
     "help inside": ("done", [HEAD + "    torch.argsort?\n" + BODY, CHECK]),
     "the shell inside": ("done", [HEAD + "    get_ipython()\n" + BODY, CHECK]),
+    "under timeit": ("done", ["%%timeit -n1 -r1\n" + RIGHT.replace("def magnitude_mask", "def f"),
+                              CHECK]),
+    "annotations of nothing": ("wrong", [RIGHT.replace("sparsity)", "sparsity: Nothing)"), CHECK]),
     "in an if": ("done", ["if True:\n    " + RIGHT.replace("\n", "\n    "), CHECK]),
     "in a with": ("done", ["with torch.no_grad():\n    " + RIGHT.replace("\n", "\n    "), CHECK]),
     "in a function": ("done", [PLAIN, "def go():\n    magnitude_mask.answer(plain)\ngo()", CHECK]),

@@ -1,5 +1,8 @@
 """A pytest plugin for nbval: it waits longer, sees that Python has ended, and runs elsewhere.
 
+After a cell that took too long nbval expects each cell below to fail, and says nothing when it
+does. And it says nothing of a cell that took too long and then came to an end.
+
 nbval's own limit for what a cell printed is five seconds. On a busy machine that is too few, and a
 cell fails though it ran. Where `quit()` or a crash ends Python, nbval waits for the answer until
 the cell's time is over, and blames the cell below.
@@ -7,6 +10,7 @@ the cell's time is over, and blames the cell below.
 
 import os
 import time
+from collections.abc import Generator
 from pathlib import Path
 from queue import Empty
 
@@ -60,3 +64,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.output_timeout = SECONDS
         if folder := os.environ.get(FOLDER):
             item.parent.path = Path(folder, item.parent.path.name)  # nbval starts the kernel there
+
+
+class TimedOut(Exception):
+    """Raised for a cell that came to an end when its time was over."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    yield
+    if item.parent.timed_out:
+        seconds = item.config.option.nbval_cell_timeout
+        raise TimedOut(f"Timeout of {seconds:g} seconds exceeded")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.parent.timed_out = False

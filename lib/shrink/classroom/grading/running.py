@@ -39,8 +39,9 @@ class Run:
 
     @property
     def ended(self) -> int | None:
-        """The cell in which Python ended; None if it did not."""
-        return next((n for n, text in self.failures.items() if ENDED in text), None)
+        """The cell in which Python ended, or was ended when it could not be interrupted, if any."""
+        ends = (ENDED, "Failed to interrupt")
+        return next((n for n, text in self.failures.items() if any(e in text for e in ends)), None)
 
 
 def run(cells: Sequence[NotebookNode], notebook: Path, timeout: float) -> Run:

@@ -4,8 +4,8 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shrink.classroom.book.cells import (
-    UNREAD,
+from shrink.classroom.book.cells import UNREAD
+from shrink.classroom.book.syntax import (
     answered_functions,
     answered_otherwise,
     is_stub,

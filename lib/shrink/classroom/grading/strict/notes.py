@@ -8,11 +8,13 @@ import ast
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from shrink.classroom.book.cells import answered_functions, check_of
+from shrink.classroom.book.syntax import answered_functions, check_of
 from shrink.classroom.grading.strict.answers import Cell
 
 _TAGS = ("raises-exception", "nbval-skip")
-_COMMENT = re.compile(r"^\s*#\s*NBVAL_(RAISES_EXCEPTION|SKIP)\b", re.MULTILINE | re.IGNORECASE)
+_COMMENT = re.compile(
+    r"^[ \t]*+#[ \t]*+NBVAL_(RAISES_EXCEPTION|SKIP)\b", re.MULTILINE | re.IGNORECASE
+)
 _MACHINERY = {"answer", "check", "judge", "mine", "passed", "reference", "student"}
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
-from shrink.classroom.book.cells import IPYTHON, TOO_DEEP, answered_functions, read_code
+from shrink.classroom.book.cells import IPYTHON, TOO_DEEP, read_code
 from shrink.classroom.book.notebook import code_of
+from shrink.classroom.book.syntax import answered_functions
 from shrink.classroom.grading.strict.allowed import (
     IMPORTABLE,
     SETTABLE,
@@ -116,7 +117,8 @@ def _admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answ
     known = below | _known(run, function, names)
     helpers, used = _follow(_Helper(own, own.tree.body.index(function)), known, names)
     imports = [i.text for name in ("*", *used) for i in _imports_of(run, name)]
-    _all_set(used - {*names, function.name, *_GIVEN}, known, below, bool(_imports_of(run, "*")))
+    written = used | {name for helper in helpers for name in _annotations(helper)}
+    _all_set(written - {*names, function.name, *_GIVEN}, known, below, bool(_imports_of(run, "*")))
     return Answer(
         exercise,
         function.name,
@@ -140,6 +142,16 @@ def _all_set(used: set[str], known: _Known, below: _Known, starred: bool) -> Non
             raise NotAdmitted("refused", f"uses {name}, which is set only below its check")
         if name not in known and not starred:
             raise NotAdmitted("refused", f"uses {name}, which the notebook does not set")
+
+
+def _annotations(helper: _Helper) -> set[str]:
+    """The names in a signature's annotations: not run here, but in the notebook with the `def`."""
+    node = helper.cell.tree.body[helper.statement]
+    if not isinstance(node, ast.FunctionDef):
+        return set()
+    parts = [a.annotation for a in ast.walk(node.args) if isinstance(a, ast.arg)]
+    found = (child for part in [*parts, node.returns] if part for child in ast.walk(part))
+    return {child.id for child in found if isinstance(child, ast.Name)}
 
 
 def _follow(
