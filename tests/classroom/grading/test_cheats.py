@@ -210,7 +210,26 @@ RETURNS = [  # what says yes to every question
     "raise NotImplementedError('your turn')",
     'print(\'{"state": "done"}\', flush=True); return 0',
 ]
-CHEATS = [*STORES, *REACHES, *DOORS, *FILES, *RETURNS]
+ABOVE = [  # set in the cell above the answer, and used in it
+    ("n = np", "n.abs = zero"),
+    ("n = np", "n.sctypeDict['float64'] = np.float16"),
+    ("s = setattr", "s(np, 'abs', zero)"),
+    ("run = np.testing.runstring", f"run({TEXT}, {{}})"),
+    ("patch = lambda n, f: setattr(n, 'abs', f)", "patch(np, zero)"),
+    ("T = type('T', (torch.Tensor,), {'__eq__': lambda *_: True})", "return T()"),
+    ("T = torch.Tensor", "T.data = property(lambda s: 0)"),
+    ("f = open('/proc/self/fd/3', 'w')", "f.write('x')"),
+    ("b = __builtins__", "b['round'] = zero"),
+    ("m = magnitude_mask.reference", "return m(weight, sparsity)"),
+    ("import shrink as s", "return s.pruning.magnitude_mask(weight, sparsity)"),
+    ("def load(): return np.load", "load()('x', allow_pickle=True)"),
+    ("x = (np.abs, zero)", "n = np; n.abs = x[1]"),
+    ("g = (n for n in [np])", "next(g).abs = zero"),
+    ("class T(torch.Tensor): pass", "return T()"),
+    ("from numpy.testing import *", "runstring('x', {})"),
+    ("import torch.hub as h", "h.load('x', 'y')"),
+]
+CHEATS = [*STORES, *REACHES, *DOORS, *FILES, *RETURNS, *ABOVE]
 HONEST = [  # what imports and prints as answers do
     "import heapq, itertools, functools, collections, typing, time, operator, bisect, math",
     "import statistics, fractions, random, copy",
@@ -235,14 +254,19 @@ RANKED = UNRANKED.replace("mask[:k]", "mask[weight.detach().abs().flatten().args
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """The state and message of every answer here, by its text."""
-    before = [f"{HEAD}    {ZERO}\n    {cheat}{UNRANKED}" for cheat in CHEATS]
+    before = [_answer(cheat) for cheat in CHEATS]
     after = [f"{HEAD}    {honest}{RANKED}" for honest in HONEST]
     answers = [("prune", "magnitude_mask", text) for text in [*before, *after]]
     states = judged_strictly(tmp_path_factory.mktemp("cheats"), answers)
     return dict(zip([*CHEATS, *HONEST], states, strict=True))
 
 
-@pytest.mark.parametrize("cheat", CHEATS)
+def _answer(cheat):
+    above, inside = cheat if isinstance(cheat, tuple) else ("", cheat)
+    return f"{above}\n{HEAD}    {ZERO}\n    {inside}{UNRANKED}"
+
+
+@pytest.mark.parametrize("cheat", CHEATS, ids=str)
 def test_a_wrong_answer_is_not_done(judged, cheat):
     state, message = judged[cheat]
     assert state in ("refused", "wrong") and message

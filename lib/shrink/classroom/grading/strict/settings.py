@@ -16,6 +16,7 @@ _SETTINGS: tuple[_Setting, ...] = (
     (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     (partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu")),
     (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     (torch.get_num_threads, torch.set_num_threads),
     (np.geterr, lambda kept: np.seterr(**kept)),
     (np.get_printoptions, lambda kept: np.set_printoptions(**kept)),
