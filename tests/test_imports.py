@@ -32,7 +32,7 @@ COMPOSES = {
     "quantization/integer.py": {"cost"},
 }
 # They ask `shrink.chapters` which chapters there are, and import none of them by name.
-KNOW_THE_LIST = {"classroom/grading/check.py", "classroom/grading/strict/grading.py"}
+KNOW_THE_LIST = {"classroom/grading/identify.py", "classroom/grading/strict/grading.py"}
 LIBRARIES = {"torch", "numpy", *sys.stdlib_module_names}  # those of a technique
 DRAW = {"classroom/plots.py", "classroom/class_work/group.py", "chapters/code/standings.py"}
 
@@ -196,7 +196,7 @@ def test_the_rule_can_fail(file, source):
         ("classroom/plots.py", "from shrink.classroom.measure import Report"),
         ("classroom/plots.py", "from matplotlib.figure import Figure"),
         ("classroom/explorers/canvas.py", "from matplotlib.text import Text\nimport ipywidgets"),
-        ("classroom/grading/check.py", "from shrink import chapters"),
+        ("classroom/grading/identify.py", "from shrink import chapters"),
         ("classroom/grading/strict/grading.py", "from shrink.chapters import find"),
         ("classroom/class_work/group.py", "from shrink.classroom import plots"),
         ("classroom/glyphs.py", "from matplotlib import get_data_path"),

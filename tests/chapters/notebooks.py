@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import nbformat
 
 from shrink.classroom.book import builder
-from shrink.classroom.book.cells import answered_functions
 from shrink.classroom.book.notebook import notebook_bytes
+from shrink.classroom.book.syntax import answered_functions
 from tests import ROOT
 
 COURSE = ROOT / "course"

@@ -12,11 +12,16 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbformat.v4 import new_code_cell, new_notebook
 
 from shrink.chapters import prune
+from shrink.classroom.book.builder import build_chapter
+from shrink.classroom.book.notebook import code_of, exercises
 from shrink.classroom.grading.check import is_late
 from shrink.classroom.grading.running import Run
 from shrink.classroom.grading.strict.runner import Job, Runner
 from shrink.classroom.grading.strict.source import NotAdmitted, admit, bare, code_cells
 from shrink.classroom.grading.verdicts import Seen, status
+from tests import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 
 SETUP = """\
 import torch
@@ -79,6 +84,8 @@ DONE = {
     "a check above": [CHECK, RIGHT],
     "a seed in the check": [RIGHT, "magnitude_mask.check(seed=1)"],
     "bash beside": ["%%bash\n" + WRONG, RIGHT, CHECK, "%%html\n" + WRONG],
+    "annotations": [RIGHT.replace("sparsity)", "sparsity: float) -> torch.Tensor"), CHECK],
+    "annotations in quotes": [RIGHT.replace("sparsity)", "sparsity: 'Nothing') -> 'No'"), CHECK],
     "a bad cell above": ["1 +", RIGHT, CHECK],
     "a builtin of another's": [RIGHT, CHECK, "round = 3"],
 }
@@ -89,6 +96,8 @@ WRONG_OR_UNDONE = {
     "nothing": ("not done yet", [CHECK]),
     "in bash": ("not done yet", ["%%bash\n" + RIGHT, CHECK]),
     "written to a file": ("not done yet", ["%%writefile /dev/null\n" + RIGHT, CHECK]),
+    "time of a statement": ("not done yet", ["%%time 1\n" + RIGHT, CHECK]),
+    "a script that is none": ("not done yet", ["%%script true\n" + RIGHT, CHECK]),
     "in a text": ("not done yet", [f"text = {RIGHT!r}", CHECK]),
     "does not parse": ("wrong", [HEAD + "    return weight weight", CHECK]),
     "does not parse, by time": ("wrong", ["%%time\n" + HEAD + "    return 1 1", CHECK]),
@@ -109,6 +118,9 @@ REFUSED = {  # with what plain says of them
     "shell inside": ("done", [HEAD + "    !true\n" + BODY, CHECK]),
     "help inside": ("done", [HEAD + "    torch.argsort?\n" + BODY, CHECK]),
     "the shell inside": ("done", [HEAD + "    get_ipython()\n" + BODY, CHECK]),
+    "under timeit": ("done", ["%%timeit -n1 -r1\n" + RIGHT.replace("def magnitude_mask", "def f"),
+                              CHECK]),
+    "annotations of nothing": ("wrong", [RIGHT.replace("sparsity)", "sparsity: Nothing)"), CHECK]),
     "in an if": ("done", ["if True:\n    " + RIGHT.replace("\n", "\n    "), CHECK]),
     "in a with": ("done", ["with torch.no_grad():\n    " + RIGHT.replace("\n", "\n    "), CHECK]),
     "in a function": ("done", [PLAIN, "def go():\n    magnitude_mask.answer(plain)\ngo()", CHECK]),
@@ -222,3 +234,14 @@ def test_in_a_process_of_its_own_strict_says_the_same(exercise, name):
     answers = {exercise.name: admit(cells, exercise.name, names)}
     results = Runner(60, 2048).run(Job("shrink.chapters.prune", names, answers))
     assert results[exercise.name] == ("done", "")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("course/[0-9][0-9]_*.py")), ids=lambda p: p.stem)
+def test_what_nobody_has_touched_is_not_done_yet(path):
+    notebook = build_chapter(path, solved=False)
+    cells, names = code_cells(notebook), exercises(notebook)
+    for name in names:
+        with pytest.raises(NotAdmitted) as caught:
+            admit(cells, name, names)
+        assert (caught.value.state, caught.value.message) == ("not done yet", "")
+        assert any(cell.holds_stub(name) for cell in map(Seen.of, code_of(notebook)))

@@ -32,8 +32,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
 from shrink.classroom import CourseError
-from shrink.classroom.book.cells import answered_functions, answers, is_stub
+from shrink.classroom.book.cells import answers
 from shrink.classroom.book.notebook import notebook_bytes, parse
+from shrink.classroom.book.syntax import answered_functions, is_stub
 from shrink.classroom.exercises.exercise import STUB_MESSAGE
 from shrink.files import write_atomically
 

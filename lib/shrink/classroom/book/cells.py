@@ -6,25 +6,29 @@ read it agree on what it says.
 """
 
 import ast
-import importlib.util
 import re
-import sys
 import warnings
 from dataclasses import dataclass
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from shrink.classroom.exercises.exercise import STUB_MESSAGE
+from shrink.classroom.book.syntax import answered_functions, is_answer
 
 IPYTHON = "get_ipython"  # what magics and shell commands call, once IPython has read them
 TOO_DEEP = "it is nested too deeply to be read"
 TOO_MANY = "it holds too many commands of IPython's to be read"
 TOO_LONG = "it is longer than 50,000 characters"  # of which a syntax tree takes 70 MB at most
-UNREAD = (TOO_DEEP, TOO_MANY, TOO_LONG)
+BY_A_MAGIC = "a magic runs its text in a way of its own"
+UNREAD = (TOO_DEEP, TOO_MANY, TOO_LONG, BY_A_MAGIC)
 LONGEST = 50_000
 _RUN_AS_CELLS = {"time", "capture", "prun"}  # magics of a cell after which its text runs as usual
+_OTHER_LANGUAGES = re.compile(
+    r"!|sx|system|cmd|(ba)?sh|script|perl|ruby|pypy|python[23]?|html|svg|latex|markdown|js"
+    r"|javascript|(write)?file"
+)
 _COMMAND = re.compile(r"^\s*[%!?/,;]|\?\s*$|=\s*[%!]", re.MULTILINE)
 _WORK = 200_000  # commands times characters: IPython reads the cell once more for each, in seconds
+_OPTIONS = re.compile(r"\s*(-\S+\s*)*")
 _ANSWERED = re.compile(r"^\s*(?:@|\w+\s*=)?\s*(\w+)\s*\.\s*answer\b", re.MULTILINE)
 
 
@@ -69,103 +73,6 @@ def answers(source: str) -> list[str]:
     return read_code(source).answers()
 
 
-def answered_functions(tree: ast.Module) -> list[tuple[str, ast.FunctionDef]]:
-    """The top-level functions under `@<exercise>.answer`, with the exercise's name.
-
-    It must be the outermost decorator: others would take the exercise's place.
-    """
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    decorated = [(f.decorator_list[0], f) for f in functions if f.decorator_list]
-    named = [(d, f) for d, f in decorated if _is_answer(d) and isinstance(d.value, ast.Name)]
-    return [(decorator.value.id, function) for decorator, function in named]
-
-
-def answered_otherwise(tree: ast.Module) -> set[str]:
-    """The exercises whose `answer` is used otherwise: in a loop, above a class, as an alias."""
-    plain = [f.decorator_list[0] for _, f in answered_functions(tree)]
-    others = (n for n in ast.walk(tree) if _is_answer(n) and all(n is not d for d in plain))
-    return {n.value.id if isinstance(n.value, ast.Name) else n.value.attr for n in others}
-
-
-def checked(tree: ast.Module) -> set[str]:
-    """The exercises whose check the code calls, with a seed or without."""
-    return {
-        node.func.value.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "check"
-        and isinstance(node.func.value, ast.Name)
-    }
-
-
-def check_of(tree: ast.Module | None) -> str | None:
-    """The exercise that the code checks, where it is `exercise.check()` and nothing else."""
-    match tree:
-        case ast.Module(
-            body=[
-                ast.Expr(
-                    ast.Call(
-                        func=ast.Attribute(value=ast.Name(id=name), attr="check"),
-                        args=[],
-                        keywords=[],
-                    )
-                )
-            ]
-        ):
-            return name
-    return None
-
-
-def runs_other_code(tree: ast.Module) -> str | None:
-    """What a cell runs that is no code of the notebook's, a file or a text; None if nothing."""
-    files = []
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id="exec" | "eval" as name):
-                return name
-            case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value="answer"), *_]):
-                return "getattr"
-            case ast.Attribute(attr="run_cell" | "ex" as name):
-                return name
-            case ast.Call(
-                func=ast.Attribute(attr="run_line_magic"),
-                args=[ast.Constant(value="run" | "load" | "rerun" | "macro" as name), *_],
-            ):
-                return f"%{name}"
-            case ast.ImportFrom(module=str(name), level=0):
-                files.append(name)
-            case ast.Import(names=aliases):
-                files += [alias.name for alias in aliases]
-    return next((f"{name}.py" for name in files if _is_a_file(name)), None)
-
-
-def _is_a_file(module: str) -> bool:
-    """Whether a module is none that is installed: a file beside the notebook."""
-    top = module.partition(".")[0]
-    try:
-        return top not in sys.stdlib_module_names and importlib.util.find_spec(top) is None
-    except (ImportError, ValueError):
-        return True
-
-
-def is_stub(function: ast.FunctionDef) -> bool:
-    """Whether an answer is as it was handed out: a docstring at most, and the line that raises."""
-    match function.body[ast.get_docstring(function) is not None :]:
-        case [
-            ast.Raise(
-                exc=ast.Call(
-                    func=ast.Name(id="NotImplementedError"),
-                    args=[ast.Constant(value=text)],
-                    keywords=[],
-                ),
-                cause=None,
-            )
-        ]:
-            return text == STUB_MESSAGE
-    return False
-
-
 def _read(source: str) -> Code:
     if len(source) > LONGEST:
         return Code(source, None, TOO_LONG)
@@ -190,10 +97,10 @@ def _read(source: str) -> Code:
     magic = _cell_magic(tree)
     if magic is None:
         return Code(python, tree)
-    name, body = magic
-    if name not in _RUN_AS_CELLS:
+    name, line, body = magic
+    if _OTHER_LANGUAGES.fullmatch(name) or (name == "time" and not _OPTIONS.fullmatch(line)):
         return Code(source, None, f"%%{name} takes its text, which is not run as Python", True)
-    return _read("\n" + body)
+    return _read("\n" + body) if name in _RUN_AS_CELLS else Code(source, None, BY_A_MAGIC)
 
 
 def _parse(source: str) -> ast.Module:
@@ -202,28 +109,23 @@ def _parse(source: str) -> ast.Module:
         return ast.parse(source)
 
 
-def _cell_magic(tree: ast.Module) -> tuple[str, str] | None:
-    """The name and the text of a cell's magic, of what IPython makes of one."""
+def _cell_magic(tree: ast.Module) -> tuple[str, str, str] | None:
+    """The name, the line and the text of a cell's magic, of what IPython makes of one."""
     match tree.body:
         case [
             ast.Expr(
                 ast.Call(
                     func=ast.Attribute(value=ast.Call(func=ast.Name(id=shell)), attr=method),
-                    args=[ast.Constant(value=name), _, ast.Constant(value=body)],
+                    args=[
+                        ast.Constant(value=name),
+                        ast.Constant(value=line),
+                        ast.Constant(value=body),
+                    ],
                 )
             )
         ] if (shell, method) == (IPYTHON, "run_cell_magic"):
-            return name, body
+            return name, line, body
     return None
-
-
-def _is_answer(node: ast.AST) -> bool:
-    """Whether it is `<exercise>.answer`, of an exercise by its name or out of a module."""
-    return (
-        isinstance(node, ast.Attribute)
-        and node.attr == "answer"
-        and isinstance(node.value, ast.Name | ast.Attribute)
-    )
 
 
 def _answer_call(node: ast.stmt) -> ast.Call | None:
@@ -232,7 +134,7 @@ def _answer_call(node: ast.stmt) -> ast.Call | None:
         case (
             ast.Expr(ast.Call(args=[_], keywords=[]) as call)
             | ast.Assign(targets=[ast.Name()], value=ast.Call(args=[_], keywords=[]) as call)
-        ) if _is_answer(call.func) and isinstance(call.func.value, ast.Name):
+        ) if is_answer(call.func) and isinstance(call.func.value, ast.Name):
             return call
     return None
 

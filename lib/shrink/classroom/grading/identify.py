@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from nbformat import NotebookNode
 
-from shrink.chapters import experiments, find
+from shrink.chapters import find, names
 from shrink.classroom import CourseError
 from shrink.classroom.book.notebook import exercises
 from shrink.classroom.exercises.exercise import Exercise
@@ -32,9 +32,13 @@ def exercises_of(chapter: str) -> tuple[Exercise, ...]:
 
 
 def names_by_chapter() -> dict[str, set[str]]:
-    """The names of the exercises of each chapter, `02_prune` and its like."""
-    names = [experiment.name.replace("-", "_", 1) for experiment in experiments()]
-    return {name: {exercise.name for exercise in exercises_of(name)} for name in names}
+    """The names of the exercises of each chapter, `02_prune` and its like, in order."""
+    packages = map(find, names())
+    found = {
+        package.EXPERIMENT.name.replace("-", "_", 1): {e.name for e in package.EXERCISES}
+        for package in packages
+    }
+    return dict(sorted(found.items()))
 
 
 def identify(
@@ -55,7 +59,7 @@ def identify(
         NotGraded: it is of no chapter, or of another one than `asked` or its name say.
     """
     title, answered = _title(notebook), exercises(notebook).keys()
-    counts = {name: len(answered & set(names)) for name, names in chapters.items()}
+    counts = {name: len(answered & set(asks)) for name, asks in chapters.items()}
     named = _most([name for name in chapters if is_named(file, name)], counts)
     by_answers = _most([name for name in chapters if counts[name]], counts)
     titled = next((name for name in chapters if _is_titled(title, name)), None)

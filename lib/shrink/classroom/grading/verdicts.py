@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from nbformat import NotebookNode
 
 from shrink import earlier
-from shrink.classroom.book.cells import (
-    UNREAD,
-    Code,
-    answered_functions,
-    checked,
-    is_stub,
-    read_code,
-)
+from shrink.classroom.book.cells import UNREAD, Code, read_code
+from shrink.classroom.book.syntax import answered_functions, checked, is_stub
 from shrink.classroom.exercises.exercise import Exercise, State
 from shrink.classroom.grading import ENDED
 from shrink.classroom.grading.running import Run

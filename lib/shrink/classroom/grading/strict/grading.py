@@ -19,8 +19,8 @@ from tqdm import tqdm
 from shrink.chapters import find as find_package
 from shrink.classroom import CourseError
 from shrink.classroom.book.builder import build_chapter
-from shrink.classroom.book.cells import check_of
 from shrink.classroom.book.notebook import code_of, exercises, parse
+from shrink.classroom.book.syntax import check_of
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.grading.identify import NotGraded, identify
 from shrink.classroom.grading.strict.notes import of_exercise, of_notebook

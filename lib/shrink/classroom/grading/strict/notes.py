@@ -8,8 +8,8 @@ import ast
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from shrink.classroom.book.cells import answered_functions, check_of
-from shrink.classroom.grading.strict.source import Cell
+from shrink.classroom.book.syntax import answered_functions, check_of
+from shrink.classroom.grading.strict.answers import Cell
 
 _TAGS = ("raises-exception", "nbval-skip")
 _COMMENT = re.compile(r"^\s*#\s*NBVAL_(RAISES_EXCEPTION|SKIP)\b", re.MULTILINE | re.IGNORECASE)

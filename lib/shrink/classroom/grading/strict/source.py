@@ -13,17 +13,9 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
-from shrink.classroom.book.cells import (
-    IPYTHON,
-    TOO_DEEP,
-    UNREAD,
-    answered_functions,
-    answered_otherwise,
-    is_stub,
-    read_code,
-    runs_other_code,
-)
+from shrink.classroom.book.cells import IPYTHON, TOO_DEEP, read_code
 from shrink.classroom.book.notebook import code_of
+from shrink.classroom.book.syntax import answered_functions
 from shrink.classroom.grading.strict.allowed import (
     IMPORTABLE,
     SETTABLE,
@@ -33,6 +25,7 @@ from shrink.classroom.grading.strict.allowed import (
     is_attribute,
     is_importable,
 )
+from shrink.classroom.grading.strict.answers import Cell, NotAdmitted, answer_to
 from shrink.classroom.grading.strict.definition import bare
 from shrink.classroom.grading.strict.meaning import changed, places, reach, root
 
@@ -41,27 +34,6 @@ _NAMES = WITHHELD_BUILTINS | SYSTEM
 _ANSWERS = {"reference", "mine", "student", "judge"}  # of an exercise: ways to the answer
 _SHELL = {IPYTHON, "exit", "quit", "copyright", "credits", "license", "help"}  # of a terminal
 _GIVEN = {"display", *dir(builtins)} - _SHELL  # names that every answer has
-
-
-class NotAdmitted(Exception):
-    """Raised where an answer is not run: how the exercise stands, and why."""
-
-    def __init__(self, state: str, message: str) -> None:
-        super().__init__(message)
-        self.state, self.message = state, message
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A code cell as Python: `number` counts from 1; `tree` is None where it is none, and why."""
-
-    number: int
-    id: str
-    source: str
-    tree: ast.Module | None
-    answers: tuple[str, ...]
-    tags: tuple[str, ...]
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +108,7 @@ def admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answe
 
 
 def _admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answer:
-    own, function = _answer(cells, exercise)
+    own, function = answer_to(exercise, cells)
     for path in _imported(own.tree):
         _admit_import(path)
     last = reach([cell.tree for cell in cells], cells.index(own), exercise)
@@ -145,7 +117,8 @@ def _admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answ
     known = below | _known(run, function, names)
     helpers, used = _follow(_Helper(own, own.tree.body.index(function)), known, names)
     imports = [i.text for name in ("*", *used) for i in _imports_of(run, name)]
-    _all_set(used - {*names, function.name, *_GIVEN}, known, below, bool(_imports_of(run, "*")))
+    written = used | {name for helper in helpers for name in _annotations(helper)}
+    _all_set(written - {*names, function.name, *_GIVEN}, known, below, bool(_imports_of(run, "*")))
     return Answer(
         exercise,
         function.name,
@@ -154,51 +127,6 @@ def _admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answ
         tuple(sorted(used & set(names) - {exercise})),
         tuple(_ignored(own, helpers)),
     )
-
-
-def _answer(cells: Sequence[Cell], exercise: str) -> tuple[Cell, ast.FunctionDef]:
-    """The last answer to the exercise, and its cell; raises `NotAdmitted` where none is read."""
-    for cell in cells:
-        if exercise in _answers_otherwise(cell, cells):
-            how = f"write @{exercise}.answer above a function, at the left margin"
-            raise NotAdmitted(
-                "refused", f"code cell {cell.number} answers it in a way that is not read: {how}"
-            )
-    own = next((cell for cell in reversed(cells) if exercise in cell.answers), None)
-    if own and own.tree is None:
-        if own.problem in UNREAD:
-            raise NotAdmitted("refused", own.problem)
-        raise NotAdmitted("wrong", f"its cell does not parse: {own.problem}")
-    if own:
-        function = [f for name, f in answered_functions(own.tree) if name == exercise][-1]
-        if not is_stub(function):
-            return own, function
-    for cell in cells:
-        if cell.tree and (what := runs_other_code(cell.tree)):
-            message = f"there is no answer here; code cell {cell.number} runs {what}, not read here"
-            raise NotAdmitted("refused", message)
-    raise NotAdmitted("not done yet", "" if own else "there is no answer")
-
-
-def _answers_otherwise(cell: Cell, cells: Sequence[Cell]) -> set[str]:
-    """The exercises that a cell answers in a way that is not read, under another name say."""
-    if cell.tree is None:
-        return set()
-    otherwise = answered_otherwise(cell.tree)
-    aliases = _aliases(cells)
-    return otherwise | {aliases[name] for name in {*otherwise, *cell.answers} & aliases.keys()}
-
-
-def _aliases(cells: Sequence[Cell]) -> dict[str, str]:
-    """Other names for what a name holds: of `import a as b` and `b = a`."""
-    found = {}
-    for node in (node for cell in cells if cell.tree for node in cell.tree.body):
-        match node:
-            case ast.ImportFrom(names=aliases):
-                found |= {a.asname: a.name for a in aliases if a.asname not in (None, a.name)}
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)):
-                found[name] = other
-    return found
 
 
 def _all_set(used: set[str], known: _Known, below: _Known, starred: bool) -> None:
@@ -214,6 +142,16 @@ def _all_set(used: set[str], known: _Known, below: _Known, starred: bool) -> Non
             raise NotAdmitted("refused", f"uses {name}, which is set only below its check")
         if name not in known and not starred:
             raise NotAdmitted("refused", f"uses {name}, which the notebook does not set")
+
+
+def _annotations(helper: _Helper) -> set[str]:
+    """The names in a signature's annotations: not run here, but in the notebook with the `def`."""
+    node = helper.cell.tree.body[helper.statement]
+    if not isinstance(node, ast.FunctionDef):
+        return set()
+    parts = [a.annotation for a in ast.walk(node.args) if isinstance(a, ast.arg)]
+    found = (child for part in [*parts, node.returns] if part for child in ast.walk(part))
+    return {child.id for child in found if isinstance(child, ast.Name)}
 
 
 def _follow(
