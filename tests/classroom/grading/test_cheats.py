@@ -253,7 +253,7 @@ FURTHER = [  # objects that lead elsewhere, settings, and what is odd
     "np.errstate(call=zero, all='call').data = 1",
     "g = (torch.inference_mode() for _ in [1]); next(g)",
     "def g():\n        with torch.no_grad(): yield\n    k = weight.k = g(); next(k)",
-    "def g():\n        with torch.inference_mode(): yield\n    weight.grad = g(); next(weight.grad)",
+    "def g():\n        with torch.inference_mode(): yield\n    k = [g()]; next(k[0])",
     "try: torch.nn.functional.nothing\n    except AttributeError as e: e.obj.abs = zero",
     "try: np.nothing\n    except Exception as e: e.args; e.obj.data = zero",
     "try: weight.nothing\n    except AttributeError as e: type(e.obj).data = zero",
