@@ -61,7 +61,7 @@ WITHHELD = {  # of each module: what reads or writes files, compiles, or takes a
     },
 }
 WITHHELD_BUILTINS = {
-    *("breakpoint", "compile", "delattr", "eval", "exec", "getattr", "globals", "help"),
+    *("breakpoint", "compile", "delattr", "eval", "exec", "getattr", "globals", "help", "input"),
     *("locals", "open", "setattr", "vars", "exit", "quit", "copyright", "credits", "license"),
 }
 SYSTEM = {"os", "sys", "builtins", "importlib", "subprocess", "inspect", "ctypes", "shutil"}
