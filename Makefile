@@ -18,7 +18,7 @@ test: .venv
 	$(PYTEST) $(ARGS)
 
 test-all: .venv
-	@echo "the tests at full depth: half an hour or more"
+	@echo "the tests at full depth: 25 minutes on two cores"
 	$(PYTEST) --deep $(ARGS)
 
 notebooks: .venv

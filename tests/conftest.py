@@ -16,7 +16,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import depth
+pytest.register_assert_rewrite("tests.chapters")  # its helpers too say what they found
+
+from tests import depth  # noqa: E402
 
 
 def pytest_addoption(parser):

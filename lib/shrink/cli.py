@@ -287,18 +287,19 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 def _gather(args: argparse.Namespace) -> int:
     from shrink import chapters
-    from shrink.classroom.class_work.gather import gather
+    from shrink.classroom.class_work.gather import gather, write
 
-    gathered = gather(args.folder, chapters.experiments())
-    lines = [*map(str, gathered.groups)]
-    if gathered.skipped:
-        lines += [f"left out: {len(gathered.skipped)}", *(f"  {s}" for s in gathered.skipped)]
-    _say("\n".join(lines))
-    if not gathered.groups:
+    written = write(gather(args.folder, chapters.experiments()), args.out or args.folder)
+    groups, skipped = written.gathered.groups, written.gathered.skipped
+    lines = [*map(str, groups)]
+    if skipped:
+        lines += [f"left out: {len(skipped)}", *(f"  {file}" for file in skipped)]
+    _say("\n".join([*lines, *(f"wrote {path}" for path in written.pictures)]))
+    if not groups:
         raise CourseError(f"no results in {args.folder}")
-    for group in gathered.groups:
-        _say(f"wrote {group.write(args.out or args.folder)}")
-    return 0
+    for line in written.failed:
+        print(f"shrink: {' '.join(line.split())}", file=sys.stderr)
+    return 1 if written.failed else 0
 
 
 def _say(text: str) -> None:

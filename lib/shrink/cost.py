@@ -14,6 +14,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from shrink.modes import in_use
+from shrink.plain import (
+    WeightsApart,
+    own_names,
+    parts_with_parameters,
+    refuse_unless_parameters,
+    used_parameters,
+)
 
 ADD = {32: 0.9, 16: 0.4}  # pJ, floats of that many bits
 MULTIPLY = {32: 3.7, 16: 1.1}  # pJ, floats
@@ -78,14 +85,20 @@ def parameters_and_bytes(model: nn.Module) -> tuple[int, int]:
 
 
 def nonzeros(model: nn.Module) -> int:
-    """The number of parameters that are not zero.
+    """The number of parameters that are not zero, of those that the model uses.
+
+    Of a weight that torch computes at each call (its pruning, a parametrization, weight and
+    spectral norm) the result counts, not what it is made of. Raises `ValueError` on meta.
 
     >>> layer = nn.Linear(3, 2)
     >>> _ = nn.init.zeros_(layer.bias), nn.init.ones_(layer.weight)
     >>> nonzeros(layer)
     6
     """
-    return sum(int(p.count_nonzero()) for p in model.parameters())
+    if any(p.is_meta for p in model.parameters()):
+        raise ValueError("the model is on meta, where its parameters have no values to count")
+    with in_use(model):
+        return sum(int(p.count_nonzero()) for p in used_parameters(model))
 
 
 def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> int:
@@ -121,11 +134,17 @@ def _count_conv(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor, y: Tensor) 
 
 def _conv_places(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, d: int, length: int) -> int:
     """How many places the kernel takes along dimension `d` of an image `length` long there."""
-    reach = layer.dilation[d] * (layer.kernel_size[d] - 1)
+    reach = _along(layer.dilation, d) * (layer.kernel_size[d] - 1)
     if layer.padding == "same":
         return length
-    padding = 0 if layer.padding == "valid" else layer.padding[d]
-    return (length + 2 * padding - reach - 1) // layer.stride[d] + 1
+    padding = 0 if layer.padding == "valid" else _along(layer.padding, d)
+    return (length + 2 * padding - reach - 1) // _along(layer.stride, d) + 1
+
+
+def _along(sizes: int | Sequence[int], d: int) -> int:
+    """The size of dimension `d`, where one number may stand for all dimensions, as in torch."""
+    sizes = sizes if isinstance(sizes, Sequence) else [sizes]
+    return sizes[d] if len(sizes) > 1 else sizes[0]
 
 
 # For each kind of layer with parameters of its own: (layer, input, output) → multiply-accumulates.
@@ -136,25 +155,30 @@ RULES: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], int]] = {
     nn.Linear: lambda layer, x, y: layer.in_features * y.numel(),
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _count_conv),
     _BatchNorm: lambda layer, x, y: y.numel(),
+    nn.SyncBatchNorm: lambda layer, x, y: y.numel(),
     nn.LayerNorm: lambda layer, x, y: y.numel(),
     nn.GroupNorm: lambda layer, x, y: y.numel(),
 }
+# A subclass that defines one of these may multiply more, or less, than its rule counts.
+COMPUTING = {"forward", "_conv_forward", "__call__", "__getattr__", "weight", "bias"}
 
 
 def layers(model: nn.Module, example: Tensor) -> list[Layer]:
     """What each layer with parameters does for one image, in the order in which they run.
 
     The model runs once, as it does in use (`eval`), and each layer is seen by a hook; the hooks are
-    gone afterwards, and the model is as it was. What calls `torch.nn.functional` with tensors that
-    are no layer's parameters is not seen. A layer that runs twice is there twice, with its
-    parameters each time.
+    gone afterwards, and the model is as it was. What a model multiplies beside its layers is not
+    seen, and refused where it is with their weights. A layer that runs twice is there twice, with
+    its parameters each time.
 
     Args:
         example: images (n, ...) on the model's device; n does not matter.
 
     Raises:
-        ValueError: a layer has parameters and no rule in `RULES`; or there is no image, or no axis
-            of images.
+        ValueError: a layer has parameters and no rule in `RULES`, or a forward of its own, which
+            the rule of its class does not count (as of LoRA); its weight is computed at each call,
+            with what to run first; the model multiplies by it without calling the layer; or there
+            is no image, or no axis of images.
 
     >>> from torch import zeros
     >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
@@ -164,6 +188,7 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
     if n == 0:
         raise ValueError(f"the example must hold an image, its shape is {tuple(example.shape)}")
     found: list[Layer] = []
+    apart = WeightsApart()
     hooks = []
     try:
         for name, module, rule in _ruled(model):
@@ -178,8 +203,9 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
                     Layer(name, rule(module, x, y) // n, own, x.numel() // n, y.numel() // n)
                 )
 
+            hooks += apart.watch(name, module)
             hooks.append(module.register_forward_hook(see, with_kwargs=True))
-        with in_use(model):
+        with in_use(model), apart:
             model(example)
     finally:
         for hook in hooks:
@@ -189,14 +215,21 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
 
 def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:
     """Each module that has parameters of its own, with its name and its rule."""
-    for name, module in model.named_modules():
-        if next(module.parameters(recurse=False), None) is None:
-            continue
-        rule = getattr(type(module), "count_macs", None)
-        rule = rule or next((r for kind, r in RULES.items() if isinstance(module, kind)), None)
-        if rule is None:
-            raise ValueError(f"no rule counts {name or 'the model'}, a {type(module).__name__}")
-        yield name or type(module).__name__, module, rule
+    for name, module in parts_with_parameters(model):
+        kind = next((kind for kind in type(module).__mro__ if _rule_of(kind)), None)
+        what = f"{name or 'the model'}, a {type(module).__name__}"
+        if kind is None:
+            raise ValueError(f"no rule counts {what}")
+        refuse_unless_parameters(module, what)
+        if own := own_names(module, kind) & COMPUTING:
+            own = f"its own {', '.join(sorted(own))}, which the rule of {kind.__name__} does not"
+            raise ValueError(f"no rule counts {what}: it has {own}; give it a method count_macs")
+        yield name or type(module).__name__, module, _rule_of(kind)
+
+
+def _rule_of(kind: type) -> Callable[[nn.Module, Tensor, Tensor], int] | None:
+    """The rule for one class alone: the method of that name, or what `RULES` has."""
+    return vars(kind).get("count_macs") or RULES.get(kind)
 
 
 def macs(model: nn.Module, example: Tensor) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from shrink.modes import in_use
+from shrink.plain import parts_with_parameters
 
 
 @dataclass(frozen=True)
@@ -97,22 +98,22 @@ def layer_latencies(
 ) -> dict[str, Latency]:
     """The time of each layer with parameters, by name: each alone, on what it gets in the model.
 
-    A layer that runs twice is timed on what it got last.
+    A layer that runs twice is timed on what it got last. Computing a weight at each call, as a
+    parametrization does, is part of its layer's time.
 
     Raises `ValueError` when a layer takes more than one tensor.
     """
     seen: dict[str, tuple[nn.Module, Tensor]] = {}
     hooks = []
-    for name, module in model.named_modules():
-        if next(module.parameters(recurse=False), None) is not None:
+    for name, module in parts_with_parameters(model):
 
-            def see(module, args, kwargs, name=name) -> None:
-                taken = [*args, *kwargs.values()]
-                if len(taken) != 1:
-                    raise ValueError(f"{name or 'the model'} takes {len(taken)} tensors, not one")
-                seen[name or type(module).__name__] = (module, taken[0])
+        def see(module, args, kwargs, name=name) -> None:
+            taken = [*args, *kwargs.values()]
+            if len(taken) != 1:
+                raise ValueError(f"{name or 'the model'} takes {len(taken)} tensors, not one")
+            seen[name or type(module).__name__] = (module, taken[0])
 
-            hooks.append(module.register_forward_pre_hook(see, with_kwargs=True))
+        hooks.append(module.register_forward_pre_hook(see, with_kwargs=True))
     try:
         with in_use(model):
             model(images)

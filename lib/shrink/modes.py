@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from shrink.arguments import whole_seed
+
 _SEEDING = threading.Lock()  # PyTorch's generator on the CPU is one for all threads
 
 
@@ -48,5 +50,5 @@ def seeded(seed: int) -> Iterator[None]:
     True
     """
     with _SEEDING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole_seed(seed))
         yield

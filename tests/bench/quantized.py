@@ -57,7 +57,7 @@ def _inference(name: str, images: Tensor, runs: int, goals: bool) -> Row:
     )
     return Row(
         f"{name} in int8, {len(images):,} images, a CPU {where} instructions for it",
-        f"{ours:.0f} ms",
+        f"{ours:.0f} ms beside float32, {again:.0f} ms beside ONNX Runtime",
         f"float32 {floats:.0f} ms, ONNX Runtime's int8 {runtime:.0f} ms",
         "; ".join(verdict),
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
 _CHROMIUM = (
     "--no-sandbox",
@@ -31,7 +31,11 @@ _WATCH = """selector => {
     window.watching?.disconnect();
     window.watching = new MutationObserver(async () => {
         if (window.pressed === undefined) return;  // no key has asked for this picture
-        await image.decode();
+        try {
+            await image.decode();
+        } catch {
+            return;  // a newer picture has taken its place
+        }
         requestAnimationFrame(() => window.times.push(performance.now() - window.pressed));
     });
     window.watching.observe(image, {attributes: true, attributeFilter: ['src']});
@@ -122,10 +126,14 @@ def browser(chromium: str, scratch: Path) -> Iterator[tuple[Page, list[str]]]:
         )
         page, errors = context.pages[0], []
         page.set_default_timeout(PATIENCE)
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(_where(m)) if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(f"{error}\n{error.stack}"))
         yield page, errors
         context.close()
+
+
+def _where(message: ConsoleMessage) -> str:
+    return f"{message.text} ({message.location['url']}:{message.location['lineNumber']})"
 
 
 def open_notebook(page: Page, url: str, name: str) -> None:

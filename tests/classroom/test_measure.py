@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from shrink import cost, pruning
-from shrink.classroom import CourseError, cache, formats, measure, models
+from shrink.classroom import CourseError, arrays, cache, formats, measure, models
 from shrink.classroom.data import Split
 from shrink.classroom.measure import Report, Table, read, record, size, write
 from shrink.coding import codec, sparse
@@ -53,6 +53,7 @@ ARRAYS = {
     "parameter": nn.Parameter(torch.ones(2)),
     "uint8 array": np.array([[0, 255]], np.uint8),
     "float64 array": np.array([0.1]),
+    "array of the other order": np.arange(3, dtype=">i4"),
     "strided array": np.arange(10, dtype=np.int64)[::2],
 }
 
@@ -62,6 +63,8 @@ def test_what_is_written_is_read_again(tmp_path):
     decoded = read(tmp_path / "all.safetensors")
     assert decoded.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
+        if isinstance(array, np.ndarray):
+            array = array.astype(array.dtype.newbyteorder("="))
         original = torch.as_tensor(array).detach()
         assert decoded[name].dtype == original.dtype and decoded[name].shape == original.shape
         torch.testing.assert_close(decoded[name], original, rtol=0, atol=0, equal_nan=True)
@@ -360,3 +363,138 @@ def test_a_model_that_cannot_be_counted_writes_nothing(split, tmp_path):
     with pytest.raises(ValueError, match="no rule counts"):
         measure.measure("", model, split, "digits", tmp_path / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- what a file holds, and what is none
+
+
+def tied():
+    """A state in which the head's weight is the embedding's."""
+    embedding, head = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
+    head.weight = embedding.weight
+    return nn.ModuleDict({"embedding": embedding, "head": head}).state_dict()
+
+
+def test_a_tensor_under_two_names_is_stored_once_and_read_under_both(tmp_path):
+    state = tied()
+    alone = {"embedding.weight": state["embedding.weight"]}
+    length = write(tmp_path / "file", state)
+    assert length == size(state) < size(alone) + 100
+    found = read(tmp_path / "file")
+    assert found.keys() == state.keys() and found["head.weight"] is found["embedding.weight"]
+    assert torch.equal(found["head.weight"], state["head.weight"])
+    assert size(found) == length
+
+
+def test_views_of_one_memory_are_stored_each(tmp_path):
+    w = torch.arange(12.0).view(3, 4)
+    views = {"w": w, "rows": w[:2], "turned": w.T, "flat": w.view(-1), "none": w[3:], "end": w[2:]}
+    array = np.arange(4.0)
+    write(tmp_path / "file", views | {"array": array, "again": array, "back": array[::-1]})
+    found = read(tmp_path / "file")
+    assert all(torch.equal(found[name], view) for name, view in views.items())
+    assert found["back"].tolist() == [3, 2, 1, 0] and found["again"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", arrays.DTYPES, ids=str)
+def test_every_type_that_is_taken_is_read(dtype, tmp_path):
+    tensor = torch.arange(3).to(dtype)
+    write(tmp_path / "file", {"w": tensor})
+    found = read(tmp_path / "file")["w"]
+    assert found.dtype == dtype
+    assert found.view(torch.uint8).tolist() == tensor.view(torch.uint8).tolist()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (torch.eye(3).to_sparse(), "w: .*sparse_coo.*to_dense"),
+        (torch.eye(3).to_sparse_csc(), "w: .*sparse_csc.*to_dense"),
+        (torch.eye(3, device="meta"), "w: .*meta"),
+        (torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), "w: .*torch quantized"),
+        (torch.ones(2, dtype=torch.complex128), "w: .*complex128"),
+        (np.array(["a"]), "w: .*numpy"),
+        (np.array([None]), "w: .*numpy"),
+        (np.ones(2, np.longdouble), "w: .*numpy"),
+        (np.ma.masked_array([1.0, 2.0], [0, 1]), "w: .*MaskedArray"),
+    ],
+    ids=lambda given: getattr(given, "__name__", None),
+)
+def test_what_safetensors_cannot_hold_is_refused_by_name(array, message, tmp_path):
+    with pytest.raises(TypeError, match=message):
+        write(tmp_path / "file", {"b": torch.ones(2), "w": array})
+    with pytest.raises(TypeError, match=message):
+        size({"w": array})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [7, None, b"w", "a\ud800", "__metadata__"])
+def test_names_that_safetensors_cannot_hold_are_refused(name):
+    with pytest.raises((TypeError, ValueError), match="name"):
+        size({name: torch.ones(2)})
+
+
+def safetensors_of(header, data=b""):
+    raw = json.dumps(header).encode()
+    return len(raw).to_bytes(8, "little") + raw + data
+
+
+W = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html>\n<html></html>", "it is a web page"),
+        (b"\n  <html>" + bytes(99), "it is a web page"),
+        (b'{"message": "Not Found"}', "it is JSON"),
+        (b"PK\3\4" + bytes(50), "it is a zip archive, as torch.save"),
+        (b"\x80\2}q\0." + bytes(50), "it is a pickle"),
+        (b"SHRK\1\0" + bytes(4), "it is a file of chapter 05's codec"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "it is a pointer of Git LFS"),
+        (b"\x1f\x8b\x08" + bytes(30), "it is compressed by gzip"),
+        (b"a few words", "something that begins with b'a few words'"),
+        (bytes(3), "something that begins with"),
+        (safetensors_of({"w": W}, bytes(8))[:-3], "it is cut off: 74 bytes of 77"),
+        (safetensors_of({"w": W}, bytes(8))[:30], "it is cut off: 30 bytes of at least 69"),
+        (safetensors_of({"w": W}, bytes(9)), "it is damaged"),
+        (
+            safetensors_of({"w": W | {"dtype": "F8_E8M0", "data_offsets": [0, 2]}}, bytes(2)),
+            "it is",
+        ),
+        (safetensors_of({"w": W | {"dtype": "X"}}, bytes(8)), "it is damaged"),
+        (safetensors_of({"w": W, "__metadata__": {"shrink.tied": "{"}}, bytes(8)), "damaged"),
+        (safetensors_of({"w": W, "__metadata__": {"shrink.tied": "[]"}}, bytes(8)), "damaged"),
+        (
+            safetensors_of({"w": W, "__metadata__": {"shrink.tied": '{"v": "u"}'}}, bytes(8)),
+            "it is",
+        ),
+    ],
+)
+def test_what_is_no_safetensors_file_is_named_and_told(content, said, tmp_path):
+    (tmp_path / "net.bin").write_bytes(content)
+    with pytest.raises(CourseError, match=r"net\.bin is no safetensors file: ") as refused:
+        read(tmp_path / "net.bin")
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    for path in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(OSError, match=path.name):
+            read(path)
+
+
+def test_a_model_with_tied_weights_is_measured(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(784, 784, bias=False), nn.Linear(784, 784, False)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.second(self.first(x.flatten(1)))[:, :10]
+
+    split = Split(torch.rand(4, 1, 28, 28), torch.arange(4))
+    report = measure.measure("tied", Tied(), split, "dots", tmp_path / "net")
+    assert report.file_bytes < 784 * 784 * 4 + 500

@@ -121,6 +121,20 @@ def test_files_of_safetensors_are_read_back(write, network, tmp_path):
     assert set(found) == set(state) and all(found[name].equal(state[name]) for name in state)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "said"),
+    [
+        (b"<html>not found</html>", CourseError, "it is a web page"),
+        (b"", CourseError, "it is empty"),
+        (b"SHRK and then nothing", codec.CodecError, "version 32"),
+    ],
+)
+def test_what_is_no_file_of_a_network_is_named(content, kind, said, tmp_path):
+    (tmp_path / "net.bin").write_bytes(content)
+    with pytest.raises(kind, match=f"net.bin.*{said}"):
+        read_file.read(tmp_path / "net.bin")
+
+
 def test_the_papers_layers_are_those_of_the_networks():
     assert paper.PLANS.keys() == paper.PAPER.keys() == paper.PAPER_LAYERS.keys()
     for network, layers in paper.PAPER_LAYERS.items():

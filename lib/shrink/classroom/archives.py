@@ -10,11 +10,13 @@ import functools
 import io
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
@@ -41,18 +43,32 @@ def labels() -> Mapping[str, Path]:
 def _labels(where: Path) -> Mapping[str, Path]:
     found = {}
     for path in sorted(where.glob("*.zip")):
-        with zipfile.ZipFile(path) as archive:
-            found |= dict.fromkeys(archive.namelist(), path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                found |= dict.fromkeys(archive.namelist(), path)
+        except (OSError, zipfile.BadZipFile) as error:
+            _pass_over(path, error)
     return found
 
 
+def _pass_over(path: Path, error: Exception) -> None:
+    print(f"{path.name} cannot be read ({error}): what ships in it is made here")
+
+
 def find(label: str) -> dict[str, Tensor] | None:
-    """The named tensors that ship under the label, on the CPU; None if there are none."""
+    """The named tensors that ship under the label, on the CPU; None if there are none, or damaged.
+
+    A zip file has a checksum of each file in it.
+    """
     path = labels().get(label)
     if path is None:
         return None
-    with zipfile.ZipFile(path) as archive:
-        return load_bytes(archive.read(label))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return load_bytes(archive.read(label))
+    except (OSError, LookupError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
+        _pass_over(path, error)
+        return None
 
 
 def write(path: Path, things: Mapping[str, Tensors]) -> int:

@@ -1,11 +1,11 @@
 """The trained dense networks that every chapter starts from: shipped, cached, or trained now."""
 
 import copy
+import hashlib
 import json
 import platform
 from functools import partial
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import torch
@@ -14,8 +14,9 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from shrink import pruning
+from shrink.arguments import whole_seed
 from shrink.classroom import glyphs, models
-from shrink.classroom.cache import kept, kept_path
+from shrink.classroom.cache import kept, kept_path, say_once
 from shrink.classroom.data import Dataset, mnist_indices
 from shrink.classroom.made_of import key_of
 from shrink.classroom.progress import bar_progress, new_bar
@@ -46,17 +47,19 @@ def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     """The trained dense network `name`, with the initial weights and image order of `seed`.
 
     Seed 0 is shipped for `glyphs` and `mnist`; the rest comes from the cache or is trained now,
-    with a progress bar, and a training that is killed goes on where it was. The model comes on
-    the device of the data, in evaluation mode.
+    with a progress bar, and a training that is killed goes on where it was. A shipped file that is
+    damaged or another one is passed over, and a line says so. The model comes on the device of the
+    data, in evaluation mode.
 
     Raises:
         ValueError: there is no model of that name, or no recipe for it on this data.
     """
+    seed = whole_seed(seed)
     model = models.build(name, seed).to(dataset.train.images.device).eval()
     if (name, dataset.name) not in RECIPES:
         raise ValueError(f"no recipe for {name!r} on {dataset.name!r}")
     if seed == 0 and (shipped := _shipped(name, dataset.name)):
-        model.load_state_dict(load_bytes(shipped.read_bytes()))
+        model.load_state_dict(shipped)
         return model
     made_of = baseline_made_of(name, dataset, seed)
     called = f"baselines/{name}-{dataset.name}-{seed}"
@@ -76,6 +79,7 @@ def pruned_baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     Seed 0 of LeNet-300-100 is shipped; the rest comes from the cache or is made now, with a
     progress bar. Device, mode and errors are as for `baseline`.
     """
+    seed = whole_seed(seed)
     model = baseline(name, dataset, seed=seed)
     called = f"pruned/{name}-{dataset.name}-{seed}"
     made_of = (copy.deepcopy(model), *pruned_made_of(name, dataset, seed))
@@ -123,22 +127,31 @@ def shipped_key(name: str, data: str) -> str:
     return key_of(models.MODELS[name], RECIPES[name, data], PIXELS[data], train)
 
 
-def _shipped(name: str, data: str) -> Traversable | None:
-    """The file of the shipped network of seed 0; None if there is none that was made so."""
+def _shipped(name: str, data: str) -> dict[str, Tensor] | None:
+    """The shipped network of seed 0; None if there is none that was made so, or it is damaged."""
     folder = resources.files("shrink.classroom") / "shipped"
-    record = folder / f"{data}.json"
-    if not record.is_file():
+    try:
+        record = json.loads((folder / f"{data}.json").read_text(encoding="utf-8"))
+        facts = record["networks"].get(name, {})
+        if facts.get("made of") != shipped_key(name, data):
+            return None
+        content = (folder / _file(name, data, 0)).read_bytes()
+    except FileNotFoundError:
         return None
-    facts = json.loads(record.read_text(encoding="utf-8"))["networks"].get(name, {})
-    same = facts.get("made of") == shipped_key(name, data)
-    return folder / _file(name, data, 0) if same else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        say_once(f"the networks that ship for {data} cannot be read ({error}) and are trained here")
+        return None
+    if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+        say_once(f"{_file(name, data, 0)} is not the network that shipped, which is trained here")
+        return None
+    return load_bytes(content)
 
 
 def ship(folder: Path, dataset: Dataset) -> list[str]:
     """Train the shipped networks of this data set afresh, and write them with how they were made.
 
-    Writes `<model>-<data>-0.safetensors` and `<data>.json` (recipe, test error, versions) into
-    `folder`; returns a line a network.
+    Writes `<model>-<data>-0.safetensors` and `<data>.json` (recipe, hash, test error, versions)
+    into `folder`; returns a line a network.
     """
     made = {}
     for name, data in RECIPES:
@@ -147,10 +160,12 @@ def ship(folder: Path, dataset: Dataset) -> list[str]:
         model = models.build(name, seed=0).to(dataset.train.images.device)
         _train(model, name, dataset, seed=0)
         state = {key: t.cpu().contiguous() for key, t in model.state_dict().items()}
-        write_atomically(folder / _file(name, data, 0), save_bytes(state))
+        content = save_bytes(state)
+        write_atomically(folder / _file(name, data, 0), content)
         made[name] = {
             "recipe": repr(RECIPES[name, data]),
             "made of": shipped_key(name, data),
+            "sha256": hashlib.sha256(content).hexdigest(),
             "test error in %": round(100 * (1 - accuracy(model, dataset.test)), 2),
         }
     record = {

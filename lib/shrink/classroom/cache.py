@@ -1,19 +1,24 @@
 """Files that can be made again: where they are kept, and under a key of everything that went in."""
 
+import json
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pooch
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from shrink.classroom import archives
 from shrink.classroom.made_of import devices_in, key_of
-from shrink.files import patiently, write_atomically
+from shrink.files import patiently, sweep, write_atomically
+
+_saying = threading.Lock()
+_said: set[str] = set()
 
 
 def cache_dir() -> Path:
@@ -21,9 +26,36 @@ def cache_dir() -> Path:
     return Path(os.environ.get("SHRINK_CACHE") or pooch.os_cache("shrink"))
 
 
+def say_once(line: str, about: str | None = None) -> None:
+    """Print the line, unless this process has said one about the same (without it, the same line).
+
+    A name of what went wrong, as "nothing is kept", stands for many lines that differ by a path.
+    """
+    with _saying:
+        if (about or line) in _said:
+            return
+        _said.add(about or line)
+    print(line)
+
+
+@contextmanager
+def kept_if_possible() -> Iterator[None]:
+    """Inside, what cannot be written is not: one line says so, once, and the work goes on."""
+    try:
+        yield
+    except OSError as error:
+        say_once(
+            f"nothing is kept: {error}; what takes long is made again each time, unless "
+            "SHRINK_CACHE names a folder that can be written",
+            about="nothing is kept",
+        )
+
+
 def remove(path: Path) -> None:
-    """Remove the file if it is there."""
-    patiently(lambda: path.unlink(missing_ok=True))
+    """Remove the file if it is there, and what killed writers left of it; where one may."""
+    sweep(path)
+    with suppress(OSError):
+        patiently(lambda: path.unlink(missing_ok=True))
 
 
 def kept(
@@ -33,7 +65,7 @@ def kept(
 
     Args:
         name: a folder of the cache and how the file's name begins, as "sweeps/prune".
-        make: called where there is no such file, or a damaged one.
+        make: called where there is no such file, or a damaged or another one.
         made_of: everything that went in, as `key_of` has it: data, networks, numbers, and the
             functions that do the work, whose code counts.
 
@@ -63,13 +95,33 @@ def _path(name: str, key: str, made_of: tuple[object, ...]) -> Path:
 def cached_tensors(path: Path | str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The named tensors stored at `path`, or those that `make()` returns, which are then stored.
 
-    For files whose path says all that went in; else use `kept`. A file that cannot be read
-    (damaged, or not safetensors) is made again.
+    For files whose path says all that went in; else use `kept`. They are made again where the file
+    cannot be read, is damaged, or is another one in its place: the file says its own name, and a
+    hash of what is in it. Where nothing can be stored a line says so, and they are made each time.
     """
     path = Path(path)
-    try:
-        return load_bytes(path.read_bytes())
-    except (FileNotFoundError, SafetensorError):
+    tensors = _stored(path)
+    if tensors is None:
         tensors = {name: t.detach().cpu().contiguous() for name, t in make().items()}
-        write_atomically(path, save_bytes(tensors))
-        return tensors
+        with kept_if_possible():
+            write_atomically(path, save_bytes(tensors, _identity(path, tensors)))
+    else:
+        sweep(path)
+    return tensors
+
+
+def _stored(path: Path) -> dict[str, Tensor] | None:
+    """What is stored at the path, if it can be read and is what was stored there."""
+    try:
+        content = path.read_bytes()
+        tensors = load_bytes(content)
+        length = int.from_bytes(content[:8], "little")  # of the header, as safetensors has it
+        said = json.loads(content[8 : 8 + length]).get("__metadata__")
+    except Exception:  # a file of any kind may be there
+        return None
+    return tensors if said == _identity(path, tensors) else None
+
+
+def _identity(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """What a file in the cache says of itself; one entry, as the order of several is by chance."""
+    return {"stored as": f"{path.name} {key_of(dict(sorted(tensors.items())))}"}

@@ -1,19 +1,33 @@
-"""A model's weights in fewer bytes: the named arrays that go into its file, and back."""
+"""A model's weights in fewer bytes: the named arrays that go into its file, and back.
 
-from collections.abc import Mapping
+A weight is a tensor of two or more axes of a type with a fraction; integers, truth values and all
+of fewer axes, as biases are, stay as they are. The arrays of a weight have its name, a "/" and
+theirs, so that no name of a tensor has one. A tensor under two names gives the same arrays under
+both, which `measure.write` stores once.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from shrink import quantization, sharing
 from shrink.coding import sparse
+from shrink.coding.codec_parts import checked_shared
+from shrink.coding.stored import check_plain, checked_name, identity, named, plain
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LARGEST_CODEBOOK = 256
+Parts = dict[str, Tensor]
 
 
 def pack(state: Mapping[str, Tensor], format: str, gap_bits: int = 5) -> dict[str, Tensor]:
     """The tensors of a model with its weights in `format`, biases as they are.
 
-    A weight, which is a tensor of two or more axes, becomes the arrays of `sparse.encode`, under
-    the names `<weight>/<array>`; "dense" changes nothing. On the CPU.
+    A weight becomes the arrays of `sparse.encode`, under the names `<weight>/<array>`; "dense"
+    changes nothing. On the CPU.
 
     >>> import torch
     >>> list(pack({"fc.weight": torch.eye(2), "fc.bias": torch.ones(2)}, "bitmap"))
@@ -23,15 +37,19 @@ def pack(state: Mapping[str, Tensor], format: str, gap_bits: int = 5) -> dict[st
         state: a model's `state_dict()`; not changed.
         format: one of `sparse.FORMATS`.
         gap_bits: 1 to 8, for "relative" alone.
+
+    Raises:
+        TypeError: a tensor is sparse, quantized by torch or has no numbers, or is none at all.
+        ValueError: the format is unknown, a name is empty or has a "/", or as `sparse.encode` does.
     """
-    arrays = {}
-    for name, tensor in state.items():
-        if tensor.dim() < 2 or format == "dense":
-            arrays[name] = tensor.detach().cpu()
-        else:
-            parts = sparse.encode(tensor.detach(), format, gap_bits)
-            arrays |= {f"{name}/{part}": array for part, array in parts.items()}
-    return arrays
+    _check_format(format)
+
+    def packed(name: str, tensor: Tensor) -> Parts | None:
+        if not _is_weight(tensor) or format == "dense":
+            return None
+        return sparse.encode(tensor, format, gap_bits)
+
+    return _packed(state, packed)
 
 
 def unpack(arrays: Mapping[str, Tensor], format: str) -> dict[str, Tensor]:
@@ -44,16 +62,20 @@ def unpack(arrays: Mapping[str, Tensor], format: str) -> dict[str, Tensor]:
 
     Raises `ValueError` where the arrays of a weight contradict each other.
     """
+    _check_format(format)
     state, parts = _apart(arrays)
-    return state | {name: sparse.decode(found, format) for name, found in parts.items()}
+    for name, found in parts.items():
+        with _contradictions(name):
+            state[name] = sparse.decode(found, format)
+    return state
 
 
 def pack_quantized(state: Mapping[str, Tensor], num_bits: int, **options) -> dict[str, Tensor]:
     """The tensors of a model with its weights quantized and packed, biases as they are.
 
-    A weight, which is a tensor of two or more axes, becomes its integers, `<weight>/q` (int8 of 8
-    bits, else packed), their scales and, unless symmetric, zero points, and `<weight>/layout`
-    (int32: number of bits, group or 0, shape). On the CPU.
+    A weight becomes its integers, `<weight>/q` (int8 of 8 bits, else packed), their scales and,
+    unless symmetric, zero points, and `<weight>/layout` (int32: number of bits, group or 0, shape).
+    One that is not float32 has an empty array of its type, `<weight>/like`. On the CPU.
 
     >>> packed = pack_quantized({"fc.weight": torch.eye(4)}, num_bits=4, symmetric=True)
     >>> {name: array.nbytes for name, array in packed.items()}
@@ -65,25 +87,30 @@ def pack_quantized(state: Mapping[str, Tensor], num_bits: int, **options) -> dic
         options: those of `quantization.qparams_of`: symmetric, narrow, axis, group.
 
     Raises:
-        ValueError: num_bits is not 2 to 8, or as `qparams_of` does.
+        TypeError: as `pack` does.
+        ValueError: num_bits is not 2 to 8, a name is empty or has a "/", or as `qparams_of` does.
     """
     if num_bits not in range(2, 9):
         raise ValueError(f"weights are packed in 2 to 8 bits, got {num_bits}")
-    arrays = {}
-    for name, tensor in state.items():
-        tensor = tensor.detach().cpu()
-        if tensor.dim() < 2:
-            arrays[name] = tensor
-            continue
-        p = quantization.qparams_of(tensor, num_bits, signed=True, **options)
-        q = quantization.quantize(tensor, p)
-        arrays[f"{name}/q"] = q if num_bits == 8 else quantization.pack_bits(q, num_bits)
-        arrays[f"{name}/scale"] = p.scale
-        if p.zero_point.any():
-            arrays[f"{name}/zero_point"] = p.zero_point.to(torch.int8)
-        layout = [num_bits, p.group or 0, *tensor.shape]
-        arrays[f"{name}/layout"] = torch.tensor(layout, dtype=torch.int32)
-    return arrays
+
+    def packed(name: str, tensor: Tensor) -> Parts | None:
+        return _quantized(tensor, int(num_bits), options) if _is_weight(tensor) else None
+
+    return _packed(state, packed)
+
+
+def _quantized(weight: Tensor, num_bits: int, options: dict) -> Parts:
+    numbers = weight.float()
+    p = quantization.qparams_of(numbers, num_bits, signed=True, **options)
+    q = quantization.quantize(numbers, p)
+    parts = {"q": q if num_bits == 8 else quantization.pack_bits(q, num_bits), "scale": p.scale}
+    if p.zero_point.any():
+        parts["zero_point"] = p.zero_point.to(torch.int8)
+    layout = [num_bits, p.group or 0, *weight.shape]
+    parts["layout"] = torch.tensor(layout, dtype=torch.int32)
+    if weight.dtype != torch.float32:
+        parts["like"] = weight.new_empty(0)
+    return parts
 
 
 def unpack_quantized(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -97,15 +124,21 @@ def unpack_quantized(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state, parts = _apart(arrays)
     for name, part in parts.items():
-        num_bits, group, *shape = part["layout"].tolist()
-        count = int(torch.tensor(shape).prod())
-        q, scale = part["q"], part["scale"]
-        if num_bits < 8:
-            q = quantization.unpack_bits(q, num_bits, count, signed=True).view(shape)
-        zero_point = part.get("zero_point", torch.zeros_like(scale)).int()
-        p = quantization.QParams(scale, zero_point, num_bits, group=group or None)
-        state[name] = quantization.dequantize(q, p)
+        with _contradictions(name):
+            _check_parts(part, ("q", "scale", "layout"), ("zero_point", "like"))
+            state[name] = _dequantized(part)
     return state
+
+
+def _dequantized(part: Parts) -> Tensor:
+    num_bits, group, *shape = _layout(part)
+    q, scale = part["q"], part["scale"]
+    if num_bits != 8:
+        q = quantization.unpack_bits(q, num_bits, math.prod(shape), signed=True)
+    zero_point = part.get("zero_point", torch.zeros_like(scale)).int()
+    p = quantization.QParams(scale, zero_point, num_bits, group=group or None)
+    weight = quantization.dequantize(q.view(shape), p)
+    return weight.to(part["like"].dtype) if "like" in part else weight
 
 
 def pack_shared(
@@ -131,42 +164,51 @@ def pack_shared(
     Raises:
         ValueError: a codebook has more than 256 values, or is of no tensor of the model.
     """
-    if foreign := sorted(set(shared) - set(state)):
+    if foreign := sorted(map(str, set(shared) - set(state))):
         raise ValueError(f"there is no {', '.join(foreign)} among the tensors of the model")
-    arrays = {}
-    for name, tensor in state.items():
+
+    def packed(name: str, tensor: Tensor) -> Parts | None:
         if name not in shared:
-            arrays[name] = tensor.detach().cpu()
-            continue
-        one = shared[name]
-        packed = [_pack_all(one)]
+            return None
+        one = _checked(shared[name], tensor)
+        ways = [_pack_all(one)]
         if one.zero is not None:
-            packed.append(_pack_nonzeros(one, gap_bits))
-        parts = min(packed, key=lambda parts: sum(array.nbytes for array in parts.values()))
-        arrays |= {f"{name}/{part}": array for part, array in parts.items()}
-    return arrays
+            ways.append(_pack_nonzeros(one, gap_bits))
+        return min(ways, key=lambda parts: sum(array.nbytes for array in parts.values()))
+
+    return _packed(state, packed, lambda name: id(shared.get(name)))
 
 
-def _pack_all(one: sharing.Shared) -> dict[str, Tensor]:
-    numbers = one.assignments.cpu()
+def _checked(one: sharing.Shared, weight: Tensor) -> sharing.Shared:
+    if not isinstance(one, sharing.Shared):
+        raise TypeError(f"must be a Shared, not a {type(one).__name__}")
+    if (k := len(one.codebook)) > LARGEST_CODEBOOK:
+        limit = f"for at most {LARGEST_CODEBOOK} values"
+        raise ValueError(f"numbers into a codebook are packed {limit}, not {k}")
+    if one.assignments.shape != weight.shape:
+        shapes = f"{tuple(one.assignments.shape)} and {tuple(weight.shape)}"
+        raise ValueError(f"the shared weight and the tensor have the shapes {shapes}")
+    return checked_shared(one, LARGEST_CODEBOOK)
+
+
+def _pack_all(one: sharing.Shared) -> Parts:
+    numbers = one.assignments
     return {
-        "codebook": one.codebook.cpu(),
+        "codebook": one.codebook,
         "numbers": _pack_numbers(numbers, len(one.codebook)),
         "layout": torch.tensor([numbers.numel(), *numbers.shape], dtype=torch.int32),
     }
 
 
-def _pack_nonzeros(one: sharing.Shared, gap_bits: int) -> dict[str, Tensor]:
+def _pack_nonzeros(one: sharing.Shared, gap_bits: int) -> Parts:
     """With 0 as the first value, so that the numbers are sparse as the weight is."""
-    numbers, codebook = one.assignments.cpu().long(), one.codebook.cpu()
-    numbers = torch.where(numbers < one.zero, numbers + 1, numbers).masked_fill(
-        numbers == one.zero, 0
-    )
+    zero, numbers = one.zero, one.assignments
+    numbers = torch.where(numbers < zero, numbers + 1, numbers).masked_fill(numbers == zero, 0)
     entries = sparse.encode(numbers.float(), "relative", gap_bits)
-    others = torch.arange(len(codebook)) != one.zero
+    others = torch.arange(len(one.codebook)) != zero
     return {
-        "codebook": torch.cat([codebook.new_zeros(1), codebook[others]]),
-        "numbers": _pack_numbers(entries["values"], len(codebook)),
+        "codebook": torch.cat([one.codebook[zero : zero + 1], one.codebook[others]]),
+        "numbers": _pack_numbers(entries["values"], len(one.codebook)),
         "gaps": entries["gaps"],
         "gap_bits": entries["gap_bits"],
         "layout": torch.tensor([len(entries["values"]), *numbers.shape], dtype=torch.int32),
@@ -175,8 +217,6 @@ def _pack_nonzeros(one: sharing.Shared, gap_bits: int) -> dict[str, Tensor]:
 
 def _pack_numbers(numbers: Tensor, k: int) -> Tensor:
     """Numbers below k in ⌈log2 k⌉ bits each: none where there is one value."""
-    if k > 256:
-        raise ValueError(f"numbers into a codebook are packed for at most 256 values, not {k}")
     num_bits = (k - 1).bit_length()
     if num_bits in (0, 8):
         return numbers.flatten().to(torch.uint8)[: numbers.numel() * num_bits]
@@ -195,16 +235,22 @@ def unpack_shared(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state, parts = _apart(arrays)
     for name, part in parts.items():
-        codebook, (count, *shape) = part["codebook"], part["layout"].tolist()
-        numbers = _unpack_numbers(part["numbers"], len(codebook), count)
-        if "gaps" in part:
-            entries = {"shape": part["layout"][1:], "values": numbers.float()}
-            entries |= {key: part[key] for key in ("gaps", "gap_bits")}
-            numbers = sparse.decode(entries, "relative").long()
-        if len(numbers) and int(numbers.max()) >= len(codebook):
-            raise ValueError(f"{name} has number {int(numbers.max())} of {len(codebook)} values")
-        state[name] = sharing.rebuild(numbers.reshape(shape), codebook)
+        with _contradictions(name):
+            _check_parts(part, ("codebook", "numbers", "layout"), ("gaps", "gap_bits"))
+            state[name] = _rebuilt(part)
     return state
+
+
+def _rebuilt(part: Parts) -> Tensor:
+    codebook, (count, *shape) = part["codebook"], _layout(part)
+    numbers = _unpack_numbers(part["numbers"], len(codebook), count)
+    if "gaps" in part:
+        entries = {"shape": part["layout"][1:], "values": numbers.float()}
+        entries |= {key: part[key] for key in ("gaps", "gap_bits")}
+        numbers = sparse.decode(entries, "relative").long()
+    if numbers.numel() and int(numbers.max()) >= len(codebook):
+        raise ValueError(f"has number {int(numbers.max())} of {len(codebook)} values")
+    return sharing.rebuild(numbers.reshape(shape), codebook)
 
 
 def _unpack_numbers(packed: Tensor, k: int, count: int) -> Tensor:
@@ -218,11 +264,71 @@ def _unpack_numbers(packed: Tensor, k: int, count: int) -> Tensor:
     return quantization.unpack_bits(packed, num_bits, count).long()
 
 
+def _check_format(format: str) -> None:
+    if format not in sparse.FORMATS:
+        raise ValueError(f"format must be one of {', '.join(sparse.FORMATS)}, not {format!r}")
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    return tensor.dim() >= 2 and tensor.dtype in FLOATS
+
+
+def _packed(
+    state: Mapping[str, Tensor],
+    pack_one: Callable[[str, Tensor], Parts | None],
+    also: Callable[[str], object] = lambda name: None,
+) -> dict[str, Tensor]:
+    """The arrays of each tensor, or the tensor where it is to stay; errors name it.
+
+    Two names of one tensor share the arrays, if what `also` says of the names is the same.
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"a state maps names to tensors, and is not a {type(state).__name__}")
+    arrays: dict[str, Tensor] = {}
+    done: dict[tuple, Parts] = {}
+    for name, tensor in list(state.items()):  # a list, so that all stay alive
+        if "/" in checked_name(name) or not name:
+            raise ValueError(f'a name of a tensor has letters and no "/", unlike {name!r}')
+        with named(name):
+            same = (*identity(tensor), also(name))
+            if same not in done:
+                numbers = plain(tensor)
+                parts = pack_one(name, numbers)
+                done[same] = {"": numbers} if parts is None else parts
+        arrays |= {f"{name}/{part}".rstrip("/"): array for part, array in done[same].items()}
+    return arrays
+
+
+@contextmanager
+def _contradictions(name: str) -> Iterator[None]:
+    """Whatever does not fit together in here is a `ValueError` that names the weight."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{name}: {str(error).splitlines()[0]}") from None
+
+
+def _layout(part: Parts) -> list[int]:
+    layout = part["layout"].tolist()
+    if min(layout) < 0:
+        raise ValueError(f"a layout has no numbers below 0, unlike {layout}")
+    return layout
+
+
+def _check_parts(part: Parts, needed: tuple[str, ...], more: tuple[str, ...]) -> None:
+    if set(needed) - set(part) or set(part) - {*needed, *more}:
+        raise ValueError(f"its arrays must be {', '.join(needed)}, not {', '.join(part)}")
+
+
 def _apart(arrays: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict]]:
     """The tensors that are stored as they are, and the arrays of each weight."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays must map names to tensors, not be a {type(arrays).__name__}")
     state: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for name, array in arrays.items():
+        with named(checked_name(name)):
+            check_plain(array)
         weight, _, part = name.partition("/")
         if part:
             parts.setdefault(weight, {})[part] = array

@@ -3,9 +3,9 @@
 Whose source counts: that of the functions and classes that are named as parts, and of all of ours
 that they name in turn, with the constants (in capitals) that they read. So a change anywhere in the
 work moves the key, and nobody raises a version by hand. Comments and docstrings do not count, nor
-does the module in which a function stands, nor what only stores files and shows progress. Code of
-other packages counts by its name. What is not followed: a method called on an object whose class is
-never named.
+does the module in which a function stands, nor what only stores files, shows progress and refuses
+numbers. Code of other packages counts by its name. What is not followed: a method called on an
+object whose class is never named.
 """
 
 import ast
@@ -24,7 +24,13 @@ import torch
 from torch import Tensor, nn
 
 OURS = "shrink"
-BESIDE_THE_WORK = ("shrink.files", "shrink.classroom.cache", "shrink.classroom.progress")
+BESIDE_THE_WORK = (
+    "shrink.arguments",
+    "shrink.files",
+    "shrink.classroom.cache",
+    "shrink.classroom.checkpoints",
+    "shrink.classroom.progress",
+)
 Code = types.FunctionType | type
 
 

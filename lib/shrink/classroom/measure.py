@@ -6,23 +6,22 @@ and evaluates that one, so that a report is about the file and not about what ha
 memory.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load as load_bytes
-from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from shrink import cost
+from shrink.classroom.arrays import encode as encode_arrays
+from shrink.classroom.arrays import read
 from shrink.classroom.data import Split
 from shrink.classroom.reports import RUNNING_TABLE, Report, Table, record
 from shrink.classroom.training import predict
 from shrink.files import write_atomically
 from shrink.latency import latency
+from shrink.plain import copied
 
 __all__ = ["RUNNING_TABLE", "Report", "Table", "measure", "read", "record", "size", "write"]
 
@@ -32,35 +31,21 @@ ON_CHIP = 64 * 1024  # bytes of SRAM, of the machine that the energy is estimate
 def write(path: Path | str, arrays: Mapping[str, Tensor | np.ndarray]) -> int:
     """Store named arrays as a safetensors file and return its length in bytes.
 
-    The file appears whole or not at all. Raises `TypeError` when a value is neither a tensor nor
-    an array.
+    The file appears whole or not at all. A tensor under two names is stored once, and `read` gives
+    it back under both. Raises `TypeError` or `ValueError`, by name, for what no such file holds;
+    see `arrays.encode`.
     """
-    return write_atomically(path, _encode(arrays))
+    return write_atomically(path, encode_arrays(arrays))
 
 
 def size(arrays: Mapping[str, Tensor | np.ndarray]) -> int:
     """The length in bytes of the file that `write` would store.
 
+    >>> import torch
     >>> size({"w": torch.zeros(1000)}) - size({"w": torch.zeros(1000, dtype=torch.int8)})
     3000
     """
-    return len(_encode(arrays))
-
-
-def _encode(arrays: Mapping[str, Tensor | np.ndarray]) -> bytes:
-    tensors = {}
-    for name, array in arrays.items():
-        if not isinstance(array, Tensor | np.ndarray):
-            raise TypeError(f"{name} must be a tensor or an array, not a {type(array).__name__}")
-        if isinstance(array, np.ndarray):
-            array = torch.from_numpy(array.copy())  # a view may run backwards
-        tensors[name] = array.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return save_bytes(tensors)
-
-
-def read(path: Path | str) -> dict[str, Tensor]:
-    """The named tensors that `write` stored."""
-    return load_bytes(Path(path).read_bytes())
+    return len(encode_arrays(arrays))
 
 
 Arrays = Mapping[str, Tensor]
@@ -89,8 +74,11 @@ def measure(
             format of its own; without it, the tensors.
         decode: the arrays, or the bytes, that were stored → the tensors.
         num_bits: what the model computes in, for the energy: 8 for a network of integers.
+
+    Raises `ValueError`, before anything is written, when a weight is computed at each call (as
+    `torch.nn.utils.prune` does), with what to run first; and as `cost.layers`.
     """
-    decoded, one = copy.deepcopy(model).to(split.images.device), split.images[:1]
+    decoded, one = copied(model).to(split.images.device), split.images[:1]
     network = cost.layers(decoded, one)
     stored = encode(model.state_dict())
     own_format = isinstance(stored, bytes)

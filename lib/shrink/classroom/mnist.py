@@ -54,10 +54,14 @@ def fetch(timeout: float = 30, progress: bool = True) -> Path:
 
     `timeout` is in seconds and holds for each wait for the server. A download is verified before
     it takes its name, so one that is killed leaves nothing that looks right. Raises `CourseError`
-    when no mirror delivers.
+    when no mirror delivers, or the cache cannot be written.
     """
     pooch.get_logger().setLevel("ERROR")
     folder = cache_dir() / "mnist"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_room(folder, error) from None
     for name, (archive_hash, _) in FILES.items():
         if _official_content(folder, name) is None:
             _download(f"{name}.gz", archive_hash, folder, timeout, progress)
@@ -72,11 +76,26 @@ def _download(file: str, archive_hash: str, folder: Path, timeout: float, progre
             pooch.retrieve(mirror + file, archive_hash, file, folder, downloader=downloader)
             return
         except (OSError, ValueError) as error:  # of requests, of the disk; of pooch, for the hash
+            if _is_of_the_disk(error):
+                raise _no_room(folder, error) from None
             reason = "wrong content" if isinstance(error, ValueError) else type(error).__name__
             reasons.append(f"{urlsplit(mirror).netloc}: {reason}")
     raise CourseError(
         f"could not download {file} ({'; '.join(reasons)}); try `shrink data mnist` again with a "
         "network, or go on with glyphs, which need none"
+    )
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether the system refused a file: what requests raises has no number of the system's."""
+    network = isinstance(error, ConnectionError | TimeoutError)
+    return isinstance(error, OSError) and error.errno is not None and not network
+
+
+def _no_room(folder: Path, error: OSError) -> CourseError:
+    return CourseError(
+        f"MNIST cannot be kept in {folder} ({error.strerror or error}): make room there, or name "
+        "another folder by SHRINK_CACHE; glyphs need neither"
     )
 
 

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shrink.modes import seeded
+from shrink.plain import described, refuse_computed
 
 
 class LeNet300100(nn.Module):
@@ -100,7 +101,12 @@ def build(name: str, seed: int, **options: object) -> nn.Module:
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that compression is about, by name: matrices and kernels, no biases.
 
+    Raises `ValueError` when torch computes one at each call (its pruning, a parametrization, weight
+    and spectral norm), with what to run first: what it is made of is not what the model multiplies.
+
     >>> list(weights(build("lenet-300-100", seed=0)))
     ['fc1.weight', 'fc2.weight', 'fc3.weight']
     """
+    for name, module in model.named_modules():
+        refuse_computed(module, described(name, module))
     return {name: p for name, p in model.named_parameters() if p.dim() >= 2}

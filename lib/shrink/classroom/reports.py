@@ -9,9 +9,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from shrink.classroom import CourseError
+from shrink.classroom.cache import kept_if_possible
 from shrink.files import write_atomically
 
 RUNNING_TABLE = Path("running_table.json")
+_not_written: dict[Path, dict[tuple[str, str], "Report"]] = {}  # rows for which there was no room
 
 
 @dataclass(frozen=True)
@@ -127,29 +129,41 @@ def record(report: Report, path: Path | str = RUNNING_TABLE) -> Table:
     """Put the report into the running table that all chapters share, and return the table.
 
     A row of the same name and data is replaced. Deleting the file is safe, and so is recording in
-    several chapters at once: each waits for the others, and a lock dies with its process.
+    several chapters at once: each waits for the others, and a lock dies with its process. Where the
+    table cannot be written a line says so, once; the rows last as long as the process, and are
+    written with the next one that can be.
 
     Raises:
         CourseError: the file is there and is no running table; it is left as it is.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        rows = {(r.name, r.dataset): r for r in _rows(path)}
-        rows[report.name, report.dataset] = report
-        text = json.dumps([asdict(r) for r in rows.values()], indent=1) + "\n"
-        write_atomically(path, text.encode())
-    return Table(tuple(rows.values()))
+    path = Path(path).absolute()
+    new = {(report.name, report.dataset): report}
+    with kept_if_possible():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            rows = _with(_not_written.get(path, {}) | new, path)
+            text = json.dumps([asdict(r) for r in rows], indent=1) + "\n"
+            write_atomically(path, text.encode())
+            _not_written.pop(path, None)
+        return Table(rows)
+    waiting = _not_written.setdefault(path, {})
+    waiting.update(new)
+    return Table(_with(waiting, path))
+
+
+def _with(rows: dict[tuple[str, str], Report], path: Path) -> tuple[Report, ...]:
+    """The rows that are stored, with these, each in the place of one of its name and data."""
+    return tuple(({(r.name, r.dataset): r for r in _rows(path)} | rows).values())
 
 
 def _rows(path: Path) -> list[Report]:
-    if not path.exists():
-        return []
     try:
         rows = [_report(row) for row in json.loads(path.read_text(encoding="utf-8"))]
         str(Table(tuple(rows)))  # a row that cannot be shown is no row
         return rows
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError, TypeError, ArithmeticError) as error:
         raise CourseError(
             f"{path} is no running table ({error}); delete it, and the next row makes a new one"
         ) from None

@@ -1,6 +1,5 @@
 """Training that shows progress, stops when asked and resumes after a kill."""
 
-import io
 import os
 import threading
 from collections.abc import Callable
@@ -12,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shrink.classroom import CourseError
+from shrink.arguments import whole_seed
+from shrink.classroom import CourseError, checkpoints
 from shrink.classroom.cache import remove
 from shrink.classroom.data import Split
 from shrink.classroom.progress import Progress
-from shrink.files import write_atomically
 from shrink.modes import in_use
 
 # What makes a batch of the indices of its images, (n,) int64 on the split's device, with an epoch's
@@ -109,13 +108,15 @@ def train(
         progress: called after each step with the steps done and the steps in all.
         stop: when set, training ends after the step under way; the model keeps what it has.
         checkpoint: a file written after each epoch, and taken up where it stands after a kill;
-            removed when training is complete. A stopped training keeps it.
+            removed when training is complete. A stopped training keeps it. A damaged or foreign one
+            is not taken up, and one that cannot be written is not; a line says either.
 
     Raises:
         ValueError: both `augment` and `examples` are given.
     """
     if augment is not None and examples is not None:
         raise ValueError("examples makes the whole batch: give it the augmentation, and not train")
+    seed = whole_seed(seed)
     examples = examples or _plain(split, augment)
     loss = loss or _cross_entropy
     optimizer = torch.optim.SGD(
@@ -134,7 +135,9 @@ def train(
     plan = repr((recipe, seed, len(split), shapes))
     model.train()
     with hold(optimizer) if hold else nullcontext():
-        losses = _resume(checkpoint, parts, plan)  # after the hold, which may set the weights
+        losses = checkpoints.resume(
+            checkpoint, parts, plan
+        )  # after the hold, which may set the weights
         for epoch in range(len(losses), recipe.epochs):
             total = 0.0
             generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
@@ -147,11 +150,11 @@ def train(
                 found.backward()
                 optimizer.step()
                 schedule.step()
-                total += found.detach() * len(batch)
+                total += found.detach().float() * len(batch)
                 if progress is not None:
                     progress(epoch * per_epoch + i + 1, planned)
             losses.append(float(total) / len(split))
-            _save(checkpoint, parts, plan, losses)
+            checkpoints.save(checkpoint, parts, plan, losses)
     if checkpoint is not None:
         remove(checkpoint)
     return Training(planned, planned, tuple(losses))
@@ -209,27 +212,3 @@ def _batches(split: Split, recipe: Recipe, generator: torch.Generator) -> tuple[
     """The epoch's images in batches of indices, in the generator's order."""
     order = torch.randperm(len(split), generator=generator).to(split.labels.device)
     return order.split(recipe.batch_size)
-
-
-def _save(path: Path | None, parts: dict, plan: str, losses: list[float]) -> None:
-    if path is None:
-        return
-    buffer = io.BytesIO()
-    states = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({**states, "plan": plan, "losses": losses}, buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def _resume(path: Path | None, parts: dict, plan: str) -> list[float]:
-    """Take up the states stored at `path`, if they belong to this plan; the losses so far."""
-    if path is None or not path.exists():
-        return []
-    try:
-        states = torch.load(path, weights_only=True)  # tensors and numbers, no code
-    except Exception:
-        return []  # damaged: start again
-    if states.get("plan") != plan:
-        return []
-    for name, part in parts.items():
-        part.load_state_dict(states[name])
-    return states["losses"]

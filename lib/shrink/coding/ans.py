@@ -160,6 +160,15 @@ def decode(stream: Tensor, frequencies: Tensor, count: int) -> Tensor:
     return torch.from_numpy(symbols[slots]).to(stream.device)
 
 
+def rounds(count: int) -> int:
+    """How often `decode` takes one symbol from each lane, for so many symbols: at most 4096 times.
+
+    >>> rounds(100), rounds(5000)
+    (100, 2500)
+    """
+    return -(-count // _lanes(count))
+
+
 def _lanes(count: int) -> int:
     return max(1, -(-count // PER_LANE))
 

@@ -1,71 +1,61 @@
 """Reading the Deep Compression file as if it came from a stranger: the format, byte by byte.
 
 Nothing in a file is run, and no length is believed before it is checked against the bytes that are
-left and against a limit. Whatever is wrong ends in a `CodecError` that says what and where.
+left and against a limit; so is the work. Whatever is wrong ends in a `CodecError` that says what
+and where.
 """
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from shrink.coding import ans, huffman
+from shrink.coding.codec_bytes import Cursor, Region
+from shrink.coding.codec_format import (
+    CODES,
+    DENSE,
+    DTYPES,
+    MAGIC,
+    NAME,
+    PRECISION,
+    QUANTIZED,
+    SHARED,
+    SPARSE,
+    TENSORS,
+    TIED,
+    VERSION,
+    CodecError,
+    Limits,
+    steps_of,
+)
 from shrink.quantization import QParams, dequantize, unpack_bits
 from shrink.sharing import rebuild
 
-MAGIC, VERSION = b"SHRK", 1
-MOST = 2**20  # numbers in all tensors of a file that is read, unless another limit is named
-AXES, TENSORS, NAME = 8, 4096, 255  # at most: axes of a tensor, tensors, bytes of a name
-DENSE, QUANTIZED, SHARED, SPARSE = range(4)  # kinds of tensors
-CODES = ("fixed", "huffman", "ans")
-DTYPES = (
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.float64,
-    torch.int8,
-    torch.uint8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-    torch.bool,
-)
 
-
-class CodecError(ValueError):
-    """A file is no such file, or damaged: the message says what is wrong, and where."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """Bytes `start` to `end` of a file: of which tensor ("" of none), and what of it."""
-
-    start: int
-    end: int
-    tensor: str
-    what: str
-
-
-@dataclass
-class Reader:
+@dataclass(kw_only=True)
+class Reader(Cursor):
     """A file's content from the place `at` on, and what has been read of it.
 
-    `left` numbers may still come in tensors. Where `expected` says name → shape, these and no
-    others must come.
+    `limits` says what may still come. Where `expected` says name → shape, these and no others must.
     """
 
-    content: bytes
-    left: int
+    limits: Limits
     expected: Mapping[str, tuple[int, ...]] | None = None
-    at: int = 0
-    tensor: str = ""
-    regions: list[Region] = field(default_factory=list)
+    version: int = VERSION
     tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, content: bytes, most: int, expected: Mapping[str, tuple[int, ...]] | None
+    ) -> "Reader":
+        """At the file's first byte; `CodecError` if the content is no bytes."""
+        if not isinstance(content, bytes | bytearray | memoryview):
+            raise CodecError(f"a file is bytes, not a {type(content).__name__}")
+        return cls(content=bytes(content), limits=Limits.of(most), expected=expected)
 
     def read(self) -> None:
         """All of it, or `CodecError`."""
@@ -74,9 +64,10 @@ class Reader:
         if len(self.content) < len(MAGIC) + 6:
             raise CodecError(f"{len(self.content)} bytes are too few for such a file")
         self.take(len(MAGIC), "header")
-        version = self.byte("header", 0, 255)
-        if version != VERSION:
-            raise self.error("header", f"version {version}; this reader knows {VERSION}")
+        self.version = self.byte("header", 0, 255)
+        if not 1 <= self.version <= VERSION:
+            knows = f"this reader knows 1 to {VERSION}"
+            raise self.error("header", f"version {self.version}; {knows}")
         if zlib.crc32(self.content[:-4]) != int.from_bytes(self.content[-4:], "little"):
             raise CodecError("the checksum is another: the file is damaged or cut off")
         for _ in range(self.varint("header", TENSORS)):
@@ -91,73 +82,11 @@ class Reader:
             raise self.error("end", f"{len(self.content) - 4 - self.at} bytes are left over")
         self.regions.append(Region(self.at, self.at + 4, "", "checksum"))
 
-    def error(self, what: str, message: str) -> CodecError:
-        where = f"{self.tensor}, {what}" if self.tensor else what
-        return CodecError(f"byte {self.at}, {where}: {message}")
-
-    @contextmanager
-    def _placed(self, what: str) -> Iterator[None]:
-        """What a technique refuses in here, the file is refused for."""
-        try:
-            yield
-        except ValueError as error:
-            raise self.error(what, str(error)) from None
-
-    # ---- bytes and numbers
-
-    def take(self, size: int, what: str) -> bytes:
-        """The next bytes; the last four of the file, its checksum, are never among them."""
-        remaining = len(self.content) - 4 - self.at
-        if size > remaining:
-            raise self.error(what, f"{size} bytes are needed, and {remaining} are left")
-        begin, self.at = self.at, self.at + size
-        if size:
-            here = Region(begin, self.at, self.tensor, what)
-            last = self.regions[-1] if self.regions else None
-            if last and (last.tensor, last.what) == (here.tensor, here.what):
-                self.regions[-1] = Region(last.start, here.end, here.tensor, what)
-            else:
-                self.regions.append(here)
-        return self.content[begin : self.at]
-
-    def byte(self, what: str, low: int, high: int) -> int:
-        value = self.take(1, what)[0]
-        if not low <= value <= high:
-            raise self.error(what, f"must be {low} to {high}, not {value}")
-        return value
-
-    def varint(self, what: str, most: int) -> int:
-        """A number in bytes of seven bits, the lowest first; the eighth bit says that more come."""
-        value = 0
-        for place in range(5):
-            byte = self.take(1, what)[0]
-            value |= (byte & 127) << 7 * place
-            if byte < 128 or value > most:
-                break
-        if byte > 127 or value > most:
-            raise self.error(what, f"must be at most {most}, not {value}")
-        return value
-
-    def _bytes(self, size: int, what: str) -> Tensor:
-        """The next bytes, uint8."""
-        return torch.from_numpy(np.frombuffer(self.take(size, what), np.uint8).copy())
-
-    def _floats(self, count: int, width: int, what: str) -> Tensor:
-        """Finite numbers of 2 or 4 bytes, as float32."""
-        raw = np.frombuffer(self.take(width * count, what), f"<f{width}")
-        values = torch.from_numpy(raw.astype(np.float32))
-        if not values.isfinite().all():
-            raise self.error(what, "one is NaN or infinite")
-        return values
-
-    def _sizes(self, what: str, most: int) -> tuple[int, ...]:
-        return tuple(self.varint(what, most) for _ in range(self.byte(what, 0, AXES)))
-
     # ---- tensors
 
     def _name(self) -> str:
         raw = self.take(self.byte("name", 1, NAME), "name")
-        with self._placed("name"):
+        with self.placed("name"):
             name = raw.decode()
         if name in self.tensors:
             raise self.error("name", f"{name!r} comes twice")
@@ -166,14 +95,13 @@ class Reader:
         return name
 
     def _tensor(self) -> Tensor:
-        kind = self.byte("shape", 0, SPARSE)
-        shape = self._sizes("shape", self.left)
-        if self.expected is not None and shape != tuple(self.expected[self.tensor]):
-            raise self.error("shape", f"is {shape}, not {tuple(self.expected[self.tensor])}")
-        numbers = math.prod(max(size, 1) for size in shape)
-        if numbers > self.left:
-            raise self.error("shape", f"{shape} is more than the {self.left} numbers allowed")
-        self.left -= numbers
+        kind = self.byte("shape", 0, SPARSE if self.version == 1 else TIED)
+        if kind == TIED:
+            return self._tied()
+        shape = self.sizes("shape", self.limits.numbers)
+        self._check_expected(shape, "shape")
+        with self.placed("shape"):
+            self.limits.take_tensor(kind, shape)
         return {
             DENSE: self._dense,
             QUANTIZED: self._quantized,
@@ -181,9 +109,24 @@ class Reader:
             SPARSE: self._sparse,
         }[kind](shape)
 
+    def _check_expected(self, shape: tuple[int, ...], what: str) -> None:
+        if self.expected is not None and shape != tuple(self.expected[self.tensor]):
+            raise self.error(what, f"is {shape}, not {tuple(self.expected[self.tensor])}")
+
+    def _tied(self) -> Tensor:
+        """The tensor of another name, which came before."""
+        number = self.varint("tied", TENSORS)
+        if number >= len(self.tensors):
+            raise self.error("tied", f"to tensor {number}, of {len(self.tensors)} before it")
+        tensor = [*self.tensors.values()][number]
+        self._check_expected(tuple(tensor.shape), "tied")
+        with self.placed("tied"):
+            self.limits.take_tensor(TIED, tuple(tensor.shape))
+        return tensor
+
     def _dense(self, shape: tuple[int, ...]) -> Tensor:
         dtype = DTYPES[self.byte("type", 0, len(DTYPES) - 1)]
-        raw = self._bytes(math.prod(shape) * dtype.itemsize, "numbers")
+        raw = self.raw(math.prod(shape) * dtype.itemsize, "numbers")
         if dtype == torch.bool and len(raw) and int(raw.max()) > 1:
             raise self.error("numbers", f"a truth value is {int(raw.max())}")
         return raw.view(dtype).view(shape) if len(raw) else torch.zeros(shape, dtype=dtype)
@@ -191,24 +134,20 @@ class Reader:
     def _quantized(self, shape: tuple[int, ...]) -> Tensor:
         num_bits, columns = self.byte("type", 2, 8), shape[-1] if shape else 1
         group = self.varint("type", max(columns, 1)) or None
-        parts = self._sizes("scales", max(math.prod(shape), 1))
-        fitting = (-(-columns // group) if group else columns, 1)[: 1 if group else 2]
-        axes = [(size, 1) for size in shape[:-1]] + [fitting] * bool(shape)
-        if parts and (
-            len(parts) != len(shape) or any(n not in ok for n, ok in zip(parts, axes, strict=True))
-        ):
+        parts = self.sizes("scales", max((1, *shape)))
+        if not _fit(parts, shape, group):
             raise self.error("scales", f"{parts} do not fit the shape {shape}")
-        scale = self._floats(math.prod(parts), 4, "scales").view(parts)
+        scale = self.floats(math.prod(parts), 4, "scales").view(parts)
         if not (scale > 0).all():
             raise self.error("scales", "one is not above 0")
         zero_point = torch.zeros(parts, dtype=torch.int32)
         if self.byte("zero points", 0, 1):
-            raw = self._bytes(math.prod(parts), "zero points")
+            raw = self.raw(math.prod(parts), "zero points")
             zero_point = raw.view(torch.int8).int().view(parts)
         count = math.prod(shape)
-        packed = self._bytes(-(-count * num_bits // 8), "integers")
+        packed = self.raw(-(-count * num_bits // 8), "integers")
         q = packed.view(torch.int8) if num_bits == 8 else unpack_bits(packed, num_bits, count, True)
-        with self._placed("integers"):
+        with self.placed("integers"):
             return dequantize(q.view(shape), QParams(scale, zero_point, num_bits, group=group))
 
     def _shared(self, shape: tuple[int, ...]) -> Tensor:
@@ -234,7 +173,7 @@ class Reader:
         size, width = self.byte("codebook", 0, 255) + 1, self.byte("codebook", 2, 4)
         if width == 3:
             raise self.error("codebook", "values have 2 or 4 bytes, not 3")
-        return self._floats(size, width, "codebook")
+        return self.floats(size, width, "codebook")
 
     # ---- coded symbols
 
@@ -242,20 +181,37 @@ class Reader:
         """`count` symbols 0 to k - 1, uint8, in the code that comes first."""
         code = CODES[self.byte(what, 0, len(CODES) - 1)]
         if code == "fixed":
+            self._take_steps(code, count, k, 0, what)
             found = self._fixed(count, (k - 1).bit_length(), what)
         elif code == "huffman":
             lengths = self._unpacked(k, 4, f"{what}, lengths of codes")
-            stream = self._bytes(self.varint(what, len(self.content)), what)
-            with self._placed(what):
+            stream = self._stream(code, count, k, what)
+            with self.placed(what):
                 found = huffman.decode(stream, lengths, count)
         else:
-            table = [self.varint(f"{what}, frequencies", 2**ans.HIGHEST) for _ in range(k)]
-            stream = self._bytes(self.varint(what, len(self.content)), what)
-            with self._placed(what):
+            table = self._frequencies(k, f"{what}, frequencies")
+            stream = self._stream(code, count, k, what)
+            with self.placed(what):
                 found = ans.decode(stream, torch.tensor(table), count)
         if count and int(found.max()) >= k:
             raise self.error(what, f"a symbol is {int(found.max())}, of {k}")
         return found
+
+    def _stream(self, code: str, count: int, k: int, what: str) -> Tensor:
+        """The bytes of a stream, whose length comes before them."""
+        size = self.varint(what, len(self.content))
+        self._take_steps(code, count, k, size, what)
+        return self.raw(size, what)
+
+    def _take_steps(self, code: str, count: int, k: int, size: int, what: str) -> None:
+        with self.placed(what):
+            self.limits.take_steps(steps_of(code, count, k, size))
+
+    def _frequencies(self, k: int, what: str) -> list[int]:
+        table = [self.varint(what, 2**PRECISION) for _ in range(k)]
+        if sum(table) > 2**PRECISION:
+            raise self.error(what, f"they add up to {sum(table)}, above {2**PRECISION}")
+        return table
 
     def _fixed(self, count: int, bits: int, what: str) -> Tensor:
         if bits == 0:
@@ -263,5 +219,17 @@ class Reader:
         return self._unpacked(count, bits, what)
 
     def _unpacked(self, count: int, bits: int, what: str) -> Tensor:
-        packed = self._bytes(-(-count * bits // 8), what)
+        packed = self.raw(-(-count * bits // 8), what)
         return packed if bits == 8 else unpack_bits(packed, bits, count)
+
+
+def _fit(parts: tuple[int, ...], shape: tuple[int, ...], group: int | None) -> bool:
+    """Whether scales of these sizes are for a tensor of this shape: one for all, or its axes.
+
+    Along an axis there is one scale or one for each number; of groups, one for each group.
+    """
+    if not parts or not shape:
+        return not parts and group is None
+    columns = (shape[-1], 1) if group is None else (-(-shape[-1] // group),)
+    axes = [*((size, 1) for size in shape[:-1]), columns]
+    return len(parts) == len(axes) and all(n in ok for n, ok in zip(parts, axes, strict=True))

@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shrink.arguments import whole_number
+from shrink.coding.stored import named, plain
+
 FORMATS = ("dense", "bitmap", "csr", "relative")
 
 _VALUES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8)
@@ -45,7 +48,8 @@ def encode(weight: Tensor, format: str, gap_bits: int = 5) -> dict[str, Tensor]:
         name → new tensor on the CPU.
 
     Raises:
-        TypeError: `weight` is no tensor of these types, or `gap_bits` no whole number.
+        TypeError: `weight` is no plain tensor of these types (it is sparse, say), or `gap_bits` no
+            whole number.
         ValueError: `format` is unknown, `weight` has no axis, more than 8 or more than 2³¹ - 1
             values, or `gap_bits` lies outside 1 to 8.
     """
@@ -230,6 +234,7 @@ def encode_relative(weight: Tensor, gap_bits: int = 5) -> dict[str, Tensor]:
         shape, int32 (axes,); gap_bits, uint8 (1,); gaps, uint8 (⌈entries · gap_bits / 8⌉,), one
         stream of bits, the highest first; values, (entries,), the fillers' zeros too.
     """
+    gap_bits = _check_gap_bits(gap_bits)
     gaps, values = relative_indices(weight, gap_bits)
     bits = np.unpackbits(gaps.numpy()[:, None], axis=1)[:, 8 - gap_bits :]
     return {
@@ -281,10 +286,9 @@ def break_even(
         ValueError: `format` is unknown or a number out of range.
     """
     _known(format)
-    _check_whole("rows", rows, 1, _MOST_WEIGHTS)
-    _check_whole("columns", columns, 1, _MOST_WEIGHTS // rows)
-    _check_whole("value_bits", value_bits, 1, 64)
-    _check_gap_bits(gap_bits)
+    rows = whole_number("rows", rows, 1, _MOST_WEIGHTS)
+    columns = whole_number("columns", columns, 1, _MOST_WEIGHTS // rows)
+    value_bits, gap_bits = whole_number("value_bits", value_bits, 1, 64), _check_gap_bits(gap_bits)
     n = rows * columns
     dense = -(-n * value_bits // 8)
     overhead = {  # bytes besides the values, as a function of how many are kept
@@ -364,11 +368,12 @@ def _sizes(shape: Tensor) -> tuple[int, ...]:
 def _checked(weight: Tensor) -> Tensor:
     if not isinstance(weight, Tensor):
         raise TypeError(f"weight must be a tensor, not a {type(weight).__name__}")
-    if weight.dtype not in _VALUES or weight.layout != torch.strided:
-        got = f"{weight.dtype}, {weight.layout}"
-        raise TypeError(f"weight must be strided and of one of {_VALUES}, not {got}")
+    with named("weight"):
+        weight = plain(weight)
+    if weight.dtype not in _VALUES:
+        raise TypeError(f"weight must be of one of {_VALUES}, not {weight.dtype}")
     _sizes(torch.tensor(weight.shape, dtype=torch.int64))
-    return weight.detach()
+    return weight
 
 
 def _check_length(name: str, array: Tensor, length: int, of: str) -> None:
@@ -376,16 +381,8 @@ def _check_length(name: str, array: Tensor, length: int, of: str) -> None:
         raise ValueError(f"{name} has {len(array)} elements, not {length}, for {of}")
 
 
-def _check_whole(name: str, value: int, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} must lie between {least} and {most}, not {value}")
-    return value
-
-
 def _check_gap_bits(gap_bits: int) -> int:
-    return _check_whole("gap_bits", gap_bits, 1, 8)
+    return whole_number("gap_bits", gap_bits, 1, 8)
 
 
 def _known(format: str) -> str:

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.coding.stored import named, plain
+
 MOST = 2**16  # symbols in an alphabet
 TOTAL = 2**57  # of the counts: sums over 57 levels then stay below 2^63
 
@@ -12,16 +14,18 @@ def integers(values: Tensor, name: str) -> np.ndarray:
     """The values of an integer tensor of one axis, on the CPU.
 
     Raises:
-        TypeError: it is no tensor, or not of integers.
+        TypeError: it is no plain tensor (sparse, say), or not of integers.
         ValueError: it has not one axis.
     """
     if not isinstance(values, Tensor):
         raise TypeError(f"{name} must be a tensor, not a {type(values).__name__}")
+    with named(name):
+        values = plain(values)
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise TypeError(f"{name} must be integers, not {values.dtype}")
     if values.dim() != 1:
         raise ValueError(f"{name} must have one axis, not the shape {tuple(values.shape)}")
-    return values.cpu().numpy()
+    return values.numpy()
 
 
 def alphabet(values: Tensor, name: str) -> np.ndarray:

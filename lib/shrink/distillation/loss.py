@@ -13,6 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shrink.arguments import check_real, whole
+from shrink.tensors import check_floating, check_one_device, check_whole, wide
+
+UNLABELLED = -100  # a label that torch's cross entropy leaves out
+LOGITS = "logits and probabilities"
+
 
 def soften(logits: Tensor, temperature: float) -> Tensor:
     """The softmax of logits / temperature: the higher the temperature, the more even.
@@ -30,14 +36,17 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
     Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", equation 1.
 
     Raises:
-        TypeError: the logits are not floating point.
-        ValueError: the temperature is not above 0 and finite.
+        TypeError: the logits are not floating point, or the temperature is no number.
+        ValueError: there is no class, or the temperature is not above 0 and finite.
 
     >>> logits = torch.tensor([0.0, 1.0]) * math.log(3)  # odds of 1 to 3
     >>> soften(logits, 1), soften(logits, 0.5)  # and of 1 to 9
     (tensor([0.2500, 0.7500]), tensor([0.1000, 0.9000]))
     """
     _check_temperature(temperature)
+    check_floating(logits, LOGITS)
+    if logits.dim() == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits are (..., classes), at least one, not {tuple(logits.shape)}")
     return F.softmax(_cooled(_levelled(logits), temperature), -1).to(logits.dtype)
 
 
@@ -70,6 +79,8 @@ def average_targets(
     >>> average_targets(odds.log(), 1), average_targets(odds.log(), 1, weights=[3, 1])
     (tensor([[0.3750, 0.6250]]), tensor([[0.3125, 0.6875]]))
     """
+    for logits in teachers_logits:
+        check_floating(logits, LOGITS)
     shapes = [tuple(logits.shape) for logits in teachers_logits]
     if len(set(shapes)) != 1 or len(shapes[0]) != 2:
         raise ValueError(
@@ -108,7 +119,8 @@ def soft_loss(student_logits: Tensor, targets: Tensor, temperature: float) -> Te
 
     Raises:
         TypeError: the logits are not floating point.
-        ValueError: shapes differ, targets are no probabilities, or the temperature is out of range.
+        ValueError: there is no image, shapes or devices differ, targets are no probabilities, or
+            the temperature is out of range.
 
     >>> soft_loss(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]), 1)  # log 2 + Σ q log q
     tensor(0.1308)
@@ -131,11 +143,13 @@ def distillation_loss(
 ) -> Tensor:
     """(1 - alpha) · cross entropy + alpha · T² · KL(teacher ‖ student), the mean over the batch.
 
-    The second part is the `soft_loss` of the teacher's softened answers.
+    The second part is the `soft_loss` of the teacher's softened answers. Images whose label is -100
+    have none, as in torch: they count in the second part alone, and where no image has a label it
+    is all that there is.
 
     Args:
         student_logits, teacher_logits: float (n, classes). No gradient goes to the teacher's.
-        labels: int64 (n,).
+        labels: whole numbers (n,), each a class or -100. At alpha = 1 they are not looked at.
         temperature: T, above 0, finite.
         alpha: the weight of the teacher's answers, 0 to 1.
 
@@ -146,8 +160,10 @@ def distillation_loss(
     Differs: as `soft_loss`.
 
     Raises:
-        TypeError: logits are not floating point.
-        ValueError: shapes differ, or temperature or alpha is out of range.
+        TypeError: logits are not floating point, labels are not whole, or temperature or alpha is
+            no number.
+        ValueError: there is no image, shapes or devices differ, a label is no class, temperature or
+            alpha is out of range, or alpha is 0 and no image has a label.
 
     >>> student, teacher = torch.zeros(1, 2), torch.tensor([[0.0, math.log(3)]])
     >>> label = torch.tensor([1])
@@ -156,15 +172,19 @@ def distillation_loss(
     >>> distillation_loss(student, teacher, label, 1, 1)  # log 2 + 1/4 log 1/4 + 3/4 log 3/4
     tensor(0.1308)
     """
+    check_real("alpha", alpha)
+    _check_temperature(temperature)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be 0 to 1, not {alpha!r}")
     _check_same_shape(student_logits, teacher_logits)
     student, teacher = _wide(student_logits), _wide(teacher_logits.detach())
     parts = []  # what counts nothing is left out: it may be infinite
-    if alpha < 1:
+    if alpha < 1 and ((labels := _classes(labels, student)) != UNLABELLED).any():
         parts.append((1 - alpha) * F.cross_entropy(student, labels))
     if alpha > 0:
         parts.append(alpha * _soft_loss(student, soften(teacher, temperature), temperature))
+    if not parts:
+        raise ValueError(f"alpha is 0 and all labels are {UNLABELLED}: there is nothing to learn")
     return sum(parts)
 
 
@@ -177,7 +197,7 @@ def best_bias(logits: Tensor, labels: Tensor, missing: int) -> float:
 
     Args:
         logits: float (n, classes), finite.
-        labels: int64 (n,).
+        labels: whole numbers (n,), each a class, or -100 for an image that does not count.
         missing: the class.
 
     Returns:
@@ -186,29 +206,32 @@ def best_bias(logits: Tensor, labels: Tensor, missing: int) -> float:
     Source: Hinton, Vinyals, Dean 2015, section 3.
 
     Raises:
-        TypeError: the logits are not floating point.
-        ValueError: there is no image or no such class, shapes differ, or a logit is not finite.
+        TypeError: the logits are not floating point, or the labels not whole.
+        ValueError: there is no image with a label or no such class, a label is no class, shapes or
+            devices differ, or a logit is not finite.
 
     >>> logits = torch.tensor([[2.0, 0.0], [9.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
     >>> best_bias(logits, torch.tensor([1, 0, 1, 0]), missing=1)  # between 3 and 8
     5.5
     """
-    if logits.dim() != 2 or labels.shape != logits.shape[:1] or not len(logits):
-        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"logits are (n, classes) and labels (n,), n at least 1, not {shapes}")
-    if not 0 <= missing < logits.shape[1] or logits.shape[1] < 2:
+    check_floating(logits, LOGITS)
+    labels, given = _classes(labels, logits), missing
+    missing = whole(given)
+    if missing is None or not 0 <= missing < logits.shape[1] or logits.shape[1] < 2:
         there = f"0 to {logits.shape[1] - 1}"
-        raise ValueError(f"missing must be one of two classes or more, {there}, not {missing!r}")
-    others = _wide(logits).double()  # a copy, unless it was in float64
+        raise ValueError(f"missing must be one of two classes or more, {there}, not {given!r}")
+    others, labels = logits[labels != UNLABELLED].double(), labels[labels != UNLABELLED]
     if not others.isfinite().all():
         raise ValueError("logits must be finite")
+    if not len(labels):
+        raise ValueError(f"all labels are {UNLABELLED}: there is no image to make right")
     own, others = others[:, missing], others.index_fill(1, labels.new_tensor([missing]), -math.inf)
     largest, answers = others.max(1)
     gaps, order = (largest - own).sort()  # an image is held for the class from its gap on
     change = (labels == missing).int() - (labels == answers).int()
     right = F.pad(change[order].cumsum(0), (1, 0))  # with so many images beyond their gaps
     ends = torch.cat([gaps[:1] - 2, gaps, gaps[-1:] + 2])
-    right[ends[1:] == ends[:-1]] = -len(logits) - 1  # no bias lies between two equal gaps
+    right[ends[1:] == ends[:-1]] = -len(labels) - 1  # no bias lies between two equal gaps
     i = int(right.argmax())
     return float(ends[i] + ends[i + 1]) / 2
 
@@ -237,17 +260,38 @@ def _levelled(logits: Tensor) -> Tensor:
 
 def _wide(numbers: Tensor) -> Tensor:
     """In float32 at least: narrower numbers have too few digits for exponentials and sums."""
-    if not numbers.is_floating_point():
-        raise TypeError(f"logits and probabilities must be floating point, not {numbers.dtype}")
-    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+    return wide(numbers, LOGITS)
 
 
 def _check_temperature(temperature: float) -> None:
-    if not (temperature > 0 and math.isfinite(temperature)):
+    if not isinstance(temperature, Tensor) or temperature.dim() or temperature.dtype == torch.bool:
+        check_real("the temperature", temperature)
+    if not 0 < temperature < math.inf:
         raise ValueError(f"the temperature must be above 0 and finite, not {temperature!r}")
 
 
 def _check_same_shape(student: Tensor, teacher: Tensor) -> None:
-    if student.dim() != 2 or student.shape != teacher.shape:
+    for logits in (student, teacher):
+        check_floating(logits, LOGITS)
+    if student.dim() != 2 or student.shape != teacher.shape or not student.numel():
         shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-        raise ValueError(f"logits are (n, classes), alike for student and teacher, not {shapes}")
+        raise ValueError(
+            f"logits are (n, classes), n at least 1, alike for student and teacher, not {shapes}"
+        )
+    check_one_device(student, teacher)
+
+
+def _classes(labels: Tensor, logits: Tensor) -> Tensor:
+    """The labels as int64, (n,): each a class that the logits have, or -100 for none."""
+    check_whole(labels, "labels")
+    if logits.dim() != 2 or labels.shape != logits.shape[:1] or not logits.numel():
+        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"logits are (n, classes) and labels (n,), n at least 1, not {shapes}")
+    check_one_device(labels, logits)
+    labels, classes = labels.long(), logits.shape[1]
+    strange = labels[(labels != UNLABELLED) & ((labels < 0) | (labels >= classes))]
+    if len(strange):
+        raise ValueError(
+            f"labels must be 0 to {classes - 1}, or {UNLABELLED} for none, not {int(strange[0])}"
+        )
+    return labels

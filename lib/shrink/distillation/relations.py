@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shrink.distillation.features import shape, wide
+from shrink.distillation.features import shape
+from shrink.tensors import check_floating, check_one_device, wide
 
 
 def distance_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
@@ -27,7 +28,9 @@ def distance_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     Differs: the paper sums over the pairs. Where all images coincide, all distances are 0.
 
     Raises:
-        ValueError: the numbers of images differ, or there are fewer than two.
+        TypeError: features are not floating point.
+        ValueError: the numbers of images differ, there are fewer than two, or their features
+            have nothing in them.
 
     >>> student = torch.tensor([[0.0], [1.0], [2.0]])  # distances 1, 1, 2: 3/4, 3/4, 6/4
     >>> teacher = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 0.0]])  # 5, 5, 0: 6/4, 6/4, 0
@@ -57,7 +60,9 @@ def angle_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     Differs: the paper sums over the triples.
 
     Raises:
-        ValueError: the numbers of images differ, or there are fewer than three.
+        TypeError: features are not floating point.
+        ValueError: the numbers of images differ, there are fewer than three, or their features
+            have nothing in them.
 
     >>> right = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # 90, 45 and 45 degrees
     >>> flat = torch.tensor([[0.0], [1.0], [-1.0]])  # 180, 0 and 0
@@ -87,18 +92,24 @@ def _cosines(features: Tensor) -> Tensor:
     away = x - x.unsqueeze(1)  # at [j, i] from j to i
     squares = away.square().sum(2, keepdim=True)
     directions = away * squares.where(squares > 0, torch.inf).rsqrt()
-    return (directions @ directions.mT) * (1 - torch.eye(len(x), dtype=x.dtype, device=x.device))
+    with torch.autocast(x.device.type, enabled=False):  # which would multiply in 16 bits
+        cosines = directions @ directions.mT
+    return cosines * (1 - torch.eye(len(x), dtype=x.dtype, device=x.device))
 
 
 def _vectors(features: Tensor) -> Tensor:
     """(n, d), the largest magnitude 1, so that no square overflows: the losses know no scale."""
-    x = wide(features).flatten(1)
+    x = wide(features).reshape(len(features), -1)
     largest = x.detach().abs().max()
     return x / largest.where(largest > 0, 1)
 
 
 def _check_images(student: Tensor, teacher: Tensor, least: int) -> None:
-    if len(student) != len(teacher) or len(student) < least:
+    for features in (student, teacher):
+        check_floating(features, "features")
+    check_one_device(student, teacher)
+    sizes = [features.shape[0] if features.dim() else 0 for features in (student, teacher)]
+    if len(set(sizes)) > 1 or sizes[0] < least or not (student.numel() and teacher.numel()):
         raise ValueError(
             f"features must be of the same images, at least {least}, "
             f"not {shape(student)} and {shape(teacher)}"

@@ -10,20 +10,23 @@ import json
 import sys
 from pathlib import Path
 
-from safetensors.torch import load as load_arrays
 from torch import Tensor
 
-from shrink.classroom import data, formats, models, training
+from shrink.classroom import arrays, data, formats, models, training
 from shrink.coding import codec
 from shrink.pruning import units
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of the codec, or of safetensors, with dense or relative weights."""
-    content = path.read_bytes()
-    if content.startswith(codec.MAGIC):
-        return codec.decode(content)
-    return formats.unpack(load_arrays(content), "relative")
+    """The tensors of a file of the codec, or of safetensors, with dense or relative weights.
+
+    Raises `CodecError` or `CourseError`, which name the file, if it is none of these.
+    """
+    with path.open("rb") as file:
+        begin = file.read(len(codec.MAGIC))
+    if begin == codec.MAGIC:
+        return codec.load(path)
+    return formats.unpack(arrays.read(path), "relative")
 
 
 def main(path: str, network: str, dataset: str, device: str) -> None:

@@ -1,37 +1,39 @@
 """What pruning is given, and the messages when it is not as it must be."""
 
 from collections.abc import Mapping
-from numbers import Real
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import UninitializedTensorMixin
+
+from shrink.arguments import check_real
+from shrink.tensors import FLOATING, check_mapping, first_names, is_plain
 
 
 def number_pruned(sparsity: float, n: int) -> int:
     """How many of n weights go; raises unless the sparsity is a number from 0 to 1."""
-    if not isinstance(sparsity, Real) or isinstance(sparsity, bool):
-        raise TypeError(f"sparsity must be a number, not {sparsity!r}")
+    check_real("sparsity", sparsity)
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparsity must lie between 0 and 1, not {sparsity!r}")
     return round(float(sparsity) * n)
 
 
 def check_weight(name: str, weight: Tensor) -> None:
-    """Raise unless it is a floating point tensor with something in it, and without NaN."""
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"{name} must be a tensor, not a {type(weight).__name__}")
-    if weight.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+    """Raise unless it is a plain floating point tensor with something in it, and without NaN."""
+    _check_plain(name, weight)
+    if weight.dtype not in FLOATING:
         raise TypeError(f"{name} must be floating point of 16, 32 or 64 bits, not {weight.dtype}")
     if weight.numel() == 0:
         raise ValueError(f"{name} is empty: its shape is {tuple(weight.shape)}")
+    if weight.is_meta:
+        raise ValueError(f"{name} has no values: it is on the device meta")
     if nans := int(weight.isnan().sum()):
         raise ValueError(f"{name} holds {nans} NaN of {weight.numel()} values")
 
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
     """Raise unless they are named, at least one, all as in `check_weight` and on one device."""
-    if not isinstance(weights, Mapping):
-        raise TypeError(f"weights must map names to tensors, not be a {type(weights).__name__}")
+    check_mapping("weights", weights)
     if not weights:
         raise ValueError("weights is empty: there is nothing to prune")
     for name, weight in weights.items():
@@ -42,19 +44,20 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
 
 
 def check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Raise unless each mask is bool, and of the name, shape and device of a weight."""
-    for what, given in {"weights": weights, "masks": masks}.items():
-        if not isinstance(given, Mapping):
-            raise TypeError(f"{what} must map names to tensors, not be a {type(given).__name__}")
-    for name, weight in weights.items():
-        if not isinstance(weight, Tensor):
-            raise TypeError(f"{name} must be a tensor, not a {type(weight).__name__}")
+    """Raise unless each mask is bool, of the name, shape and device of a weight, and its only one.
+
+    A weight under several names may have a mask under each, if they are equal.
+    """
+    check_mapping("weights", weights)
+    check_mapping("masks", masks)
     for name, mask in masks.items():
         if name not in weights:
             raise ValueError(f"a mask is named {name!r}, a weight is not: {', '.join(weights)}")
+        _check_plain(name, weights[name])
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             got = getattr(mask, "dtype", type(mask).__name__)
             raise TypeError(f"the mask of {name} must be a bool tensor, not {got}")
+        _check_plain(f"the mask of {name}", mask)
         if mask.shape != weights[name].shape:
             raise ValueError(
                 f"the mask of {name} has shape {tuple(mask.shape)}, "
@@ -64,3 +67,21 @@ def check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> N
             raise ValueError(
                 f"the mask of {name} is on {mask.device}, its weight on {weights[name].device}"
             )
+    _check_one_mask_each(masks, first_names(weights, used=masks))
+
+
+def _check_one_mask_each(masks: Mapping[str, Tensor], first: Mapping[str, str]) -> None:
+    of_tensor: dict[str, str] = {}
+    for name, mask in masks.items():
+        other = of_tensor.setdefault(first[name], name)
+        if mask is not masks[other] and not torch.equal(mask, masks[other]):
+            raise ValueError(f"{other} and {name} are one tensor, and their masks differ: give one")
+
+
+def _check_plain(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, not a {type(tensor).__name__}")
+    if isinstance(tensor, UninitializedTensorMixin):
+        raise TypeError(f"{name} has no shape yet: call its lazy layer once")
+    if not is_plain(tensor):
+        raise TypeError(f"{name} must be a dense tensor, not {tensor.layout}")

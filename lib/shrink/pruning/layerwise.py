@@ -6,6 +6,7 @@ from torch import Tensor
 
 from shrink.pruning.arguments import check_weights, number_pruned
 from shrink.pruning.masks import apply_masks, magnitude_mask
+from shrink.tensors import first_names
 
 
 def sensitivity(
@@ -27,7 +28,8 @@ def sensitivity(
         sparsities: the fractions of a layer's weights that are pruned by magnitude, in any order.
 
     Returns:
-        name → what `evaluate` gave at each of `sparsities`, in their order.
+        name → what `evaluate` gave at each of `sparsities`, in their order; a tensor under several
+        names is pruned under all of them at once, and evaluated once.
 
     Raises:
         TypeError, ValueError: as `global_masks`, before anything is evaluated.
@@ -41,4 +43,10 @@ def sensitivity(
     def with_pruned(name: str, sparsity: float) -> dict[str, Tensor]:
         return apply_masks(weights, {name: magnitude_mask(weights[name], sparsity)})
 
-    return {name: [evaluate(with_pruned(name, s)) for s in sparsities] for name in weights}
+    first = first_names(weights)
+    found = {
+        name: [evaluate(with_pruned(name, s)) for s in sparsities]
+        for name in weights
+        if name == first[name]
+    }
+    return {name: list(found[first[name]]) for name in weights}

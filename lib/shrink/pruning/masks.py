@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from shrink.arguments import whole_seed
 from shrink.pruning.arguments import check_masks, check_weight, check_weights, number_pruned
+from shrink.tensors import (
+    check_gradient,
+    check_mapping,
+    check_optimizer,
+    check_trainable,
+    first_names,
+)
 
 
 def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
@@ -51,7 +59,8 @@ def global_masks(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Te
     """One mask a layer, from one ranking of all weights: the smallest go, wherever they are.
 
     Of n weights in all, exactly round(sparsity · n) are pruned; a layer of small weights loses
-    more than one of large weights, and may lose everything.
+    more than one of large weights, and may lose everything. A tensor under several names, as tied
+    weights have, is ranked and counted once.
 
     >>> weights = {"small": torch.tensor([0.1, -0.2]), "large": torch.tensor([1.0, -2.0, 3.0, 0.3])}
     >>> global_masks(weights, sparsity=0.5)
@@ -62,18 +71,22 @@ def global_masks(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Te
         sparsity: the fraction of zeros wanted over all layers together, 0 to 1.
 
     Returns:
-        name → bool tensor of that weight's shape, True = keep, in the order of `weights`.
+        name → bool tensor of that weight's shape, True = keep, in the order of `weights`; for a
+        tensor under several names, one mask under each.
 
     Raises:
-        TypeError: `weights` is not a mapping of floating-point tensors, or `sparsity` no number.
+        TypeError: `weights` is not a mapping of dense floating-point tensors, or `sparsity` no
+            number.
         ValueError: there is no weight, one is empty or holds NaN, they lie on different devices,
-            or `sparsity` lies outside 0 to 1.
+            one is a view of another, or `sparsity` lies outside 0 to 1.
 
     Source: Han et al. 2015, section 3, with one threshold for the network in place of one a layer.
     """
     check_weights(weights)
-    pruned = number_pruned(sparsity, sum(weight.numel() for weight in weights.values()))
-    return _rank({name: weight.detach().abs() for name, weight in weights.items()}, pruned)
+    first = first_names(weights)
+    scores = {name: weights[name].detach().abs() for name in weights if name == first[name]}
+    masks = _rank(scores, number_pruned(sparsity, _count(scores)))
+    return {name: masks[first[name]] for name in weights}
 
 
 def grow_masks(
@@ -105,10 +118,15 @@ def grow_masks(
     check_masks(weights, masks)
     if missing := [name for name in weights if name not in masks]:
         raise ValueError(f"there is no mask for {', '.join(missing)}")
-    already = sum(int((~mask).sum()) for mask in masks.values())
-    pruned = number_pruned(sparsity, sum(weight.numel() for weight in weights.values()))
-    scores = {name: torch.where(masks[name], w.detach().abs(), -1) for name, w in weights.items()}
-    return _rank(scores, max(pruned, already))
+    first = first_names(weights)
+    scores = {
+        name: torch.where(masks[name], weights[name].detach().abs(), -1)
+        for name in weights
+        if name == first[name]
+    }
+    already = sum(int((~masks[name]).sum()) for name in scores)
+    grown = _rank(scores, max(number_pruned(sparsity, _count(scores)), already))
+    return {name: grown[first[name]] for name in weights}
 
 
 def shuffle_masks(masks: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
@@ -125,19 +143,23 @@ def shuffle_masks(masks: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
         seed: the same seed shuffles alike, on every device.
 
     Returns:
-        name → new bool tensor of the mask's shape and device.
+        name → new bool tensor of the mask's shape and device; one for a mask under several names,
+        as `global_masks` has it for tied weights.
     """
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: mask.flatten()[
-            torch.randperm(mask.numel(), generator=generator).to(mask.device)
-        ].view(mask.shape)
-        for name, mask in masks.items()
-    }
+    check_mapping("masks", masks)
+    generator = torch.Generator().manual_seed(whole_seed(seed))
+    shuffled: dict[int, Tensor] = {}
+    for mask in masks.values():
+        if id(mask) not in shuffled:
+            order = torch.randperm(mask.numel(), generator=generator).to(mask.device)
+            shuffled[id(mask)] = mask.flatten()[order].view(mask.shape)
+    return {name: shuffled[id(mask)] for name, mask in masks.items()}
 
 
 def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights with zeros where the masks are False; weights that have no mask are kept whole.
+
+    A tensor under several names has the mask of any of them, and comes back as one.
 
     >>> apply_masks({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([True, False])})
     {'w': tensor([1., 0.])}
@@ -150,14 +172,22 @@ def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> d
         name → new tensor, one for each of `weights`.
 
     Raises:
-        TypeError: `weights` is no mapping of tensors, or `masks` none of bool tensors.
-        ValueError: a mask has no weight of its name, or another shape or device.
+        TypeError: `weights` is no mapping of tensors, or `masks` none of bool tensors; a weight
+            that has a mask is sparse.
+        ValueError: a mask has no weight of its name, or another shape or device; a weight that has
+            one is a view of another, or has two under two names, which differ.
     """
     check_masks(weights, masks)
-    return {
-        name: _masked(weight.detach(), masks[name]) if name in masks else weight.detach().clone()
+    first = first_names(weights, used=masks)
+    of_tensor = {first[name]: mask for name, mask in masks.items()}
+    applied = {
+        name: _masked(weight.detach(), of_tensor[name])
+        if name in of_tensor
+        else weight.detach().clone()
         for name, weight in weights.items()
+        if name == first[name]
     }
+    return {name: applied[first[name]] for name in weights}
 
 
 @contextmanager
@@ -184,16 +214,18 @@ def hold_masks(
         optimizer: any `torch.optim.Optimizer`.
 
     Raises:
-        TypeError: `weights` is no mapping of tensors, or `masks` none of bool tensors.
+        TypeError: `weights` is no mapping of tensors, `masks` none of bool tensors, or `optimizer`
+            none; a weight or its gradient is sparse, as of an `nn.Embedding(sparse=True)`.
         ValueError: a mask has no weight of its name, or another shape or device, or its weight is
-            no leaf that requires a gradient. Nothing is changed then.
+            no leaf that requires a gradient; a weight is a view of another, or has two masks under
+            two names, which differ. Nothing is changed then.
 
     Source: Han et al. 2015, section 3.3 (retraining keeps the surviving weights' values).
     """
+    check_optimizer(optimizer)
     check_masks(weights, masks)
     for name in masks:
-        if not (weights[name].is_leaf and weights[name].requires_grad):
-            raise ValueError(f"{name} is not a parameter to train: a leaf that requires a gradient")
+        check_trainable(name, weights[name])
 
     @torch.no_grad()
     def zero_pruned(*_: object) -> None:
@@ -201,7 +233,11 @@ def hold_masks(
             weights[name].copy_(_masked(weights[name], mask))
 
     def mask_gradient(name: str) -> Callable[[Tensor], Tensor]:
-        return lambda gradient: _masked(gradient, masks[name])
+        def hook(gradient: Tensor) -> Tensor:
+            check_gradient(name, gradient)
+            return _masked(gradient, masks[name])
+
+        return hook
 
     hooks = [optimizer.register_step_post_hook(zero_pruned)]
     try:
@@ -211,6 +247,10 @@ def hold_masks(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _count(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
 
 
 def _rank(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:

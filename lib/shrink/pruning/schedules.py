@@ -8,8 +8,10 @@ from types import MappingProxyType
 from torch import Tensor
 from torch.optim import Optimizer
 
+from shrink.arguments import check_real, whole_number
 from shrink.pruning.arguments import check_weights, number_pruned
 from shrink.pruning.masks import global_masks, grow_masks, hold_masks
+from shrink.tensors import check_optimizer
 
 
 def cubic_sparsity(
@@ -29,10 +31,14 @@ def cubic_sparsity(
         initial, final: the sparsities s_i and s_f, 0 to 1; final is not below initial.
 
     Raises:
+        TypeError: something is no number.
         ValueError: `end` is not after `begin`, or not 0 <= `initial` <= `final` <= 1.
 
     Source: Zhu and Gupta 2017, "To prune, or not to prune", equation 1.
     """
+    given = {"step": step, "begin": begin, "end": end, "initial": initial, "final": final}
+    for name, number in given.items():
+        check_real(name, number)
     if not begin < end:
         raise ValueError(f"end must come after begin, not {end!r} after {begin!r}")
     if not 0 <= initial <= final <= 1:
@@ -79,13 +85,14 @@ def prune_gradually(
         The masks of the moment, in a mapping that is brought up to date as they grow.
 
     Raises:
-        TypeError, ValueError: as `global_masks` and `hold_masks`; or `every` is less than 1.
+        TypeError, ValueError: as `global_masks` and `hold_masks`; or `every` is not whole, or less
+            than 1.
 
     Source: Zhu and Gupta 2017, section 3.
     Differs: the paper ranks each layer by itself; here one ranking spans the network.
     """
-    if every < 1:
-        raise ValueError(f"every must be at least 1 step, not {every!r}")
+    check_optimizer(optimizer)
+    every = whole_number("every", every, 1)
     masks = global_masks(weights, sparsity_at(0))
     step = 0
 

@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from shrink.arguments import whole, whole_number
+from shrink.tensors import check_mapping, check_whole, first_names, wide
 
 
 def strongest_units(
@@ -13,7 +17,7 @@ def strongest_units(
 
     The product stays the same when a unit's incoming weights and its bias are doubled and its
     outgoing weights halved, which changes nothing that a network with ReLU, or with no activation,
-    computes. The bias does not count.
+    computes. The bias does not count. Weights of 16 bits are summed in 32.
 
     Args:
         state: float tensors: for each layer `<layer>.weight`, (out, in) or (out, in, height,
@@ -31,6 +35,7 @@ def strongest_units(
 
     Raises:
         KeyError: a layer has no weight.
+        TypeError: a weight is not floating point.
         ValueError: not one count for each hidden layer, one that is not 1 to its units, or a layer
             whose inputs the units before it do not divide.
 
@@ -42,15 +47,16 @@ def strongest_units(
     """
     if len(counts) != len(layers) - 1:
         raise ValueError(f"{len(layers)} layers have {len(layers) - 1} hidden, not {len(counts)}")
+    check_mapping("state", state)
     found = []
     for layer, behind, count in zip(layers, layers[1:], counts, strict=False):
-        inward = state[f"{layer}.weight"].flatten(1)
-        units = len(inward)
-        if not 1 <= count <= units:
-            raise ValueError(f"{layer} has 1 to {units} units to take, not {count}")
-        outward = _by_input(state, behind, units).transpose(0, 1).flatten(1)
-        strength = inward.norm(dim=1) * outward.norm(dim=1)
-        found.append(strength.argsort(descending=True, stable=True)[:count].sort().values)
+        inward = wide(state[f"{layer}.weight"], f"{layer}.weight").flatten(1)
+        units, taken = len(inward), whole(count)
+        if taken is None or not 1 <= taken <= units:
+            raise ValueError(f"{layer} has 1 to {units} units to take, not {count!r}")
+        outward = wide(_by_input(state, behind, units), f"{behind}.weight")
+        strength = inward.norm(dim=1) * outward.transpose(0, 1).flatten(1).norm(dim=1)
+        found.append(strength.argsort(descending=True, stable=True)[:taken].sort().values)
     return found
 
 
@@ -69,8 +75,9 @@ def keep_units(
 
     Raises:
         KeyError: a layer has no weight.
-        ValueError: not one choice for each hidden layer, a unit that is not there, or a layer whose
-            inputs the units before it do not divide.
+        TypeError: the numbers of units are not whole.
+        ValueError: not one choice for each hidden layer, a unit that is not there, two layers with
+            one weight, or a layer whose inputs the units before it do not divide.
 
     >>> import torch
     >>> state = {"a.weight": torch.tensor([[1.0], [2.0], [3.0]]), "a.bias": torch.zeros(3),
@@ -80,6 +87,9 @@ def keep_units(
     """
     if len(kept) != len(layers) - 1:
         raise ValueError(f"{len(layers)} layers have {len(layers) - 1} hidden, not {len(kept)}")
+    check_mapping("state", state)
+    _check_untied(state, layers)
+    kept = [_numbers(layer, chosen) for layer, chosen in zip(layers, kept, strict=False)]
     for layer, chosen in zip(layers, kept, strict=False):
         units = len(state[f"{layer}.weight"])
         if strangers := chosen[(chosen < 0) | (chosen >= units)].tolist():
@@ -113,12 +123,30 @@ def fill_up(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     tensor([[1, 2, 0],
             [0, 0, 0]])
     """
+    shape = [whole_number("a size", size, 0) for size in shape]
     if tensor.dim() != len(shape) or any(
         to < size for to, size in zip(shape, tensor.shape, strict=True)
     ):
         raise ValueError(f"{tuple(tensor.shape)} cannot be filled up to {tuple(shape)}")
     ends = [(0, to - size) for to, size in zip(shape, tensor.shape, strict=True)]
     return F.pad(tensor, [end for pair in reversed(ends) for end in pair])
+
+
+def _check_untied(state: Mapping[str, Tensor], layers: Sequence[str]) -> None:
+    """Raise where two layers have one weight, which cannot lose units of the one alone."""
+    first = first_names({layer: state[f"{layer}.weight"] for layer in layers})
+    for layer, other in first.items():
+        if layer != other:
+            raise ValueError(f"{other} and {layer} have one weight: untie them to remove units")
+
+
+def _numbers(layer: str, chosen: Tensor) -> Tensor:
+    """The numbers of units, int64: a tensor of bool or uint8 would be taken for a mask."""
+    chosen = torch.as_tensor(chosen)
+    check_whole(chosen, f"the units of {layer}")
+    if chosen.dim() != 1:
+        raise ValueError(f"the units of {layer} are on one axis, not {tuple(chosen.shape)}")
+    return chosen.long()
 
 
 def _by_input(state: Mapping[str, Tensor], layer: str, units: int) -> Tensor:

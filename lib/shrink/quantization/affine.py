@@ -9,6 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.quantization.arguments import (
+    as_bound,
+    check_floats,
+    check_integers,
+    check_packed,
+    refuse_nan,
+    refuse_nonfinite,
+    whole_numbers,
+)
+
 CHUNK = 2**20  # numbers at a time: few enough for the cache, many enough to share among threads
 
 
@@ -65,7 +75,7 @@ def choose_qparams(
     pruned weights and what a ReLU cuts off stay zero.
 
     Args:
-        x_min, x_max: float32 of one shape, or numbers: one range, or one a channel.
+        x_min, x_max: floats of one shape, or numbers: one range, or one a channel.
         num_bits: 2 to 16.
         symmetric: zero point 0, and a scale that covers the larger magnitude. The integers reach
             from -2^(b-1) to 2^(b-1) - 1; `signed` must be True.
@@ -78,6 +88,7 @@ def choose_qparams(
     2018, section 2.2.
 
     Raises:
+        TypeError: a bound is bool or complex, or no number at all.
         ValueError: a bound is NaN or infinite, x_min is above x_max, num_bits is not 2 to 16, or
             symmetric and unsigned.
 
@@ -89,9 +100,8 @@ def choose_qparams(
         raise ValueError(f"num_bits must be 2 to 16, got {num_bits}")
     if symmetric and not signed:
         raise ValueError("symmetric quantization is signed: its zero point is 0")
-    bounds = (torch.as_tensor(x, dtype=torch.float32).detach() for x in (x_min, x_max))
-    low, high = torch.broadcast_tensors(*bounds)
-    _refuse_nonfinite(torch.stack([low, high]), "the range")
+    low, high = torch.broadcast_tensors(as_bound(x_min, "x_min"), as_bound(x_max, "x_max"))
+    refuse_nonfinite(torch.stack([low, high]), "the range")
     if (low > high).any():
         worst = (low - high).argmax()
         raise ValueError(
@@ -132,6 +142,7 @@ def qparams_of(
     The others are those of `choose_qparams`.
 
     Raises:
+        TypeError: x is not floating point, or sparse.
         ValueError: x has NaN or infinities (with how many), both `axis` and `group` are given,
             x has no such axis, or group is below 1.
 
@@ -139,7 +150,8 @@ def qparams_of(
     >>> qparams_of(rows, symmetric=True, axis=0).scale.flatten()
     tensor([0.0100, 0.1000])
     """
-    _refuse_nonfinite(x, "the tensor")
+    check_floats(x)
+    refuse_nonfinite(x, "the tensor")
     if axis is not None and group is not None:
         raise ValueError(f"either an axis or a group, got axis {axis} and group {group}")
     options = (num_bits, symmetric, signed, narrow)
@@ -186,6 +198,7 @@ def quantize(x: Tensor, qparams: QParams) -> Tensor:
     dividing may give the neighbour.
 
     Raises:
+        TypeError: x is not floating point, or sparse.
         ValueError: x has NaN, which no integer stands for (with how many); or its shape does not
             fit.
 
@@ -193,30 +206,34 @@ def quantize(x: Tensor, qparams: QParams) -> Tensor:
     >>> quantize(torch.tensor([0.0, 0.25, 0.75, -100.0, 100.0]), p)  # 0.5 and 1.5 are halves
     tensor([   3,    3,    5, -128,  127], dtype=torch.int8)
     """
+    check_floats(x)
     scale, zero_point = _fitted(qparams, x)
     factor = scale.reciprocal()
     q = torch.empty(x.shape, dtype=qparams.dtype, device=x.device)
     if scale.numel() != 1 or x.device.type != "cpu":
         nearest = (x.detach().float() * factor).round_().add_(zero_point)
         nearest.clamp_(qparams.q_min, qparams.q_max)
-        _refuse_nan(nearest.sum(), x)
+        refuse_nan(nearest.sum(), x)
         return q.copy_(nearest)
     factor, zero_point = factor.reshape(()), zero_point.reshape(())
     flat, room = x.detach().reshape(-1), torch.empty(min(CHUNK, x.numel()))
     for some, into in zip(flat.split(CHUNK), q.view(-1).split(CHUNK), strict=True):
         nearest = torch.mul(some.float(), factor, out=room[: len(some)]).round_().add_(zero_point)
         into.copy_(nearest.clamp_(qparams.q_min, qparams.q_max))
-        _refuse_nan(nearest.sum(), x)  # all else is finite now, and their sum with it
+        refuse_nan(nearest.sum(), x)  # all else is finite now, and their sum with it
     return q
 
 
 def dequantize(q: Tensor, qparams: QParams) -> Tensor:
     """The floats that the integers stand for, scale · (q - zero_point), float32 of q's shape.
 
+    Raises `TypeError` when q has no integers, and `ValueError` when its shape does not fit.
+
     >>> p = QParams(torch.tensor(0.5), torch.tensor(3, dtype=torch.int32))
     >>> dequantize(torch.tensor([3, 5, -128], dtype=torch.int8), p)
     tensor([  0.0000,   1.0000, -65.5000])
     """
+    check_integers(q)
     scale, zero_point = _fitted(qparams, q)
     return (q.int() - zero_point) * scale  # int8 would wrap: -128 - 3 is 125
 
@@ -240,13 +257,14 @@ def pack_bits(q: Tensor, num_bits: int) -> Tensor:
         num_bits: 1 to 7.
 
     Raises:
-        ValueError: a value needs more bits, or num_bits is not 1 to 7.
+        TypeError: q is bool, complex or sparse.
+        ValueError: a value needs more bits or is no whole number, or num_bits is not 1 to 7.
 
     >>> pack_bits(torch.tensor([1, 2, 3, 0, 2]), num_bits=2)  # 01 10 11 00 | 10
     tensor([108, 128], dtype=torch.uint8)
     """
-    _check_packed(num_bits)
-    values = q.detach().cpu().flatten().long()
+    check_packed(num_bits)
+    values = whole_numbers(q).cpu().flatten()
     low, high = -(2 ** (num_bits - 1)), 2**num_bits - 1
     if len(values) and (values.min() < 0 or values.max() > high):
         high = 2 ** (num_bits - 1) - 1
@@ -269,7 +287,7 @@ def unpack_bits(packed: Tensor, num_bits: int, count: int, signed: bool = False)
     >>> unpack_bits(torch.tensor([108, 128], dtype=torch.uint8), num_bits=2, count=5, signed=True)
     tensor([ 1, -2, -1,  0, -2], dtype=torch.int8)
     """
-    _check_packed(num_bits)
+    check_packed(num_bits)
     if packed.dtype != torch.uint8 or packed.dim() != 1:
         raise ValueError(f"packed must be uint8 of one axis, got {packed.dtype}, {packed.dim()}")
     if count < 0 or len(packed) != -(-count * num_bits // 8):
@@ -298,19 +316,3 @@ def _fitted(qparams: QParams, x: Tensor) -> tuple[Tensor, Tensor]:
         shapes = f"{tuple(scale.shape)} do not fit a tensor of shape {tuple(x.shape)}"
         raise ValueError(f"parameters of shape {shapes}")
     return scale, zero_point
-
-
-def _refuse_nan(total: Tensor, x: Tensor) -> None:
-    if total.isnan():
-        raise ValueError(f"{int(x.isnan().sum())} of {x.numel()} values are NaN")
-
-
-def _refuse_nonfinite(x: Tensor, what: str) -> None:
-    nans, infinities = int(x.isnan().sum()), int(x.isinf().sum())
-    if nans or infinities:
-        raise ValueError(f"{what} has {nans} NaN and {infinities} infinite of {x.numel()} values")
-
-
-def _check_packed(num_bits: int) -> None:
-    if num_bits not in range(1, 8):
-        raise ValueError(f"num_bits must be 1 to 7, got {num_bits}")

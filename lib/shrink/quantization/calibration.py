@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shrink.quantization import QParams, choose_qparams
+from shrink.quantization.arguments import check_floats
 
 HALF = 4096  # bins of a histogram on each side of zero; even, so that pairs merge
 SMOOTHING = 0.1  # of the moving average: the weight of a new batch
@@ -47,8 +48,10 @@ class Histogram:
         """Count the numbers of a float tensor of any shape.
 
         Raises:
+            TypeError: x is not floating point, or sparse.
             ValueError: some are NaN or infinite (with how many); nothing is counted then.
         """
+        check_floats(x, "a batch of activations")
         x = x.detach().float()
         bad = int((~x.isfinite()).sum())
         if bad:
@@ -183,7 +186,8 @@ def entropy_threshold(counts: np.ndarray | Tensor, levels: int) -> int:
         levels: 1 to bins.
 
     Raises:
-        ValueError: nothing is counted, a count is negative, or there are fewer bins than levels.
+        ValueError: nothing is counted, a count is negative or not finite, or there are fewer
+            bins than levels.
 
     >>> entropy_threshold(np.array([5, 9, 2, 7, 0, 0, 0, 1]), levels=4)  # the last is clipped
     4
@@ -191,8 +195,8 @@ def entropy_threshold(counts: np.ndarray | Tensor, levels: int) -> int:
     counts = np.asarray(counts, dtype=np.float64)
     if not 1 <= levels <= len(counts):
         raise ValueError(f"levels must be 1 to {len(counts)}, the number of bins, got {levels}")
-    if counts.min() < 0 or counts.sum() == 0:
-        raise ValueError("counts must be at least 0, and some above")
+    if not np.isfinite(counts).all() or counts.min() < 0 or counts.sum() == 0:
+        raise ValueError("counts must be finite and at least 0, and some above")
     divergences = [_divergence(counts, i, levels) for i in range(levels, len(counts) + 1)]
     return levels + int(np.argmin(divergences))
 
@@ -235,6 +239,7 @@ class Calibrator:
 
     Raises:
         ValueError: there is no such method; in `see`, a number is NaN or infinite.
+        TypeError: in `see`, a batch is not floating point.
 
     >>> calibrator = Calibrator("moving average")
     >>> for batch in (torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0])):

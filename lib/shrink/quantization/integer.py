@@ -6,6 +6,7 @@ multiplication and a shift. Scales are floats only before the first layer and af
 
 import functools
 import itertools
+import math
 import time
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from shrink.cost import conv_macs
 from shrink.quantization import QParams, quantize
+from shrink.quantization.arguments import check_floats
 
 LONGEST = 2**15  # products in a sum: at most 255 · 127 each, and half of int32 for the bias
 CHUNK = 2**19  # sums at a time: few enough for the cache, many enough to share among threads
@@ -29,11 +31,11 @@ def wrap(x: Tensor, num_bits: int) -> Tensor:
     tensor([ 127, -128,   44,   56])
 
     Raises:
-        ValueError: num_bits is not 2 to 63, or x has floats.
+        ValueError: num_bits is not 2 to 63, or x has no whole numbers.
     """
     if num_bits not in range(2, 64):
         raise ValueError(f"num_bits must be 2 to 63, got {num_bits}")
-    if x.is_floating_point():
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f"whole numbers are wrapped, not {x.dtype}")
     beyond = 64 - num_bits
     return (x.long() << beyond) >> beyond  # the sign bit fills up what is above
@@ -187,7 +189,9 @@ class Requantize(nn.Module):
 
 
 class QuantizedLinear(nn.Module):
-    """A linear layer on integers: int8 (n, inputs) → int8 (n, outputs).
+    """A linear layer on integers: int8 (n, inputs) → int8 (n, outputs), with any axes for n.
+
+    `forward` raises `ValueError` for another number of inputs.
 
     Σ (q_x - z_x) q_w + q_b is Σ q_x q_w + bias, where `bias` holds q_b - z_x Σ q_w: what does not
     depend on the input is added up once, beforehand.
@@ -205,8 +209,14 @@ class QuantizedLinear(nn.Module):
         self.requantize = requantize
 
     def forward(self, q: Tensor) -> Tensor:
-        rows = max(CHUNK // len(self.weight), 1)
-        return torch.cat([self._finish(matmul(some, self.weight)) for some in q.split(rows)])
+        if q.dim() == 0 or q.shape[-1] != self.weight.shape[1]:
+            axes = f"(n, {self.weight.shape[1]})"
+            raise ValueError(f"a linear layer takes {axes}, not {tuple(q.shape)}")
+        *axes, inputs = q.shape
+        rows = q.reshape(math.prod(axes), inputs)
+        at_once = max(CHUNK // max(len(self.weight), 1), 1)
+        y = torch.cat([self._finish(matmul(some, self.weight)) for some in rows.split(at_once)])
+        return y.view(*axes, len(self.weight))
 
     def _finish(self, sums: Tensor) -> Tensor:
         sums += self.bias
@@ -220,7 +230,9 @@ class QuantizedLinear(nn.Module):
 class QuantizedConv2d(QuantizedLinear):
     """A convolution on integers: int8 (n, channels, height, width) → int8 of the same axes.
 
-    Each place of the kernel is a row of a matrix, and what is left is a matrix product.
+    Each place of the kernel is a row of a matrix, and what is left is a matrix product. One image
+    without n gives one, as in torch. `forward` raises `ValueError` for other axes, another number
+    of channels, and an image that is smaller than the kernel.
 
     Args:
         weight: int8 (outputs, channels / groups, kernel height, kernel width), zero point 0.
@@ -247,15 +259,22 @@ class QuantizedConv2d(QuantizedLinear):
         self.stride, self.padding, self.groups, self.dilation = stride, padding, groups, (1, 1)
 
     def forward(self, q: Tensor) -> Tensor:
+        if q.dim() == 3:
+            return self.forward(q[None])[0]
         (h, w), (up, left) = self.kernel_size, self.padding
+        if q.dim() != 4 or q.shape[1] != self.in_channels:
+            axes = f"(n, {self.in_channels}, height, width)"
+            raise ValueError(f"a convolution takes {axes}, not {tuple(q.shape)}")
+        if q.shape[2] + 2 * up < h or q.shape[3] + 2 * left < w:
+            raise ValueError(f"an image of {tuple(q.shape[2:])} is smaller than the kernel {h, w}")
         if up or left:
             q = F.pad(q, (left, left, up, up), value=int(self.zero_point))
         q = q.permute(0, 2, 3, 1)  # the channels last, so that a patch is copied in long pieces
         patches = q.unfold(1, h, self.stride[0]).unfold(2, w, self.stride[1])
         _, height, width, *_ = patches.shape
-        images = max(CHUNK // (height * width * self.out_channels), 1)
+        images = max(CHUNK // max(height * width * self.out_channels, 1), 1)
         y = torch.cat([self._finish(self._sums(some)) for some in patches.split(images)])
-        return y.view(-1, height, width, self.out_channels).permute(0, 3, 1, 2)
+        return y.view(len(q), height, width, self.out_channels).permute(0, 3, 1, 2)
 
     def _sums(self, patches: Tensor) -> Tensor:
         """(n, height, width, channels, kernel height, kernel width) → (rows, outputs)."""
@@ -277,7 +296,11 @@ class QuantizedConv2d(QuantizedLinear):
 
 
 class IntegerMaxPool2d(nn.Module):
-    """The largest of each window, of integers: quantizing keeps the order, so it commutes."""
+    """The largest of each window, of integers: quantizing keeps the order, so it commutes.
+
+    (n, channels, height, width), or one image without n. `forward` raises `ValueError` for other
+    axes, and for an image that is smaller than the window.
+    """
 
     def __init__(self, kernel_size: tuple[int, int], stride: tuple[int, int]) -> None:
         super().__init__()
@@ -285,18 +308,23 @@ class IntegerMaxPool2d(nn.Module):
 
     def forward(self, q: Tensor) -> Tensor:
         (h, w), (down, right) = self.kernel_size, self.stride
-        height, width = (q.shape[2] - h) // down + 1, (q.shape[3] - w) // right + 1
+        if q.dim() not in (3, 4) or q.shape[-2] < h or q.shape[-1] < w:
+            raise ValueError(f"windows of {h, w} are of images, not of {tuple(q.shape)}")
+        height, width = (q.shape[-2] - h) // down + 1, (q.shape[-1] - w) // right + 1
         largest = None
         for i in range(h):
             for j in range(w):
                 end = i + down * (height - 1) + 1, j + right * (width - 1) + 1
-                place = q[:, :, i : end[0] : down, j : end[1] : right]
+                place = q[..., i : end[0] : down, j : end[1] : right]
                 largest = place if largest is None else torch.maximum(largest, place)
         return largest
 
 
 class IntegerNetwork(nn.Module):
-    """A network of integer layers: float32 images → float32 logits, and integers in between.
+    """A network of integer layers: images → logits, both floats of one type, integers in between.
+
+    `forward` raises `TypeError` when the images are not floating point: pixels of 0 to 255 are to
+    be scaled first, as those were that the network was calibrated on.
 
     Args:
         x: the parameters of the input.
@@ -312,5 +340,6 @@ class IntegerNetwork(nn.Module):
         self.register_buffer("output_scale", scale)
 
     def forward(self, images: Tensor) -> Tensor:
+        check_floats(images, "what a network of integers is given")
         x = QParams(self.input_scale, self.input_zero_point, self.num_bits)
-        return self.layers(quantize(images, x)) * self.output_scale
+        return (self.layers(quantize(images, x)) * self.output_scale).to(images.dtype)

@@ -4,6 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.arguments import whole, whole_number
+from shrink.tensors import check_floating, check_whole
+
 MOST = 2**16  # values in a codebook
 
 
@@ -18,22 +21,25 @@ def assign(values: Tensor, codebook: Tensor) -> Tensor:
         uint8 of the shape of `values` for a codebook of at most 256 values, else int32.
 
     Raises:
+        TypeError: the values are no dense tensor of floating point.
         ValueError: NaN or infinities, or a codebook that is empty, too long or not rising.
 
     >>> assign(torch.tensor([0.4, 0.5, 0.6, 9.0]), torch.tensor([0.0, 1.0]))
     tensor([0, 0, 1, 1], dtype=torch.uint8)
     """
+    check_values(values)
+    check_floating(codebook, "the codebook")
     check_k(codebook.numel())
     if codebook.dim() != 1 or not (codebook[1:] >= codebook[:-1]).all():
         raise ValueError(f"a codebook has one axis and rises, this one is {codebook}")
-    _refuse_nonfinite(values)
     return narrow(nearest(values, codebook), len(codebook))
 
 
 def nearest(values: Tensor, codebook: Tensor) -> Tensor:
     """As `assign`, of a codebook known to be good: int64."""
     codebook = codebook.double()
-    return torch.bucketize(values.detach().double(), (codebook[1:] + codebook[:-1]) / 2)
+    middles = (codebook[1:] + codebook[:-1]) / 2
+    return torch.bucketize(values.detach().double().contiguous(), middles)
 
 
 def narrow(numbers: Tensor, k: int) -> Tensor:
@@ -44,11 +50,25 @@ def narrow(numbers: Tensor, k: int) -> Tensor:
 def rebuild(assignments: Tensor, codebook: Tensor) -> Tensor:
     """The values that the numbers stand for: of the codebook's type and the assignments' shape.
 
+    Raises:
+        TypeError: the assignments are no dense tensor of whole numbers.
+        ValueError: an assignment has no value.
+
     >>> rebuild(torch.tensor([[1, 0], [0, 0]]), torch.tensor([0.5, 2.0]))
     tensor([[2.0000, 0.5000],
             [0.5000, 0.5000]])
     """
-    return codebook[assignments.long()]
+    return codebook[below(len(codebook), assignments)]
+
+
+def below(k: int, assignments: Tensor) -> Tensor:
+    """The assignments as int64, each 0 to k - 1; raises as `rebuild`."""
+    check_whole(assignments, "assignments")
+    if assignments.numel():
+        low, high = map(int, assignments.aminmax())
+        if not 0 <= low <= high < k:
+            raise ValueError(f"assignments are 0 to {k - 1}, not {low} to {high}")
+    return assignments.long()
 
 
 def distortion(values: Tensor, codebook: Tensor) -> float:
@@ -67,25 +87,33 @@ def num_bytes(count: int, k: int) -> int:
     >>> num_bytes(1000, 16)  # 500 and 64
     564
     """
-    return -(-count * (check_k(k) - 1).bit_length() // 8) + 4 * k
+    count, k = whole_number("count", count, 0), check_k(k)
+    return -(-count * (k - 1).bit_length() // 8) + 4 * k
 
 
 def in_order(values: Tensor) -> np.ndarray:
-    """The numbers in rising order, float64."""
-    _refuse_nonfinite(values)
+    """The numbers as float32, in rising order, as float64."""
+    check_floating(values, "the values")
+    values = values.detach().float()
+    check_values(values)
     if values.numel() == 0:
         raise ValueError("a codebook is found for at least one number, got none")
-    return np.sort(values.detach().cpu().float().numpy(), axis=None).astype(np.float64)
+    return np.sort(values.cpu().numpy(), axis=None).astype(np.float64)
 
 
-def _refuse_nonfinite(values: Tensor) -> None:
+def check_values(values: Tensor) -> None:
+    """Raise unless they are floating point, dense, and finite."""
+    check_floating(values, "the values")
+    if values.is_meta:
+        raise ValueError("there are no values: they are on the device meta")
     bad = int((~values.isfinite()).sum())
     if bad:
         raise ValueError(f"{bad} of {values.numel()} values are NaN or infinite")
 
 
 def check_k(k: int, most: int = MOST) -> int:
-    """The k given; raises unless it is a whole number from 1 to `most`."""
-    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
+    """The k given, as an int; raises unless it is a whole number from 1 to `most`."""
+    found = whole(k)
+    if found is None or not 1 <= found <= most:
         raise ValueError(f"a codebook has 1 to {most} values, not {k!r}")
-    return k
+    return found

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.arguments import whole_seed
 from shrink.sharing.codebooks import check_k, in_order
 
 INITS = ("linear", "density", "histogram", "random")
@@ -29,6 +30,7 @@ def initial_codebook(values: Tensor, k: int, init: str = "linear", seed: int = 0
     Source: Han, Mao, Dally 2016, section 3.2, which calls "random" Forgy.
 
     Raises:
+        TypeError: the values are no dense tensor of floating point, or the seed is not whole.
         ValueError: no numbers, NaN or infinities among them, k out of range, or an unknown init.
 
     >>> x = torch.tensor([0.0, 1.0, 2.0, 9.0, 10.0])
@@ -50,7 +52,7 @@ def _initial(x: np.ndarray, k: int, init: str, seed: int) -> np.ndarray:
         fullest = np.sort(np.argsort(-counts, kind="stable")[:k])
         return (edges[fullest] + edges[fullest + 1]) / 2
     if init == "random":
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(whole_seed(seed))
         return np.sort(x[torch.randint(len(x), (k,), generator=generator).numpy()])
     raise ValueError(f"no initialisation {init!r}; there are {', '.join(INITS)}")
 
@@ -70,7 +72,8 @@ def fit_codebook(values: Tensor, k: int, init: str = "linear", seed: int = 0) ->
     tensor([1.0000, 9.5000])
     """
     x = in_order(values)
-    start = _initial(x, check_k(k), init, seed)
+    k = check_k(k)
+    start = _initial(x, k, init, seed)
     different = x[np.diff(x, prepend=np.nan) != 0]
     codebook = _lloyd(x, start) if len(different) > k else different
     return torch.from_numpy(codebook).float().to(values.device)

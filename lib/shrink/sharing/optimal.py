@@ -21,6 +21,7 @@ def optimal_codebook(values: Tensor, k: int) -> Tensor:
     Source: Wang and Song 2011, "Ckmeans.1d.dp"; Grønlund et al. 2017, arXiv 1701.07204, section 3.
 
     Raises:
+        TypeError: the values are no dense tensor of floating point.
         ValueError: no numbers, NaN or infinities among them, or k out of range.
 
     >>> x = torch.tensor([0.0, 0.0, 4.0, 10.0])

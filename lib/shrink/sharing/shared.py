@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shrink.sharing.codebooks import MOST, assign, check_k, narrow, nearest, rebuild
+from shrink.sharing.codebooks import (
+    MOST,
+    assign,
+    check_k,
+    check_values,
+    narrow,
+    nearest,
+    rebuild,
+)
 from shrink.sharing.kmeans import fit_codebook
 
 
@@ -45,15 +53,17 @@ def share(
     Source: Han, Mao, Dally 2016, "Deep Compression", section 3.
 
     Raises:
+        TypeError: the weight is no dense tensor of floating point.
         ValueError: NaN or infinities in the weight, k out of range, or an unknown init.
 
     >>> shared = share(torch.tensor([0.0, 1.0, 1.2, 0.0, -3.0]), k=2)
     >>> shared.codebook, shared.assignments
     (tensor([-3.0000,  0.0000,  1.1000]), tensor([1, 2, 2, 1, 0], dtype=torch.uint8))
     """
+    check_values(weight)
     flat = weight.detach().flatten()
     kept = flat[flat != 0] if keep_zeros else flat
-    check_k(k, MOST - 1)
+    k = check_k(k, MOST - 1)
     codebook = fit_codebook(kept, k, init, seed) if len(kept) else kept.float()
     if len(kept) == len(flat) > 0:
         return Shared(codebook, assign(weight, codebook))

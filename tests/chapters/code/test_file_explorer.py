@@ -333,3 +333,18 @@ def test_the_byte_and_the_region_go_together(explorer, content):
     controls["byte"].value = len(content) - 1
     assert names[controls["region"].value].startswith("checksum")
     assert explorer.error is None
+
+
+def test_a_tensor_that_is_an_earlier_one_is_told_byte_by_byte():
+    w = torch.ones(2)
+    content = codec.encode({"a": w, "b": w})
+    told = [
+        file_meaning.meaning(content, region, byte)
+        for region in codec.regions(content)
+        for byte in range(region.start, region.end)
+    ]
+    assert len(told) == len(content) and told[4] == "version 2 of the format"
+    assert told[-6:-4] == [
+        "how the tensor is stored: an earlier one",
+        "of the number of the earlier tensor that this one is",
+    ]

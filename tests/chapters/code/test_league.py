@@ -28,7 +28,7 @@ from shrink.classroom.class_work import hand_in, reading
 from shrink.classroom.class_work.handing_in import LARGEST
 from shrink.classroom.data import load
 from shrink.cli import main
-from shrink.coding import codec, codec_reader
+from shrink.coding import codec, codec_format, codec_reader
 from tests import depth
 
 EXPERIMENTS = {experiment.name: experiment for experiment in chapters.experiments()}
@@ -163,7 +163,9 @@ def foreign():
         ),
         "a scalar": encode(parts | {"fc3.bias": torch.tensor(1.0)}),
         "another network": encode(parts_of(models.build("lenet-5", seed=1), kept=0.01)),
-        "too many numbers": encode({"a": sharing.share(torch.zeros(2**20 + 1), 1)}),
+        "too many numbers": codec.encode(
+            {"a": sharing.share(torch.zeros(2**20 + 1), 1)}, "huffman", most=2**21
+        ),
         "NaN": encode(parts | {"fc1.bias": nan}),
         "infinite": encode(parts | {"fc2.bias": inf}),
         "infinite as float32": encode(parts | {"fc1.bias": huge}),
@@ -353,11 +355,24 @@ def test_damaged_files_under_right_checksums_are_told_or_measured(small, tmp_pat
         assert 0 <= group.points[0][1] <= 100 and group.points[0][0] <= PLAN.most
 
 
+def test_groups_of_a_scale_without_axes_cost_one_hand_in(tmp_path, small):
+    """The bytes of the network's first layer, but for the scales' axes."""
+    handed_in(tmp_path, small, "Good")
+    record, path = handed_in(tmp_path, small, "Bad")
+    head = b"SHRK\x01\x06\x0afc1.weight\x01\x02" + b"\xac\x02\x90\x06"  # 300, 784
+    content = head + b"\x02\x07\x00\x00\x00\x80\x3f\x00" + bytes(300 * 784 // 4 + 4)
+    record["results"]["file"] = base64.b64encode(repaired(content)).decode()
+    path.write_text(json.dumps(signed(record)))
+    gathered = gather(tmp_path)
+    assert [result.student for result in gathered.groups[0].results] == ["Good"]
+    (skipped,) = gathered.skipped
+    assert "fc1.weight, scales: () do not fit the shape (300, 784)" in skipped.reason
+
+
 def test_a_foreign_network_is_refused_before_any_of_it_is_decoded(monkeypatch):
     """A file of 4096 tensors has few bytes, and would take minutes."""
-    zeros = sharing.share(torch.zeros(64), 1)
-    many = {f"t{i}": zeros for i in range(codec_reader.TENSORS)}
-    stranger = codec.encode(many, code="ans", gap_bits=1)
+    many = {f"t{i}": sharing.share(torch.zeros(64), 1) for i in range(codec_format.TENSORS)}
+    stranger = codec.encode(many, code="ans", gap_bits=1, most=2**22)
     large = codec.encode({"fc1.weight": sharing.share(torch.zeros(784, 300), 1)}, "ans", 1)
     monkeypatch.setattr(codec_reader.ans, "decode", lambda *_: pytest.fail("decoded"))
     for content, reason in ((stranger, "'t0' is none of"), (large, r"is \(784, 300\), not")):

@@ -179,6 +179,25 @@ def _root_of_nothing(student, teacher):
     return found / (n * (n - 1))
 
 
+# two mistakes at once, which no hint knows: the parts are told
+
+
+def _exchanged_without_t2(z, v, y, T, alpha):
+    return (1 - alpha) * F.cross_entropy(z, y) + alpha * _kl_div(v / T, z / T)
+
+
+def _hard_part_softened_and_t(z, v, y, T, alpha):
+    return (1 - alpha) * F.cross_entropy(z / T, y) + alpha * T * _kl_div(z / T, v / T)
+
+
+def _one_exchanged_and_one_softened(z, v, y, T, alpha):
+    return alpha * F.cross_entropy(z / T, y) + (1 - alpha) * T**2 * _kl_div(z / T, v)
+
+
+def _subtracted_and_whole(logits, labels, missing):
+    return -_grid_of_integers(logits, labels, missing)
+
+
 def the_chapters_break():
     student = torch.tensor([[16.0, 0.0, 0.0]] * 3)
     teacher = torch.tensor([[10.0, 8.0, 0.0]] * 3)
@@ -226,11 +245,24 @@ WRONG = {
         _half_of_it_learns: OTHER_GRADIENT,
         changed(loss_by_kl_div, lambda loss: 1.1 * loss): r"the loss is [\d.]+; yours is [\d.]+",
         _loss_of(_softmax_then_log): "the loss is .*; yours is (nan|inf)",
+        _exchanged_without_t2: (
+            "in parts: right at alpha = 0, wrong at alpha = 1, right at alpha = 0 and temperature "
+            "= 1, wrong at alpha = 1 and temperature = 1\n +at alpha = 1 and temperature = 1: this "
+            "is KL.p ‖ q., which asks"
+        ),
+        _hard_part_softened_and_t: (
+            "in parts: wrong at alpha = 0, wrong at alpha = 1, right at alpha = 0 and temperature "
+            "= 1, right at alpha = 1 and temperature = 1\n"
+        ),
+        _one_exchanged_and_one_softened: "at alpha = 0 and temperature = 1: alpha is the weight of",
     },
     "best_bias": {
         lambda *_: math.inf: "return one number, the bias",
         lambda *_: 0: r"with this bias \d+ of 200 images are right; with another \d+",
         _grid_of_integers: "images are right; with another|hint: +whole numbers",
+        _subtracted_and_whole: (
+            "wrong where the best bias is about 0.24.*about -14: this is what to take off the logit"
+        ),
     },
     "soft_losses": {
         changed(pair_by_torch, lambda pair: pair[0]): "return two losses",

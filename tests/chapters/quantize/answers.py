@@ -202,9 +202,23 @@ TOO_LITTLE = [
     (None, "return three things.*given: +None"),
 ]
 
+# two mistakes at once, which no hint knows: the parts are told
+
+
+def _levels_and_sign(x_min, x_max, num_bits):
+    low, high = min(x_min, 0.0), max(x_max, 0.0)
+    scale = (high - low) / 2**num_bits or 1.0
+    return scale, -round(-(2 ** (num_bits - 1)) - low / scale)
+
+
 WRONG = {
     **integer_answers.WRONG,
     "scale_and_zero_point": {
+        _levels_and_sign: (
+            r"in parts: wrong for the scale of a range around 0.*"
+            r"\n +for the scale of a range around 0: 2\*\*num_bits integers have.*"
+            r"\n +for the zero point of a range from 0 on: your zero point has the wrong sign"
+        ),
         lambda *args: "a pair": RETURN_TWO,
         changed_range(lambda pair: pair[0]): rf"{RETURN_TWO}.*given: +[\d.]+",
         quantization.choose_qparams: f"{RETURN_TWO}.*given: +QParams",
@@ -240,7 +254,7 @@ WRONG = {
             SHAPE + r".*\(3, 2, 2, 2\).*\(3, 8\)"
         ),
         _one_integer_off: r"weight\[0, 0\] over its scale is -?[\d.]+, so -?\d+ and not -?\d+",
-        _kept_axes: r"one scale for each of the \d channels, on one axis.*given: +\(\(\d, 1",
+        _kept_axes: r"one scale for each of the \d channels.*given: +a tensor of shape \(\d, 1",
         changed_channels(lambda pair: (pair[0], (1000 * pair[1]).round() / 1000)): (
             r"weight\[\d\] has a largest magnitude of [\d.]+, and the highest integer is .*"
             r"its scale is [\d.]+ and not [\d.]+"

@@ -158,6 +158,20 @@ DISGUISED = [
 # --- wrong otherwise -----------------------------------------------------------------------
 
 
+def _shifted(sums, multiplier, shift):
+    return (sums * multiplier + (1 << (shift - 1))) >> shift
+
+
+def _z_x_added_and_z_y_forgotten(q_x, z_x, q_w, q_b, multiplier, shift, z_y):
+    sums = (q_x.long() + z_x) @ q_w.long().T + q_b
+    return _shifted(sums, multiplier, shift).clamp(-128, 127).to(torch.int8)
+
+
+def _bias_forgotten_and_no_clamp(q_x, z_x, q_w, q_b, multiplier, shift, z_y):
+    sums = (q_x.long() - z_x) @ q_w.long().T
+    return (_shifted(sums, multiplier, shift) + z_y).to(torch.int8)
+
+
 def _int8_matmul(q_x, z_x, q_w, q_b, *factor):
     return (q_x @ q_w.int().T).to(torch.int8)
 
@@ -182,6 +196,17 @@ WRONG = {
         changed(right_pair, lambda pair: (pair[0] - 2, pair[1])): "no other pair is nearer",
     },
     "integer_linear": {
+        _z_x_added_and_z_y_forgotten: (
+            "in parts: right for the products alone, wrong with the zero point z_x, right with the "
+            "bias, right with a factor, wrong with the zero point z_y, right beyond int8"
+            "\\n +with the zero point z_x: the zero point is subtracted.*"
+            "\\n +with the zero point z_y: the zero point of the result, z_y, is missing"
+        ),
+        _bias_forgotten_and_no_clamp: (
+            "in parts: right for the products alone, right with the zero point z_x, wrong with the "
+            "bias, right with a factor, right with the zero point z_y, wrong beyond int8"
+            "\\n +with the bias: the bias q_b is missing.*\\n +beyond int8: int8 wraps"
+        ),
         changed(right_outputs, torch.Tensor.long): "to be torch.int8",
         changed(right_outputs, lambda y: (y.int() + 128).byte()): r"y\[0, 0\] is -?\d+, not \d+",
         _int8_matmul: "your code raised RuntimeError",

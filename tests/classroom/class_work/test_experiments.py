@@ -669,3 +669,134 @@ def test_a_failed_write_leaves_the_picture_as_it_was(tmp_path, monkeypatch):
         group.write(tmp_path)
     assert (tmp_path / "class-02-prune-glyphs.png").read_bytes() == before
     assert len(os.listdir(tmp_path)) == 2
+
+
+# ---- one bad file costs that file
+
+
+RAISED = (
+    *(IndexError("tuple index out of range"), KeyError("x"), RecursionError(), MemoryError()),
+    *(
+        TimeoutError("too long"),
+        OSError(5, "Input/output error"),
+        AssertionError(),
+        StopIteration(),
+    ),
+    *(RuntimeError("two\nlines\x1b[2J"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")),
+)
+
+
+def a_class_with_one_bad(folder, monkeypatch, where, error):
+    """Two chapters' results, and one of Bad's, for whom a step of the experiment raises."""
+    for name in ("Ada", "Bad", "Cleo"):
+        handed_in(folder, name)
+        hand_in(MEASURE, name, plausible(MEASURE, np.random.default_rng(0)), None, folder)
+    monkeypatch.setattr(*where(error))
+
+
+def bad_of(results):
+    return any(result.student == "Bad" for result in results)
+
+
+def while_read(error):
+    whole = reading.handing_in.check_dataset
+
+    def check(experiment, dataset):
+        if experiment is PRUNE and next(turns) == 1:
+            raise error
+        whole(experiment, dataset)
+
+    turns = iter(range(99))
+    return reading.handing_in, "check_dataset", check
+
+
+def while_grouped(error):
+    def group(plan, dataset, results):
+        if plan is PRUNE and bad_of(results):
+            raise error
+        return Group(plan, dataset, results)
+
+    return Experiment, "group", group
+
+
+def while_told(error):
+    whole = Group.__str__
+
+    def tell(group):
+        if group.experiment is PRUNE and bad_of(group.results):
+            raise error
+        return whole(group)
+
+    return Group, "__str__", tell
+
+
+def while_drawn(error):
+    whole = Group.draw
+
+    def draw(group):
+        if group.experiment is PRUNE and bad_of(group.results):
+            raise error
+        return whole(group)
+
+    return Group, "draw", draw
+
+
+@pytest.mark.parametrize("error", RAISED if depth.DEEP else RAISED[:4:3], ids=repr)
+@pytest.mark.parametrize("where", [while_read, while_grouped, while_told, while_drawn])
+def test_one_bad_hand_in_costs_that_one_and_nothing_else(
+    where, error, tmp_path, monkeypatch, capsys
+):
+    a_class_with_one_bad(tmp_path, monkeypatch, where, error)
+    assert main(["gather", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "02-prune, 2 students" in told and "01-measure, 3 students" in told
+    assert "left out: 1\n" in told and f"cannot be used: {type(error).__name__}" in told
+    assert "\x1b" not in told and "class-02-prune-glyphs-bad" in told.split("left out")[1]
+    names = ["class-01-measure.png", "class-02-prune-glyphs.png"]
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == names
+
+
+def test_what_fails_of_all_together_leaves_the_other_chapters(tmp_path, monkeypatch, capsys):
+    whole = Group.draw
+
+    def draw(group):
+        if group.experiment is PRUNE and len(group.results) > 1:
+            raise ZeroDivisionError
+        return whole(group)
+
+    a_class_with_one_bad(tmp_path, monkeypatch, lambda _: (Group, "draw", draw), None)
+    assert main(["gather", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "02-prune, " not in told and told.count("cannot be used: ZeroDivisionError") == 3
+    assert [p.name for p in tmp_path.glob("*.png")] == ["class-01-measure.png"]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_others(tmp_path, capsys):
+    handed_in(tmp_path, "Ada")
+    hand_in(MEASURE, "Ada", plausible(MEASURE, np.random.default_rng(0)), None, tmp_path)
+    (tmp_path / "class-01-measure.png").write_bytes(b"mine")
+    assert main(["gather", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert (
+        "class-02-prune-glyphs.png" in told.out
+        and (tmp_path / "class-02-prune-glyphs.png").exists()
+    )
+    assert told.err.count("\n") == 1 and "move it, or pass --out" in told.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such paths")
+def test_folders_as_deep_as_they_may_be(tmp_path):
+    """Deeper than Python calls itself."""
+    handed_in(tmp_path, "Ada")
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    try:
+        gathered = gather(tmp_path)
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)  # pytest cannot
+    assert [result.student for result in gathered.groups[0].results] == ["Ada"]

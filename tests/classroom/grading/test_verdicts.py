@@ -111,9 +111,9 @@ WRONG_OR_UNDONE = {
     "a helper spoilt before the check": ("wrong", [SHAPED, HELPED, UNSHAPED, CHECK]),
     "a constant spoilt": ("wrong", ["DROP = False", "DROP = True", HEAD + DROP, CHECK]),
     "a builtin spoilt": ("wrong", ["round = 3", RIGHT, CHECK]),
-    "asks": ("wrong", [HEAD + "    return input()", CHECK]),
 }
 REFUSED = {  # with what plain says of them
+    "asks": ("wrong", [HEAD + "    return input()", CHECK]),
     "magic inside": ("done", [HEAD + "    %who_ls\n" + BODY, CHECK]),
     "shell inside": ("done", [HEAD + "    !true\n" + BODY, CHECK]),
     "help inside": ("done", [HEAD + "    torch.argsort?\n" + BODY, CHECK]),

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from shrink.chapters.code.file_view import CANVAS, View, place
 from shrink.chapters.code.parts import COLOURS, PARTS, part_of
 from shrink.classroom import plots
-from shrink.coding.codec_reader import Region
+from shrink.coding.codec_bytes import Region
 
 ASPECT = 1.75  # of the map, width to height
 LIGHTER = 0.4  # how much white a byte of 255 is given

@@ -20,7 +20,8 @@ from shrink.classroom.data import Dataset
 from shrink.classroom.explorers.memory import Memory
 from shrink.classroom.progress import Progress
 from shrink.coding import codec
-from shrink.coding.codec_reader import CodecError, Region
+from shrink.coding.codec_bytes import Region
+from shrink.coding.codec_format import CodecError
 
 NAME = "lenet-300-100"
 IMAGES = 2000  # validation images that are asked at each flip

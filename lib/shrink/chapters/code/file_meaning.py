@@ -2,14 +2,16 @@
 
 import struct
 
-from shrink.coding.codec_reader import CODES, DTYPES, MAGIC, Region
+from shrink.coding.codec_bytes import Region
+from shrink.coding.codec_format import CODES, DTYPES, MAGIC
 
-KINDS = ("stored as it is", "integers", "shared values", "shared values and gaps")
+KINDS = ("stored as it is", "integers", "shared values", "shared values and gaps", "an earlier one")
 ALL_BEFORE = "where a symbol begins in the stream is known only from all that comes before it"
 ALWAYS = {
     "scales": "of the scales of the integers",
     "zero points": "of the zero points of the integers",
     "integers": "of the packed integers",
+    "tied": "of the number of the earlier tensor that this one is",
     "checksum": "of the CRC-32 of all bytes before it",
 }
 

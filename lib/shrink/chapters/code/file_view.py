@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shrink.chapters.code.parts import PARTS
-from shrink.coding.codec_reader import Region
+from shrink.coding.codec_bytes import Region
 
 CANVAS = 300  # pixels of the picture of a tensor, each way
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from shrink.coding.codec_reader import Region
+from shrink.coding.codec_bytes import Region
 
 # Out of Okabe and Ito's palette, which colour-blind people can tell apart.
 COLOURS = {

@@ -18,6 +18,7 @@ from shrink.classroom.exercises.attempt import Mistake, Wrong
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import About, about
+from shrink.classroom.exercises.parts import Part
 
 _ALLOWED = 0.01  # of all images may be wrong that need not be
 
@@ -175,6 +176,13 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor, in
     yield lambda: case(4, 2, (-3, -2), among=torch.tensor([0, 1, 3]))
 
 
+def _parts(*_: Any) -> Iterator[Part]:
+    """A best bias that is an ordinary number, one below 1, a large one, and one below 0."""
+    for draw, _ in zip(_cases(random.Random(0)), range(4), strict=False):
+        case = draw()
+        yield Part(f"where the best bias is about {best(*case):.2g}", case)
+
+
 def _wrong(given: Any, right: float, *case: Any) -> Wrong | None:
     bias = _bias(given)
     if not isinstance(bias, About) or not math.isfinite(bias.value):
@@ -197,6 +205,7 @@ best_bias = Exercise(
         _wrong,
         mistakes=[_as_the_check_sees_it(mistake) for mistake in BIAS_MISTAKES],
         alike=_bias,
+        parts=_parts,
     ),
     reference=distillation.best_bias,
     core=True,

@@ -16,6 +16,7 @@ from shrink.chapters.distil.compare import comparable, wrong_gradient, wrong_los
 from shrink.classroom.exercises.attempt import Mistake, Wrong
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.parts import Part
 
 Case = tuple[Tensor, Tensor, Tensor, float, float]
 Loss = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
@@ -154,6 +155,15 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
         )
 
 
+def _parts(z: Tensor, v: Tensor, y: Tensor, temperature: float, alpha: float) -> Iterator[Part]:
+    """One term at a time, and each where the temperature changes nothing."""
+    hot = 2.0 if temperature == 1 else temperature
+    for also, t in (("", hot), (" and temperature = 1", 1.0)):
+        for a in (0, 1):
+            case = (z.detach().clone().requires_grad_(), v, y, t, float(a))
+            yield Part(f"at alpha = {a}{also}", case)
+
+
 def _wrong(given: Any, right: Tensor, *case: Any) -> Wrong | None:
     return wrong_loss(given, right) or wrong_gradient(
         given, case[0], right_gradient(*case), "the student's logits"
@@ -162,7 +172,7 @@ def _wrong(given: Any, right: Tensor, *case: Any) -> Wrong | None:
 
 distillation_loss = Exercise(
     "distillation_loss",
-    by_cases(_cases, right_loss, _wrong, mistakes=LOSS_MISTAKES, alike=comparable),
+    by_cases(_cases, right_loss, _wrong, mistakes=LOSS_MISTAKES, alike=comparable, parts=_parts),
     reference=distillation.distillation_loss,
     core=True,
     minutes=15,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shrink import pruning
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, known
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, kind_of, known, place_of
 from shrink.classroom.exercises.cases import Draw, by_cases, generator, none_may_hide
 from shrink.classroom.exercises.exercise import Exercise
 
@@ -121,13 +121,13 @@ def _no_mask_for(weight: Tensor, mask: Any) -> Wrong | None:
     if not isinstance(mask, Tensor):
         return Wrong("a mask is a tensor", expected="a bool tensor", given=mask)
     if mask.dtype != torch.bool or mask.layout != torch.strided:
-        given = f"{mask.dtype}, {mask.layout}"
+        given = kind_of(mask)
         return Wrong("a mask is a bool tensor", expected="torch.bool, dense", given=given)
     if mask.shape != weight.shape or mask.device != weight.device:
         return Wrong(
             "a mask has the shape and device of its weight",
-            expected=(tuple(weight.shape), str(weight.device)),
-            given=(tuple(mask.shape), str(mask.device)),
+            expected=place_of(weight.shape, weight.device),
+            given=place_of(mask.shape, mask.device),
         )
     return None
 

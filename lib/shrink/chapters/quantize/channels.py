@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shrink import quantization
 from shrink.chapters.quantize.integers import limits, neighbours, not_int8
-from shrink.classroom.exercises.attempt import Mistake, Wrong, known
+from shrink.classroom.exercises.attempt import Mistake, Wrong, known, place_of
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import Near
@@ -200,8 +200,8 @@ def _wrong_scales(mine: Any, scales: Tensor, weight: Tensor, top: int) -> Wrong 
     if mine.shape != scales.shape or mine.device != weight.device:
         return Wrong(
             f"one scale for each of the {len(weight)} channels, on one axis",
-            expected=(tuple(scales.shape), str(weight.device)),
-            given=(tuple(mine.shape), str(mine.device)),
+            expected=place_of(scales.shape, weight.device),
+            given=place_of(mine.shape, mine.device),
         )
     off = ~torch.isclose(mine.detach().double(), scales, rtol=1e-5, atol=0)
     if off.any():

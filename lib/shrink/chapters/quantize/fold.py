@@ -193,8 +193,8 @@ def _wrong_layer(given: Any, exact: Folded, *args: Any) -> Wrong | None:
         if mine.shape != its.shape:
             return Wrong(
                 f"the {name} is to keep its shape",
-                expected=tuple(its.shape),
-                given=tuple(mine.shape),
+                expected=f"shape {tuple(its.shape)}",
+                given=f"shape {tuple(mine.shape)}",
             )
     if layer != _comparable(right):
         same = torch.allclose(layer.weight, _comparable(right).weight, rtol=1e-4, atol=1e-4)

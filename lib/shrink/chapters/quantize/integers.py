@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shrink.classroom.exercises.attempt import Wrong
+from shrink.classroom.exercises.attempt import Wrong, kind_of, place_of
 
 
 def limits(num_bits: int) -> tuple[int, int]:
@@ -32,13 +32,13 @@ def not_int8(q: Any, x: Tensor, right: Tensor) -> Wrong | None:
     if not isinstance(q, Tensor):
         return Wrong("the integers are a tensor", expected=right, given=q)
     if q.dtype != torch.int8 or q.layout != torch.strided:
-        found = f"{q.dtype}, {q.layout}"
+        found = kind_of(q)
         return Wrong("the integers are of dtype torch.int8", expected=right, given=found)
     if q.shape != x.shape or q.device != x.device:
         return Wrong(
             "the integers have the shape and device of what they stand for",
-            expected=(tuple(x.shape), str(x.device)),
-            given=(tuple(q.shape), str(q.device)),
+            expected=place_of(x.shape, x.device),
+            given=place_of(q.shape, q.device),
         )
     return None
 

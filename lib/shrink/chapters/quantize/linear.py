@@ -5,6 +5,7 @@ The oracle is Python's integers, which have no end.
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from shrink.chapters.quantize.fixed_points import nearest_fixed_point
 from shrink.chapters.quantize.sums import (
+    SUM_MISTAKES,
     exact_sums,
     int8_matrix,
     int32_vector,
@@ -22,6 +24,7 @@ from shrink.chapters.quantize.sums import (
 from shrink.classroom.exercises.attempt import Mistake
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.exercises.parts import Part
 
 
 def _integer_linear(
@@ -176,6 +179,34 @@ def _linear_cases(rng: random.Random) -> Iterator[Callable[[], tuple]]:
     yield lambda: exactly(odd(8), 2**30, 31, 0)  # halves
 
 
+def _parts(*_: object) -> Iterator[Part]:
+    """The products alone, and then each step that follows with all others left out."""
+    q_x = torch.tensor([[3, -5, 2], [-4, 1, 6]], dtype=torch.int8)
+    q_w = torch.tensor([[2, -1, 3], [-3, 4, 1]], dtype=torch.int8)
+    alone = {"z_x": 0, "q_b": int32_vector([0, 0]), "factor": (2, 1), "z_y": 0}
+    for name, changed in {
+        "for the products alone": {},
+        "with the zero point z_x": {"z_x": -7},
+        "with the bias": {"q_b": int32_vector([30, -20])},
+        "with a factor": {"factor": nearest_fixed_point(0.37)},
+        "with the zero point z_y": {"z_y": 11},
+        "beyond int8": {"factor": (32, 1)},
+    }.items():
+        z_x, q_b, factor, z_y = (alone | changed).values()
+        yield Part(name, (q_x, z_x, q_w, q_b, *factor, z_y))
+
+
+def _on_wrong_sums(mistake: Mistake) -> Mistake:
+    """A mistake of the sums, with the right steps after them."""
+
+    def integer_linear(
+        q_x: Tensor, z_x: int, q_w: Tensor, q_b: Tensor, multiplier: int, shift: int, z_y: int
+    ) -> Tensor:
+        return _saturated(_shifted(mistake(q_x, z_x, q_w, q_b), multiplier, shift) + z_y)
+
+    return replace(mistake, function=integer_linear)
+
+
 integer_linear = Exercise(
     "integer_linear",
     by_cases(
@@ -184,6 +215,8 @@ integer_linear = Exercise(
         lambda given, _, *args: wrong_numbers(given, *_both(*args), torch.int8, "y"),
         mistakes=LINEAR_MISTAKES,
         alike=numbers_alone,
+        parts=_parts,
+        of_parts=[_on_wrong_sums(mistake) for mistake in SUM_MISTAKES],
     ),
     reference=_integer_linear,
     core=False,

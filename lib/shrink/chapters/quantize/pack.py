@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shrink import quantization
 from shrink.chapters.quantize.integers import comparable
-from shrink.classroom.exercises.attempt import Mistake, Wrong, known, show
+from shrink.classroom.exercises.attempt import Mistake, Wrong, kind_of, known, place_of, show
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 
@@ -119,12 +119,12 @@ def _wrong_bytes(given: Any, packed: Tensor, q: Tensor, num_bits: int) -> Wrong 
     if not isinstance(given, Tensor):
         return wrong("return a tensor", given=given)
     if given.dtype != torch.uint8 or given.layout != torch.strided:
-        return wrong("bytes are of dtype torch.uint8", given=f"{given.dtype}, {given.layout}")
+        return wrong("bytes are of dtype torch.uint8", given=kind_of(given))
     if given.dim() != 1 or given.device != q.device:
         return Wrong(
             "the bytes have one axis, on the device of the integers",
-            expected=((len(right),), str(q.device)),
-            given=(tuple(given.shape), str(given.device)),
+            expected=place_of((len(right),), q.device),
+            given=place_of(given.shape, given.device),
         )
     mine = given.tolist()
     if len(mine) != len(right):

@@ -16,6 +16,7 @@ from shrink.classroom.exercises.attempt import Mistake, Wrong, known
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import Near, numbers
+from shrink.classroom.exercises.parts import Part
 
 Range = tuple[float, float, int]
 
@@ -146,6 +147,25 @@ def _ranges(rng: random.Random) -> Iterator[Callable[[], Range]]:
     yield lambda: (-1e6 * size(), 1e6 * size(), bits())
 
 
+def _number(place: int) -> Callable[[Any], Any]:
+    """What counts of a pair: its first or its second number."""
+
+    def view(result: Any) -> Any:
+        found = numbers(result)
+        return Near(found[place : place + 1]) if found and len(found) == 2 else result
+
+    return view
+
+
+def _parts(x_min: float, x_max: float, num_bits: int) -> Iterator[Part]:
+    """The scale alone, where the range holds zero and where it does not; the zero point at ends."""
+    wide = x_max - x_min or 1.0
+    for where, low, high in (("around", -wide, wide / 2), ("above", wide, 2 * wide)):
+        yield Part(f"for the scale of a range {where} 0", (low, high, num_bits), _number(0))
+    for where, low, high in (("from 0 on", 0.0, wide), ("up to 0", -wide, 0.0)):
+        yield Part(f"for the zero point of a range {where}", (low, high, num_bits), _number(1))
+
+
 def _near(result: Any) -> Any:
     found = numbers(result)
     return result if found is None else Near(found)
@@ -190,7 +210,7 @@ def _reference_range(x_min: float, x_max: float, num_bits: int) -> tuple[float, 
 
 scale_and_zero_point = Exercise(
     "scale_and_zero_point",
-    by_cases(_ranges, _right, _wrong_range, mistakes=RANGE_MISTAKES, alike=_near),
+    by_cases(_ranges, _right, _wrong_range, mistakes=RANGE_MISTAKES, alike=_near, parts=_parts),
     reference=_reference_range,
     core=True,
     minutes=10,

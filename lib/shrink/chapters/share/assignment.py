@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shrink import sharing
-from shrink.classroom.exercises.attempt import Wrong, known
+from shrink.classroom.exercises.attempt import Wrong, known, place_of
 from shrink.classroom.exercises.cases import by_cases
 from shrink.classroom.exercises.exercise import Exercise
 
@@ -151,8 +151,8 @@ def wrong_numbers(numbers: Any, right: Tensor, weights: Tensor, codebook: Tensor
     if numbers.shape != weights.shape or numbers.device != weights.device:
         return Wrong(
             "the numbers have the shape and device of the weights",
-            expected=(tuple(weights.shape), str(weights.device)),
-            given=(tuple(numbers.shape), str(numbers.device)),
+            expected=place_of(weights.shape, weights.device),
+            given=place_of(numbers.shape, numbers.device),
         )
     chosen, k = numbers.long(), len(codebook)
     outside = (chosen < 0) | (chosen >= k)

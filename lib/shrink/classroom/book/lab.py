@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shrink.classroom import CourseError, mnist
 from shrink.classroom.book.update import copy_missing
-from shrink.classroom.cache import cache_dir
+from shrink.classroom.cache import cache_dir, kept_if_possible
 from shrink.files import write_atomically
 
 PATIENCE = 20.0  # seconds for the one try to fetch MNIST, all together
@@ -47,7 +47,8 @@ def try_mnist_once(patience: float = PATIENCE) -> str | None:
             f"not here after {patience:g} s; `shrink data mnist` tries again without hurry, and "
             "until then glyphs stand in"
         )
-    write_atomically(stamp, b"")
+    with kept_if_possible():
+        write_atomically(stamp, b"")
     return f"MNIST: {reasons[0]}" if reasons else f"MNIST: fetched, into {cache_dir() / 'mnist'}"
 
 

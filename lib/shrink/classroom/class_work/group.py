@@ -1,5 +1,7 @@
 """The results of a class in one experiment: told, drawn, and written as a picture."""
 
+from __future__ import annotations
+
 import io
 import itertools
 import stat
@@ -68,17 +70,25 @@ class Group:
         ax.set_ylabel(plan.y_label)
         return plot
 
-    def write(self, folder: Path) -> Path:
-        """Write the figure as a PNG; an earlier one of ours is replaced.
+    def of_these(self, results: tuple[Result, ...]) -> Group:
+        """The group of some of the results."""
+        return self.experiment.group(self.dataset, results)
+
+    def picture(self) -> bytes:
+        """The figure as a PNG."""
+        buffer = io.BytesIO()
+        self.draw().savefig(buffer, format="png", dpi=200, metadata={"Software": SOFTWARE})
+        return buffer.getvalue()
+
+    def write(self, folder: Path, picture: bytes | None = None) -> Path:
+        """Write the figure, or what `picture` gave of it; an earlier one of ours is replaced.
 
         Raises `CourseError` when another picture has that name.
         """
         path = folder / f"{stem(self.experiment, self.dataset)}.png"
         if path.exists() and not is_ours(path):
             raise CourseError(f"{path} is no picture of shrink gather: move it, or pass --out")
-        buffer = io.BytesIO()
-        self.draw().savefig(buffer, format="png", dpi=200, metadata={"Software": SOFTWARE})
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, self.picture() if picture is None else picture)
         return path
 
 

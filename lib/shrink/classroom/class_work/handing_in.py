@@ -9,7 +9,7 @@ import platform
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as brief
 from typing import TYPE_CHECKING, Protocol
@@ -56,13 +56,17 @@ class ClassExperiment(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """What one student found, as the experiment's `checked` gave it."""
+    """What one student found, as the experiment's `checked` gave it.
+
+    `file` is where it was read, relative to the class's folder; "" of what is handed in here.
+    """
 
     experiment: ClassExperiment
     student: str
     dataset: str | None
     machine: str
     found: dict
+    file: str = field(default="", compare=False)
 
     def record(self) -> dict:
         """The content of the file, with a digest by which an edit by hand is noticed."""

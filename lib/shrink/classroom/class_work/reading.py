@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as brief
 
@@ -28,19 +28,30 @@ class Skipped:
         return handing_in.printable(f"{self.file}: {self.reason}")
 
 
+def reason_of(error: Exception) -> str:
+    """Why a file is left out, in one line: as a `CourseError` says, or what else was raised."""
+    said = " ".join(str(error).split())
+    if isinstance(error, CourseError):
+        return said
+    return f"cannot be used: {type(error).__name__}{f', {said[:200]}' * bool(said)}"
+
+
 def read_folder(
     folder: Path, experiments: Mapping[str, ClassExperiment]
-) -> tuple[list[tuple[str, Result]], list[Skipped]]:
+) -> tuple[list[Result], list[Skipped]]:
     """The results among the JSON files in the folder and the folders in it, by the files' names.
 
-    Hidden files and folders are passed over; what else is no result is skipped.
+    Hidden files and folders are passed over; what else is no result, or raises anything while it
+    is read, is skipped.
     """
     results, skipped = [], []
     for file in _json_files(folder, skipped):
         try:
-            results.append((file, parse(_read(folder / file, experiments), experiments)))
-        except CourseError as error:
-            skipped.append(Skipped(file, str(error)))
+            result = parse(_read(folder / file, experiments), experiments)
+        except Exception as error:
+            skipped.append(Skipped(file, reason_of(error)))
+        else:
+            results.append(replace(result, file=file))
     return results, skipped
 
 
@@ -87,26 +98,35 @@ def _named(name: object, experiments: Mapping[str, ClassExperiment]) -> ClassExp
 
 def _json_files(folder: Path, skipped: list[Skipped]) -> Iterator[str]:
     """The paths relative to the folder, sorted; what cannot be read or is not JSON is skipped."""
-
-    def skip(error: OSError) -> None:
-        name = Path(error.filename).relative_to(folder).as_posix()
-        skipped.append(Skipped(name, f"cannot be read ({error.strerror})"))
-
-    found = []
-    for place, folders, files in os.walk(folder, onerror=skip):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        links = [name for name in folders if Path(place, name).is_symlink()]  # not followed
-        for name in (*links, *files):
-            path = Path(place, name)
+    found, places = [], [folder]
+    while places:
+        place = places.pop()
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError as error:
+            shown = place.relative_to(folder).as_posix()
+            skipped.append(Skipped(shown, f"cannot be read ({error.strerror})"))
+            continue
+        for entry in entries:
+            path, is_folder = place / entry.name, _is_folder(entry)
             shown = path.relative_to(folder).as_posix()
-            if name.startswith(".") or is_ours(path):
+            if entry.name.startswith(".") or is_ours(path):
                 continue
-            if name in links or not name.lower().endswith(".json"):
-                kind = "a link to a folder" if name in links else "no .json file"
+            if is_folder and not entry.is_symlink():
+                places.append(path)
+            elif is_folder or not entry.name.lower().endswith(".json"):
+                kind = "a link to a folder" if is_folder else "no .json file"  # not followed
                 skipped.append(Skipped(shown, kind))
             else:
                 found.append(shown)
     return iter(sorted(found))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _read(path: Path, experiments: Mapping[str, ClassExperiment]) -> bytes:

@@ -4,7 +4,7 @@ import copy
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -30,6 +30,7 @@ class Wrong(Exception):
         super().__init__(hint)
         self.hint, self.expected, self.given = hint, expected, given
         self.known_mistakes = known_mistakes  # whether theirs may add a hint
+        self.in_parts: Callable[[], list[str]] = list  # lines on which part is right, if none does
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ class Attempt:
                 known_mistakes=False,
             )
         return result
+
+    def ask(self, args: tuple) -> Any:
+        """What the function returns, or the exception that it raises; nothing is remembered."""
+        return _run(self._function, args)
 
     def in_place(self, *args: Any, watch: Callable[..., Any]) -> Any:
         """Call a function that is to change its arguments: a copy of what `watch(*args)` is then.
@@ -175,6 +180,25 @@ def _shown(value: Any) -> str:
         return value.__name__
     text = value if isinstance(value, str) else " ".join(repr(value).split())
     return text if len(text) <= 200 else text[:197] + "..."
+
+
+def place_of(shape: Sequence[int], device: torch.device) -> str:
+    """The shape and the device of a tensor in words, as a check expects them or is given them.
+
+    >>> place_of(torch.zeros(4, 2).shape, torch.device("cpu"))
+    'a tensor of shape (4, 2) on the device cpu'
+    """
+    return f"a tensor of shape {tuple(shape)} on the device {device}"
+
+
+def kind_of(tensor: torch.Tensor) -> str:
+    """The type of a tensor's numbers, and how they are stored where that is unusual.
+
+    >>> kind_of(torch.zeros(4)), kind_of(torch.eye(2).to_sparse())
+    ('torch.float32', 'torch.float32, torch.sparse_coo')
+    """
+    strided = tensor.layout == torch.strided
+    return str(tensor.dtype) if strided else f"{tensor.dtype}, {tensor.layout}"
 
 
 def _copied(args: tuple) -> tuple:

@@ -2,11 +2,14 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 import torch
 
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
+from shrink.classroom.exercises.parts import Asking, Part
 
 _TRIES = 100
 
@@ -22,6 +25,8 @@ def by_cases(
     mistakes: Sequence[Mistake] = (),
     alike: Callable[[Any], Any] | None = None,
     copied: Callable[[tuple], tuple] = tuple,
+    parts: Callable[..., Iterable[Part]] | None = None,
+    of_parts: Sequence[Mistake] = (),
 ) -> Check:
     """A check that calls the answer with each case and compares what it gives with what is right.
 
@@ -33,12 +38,18 @@ def by_cases(
         mistakes: those that drawn cases tell apart.
         alike: what of a result counts, as `Attempt` has it.
         copied: gives a mistake arguments of its own; needed where it changes them.
+        parts: the arguments of a wrong case → those at which a part of the answer counts, for
+            answers that are wrong as no known mistake is.
+        of_parts: mistakes whose hints only parts give, besides the others.
     """
+    asking = Asking(right, compare, (*mistakes, *of_parts), alike or _itself, copied)
 
     def check(answer: Attempt, rng: random.Random) -> None:
         for args in telling(cases(rng), right, mistakes, alike or _itself, copied):
             expected = right(*args)  # before the answer has them
             if wrong := compare(answer(*args, alike=alike), expected, *args):
+                if parts is not None:
+                    wrong.in_parts = partial(asking.told, answer, list(parts(*args)))
                 raise wrong
 
     return check
@@ -53,9 +64,12 @@ def telling(
 ) -> Iterator[tuple]:
     """The cases, drawn so that they tell the mistakes apart and each gets its own hint.
 
-    Of the mistakes that were right on all cases before, no two are wrong in the same way, as far
-    as a hundred draws can see to that. A case that is no function is taken as it is. The arguments
-    are those of `by_cases`.
+    Of the mistakes that were right on all cases before, no two are wrong in the same way. A case
+    that is no function is taken as it is. The arguments are those of `by_cases`.
+
+    Raises:
+        RuntimeError: a hundred draws of a case did not tell two mistakes apart, which the author of
+            the exercise has to mend: by other cases, or by one hint for both.
     """
     left = list(mistakes)
     for case in cases:
@@ -66,9 +80,16 @@ def telling(
             args = case()
             expected = alike(right(*args))
             seen = [_outcome(mistake, copied(args), alike) for mistake in left]
-            wrong = [outcome for outcome in seen if outcome != expected]
-            if all(a != b for i, a in enumerate(wrong) for b in wrong[:i]):
+            wrong = [(m, it) for m, it in zip(left, seen, strict=True) if it != expected]
+            same = [(a, b) for (a, x), (b, y) in combinations(wrong, 2) if x == y]
+            if not same:
                 break
+        else:
+            names = " and ".join(repr(mistake.name) for mistake in same[0])
+            raise RuntimeError(
+                f"{_TRIES} draws of a case do not tell the mistakes {names} apart: change the "
+                "cases, or give both one hint"
+            )
         left = [mistake for mistake, it in zip(left, seen, strict=True) if it == expected]
         yield args
 

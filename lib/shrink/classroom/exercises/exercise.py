@@ -165,6 +165,9 @@ class Exercise:
         lines = [f"{self.name}: {wrong.hint}"]
         if known := self._known_mistake(wrong, attempt):
             lines.append(f"  hint:     {known}")
+        elif wrong.known_mistakes:
+            with self._students_turn():
+                lines += wrong.in_parts()
         lines.append(f"  called:   {attempt}")
         if wrong.expected is not ABSENT:
             lines.append(f"  expected: {show(wrong.expected)}")

@@ -1,0 +1,90 @@
+"""The Deep Compression file: its constants, and what a file may ask of who reads it.
+
+    "SHRK", version, number of tensors
+    of each tensor: name, kind, shape, and what the kind needs
+    CRC-32 of all that
+
+Version 2 has tensors that are the same as an earlier one, of which it holds the number alone. A
+file without them is written as version 1, so that an earlier Shrink reads it too.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from shrink.coding import ans
+
+MAGIC, VERSION = b"SHRK", 2
+AXES, TENSORS, NAME = 8, 4096, 255  # at most: axes of a tensor, tensors, bytes of a name
+DENSE, QUANTIZED, SHARED, SPARSE, TIED = range(5)  # kinds of tensors
+VALUES = 256  # in a codebook, at most
+CODES = ("fixed", "huffman", "ans")
+LONGEST = 15  # bits of a Huffman code, so that its length takes 4
+PRECISION = 12  # of ANS: its frequencies add up to 2^12
+DTYPES = (
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.int8,
+    torch.uint8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.bool,
+)
+MOST = 2**20  # numbers in all tensors of a file, unless another limit is named
+STEPS = MOST // 16  # of work for so many numbers: half a second or so on a laptop
+TENSOR_STEPS = {DENSE: 2, QUANTIZED: 36, SHARED: 8, SPARSE: 8, TIED: 1}
+
+
+class CodecError(ValueError):
+    """A file is no such file, or damaged: the message says what is wrong, and where."""
+
+
+@dataclass
+class Limits:
+    """What a file may still ask for: numbers in tensors, and steps of work to decode them.
+
+    Who writes keeps them as who reads does, so that whatever is written can be read. A step is
+    some ten microseconds: one round of ANS, or what 32 bytes of Huffman's stream take.
+    """
+
+    numbers: int
+    steps: int
+
+    @classmethod
+    def of(cls, most: int) -> "Limits":
+        """Those of a file of at most so many numbers."""
+        return cls(most, max(STEPS, most // 16))
+
+    def take_tensor(self, kind: int, shape: tuple[int, ...]) -> None:
+        """Count a tensor; an axis of length 0 counts as 1. Raises `ValueError` if it is too many.
+
+        A tensor that is the same as an earlier one counts as well.
+        """
+        numbers = math.prod(max(size, 1) for size in shape)
+        if numbers > self.numbers:
+            raise ValueError(
+                f"{shape} is more than the {self.numbers} numbers allowed (`most` allows more)"
+            )
+        self.numbers -= numbers
+        self.take_steps(TENSOR_STEPS[kind])
+
+    def take_steps(self, steps: int) -> None:
+        """Count work; raises `ValueError` if it is too much."""
+        if steps > self.steps:
+            raise ValueError(
+                f"{steps} steps to decode are more than the {self.steps} left (`most` allows more)"
+            )
+        self.steps -= steps
+
+
+def steps_of(code: str, count: int, k: int, size: int) -> int:
+    """The steps to decode `count` symbols below k from so many bytes of a stream."""
+    if code == "fixed":
+        return 2 + count // 512
+    if code == "huffman":
+        return 32 + size // 32
+    return 24 + k // 4 + ans.rounds(count) + count // 32

@@ -1,0 +1,118 @@
+"""What goes into a Deep Compression file, put into the one form that the file has for it."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from shrink.coding.codec_format import VALUES
+from shrink.coding.stored import INTEGERS, plain, whole_number
+from shrink.quantization import QParams, dequantize
+from shrink.sharing import Shared
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A tensor as integers of 2 to 8 bits, int8, and their parameters (`shrink.quantization`)."""
+
+    q: Tensor
+    qparams: QParams
+
+
+Part = Tensor | Shared | Quantized
+
+
+def shape_of(part: Part) -> tuple[int, ...]:
+    """The shape of the tensor that `decode` gives back."""
+    if isinstance(part, Shared):
+        return tuple(part.assignments.shape)
+    return tuple(part.q.shape if isinstance(part, Quantized) else part.shape)
+
+
+def checked_shared(part: Shared, most: int = VALUES) -> Shared:
+    """The shared weight on the CPU, its numbers int64: they and `zero` are of values that it has.
+
+    Args:
+        part: what `sharing.share` gives, or is made by hand.
+        most: values that a codebook has at most.
+
+    Raises:
+        TypeError: the codebook is not float32, or the numbers or `zero` are no integers.
+        ValueError: the codebook has another number of axes or values, one that is not finite, or
+            lacks a number.
+    """
+    codebook, numbers = plain(part.codebook), plain(part.assignments)
+    if codebook.dtype != torch.float32:
+        raise TypeError(f"a codebook is float32, not {codebook.dtype}: take its float()")
+    if numbers.dtype not in INTEGERS:
+        raise TypeError(f"numbers into a codebook are integers, not {numbers.dtype}")
+    if codebook.dim() != 1:
+        raise ValueError(f"a codebook has one axis, not the shape {tuple(codebook.shape)}")
+    k, numbers = len(codebook), numbers.long()
+    if not 1 <= k <= most:
+        raise ValueError(f"a codebook in a file has 1 to {most} values, not {k}")
+    if len(wrong := codebook[~codebook.isfinite()]):
+        raise ValueError(f"a codebook holds finite values, not {wrong[:9].tolist()}")
+    _check_range(numbers, 0, k - 1, f"numbers into {k} values")
+    zero = (
+        None if part.zero is None else whole_number("the number of the zero", part.zero, 0, k - 1)
+    )
+    return Shared(codebook, numbers, zero)
+
+
+def checked_quantized(part: Quantized) -> Quantized:
+    """The integers on the CPU; scale and zero point of one shape, with q's axes or with none.
+
+    Raises:
+        TypeError: the parameters are no `QParams`, or scale or zero point of another type.
+        ValueError: the integers are not signed ones of 2 to 8 bits, do not fit their bits or their
+            parameters, or a scale is not finite and above 0.
+    """
+    q, p = plain(part.q), part.qparams
+    if not isinstance(p, QParams):
+        raise TypeError(f"the parameters of integers are QParams, not a {type(p).__name__}")
+    bits = whole_number("the number of bits", p.num_bits, 2, 16)
+    if not (p.signed and bits <= 8 and q.dtype == torch.int8):
+        raise ValueError(f"signed integers of 2 to 8 bits are stored, not {q.dtype}, {bits}")
+    scale, zero_point = plain(p.scale), plain(p.zero_point)
+    if scale.dtype != torch.float32 or zero_point.dtype not in INTEGERS:
+        found = f"{scale.dtype} and {zero_point.dtype}"
+        raise TypeError(f"scales are float32 and zero points integers, not {found}")
+    if len(wrong := scale[~((scale > 0) & scale.isfinite())]):
+        raise ValueError(f"scales are finite and above 0, not {wrong[:9].tolist()}")
+    p = replace(p, num_bits=bits, scale=scale, zero_point=zero_point.long())
+    _check_range(q, p.q_min, p.q_max, f"integers of {bits} bits")
+    _check_range(p.zero_point, p.q_min, p.q_max, f"zero points of {bits} bits")
+    return Quantized(q, _with_axes_of(q, p))
+
+
+def _with_axes_of(q: Tensor, p: QParams) -> QParams:
+    """Parameters of the same meaning whose axes are q's: of a group one column, else as long or 1.
+
+    One scale and zero point for all stay without axes.
+    """
+    columns = q.shape[-1] if q.dim() else 1
+    both = [p.scale, p.zero_point]
+    if p.group is not None:
+        if not all(t.dim() for t in (q, *both)):
+            raise ValueError("groups are those of a row: integers, scales and zero points have one")
+        group = min(whole_number("group", p.group, 1, 2**62), max(columns, 1))
+        both = [t[..., : -(-columns // group)] for t in both]
+        p = replace(p, group=group)
+    p = replace(p, scale=both[0], zero_point=both[1])
+    dequantize(q, p)  # raises where the shapes do not fit
+    scale, zero_point = torch.broadcast_tensors(*both)
+    if not scale.dim():
+        return p
+    shape = (1,) * (q.dim() - scale.dim()) + scale.shape
+    if p.group is not None:
+        shape = (*shape[:-1], -(-columns // p.group))
+    return replace(p, scale=scale.expand(shape), zero_point=zero_point.expand(shape))
+
+
+def _check_range(numbers: Tensor, low: int, high: int, what: str) -> None:
+    if not numbers.numel():
+        return
+    least, most = int(numbers.min()), int(numbers.max())
+    if not low <= least <= most <= high:
+        raise ValueError(f"{what} are {low} to {high}, not {least} to {most}")

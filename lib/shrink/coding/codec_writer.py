@@ -1,0 +1,248 @@
+"""Writing the Deep Compression file: what cannot be read again is refused here, by name."""
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shrink.coding import ans, huffman
+from shrink.coding.codec_format import (
+    AXES,
+    CODES,
+    DENSE,
+    DTYPES,
+    LONGEST,
+    MAGIC,
+    MOST,
+    NAME,
+    PRECISION,
+    QUANTIZED,
+    SHARED,
+    SPARSE,
+    TENSOR_STEPS,
+    TENSORS,
+    TIED,
+    VERSION,
+    Limits,
+    steps_of,
+)
+from shrink.coding.codec_parts import (
+    Part,
+    Quantized,
+    checked_quantized,
+    checked_shared,
+    shape_of,
+)
+from shrink.coding.sparse import relative_indices
+from shrink.coding.stored import checked_name, identity, named, plain, whole_number
+from shrink.quantization import pack_bits
+from shrink.sharing import Shared
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Bytes of a tensor, or of a part of it, and the steps that decoding them takes."""
+
+    content: bytes
+    steps: int = 0
+
+    def __add__(self, other: "Coded") -> "Coded":
+        return Coded(self.content + other.content, self.steps + other.steps)
+
+
+@dataclass
+class Writer:
+    """The options of `codec.encode`, and what has been written so far."""
+
+    code: str | None = None
+    gap_bits: int | None = None
+    most: int = MOST
+    body: bytearray = field(default_factory=bytearray)
+    tied: bool = False
+    limits: Limits = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.code is not None and self.code not in CODES:
+            raise ValueError(f"the code must be one of {', '.join(CODES)}, not {self.code!r}")
+        if self.gap_bits is not None:
+            self.gap_bits = whole_number("gap_bits", self.gap_bits, 1, 8)
+        self.limits = Limits.of(whole_number("most", self.most, 0, 2**35 - 1))
+
+    def write(self, parts: Mapping[str, Part]) -> bytes:
+        """The bytes of a file of these parts; errors name theirs."""
+        if not isinstance(parts, Mapping):
+            raise TypeError(f"parts must map names to tensors, not be a {type(parts).__name__}")
+        if len(parts) > TENSORS:
+            raise ValueError(f"a file holds at most {TENSORS} tensors, not {len(parts)}")
+        self.body += _varint(len(parts))
+        written: dict[tuple, int] = {}  # the number of each tensor, by its identity
+        for number, (name, part) in enumerate(list(parts.items())):  # a list: all stay alive
+            self.body += _name(name)
+            if not isinstance(part, Tensor | Shared | Quantized):
+                raise TypeError(f"{name} must be a tensor, Shared or Quantized, not {type(part)}")
+            with named(name):
+                same = identity(part) if isinstance(part, Tensor) else (id(part),)
+                if (first := written.setdefault(same, number)) < number:
+                    self._add_tied(first, part)
+                else:
+                    self._add(part)
+        version = VERSION if self.tied else 1
+        content = MAGIC + bytes([version]) + self.body
+        return content + struct.pack("<I", zlib.crc32(content))
+
+    def _add_tied(self, first: int, part: Part) -> None:
+        """The number of the tensor that this one is."""
+        self.limits.take_tensor(TIED, shape_of(part))
+        self.tied = True
+        self.body += bytes([TIED]) + _varint(first)
+
+    def _add(self, part: Part) -> None:
+        if isinstance(part, Shared):
+            self._add_shared(checked_shared(part))
+        elif isinstance(part, Quantized):
+            part = checked_quantized(part)
+            self._begin(QUANTIZED, part.q)
+            self.body += _quantized(part)
+        else:
+            tensor = plain(part)
+            self._begin(DENSE, tensor)
+            self.body += _dense(tensor)
+
+    def _begin(self, kind: int, tensor: Tensor) -> None:
+        """The kind and the shape, which count for the limits."""
+        shape = tuple(tensor.shape)
+        if len(shape) > AXES:
+            raise ValueError(f"a tensor has at most {AXES} axes, not {len(shape)}")
+        self.limits.take_tensor(kind, shape)
+        self.body += bytes([kind, len(shape)]) + b"".join(map(_varint, shape))
+
+    def _add_shared(self, part: Shared) -> None:
+        """Without gaps or with them, whichever is shorter."""
+        numbers, k, codebook = part.assignments.flatten(), len(part.codebook), _codebook(part)
+        ways: list[tuple[int, Coded]] = []
+        if self.gap_bits is None or part.zero is None:
+            ways.append((SHARED, Coded(codebook) + self._symbols(numbers, k)))
+        if part.zero is not None:
+            bits = self.gap_bits or min(
+                range(1, 9),
+                key=lambda b: _expected(*_entries(numbers, part.zero, b), b, k, self.code),
+            )
+            gaps, values = _entries(numbers, part.zero, bits)
+            head = Coded(codebook + bytes([part.zero, bits]) + _varint(len(gaps)))
+            coded = head + self._symbols(gaps, 2**bits)
+            ways.append((SPARSE, coded + self._symbols(values, k, coded.steps)))
+        kind, coded = min(ways, key=lambda way: len(way[1].content))
+        self._begin(kind, part.assignments)
+        self.limits.take_steps(coded.steps)
+        self.body += coded.content
+
+    def _symbols(self, symbols: Tensor, k: int, taken: int = 0) -> Coded:
+        """Symbols 0 to k - 1: the code's number, its table and stream.
+
+        Without a code asked for it is the shortest for which enough steps are left, after those
+        that what comes before has `taken`.
+        """
+        if self.code:
+            return _coded(symbols, k, self.code)
+        left = self.limits.steps - TENSOR_STEPS[SPARSE] - taken
+        ways = [_coded(symbols, k, code) for code in CODES]
+        possible = [way for way in ways if way.steps <= left]
+        return min(possible or ways[:1], key=lambda way: len(way.content))
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first; the highest bit says that more come."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def _name(name: str) -> bytes:
+    raw = checked_name(name).encode()
+    if not 1 <= len(raw) <= NAME:
+        raise ValueError(f"a name has 1 to {NAME} bytes, {name[:40]!r} has {len(raw)}")
+    return bytes([len(raw)]) + raw
+
+
+def _dense(tensor: Tensor) -> bytes:
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"a tensor of {tensor.dtype} has no form in the file")
+    flat = tensor.clone(memory_format=torch.contiguous_format).reshape(-1)
+    raw = flat.view(torch.uint8).numpy()
+    if tensor.dtype == torch.bool:
+        raw = (raw != 0).astype(np.uint8)  # to torch each byte but 0 is True
+    return bytes([DTYPES.index(tensor.dtype)]) + raw.tobytes()
+
+
+def _quantized(part: Quantized) -> bytes:
+    p, q = part.qparams, part.q
+    head = bytes([p.num_bits]) + _varint(p.group or 0)
+    scales = bytes([p.scale.dim()]) + b"".join(map(_varint, p.scale.shape))
+    scales += p.scale.numpy().astype("<f4").tobytes()
+    zero_points = p.zero_point.numpy()
+    shifted = bool(zero_points.any())
+    scales += bytes([shifted]) + (zero_points.astype("i1").tobytes() if shifted else b"")
+    packed = q.flatten().view(torch.uint8) if p.num_bits == 8 else pack_bits(q, p.num_bits)
+    return head + scales + packed.numpy().tobytes()
+
+
+def _codebook(part: Shared) -> bytes:
+    """How many values, bytes of each, values; half precision where that holds them exactly."""
+    values = part.codebook
+    width = 2 if values.half().float().equal(values) else 4
+    return bytes([len(values) - 1, width]) + values.numpy().astype(f"<f{width}").tobytes()
+
+
+def _entries(numbers: Tensor, zero: int, bits: int) -> tuple[Tensor, Tensor]:
+    """The gaps and the numbers of values that are stored; a filler's value is the zero."""
+    others = torch.where(numbers == zero, 0, numbers + 1)
+    gaps, values = relative_indices(others.float(), bits)
+    return gaps.long(), torch.where(values > 0, values.long() - 1, zero)
+
+
+def _expected(gaps: Tensor, values: Tensor, bits: int, k: int, code: str | None) -> float:
+    """Bytes that such entries will take, tables of half a byte a symbol included."""
+    total = 0.0
+    for symbols, n in ((gaps, 2**bits), (values, k)):
+        each = (n - 1).bit_length()
+        if code != "fixed":
+            each = huffman.entropy(torch.bincount(symbols, minlength=n))
+            total += n / 2
+        total += each * len(symbols) / 8
+    return total
+
+
+def _coded(symbols: Tensor, k: int, code: str) -> Coded:
+    """Symbols 0 to k - 1: the code's number, its table and stream."""
+    table, stream = {"fixed": _fixed, "huffman": _huffman, "ans": _ans}[code](symbols, k)
+    length = b"" if code == "fixed" else _varint(len(stream))
+    content = bytes([CODES.index(code)]) + table + length + stream
+    return Coded(content, steps_of(code, len(symbols), k, len(stream)))
+
+
+def _fixed(symbols: Tensor, k: int) -> tuple[bytes, bytes]:
+    """No table; the symbols in as few bits as k takes."""
+    bits = (k - 1).bit_length()
+    if bits in (0, 8):
+        return b"", symbols.to(torch.uint8).numpy().tobytes() if bits else b""
+    return b"", pack_bits(symbols, bits).numpy().tobytes()
+
+
+def _huffman(symbols: Tensor, k: int) -> tuple[bytes, bytes]:
+    """The length of each code in four bits, and the stream."""
+    lengths = huffman.code_lengths(torch.bincount(symbols, minlength=k), LONGEST)
+    stream = huffman.encode(symbols, lengths).numpy().tobytes()
+    return pack_bits(lengths, 4).numpy().tobytes(), stream
+
+
+def _ans(symbols: Tensor, k: int) -> tuple[bytes, bytes]:
+    """The frequency of each symbol, and the stream."""
+    frequencies = ans.quantize_counts(torch.bincount(symbols, minlength=k), PRECISION)
+    stream = ans.encode(symbols, frequencies).numpy().tobytes()
+    return b"".join(map(_varint, frequencies.tolist())), stream
