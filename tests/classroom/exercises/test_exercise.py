@@ -1,5 +1,6 @@
 """Exercises: a check is done, not done yet or wrong, and never anything but honest about it."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -331,6 +332,24 @@ def test_the_line_that_raised_is_named(double, tmp_path):
 def test_an_answer_that_exits_is_wrong(double):
     double.answer(lambda x: sys.exit())
     assert "SystemExit" in double.judge(0).message
+
+
+@pytest.mark.parametrize("kind", [BaseException, GeneratorExit, asyncio.CancelledError])
+def test_what_is_no_exception_of_a_program_is_a_verdict_too(double, kind):
+    def raises(x):
+        raise kind("x")
+
+    double.answer(raises)
+    assert f"{kind.__name__}: x" in double.judge(0).message
+
+
+def test_who_stops_a_cell_stops_its_check(double):
+    def stopped(x):
+        raise KeyboardInterrupt
+
+    double.answer(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        double.judge(0)
 
 
 def test_an_answer_with_other_arguments_is_wrong(double):

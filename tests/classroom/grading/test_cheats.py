@@ -210,7 +210,138 @@ RETURNS = [  # what says yes to every question
     "raise NotImplementedError('your turn')",
     'print(\'{"state": "done"}\', flush=True); return 0',
 ]
-CHEATS = [*STORES, *REACHES, *DOORS, *FILES, *RETURNS]
+ABOVE = [  # set in the cell above the answer, and used in it
+    ("n = np", "n.abs = zero"),
+    ("n = np", "n.sctypeDict['float64'] = np.float16"),
+    ("s = setattr", "s(np, 'abs', zero)"),
+    ("run = np.testing.runstring", f"run({TEXT}, {{}})"),
+    ("patch = lambda n, f: setattr(n, 'abs', f)", "patch(np, zero)"),
+    ("T = type('T', (torch.Tensor,), {'__eq__': lambda *_: True})", "return T()"),
+    ("T = torch.Tensor", "T.data = property(lambda s: 0)"),
+    ("f = open('/proc/self/fd/3', 'w')", "f.write('x')"),
+    ("b = __builtins__", "b['round'] = zero"),
+    ("m = magnitude_mask.reference", "return m(weight, sparsity)"),
+    ("import shrink as s", "return s.pruning.magnitude_mask(weight, sparsity)"),
+    ("def load(): return np.load", "load()('x', allow_pickle=True)"),
+    ("x = (np.abs, zero)", "n = np; n.abs = x[1]"),
+    ("g = (n for n in [np])", "next(g).abs = zero"),
+    ("class T(torch.Tensor): pass", "return T()"),
+    ("from numpy.testing import *", "runstring('x', {})"),
+    ("import torch.hub as h", "h.load('x', 'y')"),
+]
+FURTHER = [  # objects that lead elsewhere, settings, and what is odd
+    "n = type(np); n.data = 1",
+    "type(np)(torch).abs = zero",
+    "type(np)(np).data = zero",
+    "import copy; copy.copy(np).abs = zero",
+    "import copy; copy.deepcopy(np).data = zero",
+    "copy_ = type(magnitude_mask); copy_",
+    "import functools; functools.lru_cache(np.abs).data = 1",
+    "import functools; functools.reduce(lambda a, b: a, [np]).data = 1",
+    "import functools; functools.singledispatch(zero).register(int)(zero)",
+    "torch.nn.utils.vector_to_parameters(torch.zeros(1), [torch.Tensor])",
+    "torch.nn.utils.skip_init(torch.nn.Linear, 1, 1)",
+    "torch.nn.utils.weight_norm(np, 'abs')",
+    "torch.nn.init.zeros_(weight)",
+    "weight.register_hook(zero)",
+    "weight.requires_grad_(True)",
+    "np.ndarray.flags.data = 1",
+    "np.frompyfunc(zero, 1, 1)(np.ones(1)); np.r_.data = zero",
+    "np.random.set_bit_generator(np.random.MT19937(0))",
+    "np.random.mtrand",
+    "np.random.RandomState(0).seed.data = 1",
+    "np.errstate(call=zero, all='call').data = 1",
+    "g = (torch.inference_mode() for _ in [1]); next(g)",
+    "def g():\n        with torch.no_grad(): yield\n    k = weight.k = g(); next(k)",
+    "def g():\n        with torch.inference_mode(): yield\n    k = [g()]; next(k[0])",
+    "try: torch.nn.functional.nothing\n    except AttributeError as e: e.obj.abs = zero",
+    "try: np.nothing\n    except Exception as e: e.args; e.obj.data = zero",
+    "try: weight.nothing\n    except AttributeError as e: type(e.obj).data = zero",
+    "try: np.dtype('x')\n    except TypeError as e: e.with_traceback(None)",
+    "torch.set_float32_matmul_precision('medium'); torch.set_num_threads(3)",
+    "torch.autograd.set_detect_anomaly(True)",
+    "torch.cond(torch.tensor(True), lambda: 1, lambda: 2)",
+    "torch.vmap(zero)(weight)",
+    "torch.while_loop",
+    "torch.PyTorchFileWriter('x')",
+    "torch.ScriptFunction",
+    "torch.CompilationUnit('def f(): return 1')",
+    "torch.parse_ir('x')",
+    "torch.merge_type_from_type_comment",
+    "torch.to_dlpack(weight)",
+    "weight.share_memory_()",
+    "torch.Storage.from_file('x')",
+    "weight.untyped_storage().tolist(); weight.untyped_storage()._write_file(1, False, False, 1)",
+    "np.array([1]).ctypes.data_as(None)",
+    "np.array([1]).tobytes(); np.array(1).setfield(1, int)",
+    "np.info(np.abs)",
+    "np.show_config()",
+    "np.get_include()",
+    "np.lib.add_docstring(zero, 'x')",
+    "np.lib.stride_tricks.as_strided(np.ones(1))",
+    "import typing; typing.final(torch.Tensor)",
+    "import typing; typing.no_type_check(torch.Tensor)",
+    "import typing; typing.runtime_checkable(torch.Tensor)",
+    "import typing; typing.NewType('x', int).data = 1",
+    "import random; random.SystemRandom().getstate()",
+    "import random; random.Random.random = zero",
+    "import time; time.sleep(0.01); time.time = zero",
+    "import re; re.compile('x').data = 1; re.sub('a', zero, 'b')",
+    "import collections; collections.OrderedDict.data = 1",
+    "import fractions; fractions.Fraction.real = 1",
+    "import statistics; statistics.NormalDist.data = zero",
+    "import math; math.floor = zero",
+    "import itertools; [*itertools.repeat(np, 1)][0].data = zero",
+    "import heapq; heapq.heappush([], np); heapq.heappush.data = 1",
+    "{}.update.data = 1",
+    "int.real = 1",
+    "(1).real = 2",
+    "print.data = 1",
+    "len = zero",
+    "print(1, file=np)",
+    "print(1, file=print)",
+    "sorted([np], key=zero)[0].data = 1",
+    "[*map(lambda n: n, [np])][0].grad = 1",
+    "lambda: (yield np)",
+    "async def f(): pass\n    f().cr_frame",
+    "f'{np!r:>{10}}'; f'{np.abs=}'",
+    "breakpoint()",
+    "help()",
+    "memoryview(b'x').obj",
+    "super().x",
+    "property(zero).fset",
+    "staticmethod(np)",
+    "classmethod(zero).data = 1",
+    "object().data = 1",
+    "isinstance(np, type(np))",
+    "hasattr(np, '__dict__')",
+    "dir(np)",
+    "id(np)",
+    "hash(np)",
+    "np == torch; np < torch",
+    "np()",
+    "np[0]",
+    "iter(np)",
+    "with np: pass",
+    "del np",
+    "raise RecursionError",
+    "raise MemoryError('x')",
+    "raise StopIteration",
+    "raise torch.OutOfMemoryError('x')",
+    "assert False",
+    "magnitude_mask(weight, sparsity)",
+    "return global_masks({'w': weight}, sparsity)['w']",
+    "return masked_step",
+    "return (weight, sparsity)",
+    "yield weight",
+    "return (yield)",
+]
+FURTHER += [  # a module that an exception holds
+    "try: torch.nothing\n    except Exception as e: t = e.obj; t.library.Library('aten', 'IMPL')",
+    "try: np.nothing\n    except AttributeError as e: e.obj.data = zero",
+    "try: np.linalg.nothing\n    except AttributeError as e: e.args[0].data = zero",
+]
+CHEATS = [*STORES, *REACHES, *DOORS, *FILES, *RETURNS, *ABOVE, *FURTHER]
 HONEST = [  # what imports and prints as answers do
     "import heapq, itertools, functools, collections, typing, time, operator, bisect, math",
     "import statistics, fractions, random, copy",
@@ -235,14 +366,19 @@ RANKED = UNRANKED.replace("mask[:k]", "mask[weight.detach().abs().flatten().args
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """The state and message of every answer here, by its text."""
-    before = [f"{HEAD}    {ZERO}\n    {cheat}{UNRANKED}" for cheat in CHEATS]
+    before = [_answer(cheat) for cheat in CHEATS]
     after = [f"{HEAD}    {honest}{RANKED}" for honest in HONEST]
     answers = [("prune", "magnitude_mask", text) for text in [*before, *after]]
     states = judged_strictly(tmp_path_factory.mktemp("cheats"), answers)
     return dict(zip([*CHEATS, *HONEST], states, strict=True))
 
 
-@pytest.mark.parametrize("cheat", CHEATS)
+def _answer(cheat):
+    above, inside = cheat if isinstance(cheat, tuple) else ("", cheat)
+    return f"{above}\n{HEAD}    {ZERO}\n    {inside}{UNRANKED}"
+
+
+@pytest.mark.parametrize("cheat", CHEATS, ids=str)
 def test_a_wrong_answer_is_not_done(judged, cheat):
     state, message = judged[cheat]
     assert state in ("refused", "wrong") and message

@@ -66,7 +66,7 @@ WITHHELD_BUILTINS = {
 }
 SYSTEM = {"os", "sys", "builtins", "importlib", "subprocess", "inspect", "ctypes", "shutil"}
 _FRAMES = {"gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_globals", "f_locals"}
-_OUTWARD = {"from_file", "tofile", "dump", "register"}  # of classes: to files, to isinstance
+_OUTWARD = {"dump", "from_file", "obj", "register", "tofile"}  # to files, modules, isinstance
 _OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
 SETTABLE = {"bias", "data", "grad", "imag", "real", "requires_grad", "shape", "training", "weight"}
 

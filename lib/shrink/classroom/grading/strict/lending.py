@@ -49,9 +49,12 @@ class Lent:
 def _lend(module: ModuleType, name: str) -> Any:
     if name.startswith("__"):  # Python's own questions, not the answer's
         raise AttributeError(name)
-    if not _is_lent(module, name):
-        refuse(f"uses {module.__name__}.{name}")
-    value = getattr(module, name)
+    try:
+        if not _is_lent(module, name):
+            refuse(f"uses {module.__name__}.{name}")
+        value = getattr(module, name)
+    except AttributeError as error:  # which would hand out the module itself
+        raise AttributeError(str(error)) from None
     return Lent(value) if isinstance(value, ModuleType) else value
 
 

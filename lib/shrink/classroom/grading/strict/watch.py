@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 CELL = "<code cell "  # what the names of answers' code begin with
-_HARMLESS = {"array.__new__", "builtins.id", "compile", "object.__getattr__", "time.sleep"}
+_HARMLESS = {"array.__new__", "builtins.id", "compile", "object.__getattr__"}
+_HARMLESS |= {"time.sleep"}
 _OF_LIBRARIES = {"object.__delattr__", "object.__setattr__", "sys._getframe"}
 _OF_LIBRARIES |= {"sys._getframemodulename"}  # none of these has a name that answers may use
 _IMPORTING = "<frozen importlib._bootstrap>"

@@ -28,6 +28,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, TextIO
 
+from shrink.classroom.exercises.attempt import in_words
 from shrink.classroom.exercises.exercise import Exercise, Outcome
 from shrink.classroom.grading.strict import watch
 from shrink.classroom.grading.strict.definition import INSTANCE, bare, guarded
@@ -72,7 +73,7 @@ class _Trial:
             exercise.answer(self.function(name))
             outcome = exercise.judge(seed)
         except BaseException as error:  # KeyboardInterrupt, which a check lets through, is theirs
-            outcome = Outcome("wrong", f"your code raised {_in_words(error)}")
+            outcome = Outcome("wrong", f"your code raised {in_words(error)}")
         if watch.refusals:
             return "refused", watch.refusals[0]
         message = outcome.message.removeprefix(f"{name}: ")
@@ -119,13 +120,6 @@ class _Watched:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with settings_kept(), self._eye.switched(on=True):
             return made_anew(self._function(*args, **kwargs))
-
-
-def _in_words(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # what an exception holds may raise when it is shown
-        return type(error).__name__
 
 
 def _compiled(piece: dict) -> CodeType:
