@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_notebook
 
-from shrink.classroom.grading.strict import watch, worker
+from shrink.classroom.grading.strict import worker
 from shrink.classroom.grading.strict.source import NotAdmitted, admit, code_cells
 from tests import ROOT
 
@@ -49,8 +49,7 @@ def _judge(chapter, exercise, source, eye):
 
 def main(path):
     answers = json.loads(Path(path).read_text(encoding="utf-8"))
-    eye = watch.Watch()
-    eye.begin()
+    eye = worker.watched()
     print(json.dumps([_judge(*answer, eye) for answer in answers]))
 
 

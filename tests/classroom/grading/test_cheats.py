@@ -360,6 +360,7 @@ HONEST = [  # what imports and prints as answers do
     "sorted({'a': 1}.items(), key=lambda i: i[1]); f'{sparsity:.2f}'; '%s' % sparsity",
     "np.linalg.norm(np.ones(3)); torch.linalg.norm(torch.ones(3)); np.fft.fft(np.ones(4))",
 ]
+HONEST += ["def again(n): return again(n - 1) if n else 0\n    again(900)"]
 RANKED = UNRANKED.replace("mask[:k]", "mask[weight.detach().abs().flatten().argsort()[:k]]")
 
 
@@ -387,6 +388,13 @@ def test_a_wrong_answer_is_not_done(judged, cheat):
 @pytest.mark.parametrize("honest", HONEST)
 def test_an_honest_answer_is_done_after_them_all(judged, honest):
     assert judged[honest] == ("done", "")
+
+
+def test_an_answer_may_call_itself_as_often_as_in_a_notebook(tmp_path):
+    calls_itself = HEAD.replace("sparsity)", "sparsity, n=300)")
+    calls_itself += "    if n: return magnitude_mask(weight, sparsity, n - 1)" + RANKED
+    (found,) = judged_strictly(tmp_path, [("prune", "magnitude_mask", calls_itself)])
+    assert found == ("done", "")
 
 
 @pytest.mark.deep

@@ -40,6 +40,7 @@ _OUT_OF_MEMORY = re.compile(
     r".*(MemoryError|can't allocate memory|not enough memory|bad_alloc|Unable to allocate)"
 )
 _LONGEST = 4000  # characters of a message
+_DEEPEST = 2000  # frames: a recursive answer takes four a call here, and two in a notebook
 
 
 class _Trial:
@@ -168,15 +169,21 @@ def _silence() -> TextIO:
     return out
 
 
+def watched() -> watch.Watch:
+    """Prepare this process for answers, for good."""
+    warnings.simplefilter("ignore")  # to show them, Python opens files
+    sys.setrecursionlimit(_DEEPEST)
+    eye = watch.Watch()
+    eye.begin()
+    return eye
+
+
 def main(path: str) -> None:
     """Try the exercises of the job in the file `path`."""
     out = _silence()
-    warnings.simplefilter("ignore")  # to show them, Python opens files
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     found = vars(importlib.import_module(job["module"])).values()
-    eye = watch.Watch()
-    eye.begin()
-    trial = _Trial(job, {e.name: e for e in found if isinstance(e, Exercise)}, eye)
+    trial = _Trial(job, {e.name: e for e in found if isinstance(e, Exercise)}, watched())
     memory, token = job["memory"], job["token"]
     _tell(out, token, limited=_limit(memory, job["cpu"]))
     for name in job["done"]:
