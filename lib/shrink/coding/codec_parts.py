@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from shrink.arguments import whole_number
 from shrink.coding.codec_format import VALUES
-from shrink.coding.stored import INTEGERS, plain, whole_number
+from shrink.coding.stored import INTEGERS, plain
 from shrink.quantization import QParams, dequantize
 from shrink.sharing import Shared
 

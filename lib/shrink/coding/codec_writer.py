@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.arguments import whole_number
 from shrink.coding import ans, huffman
 from shrink.coding.codec_format import (
     AXES,
@@ -38,7 +39,7 @@ from shrink.coding.codec_parts import (
     shape_of,
 )
 from shrink.coding.sparse import relative_indices
-from shrink.coding.stored import checked_name, identity, named, plain, whole_number
+from shrink.coding.stored import checked_name, identity, named, plain
 from shrink.quantization import pack_bits
 from shrink.sharing import Shared
 

@@ -1,10 +1,8 @@
 """What a file can hold: numbers of plain tensors, under names that are text, each tensor once."""
 
-import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -83,17 +81,3 @@ def identity(tensor: Tensor) -> tuple:
         return (id(tensor),)
     place = (tensor.device, tensor.data_ptr(), tensor.is_neg(), tensor.is_conj())
     return (*place, tensor.dtype, tuple(tensor.shape), tensor.stride())
-
-
-def whole_number(name: str, number: object, least: int, most: int) -> int:
-    """The Python int for the argument of this name; numpy's integers are taken, a bool is not.
-
-    Raises:
-        TypeError: it is no whole number.
-        ValueError: it is out of range.
-    """
-    if isinstance(number, bool | np.bool_ | Tensor) or not hasattr(number, "__index__"):
-        raise TypeError(f"{name} must be a whole number, not {number!r}")
-    if not least <= (found := operator.index(number)) <= most:
-        raise ValueError(f"{name} must be {least} to {most}, not {found}")
-    return found
