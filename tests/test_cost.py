@@ -791,6 +791,10 @@ def test_each_layer_has_its_share_of_the_file(network, times, places, batch, bit
     assert all(map(same, found, energy(larger, on_chip, batch, bits)))
 
 
+def test_layers_may_come_one_after_the_other(lenet):
+    assert energy(iter(lenet), on_chip=64 * KB) == energy(lenet, on_chip=64 * KB)
+
+
 def test_a_layer_that_runs_twice_is_stored_once():
     shared = nn.Linear(30, 30)
     model = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(30, 5))
@@ -821,7 +825,7 @@ def test_an_example_without_an_axis_of_images_is_refused(shape):
 
 @pytest.mark.parametrize(("batch", "bits"), [(0, 32), (1, 0)])
 def test_an_intensity_of_nothing_is_named(batch, bits):
-    with pytest.raises(ValueError, match=f"got {batch} and {bits}"):
+    with pytest.raises(ValueError, match=r"(batch|num_bits) must be at least 1, not 0"):
         cost.intensity(Layer("fc", 6, 8, 3, 2), batch, bits)
 
 
@@ -834,7 +838,7 @@ def test_fewer_bits_cost_less(lenet):
 
 @pytest.mark.parametrize("batch", [0, -3])
 def test_a_batch_of_nothing_is_named(batch):
-    with pytest.raises(ValueError, match=rf"batch must be at least 1, got {batch}"):
+    with pytest.raises(ValueError, match=rf"batch must be at least 1, not {batch}"):
         energy([Layer("fc", 6, 8, 3, 2)], KB, batch=batch)
 
 

@@ -125,7 +125,7 @@ def test_its_own_clock_is_in_seconds():
 @pytest.mark.parametrize(("warm_up", "runs"), [(0, 0), (1, -2), (-1, 1), (-3, 0)])
 def test_numbers_of_calls_that_make_no_sense_are_named(warm_up, runs):
     clock = Clock(itertools.repeat(1))
-    with pytest.raises(ValueError, match=rf"got {runs} and {warm_up}$"):
+    with pytest.raises(ValueError, match=r"(runs|warm_up) must be at least [01], not"):
         time_call(clock.function, warm_up, runs, clock.read)
     assert clock.log == []
 

@@ -5,7 +5,7 @@ up in `layer_energy`, from figures of 2014. What takes time is measured, in `shr
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from shrink.arguments import real_number, whole, whole_number
 from shrink.modes import in_use
 from shrink.plain import (
     WeightsApart,
@@ -113,12 +114,13 @@ def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> 
     288
 
     Raises:
+        TypeError: `size` is not of whole numbers.
         ValueError: the image is smaller than the kernel, or `size` has not one number a dimension
             of the kernel, or the layer is transposed.
     """
     if isinstance(layer, _ConvTransposeNd):
         raise ValueError(f"no rule counts a transposed convolution, {layer}")
-    size = tuple(size)
+    size = tuple(whole_number("a size", length, 0) for length in size)
     if len(size) != len(layer.kernel_size):
         raise ValueError(f"size must have {len(layer.kernel_size)} numbers, got {size}")
     places = [_conv_places(layer, d, length) for d, length in enumerate(size)]
@@ -251,8 +253,7 @@ def intensity(layer: Layer, batch: int = 1, num_bits: int = 32) -> float:
     >>> intensity(Layer("fc", macs=6, parameters=8, inputs=3, outputs=2))  # 12 / (4 x 13)
     0.23076923076923078
     """
-    if batch < 1 or num_bits < 1:
-        raise ValueError(f"batch and num_bits must be at least 1, got {batch} and {num_bits}")
+    batch, num_bits = whole_number("batch", batch, 1), whole_number("num_bits", num_bits, 1)
     numbers = layer.parameters + batch * (layer.inputs + layer.outputs)
     return 2 * layer.macs * batch / (numbers * num_bits / 8)
 
@@ -276,18 +277,20 @@ def prices(on_chip: float, num_bits: int = 32) -> Prices:
     >>> round(price.mac, 3), price.sram, price.dram
     (0.3, 2.5, 160.0)
     """
-    if num_bits in MULTIPLY:
-        mac = MULTIPLY[num_bits] + ADD[num_bits]
-    elif num_bits in range(1, 9):
-        mac = INT8_MULTIPLY * (num_bits / 8) ** 2 + INT32_ADD
+    bits = whole(num_bits)
+    if bits in MULTIPLY:
+        mac = MULTIPLY[bits] + ADD[bits]
+    elif bits in range(1, 9):
+        mac = INT8_MULTIPLY * (bits / 8) ** 2 + INT32_ADD
     else:
         raise ValueError(f"num_bits must be 32, 16, or 8 and less, got {num_bits}")
-    words = num_bits / 32
+    words = bits / 32
     return Prices(mac, _sram_price(on_chip) * words, DRAM * words)
 
 
 def _sram_price(on_chip: float) -> float:
     """pJ for 32 bits, on the straight log-log lines through the points of `SRAM`."""
+    on_chip = real_number("on_chip", on_chip)
     if not 0 < on_chip < math.inf:
         raise ValueError(f"on_chip must be a number of bytes above 0, got {on_chip}")
     pieces = list(pairwise(SRAM.items()))
@@ -319,8 +322,7 @@ def layer_energy(layer: Layer, price: Prices, room: float, batch: int = 1) -> En
     >>> layer_energy(layer, Prices(mac=1, sram=10, dram=100), room=9)  # 4 of 8 stay
     Energy(arithmetic=6, sram=130, dram=400.0)
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
+    batch, room = whole_number("batch", batch, 1), real_number("room", room)
     live = batch * (layer.inputs + layer.outputs)
     spilled = max(live - room, 0)
     resident = min(layer.parameters, max(room - live, 0))
@@ -342,8 +344,7 @@ def share_room(network: Sequence[Layer], room: float, batch: int = 1) -> list[tu
     >>> share_room([fc, fc], room=15)
     [(5, 8), (5, 2)]
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
+    batch, room = whole_number("batch", batch, 1), real_number("room", room)
     live = [batch * (layer.inputs + layer.outputs) for layer in network]
     spare, shares = max(room - max(live, default=0), 0), []
     for layer, own in zip(network, live, strict=True):
@@ -354,7 +355,7 @@ def share_room(network: Sequence[Layer], room: float, batch: int = 1) -> list[tu
 
 
 def energy(
-    network: Sequence[Layer],
+    network: Iterable[Layer],
     on_chip: float,
     batch: int = 1,
     num_bits: int = 32,
@@ -366,7 +367,7 @@ def energy(
     The layers share `on_chip` bytes of SRAM, as `share_room` says.
 
     Args:
-        network: as `layers` returns them.
+        network: as `layers` returns them, or any iterable of such.
         batch: images that pass each layer together.
         num_bits: of parameters, inputs and outputs.
         stored_bytes: what all the parameters take where they are stored, if that is not
@@ -375,19 +376,22 @@ def energy(
         by: what gives the energy of one layer: (layer, price, room, batch).
 
     Raises:
-        ValueError: `batch` is below 1 or `stored_bytes` below 0; and as `prices`.
+        TypeError: `batch` or `num_bits` is not whole, or another number is none.
+        ValueError: `batch` is below 1 or `stored_bytes` below 0 or infinite; and as `prices`.
 
     >>> fc = Layer("fc", macs=6, parameters=8, inputs=3, outputs=2)
     >>> (one,) = energy([fc], on_chip=20)
     >>> one.dram == 8 * DRAM  # 20 bytes hold the inputs and outputs, and no weight
     True
     """
-    if stored_bytes is not None and stored_bytes < 0:
-        raise ValueError(f"stored_bytes must not be negative, got {stored_bytes}")
-    price, room = prices(on_chip, num_bits), on_chip * 8 // num_bits
+    if stored_bytes is not None and not 0 <= real_number("stored_bytes", stored_bytes) < math.inf:
+        raise ValueError(f"stored_bytes must be finite and at least 0, got {stored_bytes}")
+    network, price = list(network), prices(on_chip, num_bits)
+    num_bits = whole_number("num_bits", num_bits, 1)
+    room = real_number("on_chip", on_chip) * 8 // num_bits
     once = {layer.name: layer.parameters for layer in network}  # a layer may run twice
     if stored_bytes is not None and any(once.values()):
-        scale = stored_bytes * 8 / num_bits / sum(once.values())
+        scale = real_number("stored_bytes", stored_bytes) * 8 / num_bits / sum(once.values())
         network = [replace(layer, parameters=scale * layer.parameters) for layer in network]
     shares = share_room(network, room, batch)
     return [

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shrink.arguments import whole_number
 from shrink.modes import in_use
 from shrink.plain import parts_with_parameters
 
@@ -62,14 +63,14 @@ def time_call(
         clock: returns the time in seconds; read before and after each of the `runs` calls.
 
     Raises:
+        TypeError: `runs` or `warm_up` is not whole.
         ValueError: `runs` is below 1, or `warm_up` below 0.
 
     >>> ticks = iter([0, 9, 10, 11, 20, 23])  # three calls that take 9, 1 and 3
     >>> time_call(lambda: None, warm_up=0, runs=3, clock=lambda: next(ticks))
     (2.0, 3.0, 6.0)
     """
-    if runs < 1 or warm_up < 0:
-        raise ValueError(f"runs must be at least 1 and warm_up 0, got {runs} and {warm_up}")
+    warm_up, runs = whole_number("warm_up", warm_up, 0), whole_number("runs", runs, 1)
     for _ in range(warm_up):
         function()
     times = []

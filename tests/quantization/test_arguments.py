@@ -321,5 +321,5 @@ def test_calibration_data_that_are_one_image_are_refused():
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_of_nothing_is_refused(size):
-    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {size}"):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, not {size}"):
         quantize_model(net(), rows(), batch_size=size)

@@ -620,10 +620,10 @@ def test_what_has_no_form_on_integers_is_named(name):
         (random(0, 6), {}, "calibration needs at least one input, got none"),
         (torch.full((4, 6), math.nan), {}, "24 of 24 activations are NaN or infinite"),
         (torch.full((4, 6), math.inf), {}, "24 of 24 activations are NaN or infinite"),
-        (random(4, 6), {"weight_bits": 1}, "2 to 8 bits, got 1"),
-        (random(4, 6), {"weight_bits": 9}, "2 to 8 bits, got 9"),
-        (random(4, 6), {"activation_bits": 1}, "2 to 8 bits, got 1"),
-        (random(4, 6), {"activation_bits": 9}, "2 to 8 bits, got 9"),
+        (random(4, 6), {"weight_bits": 1}, "bits must lie between 2 and 8, not 1"),
+        (random(4, 6), {"weight_bits": 9}, "bits must lie between 2 and 8, not 9"),
+        (random(4, 6), {"activation_bits": 1}, "bits must lie between 2 and 8, not 1"),
+        (random(4, 6), {"activation_bits": 9}, "bits must lie between 2 and 8, not 9"),
         (random(4, 6), {"method": "guess"}, "no calibration 'guess'"),
         (random(4, 6), {"method": "percentile", "percentile": 20}, "percentile must be above 50"),
     ],
@@ -759,7 +759,7 @@ def test_a_dynamic_network_goes_through_its_state():
 @pytest.mark.parametrize("bits", [1, 9])
 @pytest.mark.parametrize("which", ["weight_bits", "activation_bits"])
 def test_bits_that_int8_does_not_hold_are_named(which, bits):
-    with pytest.raises(ValueError, match=f"2 to 8 bits, got {bits}"):
+    with pytest.raises(ValueError, match=f"bits must lie between 2 and 8, not {bits}"):
         quantize_dynamically(nn.Sequential(nn.Linear(4, 3)), **{which: bits})
 
 

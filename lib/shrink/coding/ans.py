@@ -43,7 +43,8 @@ def quantize_counts(counts: Tensor, precision: int = 12) -> Tensor:
     tensor([6, 0, 1, 1])
     """
     row = occurrences(counts)
-    left = 2 ** _checked_precision(precision) - np.count_nonzero(row)
+    precision = _checked_precision(precision)
+    left = 2**precision - np.count_nonzero(row)
     if left < 0:
         occurring = np.count_nonzero(row)
         raise ValueError(f"precision {precision} is too low for {occurring} symbols that occur")
@@ -139,6 +140,7 @@ def decode(stream: Tensor, frequencies: Tensor, count: int) -> Tensor:
     tensor([0, 0, 2, 0, 1], dtype=torch.uint8)
     """
     table, precision = _checked_frequencies(frequencies)
+    count = whole(count, "count")
     states, words = _checked_stream(stream, count)
     if count and not table.any():
         raise ValueError(f"{count} symbols, but every frequency is 0")
@@ -178,7 +180,7 @@ def _checked_stream(stream: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]
     data = integers(stream, "stream")
     if data.dtype != np.uint8:
         raise TypeError(f"stream must be uint8, not {stream.dtype}")
-    if whole(count, "count") < 0:
+    if count < 0:
         raise ValueError(f"count must be at least 0, not {count}")
     head = 4 * _lanes(count)
     if len(data) < head or len(data) % 2:
@@ -208,6 +210,7 @@ def _checked_frequencies(frequencies: Tensor) -> tuple[np.ndarray, int]:
 
 
 def _checked_precision(precision: int) -> int:
-    if not 1 <= whole(precision, "precision") <= HIGHEST:
+    precision = whole(precision, "precision")
+    if not 1 <= precision <= HIGHEST:
         raise ValueError(f"precision must be 1 to {HIGHEST}, not {precision}")
     return precision

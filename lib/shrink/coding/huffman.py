@@ -208,6 +208,7 @@ def decode(stream: Tensor, lengths: Tensor, count: int) -> Tensor:
     tensor([0, 1, 3, 1, 4], dtype=torch.uint8)
     """
     code = _Decoder.of(_checked_lengths(lengths))
+    count = whole(count, "count")
     data = _checked_stream(stream, count)
     padded = np.concatenate([data, np.zeros(8, np.uint8)])
     decoded, found, end = [np.zeros(0, code.symbols.dtype)], 0, 0
@@ -337,7 +338,7 @@ def _checked_lengths(lengths: Tensor) -> np.ndarray:
 def _checked_limit(max_length: int | None, occurring: int) -> int:
     if max_length is None:
         return LONGEST
-    whole(max_length, "max_length")
+    max_length = whole(max_length, "max_length")
     if not 1 <= max_length <= LONGEST:
         raise ValueError(f"max_length must be 1 to {LONGEST}, not {max_length}")
     if occurring > 2**max_length:
@@ -348,7 +349,6 @@ def _checked_limit(max_length: int | None, occurring: int) -> int:
 def _checked_stream(stream: Tensor, count: int) -> np.ndarray:
     if integers(stream, "stream").dtype != np.uint8:
         raise TypeError(f"stream must be uint8, not {stream.dtype}")
-    whole(count, "count")
     if not 0 <= count <= 8 * len(stream):
         raise ValueError(f"count must be 0 to a symbol a bit of {len(stream)} bytes, not {count}")
     return stream.cpu().numpy()

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink import arguments
 from shrink.coding.stored import named, plain
 
 MOST = 2**16  # symbols in an alphabet
@@ -47,7 +48,8 @@ def occurrences(counts: Tensor) -> np.ndarray:
 
 
 def whole(value: int, name: str) -> int:
-    """The value, or `TypeError` if it is no whole number."""
-    if not isinstance(value, int) or isinstance(value, bool):
+    """The Python int for a whole number, as `arguments.whole` has it; else `TypeError`."""
+    found = arguments.whole(value)
+    if found is None:
         raise TypeError(f"{name} must be a whole number, not {value!r}")
-    return value
+    return found

@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from shrink.arguments import whole_number
 from shrink.plain import copied, described, refuse_unless_plain
 from shrink.quantization import QParams, quantize
-from shrink.quantization.arguments import check_bits, check_floats
+from shrink.quantization.arguments import check_floats, int8_bits
 from shrink.quantization.calibration import Calibrator
 from shrink.quantization.chain import NORMS, chain_of, refuse_another_result
 from shrink.quantization.dynamic import DynamicLayer, quantize_dynamically
@@ -118,14 +119,14 @@ def quantize_model(
             does more than its class does (a forward of its own, a hook, a weight that is computed
             at each call), the number of bits is not 2 to 8, or the calibration data are empty, NaN
             or infinite, or no batch.
-        TypeError: the calibration data are not floating point, or not of the weights' type.
+        TypeError: the calibration data are not floating point, or not of the weights' type; or
+            a number of bits or batch_size is not whole.
     """
-    check_bits(weight_bits, activation_bits)
+    weight_bits, activation_bits = int8_bits(weight_bits, activation_bits)
+    batch_size = whole_number("batch_size", batch_size, 1)
     check_floats(calibration_data, "calibration data")
     if calibration_data.dim() == 0 or len(calibration_data) == 0:
         raise ValueError("calibration needs at least one input, got none")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     chain = _folded(chain_of(model))
     weighted = [i for i, part in enumerate(chain) if isinstance(part, WEIGHTED)]
     calibrators = {i: Calibrator(method, activation_bits, symmetric, percentile) for i in weighted}
