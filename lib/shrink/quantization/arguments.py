@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from shrink.arguments import whole_number
+from shrink.tensors import check_plain
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -39,10 +40,7 @@ def whole_numbers(q: Tensor, what: str = "q") -> Tensor:
 
 
 def check_dense(x: Tensor, what: str) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{what} must be a tensor, not a {type(x).__name__}")
-    if x.layout != torch.strided or x.is_nested:
-        raise TypeError(f"{what} must be dense, not {'nested' if x.is_nested else x.layout}")
+    check_plain(what, x)
     if x.is_meta:
         raise ValueError(f"{what} is on meta, where there are no values")
 
@@ -50,12 +48,14 @@ def check_dense(x: Tensor, what: str) -> None:
 def as_bound(x: Tensor | float, what: str) -> Tensor:
     """A number, or a tensor of them, as float32 without gradient; raises unless they are real."""
     try:
-        dtype = torch.as_tensor(x).dtype
+        bound = x if isinstance(x, Tensor) else torch.as_tensor(x)
     except (RuntimeError, TypeError, ValueError):
         raise TypeError(f"{what} must be a number or a tensor, not a {type(x).__name__}") from None
+    check_dense(bound, what)
+    dtype = bound.dtype
     if dtype.is_complex or dtype == torch.bool:
         raise TypeError(f"{what} must be real numbers, not {dtype}")
-    return torch.as_tensor(x, dtype=torch.float32).detach()
+    return bound.detach().to(torch.float32)
 
 
 def refuse_nan(total: Tensor, x: Tensor) -> None:
