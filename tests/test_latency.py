@@ -297,6 +297,18 @@ class Adds(nn.Module):
         return self.gain * x if other is None else self.gain * x + other
 
 
+@pytest.mark.parametrize("odd", [None, [1.0], torch.ones(2, 3).numpy()])
+def test_images_that_are_no_tensor_are_named(odd):
+    for measure in (latency, layer_latencies):
+        with pytest.raises(TypeError, match="the images must be a tensor, not a"):
+            measure(nn.Linear(3, 2), odd)
+
+
+def test_nothing_is_timed_on_meta():
+    with pytest.raises(ValueError, match="meta, where nothing is computed"):
+        latency(nn.Linear(3, 2, device="meta"), torch.ones(2, 3, device="meta"))
+
+
 def test_a_layer_whose_tensor_is_named_is_timed(images):
     model = ByName(nn.Linear(4, 2), input=1)
     assert list(layer_latencies(model, images, warm_up=0, runs=1)) == ["layer"]

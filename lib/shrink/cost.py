@@ -17,11 +17,14 @@ from shrink.arguments import real_number, whole, whole_number
 from shrink.modes import in_use
 from shrink.plain import (
     WeightsApart,
+    check_module,
     own_names,
     parts_with_parameters,
+    refuse_packed,
     refuse_unless_parameters,
     used_parameters,
 )
+from shrink.tensors import check_plain
 
 ADD = {32: 0.9, 16: 0.4}  # pJ, floats of that many bits
 MULTIPLY = {32: 3.7, 16: 1.1}  # pJ, floats
@@ -76,11 +79,12 @@ def parameters_and_bytes(model: nn.Module) -> tuple[int, int]:
     """The number of parameters, and the bytes that its parameters and buffers take.
 
     What is used in two places is one tensor, and counts once. A file is a little longer than these
-    bytes: it has names and shapes as well.
+    bytes: it has names and shapes as well. Raises as `nonzeros`, but on meta.
 
     >>> parameters_and_bytes(nn.Linear(3, 2))
     (8, 32)
     """
+    _check_countable(model)
     tensors = [*model.parameters(), *model.buffers()]
     return sum(p.numel() for p in model.parameters()), sum(t.nbytes for t in tensors)
 
@@ -89,17 +93,30 @@ def nonzeros(model: nn.Module) -> int:
     """The number of parameters that are not zero, of those that the model uses.
 
     Of a weight that torch computes at each call (its pruning, a parametrization, weight and
-    spectral norm) the result counts, not what it is made of. Raises `ValueError` on meta.
+    spectral norm) the result counts, not what it is made of.
+
+    Raises:
+        TypeError: the model is no module, or a parameter or buffer of it is not dense.
+        ValueError: it is on meta, or holds weights that torch's own quantization packed.
 
     >>> layer = nn.Linear(3, 2)
     >>> _ = nn.init.zeros_(layer.bias), nn.init.ones_(layer.weight)
     >>> nonzeros(layer)
     6
     """
+    _check_countable(model)
     if any(p.is_meta for p in model.parameters()):
         raise ValueError("the model is on meta, where its parameters have no values to count")
     with in_use(model):
-        return sum(int(p.count_nonzero()) for p in used_parameters(model))
+        return sum(int((p != 0).sum()) for p in used_parameters(model))
+
+
+def _check_countable(model: nn.Module) -> None:
+    """Raise unless it is a module, and its numbers are those of dense parameters and buffers."""
+    check_module(model)
+    refuse_packed(model)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        check_plain(name, tensor)
 
 
 def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> int:
@@ -116,10 +133,12 @@ def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> 
     Raises:
         TypeError: `size` is not of whole numbers.
         ValueError: the image is smaller than the kernel, or `size` has not one number a dimension
-            of the kernel, or the layer is transposed.
+            of the kernel, or the layer is transposed, lazy, or no convolution.
     """
-    if isinstance(layer, _ConvTransposeNd):
-        raise ValueError(f"no rule counts a transposed convolution, {layer}")
+    if isinstance(layer, _ConvTransposeNd) or not hasattr(layer, "kernel_size"):
+        raise ValueError(f"no rule counts {layer}, which is transposed or no convolution")
+    if layer.in_channels == 0:
+        raise ValueError(f"{layer} has no weight yet: run the model once, on an input")
     size = tuple(whole_number("a size", length, 0) for length in size)
     if len(size) != len(layer.kernel_size):
         raise ValueError(f"size must have {len(layer.kernel_size)} numbers, got {size}")
@@ -177,10 +196,11 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
         example: images (n, ...) on the model's device; n does not matter.
 
     Raises:
+        TypeError: the model is no module.
         ValueError: a layer has parameters and no rule in `RULES`, or a forward of its own, which
             the rule of its class does not count (as of LoRA); its weight is computed at each call,
-            with what to run first; the model multiplies by it without calling the layer; or there
-            is no image, or no axis of images.
+            with what to run first, or packed by torch's own quantization; the model multiplies by
+            it without calling the layer; or there is no image, or no axis of images.
 
     >>> from torch import zeros
     >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
@@ -197,9 +217,11 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
 
             def see(module, args, kwargs, y, name=name, rule=rule) -> None:
                 x = [*args, *kwargs.values()][0]
-                if x.dim() < 2 or len(x) % n or len(y) % n:
-                    shape = tuple(example.shape)
-                    raise ValueError(f"the first axis of the example must be images, got {shape}")
+                if not (_are_images(x, n) and _are_images(y, n) and x.dim() > 1):
+                    raise ValueError(
+                        "the first axis of the example must be images, got "
+                        f"{tuple(example.shape)}, and so must that of what {name} takes and gives"
+                    )
                 own = sum(p.numel() for p in module.parameters(recurse=False))
                 found.append(
                     Layer(name, rule(module, x, y) // n, own, x.numel() // n, y.numel() // n)
@@ -213,6 +235,11 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
         for hook in hooks:
             hook.remove()
     return found
+
+
+def _are_images(x: object, n: int) -> bool:
+    """Whether it is a tensor whose first axis is n images, or several parts of each."""
+    return isinstance(x, Tensor) and x.dim() > 0 and len(x) % n == 0
 
 
 def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:
