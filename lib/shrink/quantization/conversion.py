@@ -173,7 +173,7 @@ def _check_part(part: nn.Module, chain: list[nn.Module], what: str) -> None:
         fits = (pair(part.padding), pair(part.dilation)) == ((0, 0), (1, 1))
         fits = fits and not part.ceil_mode and not part.return_indices
     elif isinstance(part, nn.Flatten):
-        fits = (part.start_dim, part.end_dim) == (1, -1)
+        fits = part.start_dim in (1, -3) and part.end_dim in (-1, 3)  # of four axes
     elif isinstance(part, nn.ReLU):
         fits = any(isinstance(before, WEIGHTED) for before in chain)
     if not fits:
@@ -194,9 +194,10 @@ def _calibrate(
 
 
 def _check_input(layer: nn.Linear | nn.Conv2d, x: Tensor) -> None:
-    """Raise unless a layer gets a batch of rows or images, of its own type, on its device."""
-    if x.dim() != layer.weight.dim():
-        axes = "(n, inputs)" if isinstance(layer, nn.Linear) else "(n, channels, height, width)"
+    """Raise unless a layer gets rows or images as it takes them, of its type, on its device."""
+    inputs = layer.weight.shape[1] * getattr(layer, "groups", 1)
+    if x.dim() != layer.weight.dim() or x.shape[1] != inputs:
+        axes = f"(n, {inputs})" if isinstance(layer, nn.Linear) else f"(n, {inputs}, height, width)"
         raise ValueError(f"{layer} gets {tuple(x.shape)}; on integers it takes {axes}")
     if (x.dtype, x.device) != (layer.weight.dtype, layer.weight.device):
         found = f"{x.dtype} on {x.device}, its weight is {layer.weight.dtype}"
