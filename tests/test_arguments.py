@@ -4,15 +4,23 @@ import numpy as np
 import pytest
 import torch
 
-from shrink import pruning, sharing
+from shrink import cost, latency, pruning, quantization, sharing
 from shrink.arguments import whole
-from shrink.classroom import models
+from shrink.classroom import formats, models
 from shrink.classroom.data import Split
 from shrink.classroom.training import Recipe, predict, train
 from shrink.coding import ans, huffman, sparse
 from shrink.distillation import best_bias, build_regressor
+from shrink.quantization.calibration import Calibrator, entropy_threshold
+from shrink.quantization.conversion import quantize_dynamically, quantize_model
+from shrink.quantization.integer import wrap
 
 W = torch.tensor([3.0, -1.0, 0.0, 0.5, 2.0, -4.0])
+PACKED = quantization.pack_bits(torch.arange(200) % 8, 3)
+ONE_EACH = torch.ones(4, dtype=torch.int64)
+LAYER = cost.Layer("fc", macs=600, parameters=800, inputs=30, outputs=20)
+THREE = torch.tensor([2, 0, 1])
+CODED = huffman.encode(THREE, 2 * ONE_EACH)
 WEIGHT = {"fc1.weight": torch.ones(4, 3), "fc2.weight": torch.ones(2, 4)}
 COUNTS, SYMBOLS = torch.tensor([90, 0, 9, 1]), torch.tensor([0, 2, 3])
 HUFFMAN = huffman.encode(SYMBOLS, lengths := huffman.code_lengths(COUNTS)), lengths
@@ -27,6 +35,28 @@ def gradual(every):
             w.sum().backward()
             sgd.step()
     return masks["w"]
+
+
+def quantized(**options):
+    """What is left of W in a few bits, and so of all that its integers and their range are."""
+    return quantization.fake_quantize(W, quantization.qparams_of(W, **options))
+
+
+def converted(how, **options):
+    layer = torch.nn.Linear(6, 1)
+    torch.nn.init.constant_(layer.weight, 0.3)
+    torch.nn.init.zeros_(layer.bias)
+    return how(layer, **options)(W[None])
+
+
+def statically(layer, **options):
+    return quantize_model(layer, W.repeat(5, 1), **options)
+
+
+def calibrated(method, num_bits):
+    calibrator = Calibrator(method, num_bits)
+    calibrator.see(W)
+    return calibrator.qparams().scale
 
 
 def trained(seed):
@@ -80,8 +110,43 @@ ASKED = {
         2,
         lambda n: predict(models.build("lenet-300-100", 0), torch.ones(3, 1, 28, 28), n),
     ),
+    "qparams_of num_bits": (8, lambda n: quantized(num_bits=n)),
+    "qparams_of unsigned num_bits": (8, lambda n: quantized(num_bits=n, signed=False)),
+    "qparams_of axis": (0, lambda n: quantized(axis=n)),
+    "qparams_of group": (4, lambda n: quantized(group=n)),
+    "pack_bits num_bits": (7, lambda n: quantization.pack_bits(torch.arange(100), n)),
+    "unpack_bits num_bits": (3, lambda n: quantization.unpack_bits(PACKED, n, 200)),
+    "unpack_bits count": (200, lambda n: quantization.unpack_bits(PACKED, 3, n)),
+    "wrap num_bits": (8, lambda n: wrap(torch.arange(300), n)),
+    "calibrator num_bits": (8, lambda n: calibrated("entropy", n)),
+    "calibrator num_bits, squared error": (8, lambda n: calibrated("squared error", n)),
+    "entropy_threshold levels": (4, lambda n: entropy_threshold(np.array([5, 9, 2, 7, 0, 1]), n)),
+    "dynamic weight_bits": (8, lambda n: converted(quantize_dynamically, weight_bits=n)),
+    "dynamic activation_bits": (8, lambda n: converted(quantize_dynamically, activation_bits=n)),
+    "static weight_bits": (8, lambda n: converted(statically, weight_bits=n)),
+    "static activation_bits": (8, lambda n: converted(statically, activation_bits=n)),
+    "static batch_size": (2, lambda n: converted(statically, batch_size=n)),
+    "pack_quantized num_bits": (
+        8,
+        lambda n: formats.pack_quantized({"w": W.view(2, 3)}, n)["w/q"],
+    ),
+    "code_lengths max_length": (4, lambda n: huffman.code_lengths(ONE_EACH, n)),
+    "huffman count": (3, lambda n: huffman.decode(CODED, 2 * ONE_EACH, n)),
+    "ans precision": (12, lambda n: ans.quantize_counts(ONE_EACH, n)),
+    "ans count": (3, lambda n: ans.decode(ans.encode(THREE, ONE_EACH), ONE_EACH, n)),
+    "intensity batch": (200, lambda n: cost.intensity(LAYER, n)),
+    "intensity num_bits": (16, lambda n: cost.intensity(LAYER, 100, n)),
+    "prices num_bits": (8, lambda n: cost.prices(8192, n).mac),
+    "energy batch": (200, lambda n: cost.energy([LAYER], 4000, n)),
+    "energy num_bits": (32, lambda n: cost.energy([LAYER], 4000, num_bits=n)),
+    "layer_energy batch": (200, lambda n: cost.layer_energy(LAYER, cost.prices(8192), 9, n)),
+    "share_room batch": (200, lambda n: cost.share_room([LAYER], 900, n)[0][0]),
+    "conv_macs size": (100, lambda n: cost.conv_macs(torch.nn.Conv2d(3, 40, 3), (n, n))),
+    "time_call runs": (2, lambda n: len(latency.time_call(lambda: None, 0, n))),
+    "time_call warm_up": (2, lambda n: len(latency.time_call(lambda: None, n, 1))),
     "build_regressor size": (4, lambda n: build_regressor([n], [3]).weight),
 }
+OPTIONAL = {"qparams_of axis", "qparams_of group", "code_lengths max_length"}  # None is no number
 KINDS = {
     "int8": np.int8,
     "uint8": np.uint8,
@@ -119,6 +184,8 @@ def test_whole_numbers_of_every_kind_are_taken(what, kind):
 @pytest.mark.parametrize("kind", NO_WHOLE_NUMBERS)
 @pytest.mark.parametrize("what", ASKED)
 def test_what_is_no_whole_number_is_named(what, kind):
+    if kind == "None" and what in OPTIONAL:
+        pytest.skip("this argument need not be given")
     number, make = ASKED[what]
     bad = NO_WHOLE_NUMBERS[kind](number)
     if (what, kind) == ("huffman max_length", "None"):

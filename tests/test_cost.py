@@ -433,6 +433,69 @@ def test_parameters_by_hand_and_bytes_by_the_file(build, parameters, num_bytes, 
     assert data_length(model, tmp_path / "model.safetensors") == num_bytes
 
 
+def packed(layer):
+    """A model whose layer torch's own quantization replaced: its weights are no parameters."""
+    kinds = {nn.Linear, nn.LSTM}
+    return torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), kinds)
+
+
+COUNTS = {
+    "layers": lambda model: cost.layers(model, torch.zeros(2, 3)),
+    "nonzeros": cost.nonzeros,
+    "parameters_and_bytes": cost.parameters_and_bytes,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.LSTM(3, 2)])
+def test_weights_that_torch_packed_are_not_counted_as_none(count, layer):
+    with pytest.raises(ValueError, match=r"^0.* holds weights that torch packed"):
+        COUNTS[count](packed(layer))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("model", [None, torch.relu, {"w": torch.ones(2)}, nn.Linear])
+def test_what_is_no_module_is_named(count, model):
+    with pytest.raises(TypeError, match=r"the model must be an nn\.Module, not a"):
+        COUNTS[count](model)
+
+
+@pytest.mark.parametrize("count", ["nonzeros", "parameters_and_bytes"])
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (nn.Sequential(nn.LazyLinear(2)), r"0\.weight has no shape yet"),
+        (nn.ParameterDict({"w": torch.eye(3).to_sparse()}), "w must be a dense tensor, not torch"),
+    ],
+)
+def test_a_parameter_that_is_not_dense_is_named(count, model, said):
+    with pytest.raises(TypeError, match=said):
+        COUNTS[count](model)
+
+
+def test_zeros_of_8_bits_are_zeros():
+    layer = nn.Linear(3, 2)
+    nn.init.zeros_(layer.bias), nn.init.ones_(layer.weight)
+    assert cost.nonzeros(layer.to(torch.float8_e4m3fn)) == 6
+
+
+@pytest.mark.parametrize("change", [lambda y: (y, y), lambda y: y.sum(), lambda y: {"y": y}])
+def test_a_layer_that_gives_no_images_is_named(change):
+    layer = nn.Linear(3, 2)
+    layer.register_forward_hook(lambda module, x, y: change(y))
+    with pytest.raises(ValueError, match=r"must be images.* what 0 takes and gives"):
+        cost.layers(nn.Sequential(layer), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"), [(nn.Linear(2, 2), "Linear"), (nn.LazyConv2d(4, 3), "no weight yet")]
+)
+def test_what_is_no_convolution_has_no_count(layer, said):
+    with pytest.raises(ValueError, match=said):
+        cost.conv_macs(layer, (8, 8))
+
+
 def test_parameters_that_are_zero():
     model = with_norm()
     for p in model.parameters():
@@ -791,6 +854,10 @@ def test_each_layer_has_its_share_of_the_file(network, times, places, batch, bit
     assert all(map(same, found, energy(larger, on_chip, batch, bits)))
 
 
+def test_layers_may_come_one_after_the_other(lenet):
+    assert energy(iter(lenet), on_chip=64 * KB) == energy(lenet, on_chip=64 * KB)
+
+
 def test_a_layer_that_runs_twice_is_stored_once():
     shared = nn.Linear(30, 30)
     model = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(30, 5))
@@ -821,7 +888,7 @@ def test_an_example_without_an_axis_of_images_is_refused(shape):
 
 @pytest.mark.parametrize(("batch", "bits"), [(0, 32), (1, 0)])
 def test_an_intensity_of_nothing_is_named(batch, bits):
-    with pytest.raises(ValueError, match=f"got {batch} and {bits}"):
+    with pytest.raises(ValueError, match=r"(batch|num_bits) must be at least 1, not 0"):
         cost.intensity(Layer("fc", 6, 8, 3, 2), batch, bits)
 
 
@@ -834,7 +901,7 @@ def test_fewer_bits_cost_less(lenet):
 
 @pytest.mark.parametrize("batch", [0, -3])
 def test_a_batch_of_nothing_is_named(batch):
-    with pytest.raises(ValueError, match=rf"batch must be at least 1, got {batch}"):
+    with pytest.raises(ValueError, match=rf"batch must be at least 1, not {batch}"):
         energy([Layer("fc", 6, 8, 3, 2)], KB, batch=batch)
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from shrink import pruning
+from shrink import distillation, pruning
+from shrink.quantization import qparams_of, quantize
 from shrink.sharing import centroid_gradient, fit_codebook, hold_shared, share
 
 WORDS = torch.tensor([1, 2, 2])
@@ -96,14 +97,14 @@ ODD = {
     "nested": (
         torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
         TypeError,
-        "w must be a dense tensor",
+        "w must be a dense tensor, not a nested one",
     ),
     "lazy": (nn.UninitializedParameter(), TypeError, "w has no shape yet: call its lazy layer"),
     "meta": (torch.ones(4, device="meta"), ValueError, "w has no values: .* meta"),
     "quantized": (
         torch.quantize_per_tensor(torch.ones(4), 1, 0, torch.qint8),
         TypeError,
-        "w must be floating point of 16, 32 or 64 bits, not torch.qint8",
+        "w must be a dense tensor, not one that torch quantized",
     ),
     "8 bits": (torch.ones(4).to(torch.float8_e5m2), TypeError, "not torch.float8_e5m2"),
     "numpy": (torch.ones(4).numpy(), TypeError, "w must be a tensor, not a ndarray"),
@@ -134,6 +135,35 @@ def test_weights_that_cannot_be_masked_are_named_and_others_are_let_be(what):
     if isinstance(weight, torch.Tensor) and what in ("coo", "csr"):
         weights = {"other": torch.ones(4), "w": weight}
         assert pruning.apply_masks(weights, {"other": ~mask})["other"].sum() == 0
+
+
+@pytest.mark.parametrize("mask", [torch.eye(4).bool().to_sparse(), torch.eye(4), [True]])
+def test_only_masks_are_shuffled(mask):
+    with pytest.raises(TypeError, match=r"w must be a (bool |dense )?tensor"):
+        pruning.shuffle_masks({"w": mask}, 0)
+
+
+def freed():
+    """A tensor whose memory was given back, as sharded training does; to read it ends Python."""
+    weight = torch.ones(4, 4)
+    weight.untyped_storage().resize_(0)
+    return weight
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda w: pruning.magnitude_mask(w, 0.5),
+        lambda w: pruning.apply_masks({"w": w}, {"w": torch.ones(4, 4, dtype=torch.bool)}),
+        lambda w: share(w, 2),
+        lambda w: distillation.soften(w, 2.0),
+        lambda w: qparams_of(w),
+        lambda w: quantize(w, qparams_of(torch.ones(4))),
+    ],
+)
+def test_freed_memory_is_not_read(read):
+    with pytest.raises(TypeError, match="must be a dense tensor, not one whose memory is freed"):
+        read(freed())
 
 
 def test_a_sparse_mask_is_named():

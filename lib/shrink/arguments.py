@@ -51,6 +51,16 @@ def whole_seed(seed: object) -> int:
     return whole_number("seed", seed, -(2**63), 2**64 - 1)
 
 
+def real_number(name: str, number: object) -> int | float:
+    """The Python number for the argument of this name, which cannot overflow; `TypeError` if none.
+
+    >>> real_number("on_chip", np.uint8(200)) * 8
+    1600
+    """
+    check_real(name, number)
+    return number.item() if isinstance(number, np.generic) else number
+
+
 def check_real(name: str, number: object) -> None:
     """Raise `TypeError` unless it is a real number of Python or numpy, and no bool."""
     if not isinstance(number, Real) or isinstance(number, bool):

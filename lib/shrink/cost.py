@@ -5,7 +5,7 @@ up in `layer_energy`, from figures of 2014. What takes time is measured, in `shr
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from shrink.arguments import real_number, whole, whole_number
 from shrink.modes import in_use
 from shrink.plain import (
     WeightsApart,
+    check_module,
     own_names,
     parts_with_parameters,
+    refuse_packed,
     refuse_unless_parameters,
     used_parameters,
 )
+from shrink.tensors import check_plain
 
 ADD = {32: 0.9, 16: 0.4}  # pJ, floats of that many bits
 MULTIPLY = {32: 3.7, 16: 1.1}  # pJ, floats
@@ -75,11 +79,12 @@ def parameters_and_bytes(model: nn.Module) -> tuple[int, int]:
     """The number of parameters, and the bytes that its parameters and buffers take.
 
     What is used in two places is one tensor, and counts once. A file is a little longer than these
-    bytes: it has names and shapes as well.
+    bytes: it has names and shapes as well. Raises as `nonzeros`, but on meta.
 
     >>> parameters_and_bytes(nn.Linear(3, 2))
     (8, 32)
     """
+    _check_countable(model)
     tensors = [*model.parameters(), *model.buffers()]
     return sum(p.numel() for p in model.parameters()), sum(t.nbytes for t in tensors)
 
@@ -88,17 +93,30 @@ def nonzeros(model: nn.Module) -> int:
     """The number of parameters that are not zero, of those that the model uses.
 
     Of a weight that torch computes at each call (its pruning, a parametrization, weight and
-    spectral norm) the result counts, not what it is made of. Raises `ValueError` on meta.
+    spectral norm) the result counts, not what it is made of.
+
+    Raises:
+        TypeError: the model is no module, or a parameter or buffer of it is not dense.
+        ValueError: it is on meta, or holds weights that torch's own quantization packed.
 
     >>> layer = nn.Linear(3, 2)
     >>> _ = nn.init.zeros_(layer.bias), nn.init.ones_(layer.weight)
     >>> nonzeros(layer)
     6
     """
+    _check_countable(model)
     if any(p.is_meta for p in model.parameters()):
         raise ValueError("the model is on meta, where its parameters have no values to count")
     with in_use(model):
-        return sum(int(p.count_nonzero()) for p in used_parameters(model))
+        return sum(int((p != 0).sum()) for p in used_parameters(model))
+
+
+def _check_countable(model: nn.Module) -> None:
+    """Raise unless it is a module, and its numbers are those of dense parameters and buffers."""
+    check_module(model)
+    refuse_packed(model)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        check_plain(name, tensor)
 
 
 def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> int:
@@ -113,12 +131,15 @@ def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> 
     288
 
     Raises:
+        TypeError: `size` is not of whole numbers.
         ValueError: the image is smaller than the kernel, or `size` has not one number a dimension
-            of the kernel, or the layer is transposed.
+            of the kernel, or the layer is transposed, lazy, or no convolution.
     """
-    if isinstance(layer, _ConvTransposeNd):
-        raise ValueError(f"no rule counts a transposed convolution, {layer}")
-    size = tuple(size)
+    if isinstance(layer, _ConvTransposeNd) or not hasattr(layer, "kernel_size"):
+        raise ValueError(f"no rule counts {layer}, which is transposed or no convolution")
+    if layer.in_channels == 0:
+        raise ValueError(f"{layer} has no weight yet: run the model once, on an input")
+    size = tuple(whole_number("a size", length, 0) for length in size)
     if len(size) != len(layer.kernel_size):
         raise ValueError(f"size must have {len(layer.kernel_size)} numbers, got {size}")
     places = [_conv_places(layer, d, length) for d, length in enumerate(size)]
@@ -175,10 +196,11 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
         example: images (n, ...) on the model's device; n does not matter.
 
     Raises:
+        TypeError: the model is no module.
         ValueError: a layer has parameters and no rule in `RULES`, or a forward of its own, which
             the rule of its class does not count (as of LoRA); its weight is computed at each call,
-            with what to run first; the model multiplies by it without calling the layer; or there
-            is no image, or no axis of images.
+            with what to run first, or packed by torch's own quantization; the model multiplies by
+            it without calling the layer; or there is no image, or no axis of images.
 
     >>> from torch import zeros
     >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
@@ -195,9 +217,11 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
 
             def see(module, args, kwargs, y, name=name, rule=rule) -> None:
                 x = [*args, *kwargs.values()][0]
-                if x.dim() < 2 or len(x) % n or len(y) % n:
-                    shape = tuple(example.shape)
-                    raise ValueError(f"the first axis of the example must be images, got {shape}")
+                if not (_are_images(x, n) and _are_images(y, n) and x.dim() > 1):
+                    raise ValueError(
+                        "the first axis of the example must be images, got "
+                        f"{tuple(example.shape)}, and so must that of what {name} takes and gives"
+                    )
                 own = sum(p.numel() for p in module.parameters(recurse=False))
                 found.append(
                     Layer(name, rule(module, x, y) // n, own, x.numel() // n, y.numel() // n)
@@ -211,6 +235,11 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
         for hook in hooks:
             hook.remove()
     return found
+
+
+def _are_images(x: object, n: int) -> bool:
+    """Whether it is a tensor whose first axis is n images, or several parts of each."""
+    return isinstance(x, Tensor) and x.dim() > 0 and len(x) % n == 0
 
 
 def _ruled(model: nn.Module) -> Iterator[tuple[str, nn.Module, Callable]]:
@@ -251,8 +280,7 @@ def intensity(layer: Layer, batch: int = 1, num_bits: int = 32) -> float:
     >>> intensity(Layer("fc", macs=6, parameters=8, inputs=3, outputs=2))  # 12 / (4 x 13)
     0.23076923076923078
     """
-    if batch < 1 or num_bits < 1:
-        raise ValueError(f"batch and num_bits must be at least 1, got {batch} and {num_bits}")
+    batch, num_bits = whole_number("batch", batch, 1), whole_number("num_bits", num_bits, 1)
     numbers = layer.parameters + batch * (layer.inputs + layer.outputs)
     return 2 * layer.macs * batch / (numbers * num_bits / 8)
 
@@ -276,18 +304,20 @@ def prices(on_chip: float, num_bits: int = 32) -> Prices:
     >>> round(price.mac, 3), price.sram, price.dram
     (0.3, 2.5, 160.0)
     """
-    if num_bits in MULTIPLY:
-        mac = MULTIPLY[num_bits] + ADD[num_bits]
-    elif num_bits in range(1, 9):
-        mac = INT8_MULTIPLY * (num_bits / 8) ** 2 + INT32_ADD
+    bits = whole(num_bits)
+    if bits in MULTIPLY:
+        mac = MULTIPLY[bits] + ADD[bits]
+    elif bits in range(1, 9):
+        mac = INT8_MULTIPLY * (bits / 8) ** 2 + INT32_ADD
     else:
         raise ValueError(f"num_bits must be 32, 16, or 8 and less, got {num_bits}")
-    words = num_bits / 32
+    words = bits / 32
     return Prices(mac, _sram_price(on_chip) * words, DRAM * words)
 
 
 def _sram_price(on_chip: float) -> float:
     """pJ for 32 bits, on the straight log-log lines through the points of `SRAM`."""
+    on_chip = real_number("on_chip", on_chip)
     if not 0 < on_chip < math.inf:
         raise ValueError(f"on_chip must be a number of bytes above 0, got {on_chip}")
     pieces = list(pairwise(SRAM.items()))
@@ -319,8 +349,7 @@ def layer_energy(layer: Layer, price: Prices, room: float, batch: int = 1) -> En
     >>> layer_energy(layer, Prices(mac=1, sram=10, dram=100), room=9)  # 4 of 8 stay
     Energy(arithmetic=6, sram=130, dram=400.0)
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
+    batch, room = whole_number("batch", batch, 1), real_number("room", room)
     live = batch * (layer.inputs + layer.outputs)
     spilled = max(live - room, 0)
     resident = min(layer.parameters, max(room - live, 0))
@@ -342,8 +371,7 @@ def share_room(network: Sequence[Layer], room: float, batch: int = 1) -> list[tu
     >>> share_room([fc, fc], room=15)
     [(5, 8), (5, 2)]
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
+    batch, room = whole_number("batch", batch, 1), real_number("room", room)
     live = [batch * (layer.inputs + layer.outputs) for layer in network]
     spare, shares = max(room - max(live, default=0), 0), []
     for layer, own in zip(network, live, strict=True):
@@ -354,7 +382,7 @@ def share_room(network: Sequence[Layer], room: float, batch: int = 1) -> list[tu
 
 
 def energy(
-    network: Sequence[Layer],
+    network: Iterable[Layer],
     on_chip: float,
     batch: int = 1,
     num_bits: int = 32,
@@ -366,7 +394,7 @@ def energy(
     The layers share `on_chip` bytes of SRAM, as `share_room` says.
 
     Args:
-        network: as `layers` returns them.
+        network: as `layers` returns them, or any iterable of such.
         batch: images that pass each layer together.
         num_bits: of parameters, inputs and outputs.
         stored_bytes: what all the parameters take where they are stored, if that is not
@@ -375,19 +403,22 @@ def energy(
         by: what gives the energy of one layer: (layer, price, room, batch).
 
     Raises:
-        ValueError: `batch` is below 1 or `stored_bytes` below 0; and as `prices`.
+        TypeError: `batch` or `num_bits` is not whole, or another number is none.
+        ValueError: `batch` is below 1 or `stored_bytes` below 0 or infinite; and as `prices`.
 
     >>> fc = Layer("fc", macs=6, parameters=8, inputs=3, outputs=2)
     >>> (one,) = energy([fc], on_chip=20)
     >>> one.dram == 8 * DRAM  # 20 bytes hold the inputs and outputs, and no weight
     True
     """
-    if stored_bytes is not None and stored_bytes < 0:
-        raise ValueError(f"stored_bytes must not be negative, got {stored_bytes}")
-    price, room = prices(on_chip, num_bits), on_chip * 8 // num_bits
+    if stored_bytes is not None and not 0 <= real_number("stored_bytes", stored_bytes) < math.inf:
+        raise ValueError(f"stored_bytes must be finite and at least 0, got {stored_bytes}")
+    network, price = list(network), prices(on_chip, num_bits)
+    num_bits = whole_number("num_bits", num_bits, 1)
+    room = real_number("on_chip", on_chip) * 8 // num_bits
     once = {layer.name: layer.parameters for layer in network}  # a layer may run twice
     if stored_bytes is not None and any(once.values()):
-        scale = stored_bytes * 8 / num_bits / sum(once.values())
+        scale = real_number("stored_bytes", stored_bytes) * 8 / num_bits / sum(once.values())
         network = [replace(layer, parameters=scale * layer.parameters) for layer in network]
     shares = share_room(network, room, batch)
     return [

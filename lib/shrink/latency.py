@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shrink.arguments import whole_number
 from shrink.modes import in_use
-from shrink.plain import parts_with_parameters
+from shrink.plain import check_module, parts_with_parameters
+from shrink.tensors import check_tensor
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,14 @@ def time_call(
         clock: returns the time in seconds; read before and after each of the `runs` calls.
 
     Raises:
+        TypeError: `runs` or `warm_up` is not whole.
         ValueError: `runs` is below 1, or `warm_up` below 0.
 
     >>> ticks = iter([0, 9, 10, 11, 20, 23])  # three calls that take 9, 1 and 3
     >>> time_call(lambda: None, warm_up=0, runs=3, clock=lambda: next(ticks))
     (2.0, 3.0, 6.0)
     """
-    if runs < 1 or warm_up < 0:
-        raise ValueError(f"runs must be at least 1 and warm_up 0, got {runs} and {warm_up}")
+    warm_up, runs = whole_number("warm_up", warm_up, 0), whole_number("runs", runs, 1)
     for _ in range(warm_up):
         function()
     times = []
@@ -85,8 +87,11 @@ def latency(model: nn.Module, images: Tensor, warm_up: int = 10, runs: int = 100
     """The time that the model takes for a batch of images, on their device, in `eval` mode.
 
     On a GPU each call waits until the work is done, and convolutions compute in float32 proper.
-    The model is left as it was.
+    The model is left as it was. Raises `TypeError` when the images are no tensor or the model no
+    module, and `ValueError` on meta, where nothing is computed.
     """
+    _check_images(images)
+    check_module(model)
     threads = torch.get_num_threads()
     with in_use(model), _float32(images.device):
         times = time_call(_and_wait(lambda: model(images), images.device), warm_up, runs)
@@ -101,8 +106,9 @@ def layer_latencies(
     A layer that runs twice is timed on what it got last. Computing a weight at each call, as a
     parametrization does, is part of its layer's time.
 
-    Raises `ValueError` when a layer takes more than one tensor.
+    Raises `ValueError` when a layer takes more than one tensor, and as `latency`.
     """
+    _check_images(images)
     seen: dict[str, tuple[nn.Module, Tensor]] = {}
     hooks = []
     for name, module in parts_with_parameters(model):
@@ -121,6 +127,12 @@ def layer_latencies(
         for hook in hooks:
             hook.remove()
     return {name: latency(module, x, warm_up, runs) for name, (module, x) in seen.items()}
+
+
+def _check_images(images: Tensor) -> None:
+    check_tensor("the images", images)
+    if images.is_meta:
+        raise ValueError("the images are on meta, where nothing is computed and no time passes")
 
 
 def _and_wait(function: Callable[[], object], device: torch.device) -> Callable[[], object]:

@@ -8,6 +8,7 @@ a layer, or says what it costs, asks here first.
 import copy
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as all_modules
 from torch.nn.parameter import is_lazy
@@ -132,12 +133,31 @@ def refuse_unless_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...], w
         raise ValueError(f"{what}, has its own {names}, and need not do what {kind.__name__} does")
 
 
+def check_module(model: object) -> None:
+    """Raise `TypeError` unless it is a module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model must be an nn.Module, not a {type(model).__name__}")
+
+
+def refuse_packed(model: nn.Module) -> None:
+    """Raise `ValueError` when torch's own quantization packed weights of the model.
+
+    They are no parameters then, and whoever counts those would find none.
+    """
+    for name, module in model.named_modules():
+        held = () if isinstance(module, torch.jit.ScriptModule) else vars(module).values()
+        if any(isinstance(value, torch.ScriptObject) for value in held):
+            what = f"{name or 'the model'}, a {type(module).__name__}"
+            raise ValueError(f"{what}, holds weights that torch packed: give the model of floats")
+
+
 def copied(model: nn.Module) -> nn.Module:
     """A deep copy of the model.
 
-    Raises `ValueError` where torch makes none, with the layer whose weight is computed, if that is
-    the reason.
+    Raises `TypeError` for what is no module, and `ValueError` where torch makes no copy, with the
+    layer whose weight is computed, if that is the reason.
     """
+    check_module(model)
     try:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -150,7 +170,10 @@ def parts_with_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Each module with parameters of its own, or computed of some, by name; each once.
 
     What computes them, where they are parametrized, is part of that module and not there itself.
+    Raises as `check_module` and `refuse_packed`.
     """
+    check_module(model)
+    refuse_packed(model)
     inner = {part for m in model.modules() for part in _parametrizations(m)}
     for name, module in model.named_modules():
         own = next(module.parameters(recurse=False), None) is not None

@@ -23,12 +23,10 @@ def wide(numbers: Tensor, what: str = "the numbers") -> Tensor:
 
 def check_floating(numbers: Tensor, what: str = "the numbers") -> None:
     """Raise `TypeError` unless they are a dense tensor of floating point."""
-    if not isinstance(numbers, Tensor):
-        raise TypeError(f"{what} must be a tensor, not a {type(numbers).__name__}")
+    check_tensor(what, numbers)
     if numbers.dtype not in FLOATING:
         raise TypeError(f"{what} must be floating point of 16, 32 or 64 bits, not {numbers.dtype}")
-    if not is_plain(numbers):
-        raise TypeError(f"{what} must be a dense tensor, not {numbers.layout}")
+    check_plain(what, numbers)
 
 
 def check_whole(numbers: Tensor, what: str) -> None:
@@ -43,8 +41,7 @@ def check_mapping(what: str, given: Mapping[str, Tensor]) -> None:
     if not isinstance(given, Mapping):
         raise TypeError(f"{what} must map names to tensors, not be a {type(given).__name__}")
     for name, tensor in given.items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a tensor, not a {type(tensor).__name__}")
+        check_tensor(name, tensor)
 
 
 def check_one_device(a: Tensor, b: Tensor) -> None:
@@ -61,10 +58,45 @@ def check_optimizer(optimizer: Optimizer) -> None:
         raise TypeError("SparseAdam trains by sparse gradients, and they must be dense")
 
 
+def check_tensor(what: str, tensor: object) -> None:
+    """Raise `TypeError` unless it is a tensor."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{what} must be a tensor, not a {type(tensor).__name__}")
+
+
+def check_plain(what: str, tensor: Tensor) -> None:
+    """Raise `TypeError` unless it is a tensor whose numbers lie at strided places, and are there.
+
+    One on the device meta is let through.
+    """
+    check_tensor(what, tensor)
+    if isinstance(tensor, UninitializedTensorMixin):
+        raise TypeError(f"{what} has no shape yet: call its lazy layer once")
+    if odd := _oddity(tensor):
+        raise TypeError(f"{what} must be a dense tensor, not {odd}")
+
+
 def is_plain(tensor: Tensor) -> bool:
-    """Whether its numbers lie at strided places: it is not sparse, nested, or without a shape."""
-    lazy = isinstance(tensor, UninitializedTensorMixin)
-    return tensor.layout == torch.strided and not tensor.is_nested and not lazy
+    """Whether `check_plain` lets the tensor through."""
+    return not isinstance(tensor, UninitializedTensorMixin) and not _oddity(tensor)
+
+
+def _oddity(tensor: Tensor) -> str:
+    """What a tensor is that has no numbers at strided places; of any other ""."""
+    if tensor.is_nested:
+        return "a nested one"
+    if tensor.layout != torch.strided:
+        return str(tensor.layout)
+    if tensor.is_quantized:
+        return "one that torch quantized"
+    return "one whose memory is freed" if tensor.numel() and _is_freed(tensor) else ""
+
+
+def _is_freed(tensor: Tensor) -> bool:
+    try:
+        return tensor.untyped_storage().nbytes() == 0
+    except (RuntimeError, NotImplementedError):  # torch.func's tensors have their numbers elsewhere
+        return False
 
 
 def check_trainable(name: str, weight: Tensor) -> None:

@@ -79,7 +79,7 @@ def test_zero_points_are_stored_where_there_are_any():
 
 @pytest.mark.parametrize("num_bits", [1, 9, 16])
 def test_bits_that_no_byte_holds_are_refused(num_bits):
-    with pytest.raises(ValueError, match=f"2 to 8 bits, got {num_bits}"):
+    with pytest.raises(ValueError, match=f"num_bits must lie between 2 and 8, not {num_bits}"):
         formats.pack_quantized(state(), num_bits)
 
 

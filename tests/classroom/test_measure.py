@@ -375,6 +375,18 @@ def tied():
     return nn.ModuleDict({"embedding": embedding, "head": head}).state_dict()
 
 
+@pytest.mark.parametrize(
+    ("model", "num_bits", "error"),
+    [("gives a pair", 32, TypeError), ("plain", 12, ValueError), (None, 32, TypeError)],
+)
+def test_what_cannot_be_measured_writes_nothing(model, num_bits, error, net, split, tmp_path):
+    if model == "gives a pair":
+        net.register_forward_hook(lambda module, x, y: (y, y))
+    with pytest.raises(error, match=r"must (give logits|be an nn.Module)|num_bits must be"):
+        measure.measure("net", model and net, split, "digits", tmp_path / "f", num_bits=num_bits)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_tensor_under_two_names_is_stored_once_and_read_under_both(tmp_path):
     state = tied()
     alone = {"embedding.weight": state["embedding.weight"]}

@@ -321,6 +321,15 @@ def test_the_checkpoint_of_another_plan_is_not_taken_up(some, checkpoint, recipe
     assert same(net, whole)
 
 
+@pytest.mark.parametrize("give", [lambda y: (y, y), lambda y: {"logits": y}, lambda y: y[:, 0]])
+def test_what_gives_no_logits_is_named(digits, give):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(10))
+    model(digits.test.images[:1])
+    model.register_forward_hook(lambda module, x, y: give(y))
+    with pytest.raises(TypeError, match=r"the model must give logits \(n, classes\), not"):
+        predict(model, digits.test.images)
+
+
 def test_predict_gives_the_largest_logit_whatever_the_batch(digits):
     net = small_net()
     images = digits.test.images

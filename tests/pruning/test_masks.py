@@ -197,7 +197,9 @@ def test_masked_weights_are_zero_even_where_they_were_infinite():
     assert weights["bias"].item() == 1 and weights["w"][3].item() == 2
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int8])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.bool]
+)
 def test_applied_masks_keep_the_type(dtype):
     weight = torch.tensor([1, 2], dtype=dtype)
     applied = apply_masks({"w": weight}, {"w": torch.tensor([True, False])})["w"]

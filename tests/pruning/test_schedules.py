@@ -264,6 +264,14 @@ def test_an_evaluation_that_changes_what_it_is_given_harms_nothing():
     assert torch.equal(weights["a"], layers()["a"])
 
 
+def test_sparsities_may_come_one_after_the_other():
+    def left(weights):
+        return float(sum(w.abs().sum() for w in weights.values()))
+
+    one_by_one = pruning.sensitivity(layers(), left, (s for s in (0.2, 0.5)))
+    assert one_by_one == pruning.sensitivity(layers(), left, [0.2, 0.5])
+
+
 def test_bad_sparsities_are_named_before_anything_is_evaluated():
     with pytest.raises(ValueError, match=r"1\.1"):
         pruning.sensitivity(layers(), lambda given_: pytest.fail("evaluated"), [0.5, 1.1])

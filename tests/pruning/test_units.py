@@ -100,3 +100,36 @@ def test_bad_input_is_named():
     for shape in ((3, 1), (2, 2, 1), (4,)):
         with pytest.raises(ValueError, match=r"\(2, 2\) cannot be filled up to"):
             units.fill_up(torch.ones(2, 2), shape)
+
+
+ODD_WEIGHTS = [
+    (torch.full((3, 2), torch.nan), ValueError, "a.weight holds 6 NaN"),
+    (torch.ones(3), ValueError, r"a.weight must be \(out, in, …\), not \(3,\)"),
+    (torch.ones(3, 2).to_sparse(), TypeError, "a.weight must be a dense tensor, not torch.sparse"),
+    (torch.ones(3, 2, device="meta"), ValueError, "a.weight has no values"),
+]
+
+
+@pytest.mark.parametrize(("weight", "error", "said"), ODD_WEIGHTS)
+def test_units_of_odd_weights_are_not_ranked(weight, error, said):
+    with pytest.raises(error, match=said):
+        units.strongest_units({"a.weight": weight, "b.weight": torch.ones(2, 3)}, ["a", "b"], [1])
+
+
+@pytest.mark.parametrize(("weight", "error", "said"), ODD_WEIGHTS[1:3])
+def test_units_of_odd_weights_are_not_kept(weight, error, said):
+    state = {"a.weight": weight, "b.weight": torch.ones(2, 3)}
+    with pytest.raises(error, match=said):
+        units.keep_units(state, ["a", "b"], [torch.tensor([0])])
+
+
+def test_a_unit_is_kept_once():
+    state = {"a.weight": torch.ones(3, 2), "b.weight": torch.ones(2, 3)}
+    with pytest.raises(ValueError, match=r"units of a .* once, not \[1, 0, 1\]"):
+        units.keep_units(state, ["a", "b"], [torch.tensor([1, 0, 1])])
+
+
+@pytest.mark.parametrize("odd", [[1.0], None, torch.eye(2).to_sparse()])
+def test_what_is_no_dense_tensor_is_not_filled_up(odd):
+    with pytest.raises(TypeError, match="the tensor must be a"):
+        units.fill_up(odd, (3, 3))

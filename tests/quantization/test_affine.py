@@ -122,8 +122,8 @@ def test_a_constant_is_kept(constant, options):
     ("arguments", "message"),
     [
         ({"x_min": 1.0, "x_max": -1.0}, "x_min must not be above x_max, got 1.0 and -1.0"),
-        ({"x_min": -1, "x_max": 1, "num_bits": 1}, "num_bits must be 2 to 16, got 1"),
-        ({"x_min": -1, "x_max": 1, "num_bits": 17}, "num_bits must be 2 to 16, got 17"),
+        ({"x_min": -1, "x_max": 1, "num_bits": 1}, "num_bits must lie between 2 and 16, not 1"),
+        ({"x_min": -1, "x_max": 1, "num_bits": 17}, "num_bits must lie between 2 and 16, not 17"),
         ({"x_min": -1, "x_max": 1, "symmetric": True, "signed": False}, "zero point is 0"),
         ({"x_min": -1, "x_max": math.nan}, "1 NaN and 0 infinite of 2 values"),
         ({"x_min": -math.inf, "x_max": math.inf}, "0 NaN and 2 infinite of 2 values"),
@@ -305,8 +305,8 @@ def test_what_is_packed_is_unpacked(data, bits, signed):
         ([4], 2, "4 to 4 is more than 2 bits hold"),
         ([-3, 0], 2, "-3 to 0 is more than 2 bits hold"),
         ([-1, 2], 2, "-1 to 2 is more than 2 bits hold"),
-        ([0], 8, "num_bits must be 1 to 7, got 8"),
-        ([0], 0, "num_bits must be 1 to 7, got 0"),
+        ([0], 8, "num_bits must lie between 1 and 7, not 8"),
+        ([0], 0, "num_bits must lie between 1 and 7, not 0"),
     ],
 )
 def test_what_does_not_fit_into_the_bits_is_named(values, bits, message):
@@ -318,8 +318,8 @@ def test_what_does_not_fit_into_the_bits_is_named(values, bits, message):
     ("packed", "count", "message"),
     [
         (torch.zeros(3, dtype=torch.uint8), 3, "3 numbers of 4 bits are not 3 bytes"),
-        (torch.zeros(2, dtype=torch.uint8), -1, "-1 numbers"),
-        (torch.zeros(0, dtype=torch.uint8), -1, "-1 numbers"),
+        (torch.zeros(2, dtype=torch.uint8), -1, "count must be at least 0, not -1"),
+        (torch.zeros(0, dtype=torch.uint8), -1, "count must be at least 0, not -1"),
         (torch.zeros(2, dtype=torch.int8), 4, "must be uint8 of one axis"),
         (torch.zeros(1, 2, dtype=torch.uint8), 4, "must be uint8 of one axis"),
     ],

@@ -321,11 +321,11 @@ def test_lists_are_as_tuples(pool):
 
 def test_calibration_data_that_are_one_image_are_refused():
     model = image_net(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), last=36)
-    with pytest.raises(ValueError, match=r"gets \(2, 6, 7\); on integers it takes \(n, channels"):
+    with pytest.raises(ValueError, match=r"gets \(2, 6, 7\); on integers it takes \(n, 2, height"):
         quantize_model(model, torch.zeros(2, 6, 7))
 
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_of_nothing_is_refused(size):
-    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {size}"):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, not {size}"):
         quantize_model(net(), rows(), batch_size=size)

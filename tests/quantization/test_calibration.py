@@ -467,9 +467,9 @@ def test_thresholds_by_hand(counts, levels, expected):
 @pytest.mark.parametrize(
     ("counts", "levels", "message"),
     [
-        ([1, 2, 3], 0, "levels must be 1 to 3, the number of bins, got 0"),
-        ([1, 2, 3], 4, "levels must be 1 to 3, the number of bins, got 4"),
-        ([], 1, "levels must be 1 to 0"),
+        ([1, 2, 3], 0, "levels must lie between 1 and 3, not 0"),
+        ([1, 2, 3], 4, "levels must lie between 1 and 3, not 4"),
+        ([], 1, "levels must lie between 1 and 0"),
         ([0, 0, 0], 2, "at least 0, and some above"),
         ([1, -1, 3], 2, "at least 0, and some above"),
     ],

@@ -620,10 +620,10 @@ def test_what_has_no_form_on_integers_is_named(name):
         (random(0, 6), {}, "calibration needs at least one input, got none"),
         (torch.full((4, 6), math.nan), {}, "24 of 24 activations are NaN or infinite"),
         (torch.full((4, 6), math.inf), {}, "24 of 24 activations are NaN or infinite"),
-        (random(4, 6), {"weight_bits": 1}, "2 to 8 bits, got 1"),
-        (random(4, 6), {"weight_bits": 9}, "2 to 8 bits, got 9"),
-        (random(4, 6), {"activation_bits": 1}, "2 to 8 bits, got 1"),
-        (random(4, 6), {"activation_bits": 9}, "2 to 8 bits, got 9"),
+        (random(4, 6), {"weight_bits": 1}, "bits must lie between 2 and 8, not 1"),
+        (random(4, 6), {"weight_bits": 9}, "bits must lie between 2 and 8, not 9"),
+        (random(4, 6), {"activation_bits": 1}, "bits must lie between 2 and 8, not 1"),
+        (random(4, 6), {"activation_bits": 9}, "bits must lie between 2 and 8, not 9"),
         (random(4, 6), {"method": "guess"}, "no calibration 'guess'"),
         (random(4, 6), {"method": "percentile", "percentile": 20}, "percentile must be above 50"),
     ],
@@ -759,7 +759,7 @@ def test_a_dynamic_network_goes_through_its_state():
 @pytest.mark.parametrize("bits", [1, 9])
 @pytest.mark.parametrize("which", ["weight_bits", "activation_bits"])
 def test_bits_that_int8_does_not_hold_are_named(which, bits):
-    with pytest.raises(ValueError, match=f"2 to 8 bits, got {bits}"):
+    with pytest.raises(ValueError, match=f"bits must lie between 2 and 8, not {bits}"):
         quantize_dynamically(nn.Sequential(nn.Linear(4, 3)), **{which: bits})
 
 
@@ -847,3 +847,92 @@ def test_a_dynamic_network_on_a_gpu():
     expected = quantize_dynamically(net)(x)
     found = quantize_dynamically(net.cuda())(x.cuda()).cpu()
     torch.testing.assert_close(found, expected, rtol=0.01, atol=0.01 * expected.std().item())
+
+
+# ---- ways to write the same chain
+
+
+class Worded(nn.Module):
+    """A small network of images whose `forward` is written in one of many ways."""
+
+    def __init__(self, written):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.conv, self.fc, self.written = (
+                nn.Conv2d(1, 4, 3, padding=1),
+                nn.Linear(64, 3),
+                written,
+            )
+
+    def forward(self, x):
+        return self.written(self, x)
+
+
+def pooled(net, x):
+    return F.max_pool2d(F.relu(net.conv(x)), 2)
+
+
+def by_size(net, x):
+    y = pooled(net, x)
+    return net.fc(y.view(y.size(0), -1))
+
+
+def by_shape(net, x):
+    y = pooled(net, x)
+    return net.fc(y.reshape(y.shape[0], y.shape[1] * y.shape[2] * y.shape[3]))
+
+
+SAME = {
+    "view": lambda net, x: net.fc(pooled(net, x).view(-1, 64)),
+    "view of a shape": lambda net, x: net.fc(pooled(net, x).view((-1, 64))),
+    "view by the images' size": lambda net, x: net.fc(pooled(net, x).view(x.size(0), -1)),
+    "by size": by_size,
+    "by shape": by_shape,
+    "reshape, contiguous": lambda net, x: net.fc(pooled(net, x).contiguous().reshape(-1, 64)),
+    "torch.reshape": lambda net, x: net.fc(torch.reshape(pooled(net, x), (-1, 64))),
+    "flatten to the last": lambda net, x: net.fc(pooled(net, x).flatten(1, 3)),
+    "flatten from the third last": lambda net, x: net.fc(torch.flatten(pooled(net, x), -3)),
+    "relu in place": lambda net, x: net.fc(F.max_pool2d(F.relu_(net.conv(x)), 2).flatten(1)),
+    "relu_": lambda net, x: net.fc(F.max_pool2d(net.conv(x).relu_(), 2).flatten(1)),
+    "torch.max_pool2d": lambda net, x: net.fc(
+        torch.max_pool2d(torch.relu(net.conv(x)), 2).flatten(1)
+    ),
+    "dropout2d": lambda net, x: net.fc(
+        F.dropout2d(pooled(net, x), training=net.training).flatten(1)
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SAME)
+def test_a_chain_may_be_written_in_other_words(how):
+    x = random(20, 1, 8, 8)
+    expected = quantize_model(Worded(lambda net, x: net.fc(pooled(net, x).flatten(1))), x)
+    assert quantize_model(Worded(SAME[how]), x)(x[:7]).equal(expected(x[:7]))
+
+
+OTHER = {
+    "more rows than images": lambda net, x: net.fc(pooled(net, torch.cat([x, x], 2)).view(-1, 64)),
+    "rows of several images": lambda net, x: net.fc(pooled(net, x)[:, :2].reshape(-1, 64)),
+    "three axes": lambda net, x: net.fc(pooled(net, x).view(-1, 1, 64)),
+    "of another type": lambda net, x: net.fc(pooled(net, x).view(torch.int32)),
+}
+
+
+@pytest.mark.parametrize("how", OTHER)
+def test_what_a_view_makes_otherwise_is_refused(how):
+    with pytest.raises(ValueError, match=r"form on integers|no chain|depends"):
+        quantize_model(Worded(OTHER[how]), random(20, 1, 8, 8))
+
+
+def test_a_view_that_mixes_images_is_refused():
+    net = Worded(lambda net, x: net.fc(pooled(net, x).view(-1, 64)))
+    with pytest.raises(ValueError, match=r"gets \(20, 256\); on integers it takes \(n, 64\)"):
+        quantize_model(net, random(20, 1, 16, 16))
+
+
+def test_a_model_compiled_in_place_is_named():
+    net = nn.Sequential(nn.Linear(6, 4))
+    net.compile(backend="eager")
+    with pytest.raises(ValueError, match="is compiled: convert the model first"):
+        quantize_model(net, random(4, 6))

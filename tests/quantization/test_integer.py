@@ -215,7 +215,7 @@ def test_wrap_keeps_shape_and_input_and_takes_any_integers():
 
 @pytest.mark.parametrize("bits", [1, 0, -8, 64, 100])
 def test_a_width_that_no_accumulator_has_is_named(bits):
-    with pytest.raises(ValueError, match=f"num_bits must be 2 to 63, got {bits}"):
+    with pytest.raises(ValueError, match=f"num_bits must lie between 2 and 63, not {bits}"):
         wrap(torch.tensor([1]), bits)
 
 

@@ -182,6 +182,11 @@ def test_other_types_are_clustered_as_float32(dtype):
         assert find(x, 4).equal(find(x.float(), 4))
 
 
+def test_numbers_with_a_sign_that_is_still_to_be_applied_have_a_codebook():
+    x = torch.view_as_complex(random(20, 2)).conj().imag
+    assert x.is_neg() and fit_codebook(x, 4).equal(fit_codebook(x.clone(), 4))
+
+
 # ---- numbers into it
 
 
@@ -392,6 +397,57 @@ def test_what_cannot_be_held_is_named_and_nothing_is_changed(weights, message):
     ):
         pass
     assert other.detach().equal(before)
+
+
+NUMBERS = torch.tensor([0, 1, 1, 0], dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        (
+            sharing.Shared(torch.ones(2), NUMBERS, zero=7),
+            ValueError,
+            "zero of w must lie between 0 and 1",
+        ),
+        (
+            sharing.Shared(torch.ones(2), NUMBERS, zero=-1),
+            ValueError,
+            "zero of w must lie between 0 and 1",
+        ),
+        (
+            sharing.Shared(torch.ones(2), NUMBERS, zero=1),
+            ValueError,
+            "value 1 of w is its zero, not 1",
+        ),
+        (
+            sharing.Shared(torch.tensor([0, torch.nan]), NUMBERS),
+            ValueError,
+            "codebook of w .* finite",
+        ),
+        (sharing.Shared(torch.ones(2, 1), NUMBERS), ValueError, "codebook of w has one axis"),
+        (
+            sharing.Shared(torch.ones(2, dtype=torch.int), NUMBERS),
+            TypeError,
+            "codebook of w must be float",
+        ),
+        (
+            sharing.Shared([1.0, 2.0], NUMBERS),
+            TypeError,
+            "codebook of w must be a tensor, not a list",
+        ),
+    ],
+)
+def test_what_is_shared_wrongly_is_named_and_nothing_is_changed(parts, error, message):
+    other, w = torch.nn.Parameter(random(4)), torch.nn.Parameter(random(4, seed=1))
+    before, sgd = (other.detach().clone(), w.detach().clone()), torch.optim.SGD([other, w], lr=0.1)
+    shared = {"other": share(other, 1), "w": parts}
+    with (
+        pytest.raises(error, match=message),
+        hold_shared({"other": other, "w": w}, shared, sgd),
+    ):
+        pass
+    assert other.detach().equal(before[0]) and w.detach().equal(before[1])
 
 
 @pytest.mark.gpu

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from shrink import quantization, sharing
+from shrink.arguments import whole_number
 from shrink.coding import sparse
 from shrink.coding.codec_parts import checked_shared
 from shrink.coding.stored import check_plain, checked_name, identity, named, plain
@@ -90,11 +91,10 @@ def pack_quantized(state: Mapping[str, Tensor], num_bits: int, **options) -> dic
         TypeError: as `pack` does.
         ValueError: num_bits is not 2 to 8, a name is empty or has a "/", or as `qparams_of` does.
     """
-    if num_bits not in range(2, 9):
-        raise ValueError(f"weights are packed in 2 to 8 bits, got {num_bits}")
+    num_bits = whole_number("num_bits", num_bits, 2, 8)
 
     def packed(name: str, tensor: Tensor) -> Parts | None:
-        return _quantized(tensor, int(num_bits), options) if _is_weight(tensor) else None
+        return _quantized(tensor, num_bits, options) if _is_weight(tensor) else None
 
     return _packed(state, packed)
 

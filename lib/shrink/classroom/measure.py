@@ -76,10 +76,12 @@ def measure(
         num_bits: what the model computes in, for the energy: 8 for a network of integers.
 
     Raises `ValueError`, before anything is written, when a weight is computed at each call (as
-    `torch.nn.utils.prune` does), with what to run first; and as `cost.layers`.
+    `torch.nn.utils.prune` does), with what to run first; as `cost.layers` and `cost.prices`; and
+    `TypeError` when the model gives anything but logits.
     """
     decoded, one = copied(model).to(split.images.device), split.images[:1]
     network = cost.layers(decoded, one)
+    cost.prices(ON_CHIP, num_bits), predict(decoded, one)  # they raise before anything is written
     stored = encode(model.state_dict())
     own_format = isinstance(stored, bytes)
     length = write_atomically(path, stored) if own_format else write(path, stored)

@@ -76,10 +76,20 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def predict(model: nn.Module, images: Tensor, batch_size: int = 2000) -> Tensor:
-    """The class with the largest logit: images (n, 1, 28, 28) → int64 (n,), on their device."""
+    """The class with the largest logit: images (n, 1, 28, 28) → int64 (n,), on their device.
+
+    Raises `TypeError` when the model gives anything but logits (n, classes).
+    """
     batch_size = whole_number("batch_size", batch_size, 1)
     with in_use(model):
-        return torch.cat([model(batch).argmax(1) for batch in images.split(batch_size)])
+        return torch.cat([_answers(model(batch)) for batch in images.split(batch_size)])
+
+
+def _answers(logits: Tensor) -> Tensor:
+    if not isinstance(logits, Tensor) or logits.dim() < 2:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise TypeError(f"the model must give logits (n, classes), not {got}")
+    return logits.argmax(1)
 
 
 def accuracy(model: nn.Module, split: Split) -> float:

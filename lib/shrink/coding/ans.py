@@ -42,7 +42,8 @@ def quantize_counts(counts: Tensor, precision: int = 12) -> Tensor:
     >>> quantize_counts(torch.tensor([90, 0, 9, 1]), precision=3)
     tensor([6, 0, 1, 1])
     """
-    row, precision = occurrences(counts), _checked_precision(precision)
+    row = occurrences(counts)
+    precision = _checked_precision(precision)
     left = 2**precision - np.count_nonzero(row)
     if left < 0:
         occurring = np.count_nonzero(row)

@@ -48,7 +48,7 @@ def occurrences(counts: Tensor) -> np.ndarray:
 
 
 def whole(value: int, name: str) -> int:
-    """The value as an int, or `TypeError` if it is no whole number of Python, numpy or torch."""
+    """The Python int for a whole number, as `arguments.whole` has it; else `TypeError`."""
     found = arguments.whole(value)
     if found is None:
         raise TypeError(f"{name} must be a whole number, not {value!r}")

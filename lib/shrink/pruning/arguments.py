@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import UninitializedTensorMixin
 
 from shrink.arguments import check_real
-from shrink.tensors import FLOATING, check_mapping, first_names, is_plain
+from shrink.tensors import FLOATING, check_mapping, check_plain, first_names
 
 
 def number_pruned(sparsity: float, n: int) -> int:
@@ -20,7 +19,7 @@ def number_pruned(sparsity: float, n: int) -> int:
 
 def check_weight(name: str, weight: Tensor) -> None:
     """Raise unless it is a plain floating point tensor with something in it, and without NaN."""
-    _check_plain(name, weight)
+    check_plain(name, weight)
     if weight.dtype not in FLOATING:
         raise TypeError(f"{name} must be floating point of 16, 32 or 64 bits, not {weight.dtype}")
     if weight.numel() == 0:
@@ -56,11 +55,8 @@ def check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> N
             raise ValueError(
                 f"a mask is named {name!r}, a weight is not: {', '.join(map(str, weights))}"
             )
-        _check_plain(name, weights[name])
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            got = getattr(mask, "dtype", type(mask).__name__)
-            raise TypeError(f"the mask of {name} must be a bool tensor, not {got}")
-        _check_plain(f"the mask of {name}", mask)
+        check_plain(name, weights[name])
+        check_mask(name, mask)
         if mask.shape != weights[name].shape:
             raise ValueError(
                 f"the mask of {name} has shape {tuple(mask.shape)}, "
@@ -73,18 +69,17 @@ def check_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> N
     _check_one_mask_each(masks, first_names(weights, used=masks))
 
 
+def check_mask(name: str, mask: Tensor) -> None:
+    """Raise `TypeError` unless it is a plain tensor of bool."""
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = getattr(mask, "dtype", type(mask).__name__)
+        raise TypeError(f"the mask of {name} must be a bool tensor, not {got}")
+    check_plain(f"the mask of {name}", mask)
+
+
 def _check_one_mask_each(masks: Mapping[str, Tensor], first: Mapping[str, str]) -> None:
     of_tensor: dict[str, str] = {}
     for name, mask in masks.items():
         other = of_tensor.setdefault(first[name], name)
         if mask is not masks[other] and not torch.equal(mask, masks[other]):
             raise ValueError(f"{other} and {name} are one tensor, and their masks differ: give one")
-
-
-def _check_plain(name: str, tensor: Tensor) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} must be a tensor, not a {type(tensor).__name__}")
-    if isinstance(tensor, UninitializedTensorMixin):
-        raise TypeError(f"{name} has no shape yet: call its lazy layer once")
-    if not is_plain(tensor):
-        raise TypeError(f"{name} must be a dense tensor, not {tensor.layout}")

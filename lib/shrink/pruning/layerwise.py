@@ -1,6 +1,6 @@
 """How much each layer alone can lose."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from shrink.tensors import first_names
 def sensitivity(
     weights: Mapping[str, Tensor],
     evaluate: Callable[[dict[str, Tensor]], float],
-    sparsities: Sequence[float],
+    sparsities: Iterable[float],
 ) -> dict[str, list[float]]:
     """How much each layer alone can lose: prune one at a time, leave all others whole.
 
@@ -37,6 +37,7 @@ def sensitivity(
     Source: Han et al. 2015, section 5, figure 6.
     """
     check_weights(weights)
+    sparsities = list(sparsities)
     for sparsity in sparsities:
         number_pruned(sparsity, 1)
 

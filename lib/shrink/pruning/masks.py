@@ -13,7 +13,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from shrink.arguments import whole_seed
-from shrink.pruning.arguments import check_masks, check_weight, check_weights, number_pruned
+from shrink.pruning.arguments import (
+    check_mask,
+    check_masks,
+    check_weight,
+    check_weights,
+    number_pruned,
+)
 from shrink.tensors import (
     check_gradient,
     check_mapping,
@@ -145,8 +151,13 @@ def shuffle_masks(masks: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     Returns:
         name → new bool tensor of the mask's shape and device; one for a mask under several names,
         as `global_masks` has it for tied weights.
+
+    Raises:
+        TypeError: `masks` is no mapping of bool tensors, or the seed is not whole.
     """
     check_mapping("masks", masks)
+    for name, mask in masks.items():
+        check_mask(name, mask)
     generator = torch.Generator().manual_seed(whole_seed(seed))
     shuffled: dict[int, Tensor] = {}
     for mask in masks.values():
@@ -284,4 +295,4 @@ def _kth_smallest(scores: Tensor, k: int) -> Tensor | float:
 
 def _masked(values: Tensor, mask: Tensor) -> Tensor:
     """Zeros where the mask is False, even where the value is infinite."""
-    return torch.where(mask, values, 0)
+    return torch.where(mask, values, values.new_zeros(()))

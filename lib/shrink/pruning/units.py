@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shrink.arguments import whole, whole_number
-from shrink.tensors import check_mapping, check_whole, first_names, wide
+from shrink.pruning.arguments import check_weight
+from shrink.tensors import check_mapping, check_plain, check_whole, first_names, wide
 
 
 def strongest_units(
@@ -35,9 +36,9 @@ def strongest_units(
 
     Raises:
         KeyError: a layer has no weight.
-        TypeError: a weight is not floating point.
-        ValueError: not one count for each hidden layer, one that is not 1 to its units, or a layer
-            whose inputs the units before it do not divide.
+        TypeError: a weight is not floating point, or not dense.
+        ValueError: not one count for each hidden layer, one that is not 1 to its units, a weight
+            that is empty or has NaN, or a layer whose inputs the units before it do not divide.
 
     >>> import torch
     >>> state = {"fc1.weight": torch.tensor([[3.0, 4.0], [1.0, 0.0]]),
@@ -50,11 +51,13 @@ def strongest_units(
     check_mapping("state", state)
     found = []
     for layer, behind, count in zip(layers, layers[1:], counts, strict=False):
-        inward = wide(state[f"{layer}.weight"], f"{layer}.weight").flatten(1)
+        for name in (layer, behind):
+            check_weight(f"{name}.weight", state[f"{name}.weight"])
+        inward = wide(_weight(state, layer)).flatten(1)
         units, taken = len(inward), whole(count)
         if taken is None or not 1 <= taken <= units:
             raise ValueError(f"{layer} has 1 to {units} units to take, not {count!r}")
-        outward = wide(_by_input(state, behind, units), f"{behind}.weight")
+        outward = wide(_by_input(state, behind, units))
         strength = inward.norm(dim=1) * outward.transpose(0, 1).flatten(1).norm(dim=1)
         found.append(strength.argsort(descending=True, stable=True)[:taken].sort().values)
     return found
@@ -75,9 +78,9 @@ def keep_units(
 
     Raises:
         KeyError: a layer has no weight.
-        TypeError: the numbers of units are not whole.
-        ValueError: not one choice for each hidden layer, a unit that is not there, two layers with
-            one weight, or a layer whose inputs the units before it do not divide.
+        TypeError: the numbers of units are not whole, or a weight is not dense.
+        ValueError: not one choice for each hidden layer, a unit that is not there or there twice,
+            two layers with one weight, or a layer whose inputs the units before it do not divide.
 
     >>> import torch
     >>> state = {"a.weight": torch.tensor([[1.0], [2.0], [3.0]]), "a.bias": torch.zeros(3),
@@ -91,9 +94,11 @@ def keep_units(
     _check_untied(state, layers)
     kept = [_numbers(layer, chosen) for layer, chosen in zip(layers, kept, strict=False)]
     for layer, chosen in zip(layers, kept, strict=False):
-        units = len(state[f"{layer}.weight"])
+        units = len(_weight(state, layer))
         if strangers := chosen[(chosen < 0) | (chosen >= units)].tolist():
             raise ValueError(f"{layer} has the units 0 to {units - 1}, not {strangers[0]}")
+        if len(chosen.unique()) < len(chosen):
+            raise ValueError(f"the units of {layer} are kept once, not {chosen.tolist()}")
     found = {}
     for place, layer in enumerate(layers):
         weight, bias = state[f"{layer}.weight"], state.get(f"{layer}.bias")
@@ -116,6 +121,7 @@ def fill_up(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     what the small one does.
 
     Raises:
+        TypeError: it is no dense tensor.
         ValueError: the shape is smaller along an axis, or has another number of axes.
 
     >>> import torch
@@ -123,6 +129,7 @@ def fill_up(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     tensor([[1, 2, 0],
             [0, 0, 0]])
     """
+    check_plain("the tensor", tensor)
     shape = [whole_number("a size", size, 0) for size in shape]
     if tensor.dim() != len(shape) or any(
         to < size for to, size in zip(shape, tensor.shape, strict=True)
@@ -149,9 +156,17 @@ def _numbers(layer: str, chosen: Tensor) -> Tensor:
     return chosen.long()
 
 
+def _weight(state: Mapping[str, Tensor], layer: str) -> Tensor:
+    weight = state[f"{layer}.weight"]
+    check_plain(f"{layer}.weight", weight)
+    if weight.dim() < 2:
+        raise ValueError(f"{layer}.weight must be (out, in, …), not {tuple(weight.shape)}")
+    return weight
+
+
 def _by_input(state: Mapping[str, Tensor], layer: str, units: int) -> Tensor:
     """The weight, (out, in, …), as (out, units, in / units, …)."""
-    weight = state[f"{layer}.weight"]
+    weight = _weight(state, layer)
     if weight.shape[1] % units:
         raise ValueError(
             f"{layer} has {weight.shape[1]} inputs, which {units} units before it do not divide"

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.arguments import whole, whole_number
 from shrink.quantization.arguments import (
     as_bound,
+    check_dense,
     check_floats,
     check_integers,
-    check_packed,
+    packed_bits,
     refuse_nan,
     refuse_nonfinite,
     whole_numbers,
@@ -57,6 +59,7 @@ class QParams:
 
 
 def _integers(num_bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+    num_bits = int(num_bits)  # 2^8 overflows in eight bits
     lowest = -(2 ** (num_bits - 1)) if signed else 0
     return lowest + int(narrow), 2 ** (num_bits - int(signed)) - 1
 
@@ -88,7 +91,7 @@ def choose_qparams(
     2018, section 2.2.
 
     Raises:
-        TypeError: a bound is bool or complex, or no number at all.
+        TypeError: a bound is bool or complex, or no number at all, or num_bits is not whole.
         ValueError: a bound is NaN or infinite, x_min is above x_max, num_bits is not 2 to 16, or
             symmetric and unsigned.
 
@@ -96,8 +99,7 @@ def choose_qparams(
     >>> p.scale.item(), p.zero_point.item(), p.q_min, p.q_max  # 0..3 for a width of 4
     (1.3333333730697632, 1, 0, 3)
     """
-    if num_bits not in range(2, 17):
-        raise ValueError(f"num_bits must be 2 to 16, got {num_bits}")
+    num_bits = whole_number("num_bits", num_bits, 2, 16)
     if symmetric and not signed:
         raise ValueError("symmetric quantization is signed: its zero point is 0")
     low, high = torch.broadcast_tensors(as_bound(x_min, "x_min"), as_bound(x_max, "x_max"))
@@ -142,7 +144,7 @@ def qparams_of(
     The others are those of `choose_qparams`.
 
     Raises:
-        TypeError: x is not floating point, or sparse.
+        TypeError: x is not floating point, or sparse; or num_bits or group is not whole.
         ValueError: x has NaN or infinities (with how many), both `axis` and `group` are given,
             x has no such axis, or group is below 1.
 
@@ -160,9 +162,10 @@ def qparams_of(
     if axis is None:
         low, high = (x.min(), x.max()) if x.numel() else (x.new_zeros(()), x.new_zeros(()))
         return choose_qparams(low, high, *options)
-    if not -x.dim() <= axis < x.dim():
-        raise ValueError(f"no axis {axis} in a tensor of shape {tuple(x.shape)}")
-    others = [d for d in range(x.dim()) if d != axis % x.dim()]
+    channel = whole(axis)
+    if channel is None or not -x.dim() <= channel < x.dim():
+        raise ValueError(f"no axis {axis!r} in a tensor of shape {tuple(x.shape)}")
+    others = [d for d in range(x.dim()) if d != channel % x.dim()]
     if not others:  # amin over no axis would be amin over all
         return choose_qparams(x, x, *options)
     if x.numel() == 0:
@@ -172,8 +175,9 @@ def qparams_of(
 
 
 def _by_group(x: Tensor, group: int, options: tuple) -> QParams:
-    if group < 1 or x.dim() == 0:
-        raise ValueError(f"group must be at least 1 in a row of numbers, got {group}")
+    group = whole_number("group", group, 1)
+    if x.dim() == 0:
+        raise ValueError("groups are of numbers in a row, and the tensor has no axis")
     missing = -x.shape[-1] % group
     padded = torch.nn.functional.pad(x, (0, missing))  # with zeros, which every range holds
     parts = padded.unflatten(-1, (-1, group))
@@ -257,13 +261,13 @@ def pack_bits(q: Tensor, num_bits: int) -> Tensor:
         num_bits: 1 to 7.
 
     Raises:
-        TypeError: q is bool, complex or sparse.
+        TypeError: q is bool, complex or sparse, or num_bits is not whole.
         ValueError: a value needs more bits or is no whole number, or num_bits is not 1 to 7.
 
     >>> pack_bits(torch.tensor([1, 2, 3, 0, 2]), num_bits=2)  # 01 10 11 00 | 10
     tensor([108, 128], dtype=torch.uint8)
     """
-    check_packed(num_bits)
+    num_bits = packed_bits(num_bits)
     values = whole_numbers(q).cpu().flatten()
     low, high = -(2 ** (num_bits - 1)), 2**num_bits - 1
     if len(values) and (values.min() < 0 or values.max() > high):
@@ -279,6 +283,7 @@ def unpack_bits(packed: Tensor, num_bits: int, count: int, signed: bool = False)
     """The `count` integers that `pack_bits` was given: (count,) uint8, or int8 if signed.
 
     Raises:
+        TypeError: `packed` is no tensor, or num_bits or count is not whole.
         ValueError: num_bits is not 1 to 7, `packed` is not uint8 of one axis, or its length is
             not that of so many integers.
 
@@ -287,10 +292,11 @@ def unpack_bits(packed: Tensor, num_bits: int, count: int, signed: bool = False)
     >>> unpack_bits(torch.tensor([108, 128], dtype=torch.uint8), num_bits=2, count=5, signed=True)
     tensor([ 1, -2, -1,  0, -2], dtype=torch.int8)
     """
-    check_packed(num_bits)
+    num_bits, count = packed_bits(num_bits), whole_number("count", count, 0)
+    check_dense(packed, "packed")
     if packed.dtype != torch.uint8 or packed.dim() != 1:
         raise ValueError(f"packed must be uint8 of one axis, got {packed.dtype}, {packed.dim()}")
-    if count < 0 or len(packed) != -(-count * num_bits // 8):
+    if len(packed) != -(-count * num_bits // 8):
         raise ValueError(f"{count} numbers of {num_bits} bits are not {len(packed)} bytes")
     bits = np.zeros((count, 8), np.uint8)
     used = np.unpackbits(packed.cpu().numpy(), count=count * num_bits)

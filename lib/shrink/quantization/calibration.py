@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shrink.arguments import check_real, whole_number
 from shrink.quantization import QParams, choose_qparams
 from shrink.quantization.arguments import check_floats
 
@@ -91,6 +92,7 @@ def percentile_range(histogram: Histogram, percentile: float = 99.99) -> tuple[f
     >>> low, round(high, 1)
     (0.0, 1.0)
     """
+    check_real("percentile", percentile)
     if not 50 < percentile <= 100:
         raise ValueError(f"percentile must be above 50 and at most 100, got {percentile}")
     counts = np.insert(histogram.counts, HALF, histogram.zeros)  # a bin of no width at zero
@@ -166,6 +168,7 @@ def entropy_range(
     """
     sides = histogram.counts[HALF:] + histogram.counts[:HALF][::-1]
     magnitudes = np.trim_zeros(sides.reshape(-1, 2).sum(1), "b")
+    num_bits = whole_number("num_bits", num_bits, 2, 16)
     levels = 2 ** (num_bits if histogram.low == 0 and not symmetric else num_bits - 1)
     if len(magnitudes) <= levels:
         return histogram.low, histogram.high
@@ -193,8 +196,7 @@ def entropy_threshold(counts: np.ndarray | Tensor, levels: int) -> int:
     4
     """
     counts = np.asarray(counts, dtype=np.float64)
-    if not 1 <= levels <= len(counts):
-        raise ValueError(f"levels must be 1 to {len(counts)}, the number of bins, got {levels}")
+    levels = whole_number("levels", levels, 1, len(counts))
     if not np.isfinite(counts).all() or counts.min() < 0 or counts.sum() == 0:
         raise ValueError("counts must be finite and at least 0, and some above")
     divergences = [_divergence(counts, i, levels) for i in range(levels, len(counts) + 1)]
@@ -238,8 +240,9 @@ class Calibrator:
         percentile: for that method alone.
 
     Raises:
-        ValueError: there is no such method; in `see`, a number is NaN or infinite.
-        TypeError: in `see`, a batch is not floating point.
+        ValueError: there is no such method, or num_bits is not 2 to 16; in `see`, a number is NaN
+            or infinite.
+        TypeError: num_bits is not whole; in `see`, a batch is not floating point.
 
     >>> calibrator = Calibrator("moving average")
     >>> for batch in (torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0])):
@@ -257,7 +260,8 @@ class Calibrator:
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"no calibration {method!r}; there are {', '.join(METHODS)}")
-        self.method, self.num_bits, self.symmetric = method, num_bits, symmetric
+        self.num_bits = whole_number("num_bits", num_bits, 2, 16)
+        self.method, self.symmetric = method, symmetric
         self.percentile, self.histogram = percentile, Histogram()
         self._average: tuple[float, float] | None = None
 

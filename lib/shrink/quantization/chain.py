@@ -1,7 +1,7 @@
 """A model's layers one after the other, where it is a chain of such as have a form on integers."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -45,14 +45,27 @@ def _relu(inplace: bool = False) -> nn.ReLU:
     return nn.ReLU()
 
 
+def _rows(*shape: object) -> nn.Flatten:
+    """Images as rows, by a shape of two sizes; the layer behind sees whether they are whole."""
+    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
+    if len(sizes) != 2:
+        raise TypeError(f"a view makes rows of images, and not {len(sizes)} axes")
+    return nn.Flatten()
+
+
 FUNCTIONS: dict[Callable, Callable[..., nn.Module]] = {
-    F.relu: _relu,
-    torch.relu: _relu,
-    F.max_pool2d: nn.MaxPool2d,
+    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_), _relu),
+    **dict.fromkeys((F.max_pool2d, torch.max_pool2d), nn.MaxPool2d),
+    **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d), _dropout),
     torch.flatten: _flatten,
-    F.dropout: _dropout,
+    torch.reshape: _rows,
 }
-METHODS: dict[str, Callable[..., nn.Module]] = {"relu": _relu, "flatten": _flatten}
+METHODS: dict[str, Callable[..., nn.Module]] = {
+    **dict.fromkeys(("relu", "relu_"), _relu),
+    **dict.fromkeys(("view", "reshape"), _rows),
+    "flatten": _flatten,
+    "contiguous": nn.Identity,
+}
 
 
 class _Tracer(fx.Tracer):
@@ -70,7 +83,7 @@ def chain_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
     refuse_hooks_of_all()
     for name, module in model.named_modules():
         what = described(name, module)
-        if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
+        if _is_compiled(module):
             raise ValueError(f"{what}, is compiled: convert the model first, and compile then")
         if isinstance(module, PARTS):
             refuse_unless_parameters(module, what)
@@ -78,8 +91,10 @@ def chain_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
             raise ValueError(f"{what}, has a hook, which would be lost: remove it first")
     whole = nn.Sequential(OrderedDict(model=model))  # so that its own hooks and forward are seen
     found = []
-    for before, node in pairwise(_trace(whole)):
-        if before not in node.all_input_nodes or len(node.all_input_nodes) != 1:
+    nodes = _trace(whole)
+    sizes = _sizes(nodes)
+    for before, node in pairwise(node for node in nodes if node not in sizes):
+        if [given for given in node.all_input_nodes if given not in sizes] != [before]:
             raise ValueError(f"{node.name} does not follow on {before.name} alone: no chain")
         if node.op != "output":
             part = _as_module(whole, node)
@@ -98,6 +113,21 @@ def _trace(whole: nn.Module) -> list[fx.Node]:
             return [*_Tracer().trace(whole).nodes]
     except Exception as error:  # the model's own code, which is given no numbers
         raise ValueError(f"what the model does depends on its input: {error}") from None
+
+
+def _sizes(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """Those that ask for the size of a tensor, or compute with sizes alone."""
+    sizes: set[fx.Node] = set()
+    for node in nodes:
+        asks = node.target == "size" or (node.target is getattr and node.args[1] == "shape")
+        if asks or (node.all_input_nodes and sizes.issuperset(node.all_input_nodes)):
+            sizes.add(node)
+    return sizes
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    scripted = isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod")
+    return scripted or module._compiled_call_impl is not None
 
 
 def _as_module(whole: nn.Module, node: fx.Node) -> nn.Module:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from shrink.arguments import whole_number
 from shrink.plain import copied, described, refuse_unless_plain
 from shrink.quantization import QParams, quantize
-from shrink.quantization.arguments import check_bits, check_floats
+from shrink.quantization.arguments import check_floats, int8_bits
 from shrink.quantization.calibration import Calibrator
 from shrink.quantization.chain import NORMS, chain_of, refuse_another_result
 from shrink.quantization.dynamic import DynamicLayer, quantize_dynamically
@@ -118,14 +119,14 @@ def quantize_model(
             does more than its class does (a forward of its own, a hook, a weight that is computed
             at each call), the number of bits is not 2 to 8, or the calibration data are empty, NaN
             or infinite, or no batch.
-        TypeError: the calibration data are not floating point, or not of the weights' type.
+        TypeError: the calibration data are not floating point, or not of the weights' type; or
+            a number of bits or batch_size is not whole.
     """
-    check_bits(weight_bits, activation_bits)
+    weight_bits, activation_bits = int8_bits(weight_bits, activation_bits)
+    batch_size = whole_number("batch_size", batch_size, 1)
     check_floats(calibration_data, "calibration data")
     if calibration_data.dim() == 0 or len(calibration_data) == 0:
         raise ValueError("calibration needs at least one input, got none")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     chain = _folded(chain_of(model))
     weighted = [i for i, part in enumerate(chain) if isinstance(part, WEIGHTED)]
     calibrators = {i: Calibrator(method, activation_bits, symmetric, percentile) for i in weighted}
@@ -172,7 +173,7 @@ def _check_part(part: nn.Module, chain: list[nn.Module], what: str) -> None:
         fits = (pair(part.padding), pair(part.dilation)) == ((0, 0), (1, 1))
         fits = fits and not part.ceil_mode and not part.return_indices
     elif isinstance(part, nn.Flatten):
-        fits = (part.start_dim, part.end_dim) == (1, -1)
+        fits = part.start_dim in (1, -3) and part.end_dim in (-1, 3)  # of four axes
     elif isinstance(part, nn.ReLU):
         fits = any(isinstance(before, WEIGHTED) for before in chain)
     if not fits:
@@ -193,9 +194,10 @@ def _calibrate(
 
 
 def _check_input(layer: nn.Linear | nn.Conv2d, x: Tensor) -> None:
-    """Raise unless a layer gets a batch of rows or images, of its own type, on its device."""
-    if x.dim() != layer.weight.dim():
-        axes = "(n, inputs)" if isinstance(layer, nn.Linear) else "(n, channels, height, width)"
+    """Raise unless a layer gets rows or images as it takes them, of its type, on its device."""
+    inputs = layer.weight.shape[1] * getattr(layer, "groups", 1)
+    if x.dim() != layer.weight.dim() or x.shape[1] != inputs:
+        axes = f"(n, {inputs})" if isinstance(layer, nn.Linear) else f"(n, {inputs}, height, width)"
         raise ValueError(f"{layer} gets {tuple(x.shape)}; on integers it takes {axes}")
     if (x.dtype, x.device) != (layer.weight.dtype, layer.weight.device):
         found = f"{x.dtype} on {x.device}, its weight is {layer.weight.dtype}"

@@ -17,7 +17,7 @@ from shrink.plain import (
     refuse_unless_parameters,
 )
 from shrink.quantization import QParams, dequantize, qparams_of, quantize
-from shrink.quantization.arguments import check_bits, check_floats
+from shrink.quantization.arguments import check_floats, int8_bits
 from shrink.quantization.forms import (
     WEIGHTED,
     check_weighted,
@@ -63,7 +63,7 @@ def quantize_dynamically(
     >>> [type(part).__name__ for part in quantize_dynamically(net)]
     ['DynamicLayer', 'ReLU', 'DynamicLayer']
     """
-    check_bits(weight_bits, activation_bits)
+    weight_bits, activation_bits = int8_bits(weight_bits, activation_bits)
     refuse_hooks_of_all()
     for _, name, layer in _called_layers(nn.ModuleList([model])):  # the model may be a layer itself
         refuse_unless_parameters(layer, described(name, layer))

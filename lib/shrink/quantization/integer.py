@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shrink.arguments import whole_number
 from shrink.cost import conv_macs
 from shrink.quantization import QParams, quantize
 from shrink.quantization.arguments import check_floats
@@ -33,8 +34,7 @@ def wrap(x: Tensor, num_bits: int) -> Tensor:
     Raises:
         ValueError: num_bits is not 2 to 63, or x has no whole numbers.
     """
-    if num_bits not in range(2, 64):
-        raise ValueError(f"num_bits must be 2 to 63, got {num_bits}")
+    num_bits = whole_number("num_bits", num_bits, 2, 63)
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f"whole numbers are wrapped, not {x.dtype}")
     beyond = 64 - num_bits

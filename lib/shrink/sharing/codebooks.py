@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from shrink.arguments import whole, whole_number
-from shrink.tensors import check_floating, check_whole
+from shrink.tensors import check_floating, check_plain, check_whole
 
 MOST = 2**16  # values in a codebook
 
@@ -51,13 +51,14 @@ def rebuild(assignments: Tensor, codebook: Tensor) -> Tensor:
     """The values that the numbers stand for: of the codebook's type and the assignments' shape.
 
     Raises:
-        TypeError: the assignments are no dense tensor of whole numbers.
+        TypeError: the codebook is no dense tensor, or the assignments none of whole numbers.
         ValueError: an assignment has no value.
 
     >>> rebuild(torch.tensor([[1, 0], [0, 0]]), torch.tensor([0.5, 2.0]))
     tensor([[2.0000, 0.5000],
             [0.5000, 0.5000]])
     """
+    check_plain("the codebook", codebook)
     return codebook[below(len(codebook), assignments)]
 
 
@@ -94,7 +95,7 @@ def num_bytes(count: int, k: int) -> int:
 def in_order(values: Tensor) -> np.ndarray:
     """The numbers as float32, in rising order, as float64."""
     check_floating(values, "the values")
-    values = values.detach().float()
+    values = values.detach().float().resolve_neg()
     check_values(values)
     if values.numel() == 0:
         raise ValueError("a codebook is found for at least one number, got none")

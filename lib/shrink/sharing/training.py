@@ -102,7 +102,8 @@ def hold_shared(
         TypeError: `weights` is no mapping of tensors, `shared` none of `Shared`, or `optimizer`
             none; a weight or its gradient is sparse, as of an `nn.Embedding(sparse=True)`.
         ValueError: something shared has no weight of its name, or another shape or device, or its
-            weight is no leaf that requires a gradient; a weight is a view of another, or is shared
+            weight is no leaf that requires a gradient; a codebook, its numbers or its zero are not
+            as `share` makes them; a weight is a view of another, or is shared
             in two ways under two names. Nothing is changed then.
 
     Source: Han, Mao, Dally 2016, section 3.3.
@@ -144,8 +145,7 @@ def _check_shared(weights: Mapping[str, Tensor], shared: Mapping[str, Shared]) -
     if not isinstance(shared, Mapping):
         raise TypeError(f"shared must map names to Shared, not be a {type(shared).__name__}")
     for name, parts in shared.items():
-        if not isinstance(parts, Shared):
-            raise TypeError(f"{name} must be a Shared, not a {type(parts).__name__}")
+        _check_parts(name, parts)
         weight, form = weights.get(name), tuple(parts.assignments.shape)
         if weight is None or tuple(weight.shape) != form:
             shape = None if weight is None else tuple(weight.shape)
@@ -154,12 +154,26 @@ def _check_shared(weights: Mapping[str, Tensor], shared: Mapping[str, Shared]) -
             raise ValueError(f"{name} is on {weight.device}, and shared on {parts.codebook.device}")
         check_floating(weight, name)
         check_trainable(name, weight)
-        below(len(parts.codebook), parts.assignments)
     first = first_names({name: weights[name] for name in shared})
     for name, other in first.items():
         if not _alike(shared[name], shared[other]):
             raise ValueError(f"{other} and {name} are one tensor, shared in two ways: give one")
     return first
+
+
+def _check_parts(name: str, parts: Shared) -> None:
+    """Raise unless they are a codebook of finite values, numbers into it, and a zero that is 0."""
+    if not isinstance(parts, Shared):
+        raise TypeError(f"{name} must be a Shared, not a {type(parts).__name__}")
+    codebook = parts.codebook
+    check_floating(codebook, f"the codebook of {name}")
+    if codebook.dim() != 1 or not codebook.isfinite().all():
+        raise ValueError(f"the codebook of {name} has one axis and finite values, not {codebook}")
+    below(len(codebook), parts.assignments)
+    if parts.zero is not None:
+        zero = whole_number(f"the zero of {name}", parts.zero, 0, len(codebook) - 1)
+        if codebook[zero]:
+            raise ValueError(f"value {zero} of {name} is its zero, not {float(codebook[zero])}")
 
 
 def _alike(a: Shared, b: Shared) -> bool:
