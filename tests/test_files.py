@@ -98,7 +98,10 @@ def test_without_locks_as_on_windows_writes_are_whole_and_leftovers_go(path, mon
     assert everything(path.parent) == ["thing.bin"] and path.read_bytes() == b"whole"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
+REFUSALS = [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOENT]
+
+
+@pytest.mark.parametrize("number", REFUSALS)
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_disk_that_refuses_is_told_with_the_files_own_name(path, monkeypatch, number, function):
     write_atomically(path, b"before")

@@ -63,10 +63,9 @@ def _write_and_rename(path: Path, content: bytes, tries: int = 5) -> None:
         if tries == 1:
             raise
         _write_and_rename(path, content, tries - 1)
-    except BaseException:
-        with suppress(OSError):
+    finally:
+        with suppress(OSError):  # it has gone, if all is well
             temporary.unlink()
-        raise
 
 
 def _lock(file: BinaryIO) -> None:

@@ -273,6 +273,12 @@ def test_the_table_lies_in_the_folder_where_the_student_works(tmp_path, monkeypa
         b' "correct": 1, "images": 1, "macs": "x"}]',
         b'[{"name": null, "dataset": "", "parameters": 1, "nonzeros": 1, "file_bytes": 1,'
         b' "correct": 1, "images": 1}]',
+        b'[{"name": ["a"], "dataset": "", "parameters": 1, "nonzeros": 1, "file_bytes": 1,'
+        b' "correct": 1, "images": 1}]',
+        b'[{"name": "\\ud800", "dataset": "", "parameters": 1, "nonzeros": 1, "file_bytes": 1,'
+        b' "correct": 1, "images": 1}]',
+        b"[" * 100_000,
+        b"{}",
         b"null",
         b"",
         b"\xff\xfe\x00",
@@ -285,6 +291,14 @@ def test_a_damaged_table_is_told_and_left_as_it_is(tmp_path, content):
         record(report(), path)
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == ["table.json"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_table_that_an_editor_saved_in_another_encoding_is_read(tmp_path, encoding):
+    path = tmp_path / "table.json"
+    record(report(), path)
+    path.write_text(path.read_text(), encoding=encoding)
+    assert len(record(report(name="other"), path).rows) == 2
 
 
 def test_a_table_shows_every_row_in_words_and_in_html():
@@ -476,6 +490,11 @@ W = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
             "it is",
         ),
         (safetensors_of({"w": W | {"dtype": "X"}}, bytes(8)), "it is damaged"),
+        ((60_000).to_bytes(8, "little") + b'{"w":' + b"[" * 59_995, "it is damaged"),
+        (
+            safetensors_of({"w": W, "__metadata__": {"shrink.tied": "[" * 60_000}}, bytes(8)),
+            "it is",
+        ),
         (safetensors_of({"w": W, "__metadata__": {"shrink.tied": "{"}}, bytes(8)), "damaged"),
         (safetensors_of({"w": W, "__metadata__": {"shrink.tied": "[]"}}, bytes(8)), "damaged"),
         (
@@ -489,6 +508,13 @@ def test_what_is_no_safetensors_file_is_named_and_told(content, said, tmp_path):
     with pytest.raises(CourseError, match=r"net\.bin is no safetensors file: ") as refused:
         read(tmp_path / "net.bin")
     assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}])
+def test_what_others_say_in_a_files_metadata_does_no_harm(tmp_path, metadata):
+    content = safetensors_of({"w": W, "__metadata__": metadata}, bytes(8))
+    (tmp_path / "net.bin").write_bytes(content)
+    assert read(tmp_path / "net.bin")["w"].tolist() == [0, 0]
 
 
 def test_what_is_no_file_is_named(tmp_path):

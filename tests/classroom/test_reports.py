@@ -5,6 +5,9 @@ import subprocess
 import sys
 import threading
 
+from filelock import FileLock
+
+from shrink.classroom import cache, reports
 from shrink.classroom.reports import Report, record
 
 TEN_ROWS = """
@@ -61,3 +64,17 @@ def test_a_lock_whose_process_was_killed_holds_nobody_up(tmp_path):
     subprocess.run([sys.executable, "-c", code, str(tmp_path / ".table.json.lock")], check=False)
     record(Report("row", "mnist", 10, 10, 100, 90, 100), path)
     assert names(path) == ["row"]
+
+
+def test_a_lock_that_is_held_for_long_costs_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cache, "_said", set())
+    monkeypatch.setattr(reports, "PATIENCE", 0.01)
+    path = tmp_path / "table.json"
+    rows = [Report(name, "mnist", 10, 10, 100, 90, 100) for name in ("one", "two", "three")]
+    with FileLock(tmp_path / ".table.json.lock"):
+        assert record(rows[0], path).rows == (rows[0],)
+        assert record(rows[1], path).rows == tuple(rows[:2])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("nothing is kept: ") and ".table.json.lock" in line
+    assert record(rows[2], path).rows == tuple(rows)
+    assert names(path) == ["one", "three", "two"]

@@ -53,6 +53,12 @@ def sparse(code: bytes) -> bytes:
     return shaped(SPARSE, 4) + TWO + bytes([0, 1, 2]) + 2 * code
 
 
+def packed_gaps() -> bytes:
+    """256 numbers on eight axes, 16 of them stored, whose gaps and values are packed."""
+    head = shaped(SPARSE, 1, 1, 1, 1, 1, 1, 1, 256) + bytes([4, 4]) + bytes(20)
+    return head + bytes([0, 3, 16]) + FIXED + bytes([1] * 6) + FIXED + bytes(6)
+
+
 def few(code: bytes) -> bytes:
     """Two numbers with a codebook of 256 values."""
     return shaped(SHARED, 2) + MANY + code
@@ -106,6 +112,8 @@ BODIES: dict[str, Callable[[], list[bytes]]] = {
     "1400 of 256 lengths": lambda: [few(huffman_of(torch.arange(2) + 14, SKEWED))] * 1400,
     "1400 of 256 frequencies": lambda: [few(ans_of(2, 256))] * 1400,
     "600 of 256 frequencies": lambda: [few(ans_of(2, 256))] * 600,
+    "4096 of packed gaps": lambda: [packed_gaps()] * 4096,
+    "3200 of packed gaps": lambda: [packed_gaps()] * 3200,
     "250 of one lane": lambda: [one_lane()] * 250,
     "15 of one lane": lambda: [one_lane()] * 15,
     "ANS of 2^20 alike": lambda: [alike(2**20)],

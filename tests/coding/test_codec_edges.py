@@ -283,6 +283,16 @@ def test_options_that_are_none(options, kind):
         encode({"w": shared(zero=0)}, **options)
 
 
+@pytest.mark.parametrize("most", [None, "9", 9.5, True, -1, 2**35], ids=str)
+def test_a_limit_that_is_none_is_refused_by_reader_and_writer(most):
+    content = encode({"w": torch.ones(2)})
+    kind = ValueError if type(most) is int else TypeError
+    for call in (encode, {"w": torch.ones(2)}), (decode, content), (codec.regions, content):
+        with pytest.raises(kind, match="most must be") as refused:
+            call[0](call[1], most=most)
+        assert not isinstance(refused.value, CodecError)
+
+
 def test_numpy_s_gap_bits_are_gap_bits():
     assert encode({"w": shared(zero=0)}, gap_bits=np.int64(3)) == encode(
         {"w": shared(zero=0)}, gap_bits=3

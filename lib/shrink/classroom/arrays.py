@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ DTYPES = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64),
     *(torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz),
 )
+# What a header raises that is nested too deeply, or has something else where names should be.
+NO_HEADER = (LookupError, ValueError, TypeError, AttributeError, RecursionError)
 KNOWN = {  # how files begin that people take for ours
     b"SHRK": "a file of chapter 05's codec, which codec.load reads",
     b"PK": "a zip archive, as torch.save writes",
@@ -90,10 +93,10 @@ def decode(content: bytes, source: str) -> dict[str, Tensor]:
     """The named tensors of a safetensors file's bytes; `CourseError`, about the source, if none."""
     try:
         tensors = load_bytes(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        tied = json.loads(header.get("__metadata__", {}).get(TIED, "{}"))
+        metadata = _header(content).get("__metadata__") or {}
+        tied = json.loads(metadata.get(TIED, "{}"))
         return tensors | {name: tensors[same] for name, same in tied.items()}
-    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, *NO_HEADER) as error:
         reason = what_it_is(content) or f"damaged ({error})"
         raise CourseError(f"{source} is no safetensors file: it is {reason}") from None
 
@@ -116,16 +119,21 @@ def what_it_is(content: bytes) -> str:
     return f"something that begins with {content[:16]!r}"
 
 
+def _header(content: bytes) -> Any:
+    """What stands in the file's header; any of `NO_HEADER` where there is none."""
+    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+
+
 def _cut_off(content: bytes, header: int) -> str:
     """How much of the bytes is there of a file whose header ends at `header`; "" if all."""
     if header > len(content):
         return f"cut off: {len(content):,} bytes of at least {header:,}"
     try:
-        described = json.loads(content[8:header])
+        described = _header(content)
         needed = header + max(
             (item["data_offsets"][1] for name, item in described.items() if name != "__metadata__"),
             default=0,
         )
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except NO_HEADER:
         return ""
     return f"cut off: {len(content):,} bytes of {needed:,}" if needed > len(content) else ""

@@ -13,6 +13,7 @@ from shrink.classroom.cache import kept_if_possible
 from shrink.files import write_atomically
 
 RUNNING_TABLE = Path("running_table.json")
+PATIENCE = 10.0  # seconds to wait for others who write the table
 _not_written: dict[Path, dict[tuple[str, str], "Report"]] = {}  # rows for which there was no room
 
 
@@ -130,8 +131,8 @@ def record(report: Report, path: Path | str = RUNNING_TABLE) -> Table:
 
     A row of the same name and data is replaced. Deleting the file is safe, and so is recording in
     several chapters at once: each waits for the others, and a lock dies with its process. Where the
-    table cannot be written a line says so, once; the rows last as long as the process, and are
-    written with the next one that can be.
+    table cannot be written, or stays locked, a line says so, once; the rows last as long as the
+    process, and are written with the next one that can be.
 
     Raises:
         CourseError: the file is there and is no running table; it is left as it is.
@@ -140,7 +141,7 @@ def record(report: Report, path: Path | str = RUNNING_TABLE) -> Table:
     new = {(report.name, report.dataset): report}
     with kept_if_possible():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
             rows = _with(_not_written.get(path, {}) | new, path)
             text = json.dumps([asdict(r) for r in rows], indent=1) + "\n"
             write_atomically(path, text.encode())
@@ -158,12 +159,15 @@ def _with(rows: dict[tuple[str, str], Report], path: Path) -> tuple[Report, ...]
 
 def _rows(path: Path) -> list[Report]:
     try:
-        rows = [_report(row) for row in json.loads(path.read_text(encoding="utf-8"))]
-        str(Table(tuple(rows)))  # a row that cannot be shown is no row
+        stored = json.loads(path.read_bytes())
+        if not isinstance(stored, list):
+            raise TypeError(f"a {type(stored).__name__} is no list of rows")
+        rows = [_report(row) for row in stored]
+        str(Table(tuple(rows))).encode()  # a row that cannot be shown is no row
         return rows
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, ValueError, TypeError, ArithmeticError) as error:
+    except Exception as error:  # a file of any kind may be there
         raise CourseError(
             f"{path} is no running table ({error}); delete it, and the next row makes a new one"
         ) from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from shrink.coding import ans
+from shrink.coding.stored import whole_number
 
 MAGIC, VERSION = b"SHRK", 2
 AXES, TENSORS, NAME = 8, 4096, 255  # at most: axes of a tensor, tensors, bytes of a name
@@ -36,7 +37,7 @@ DTYPES = (
 )
 MOST = 2**20  # numbers in all tensors of a file, unless another limit is named
 STEPS = MOST // 16  # of work for so many numbers: half a second or so on a laptop
-TENSOR_STEPS = {DENSE: 2, QUANTIZED: 36, SHARED: 8, SPARSE: 8, TIED: 1}
+TENSOR_STEPS = {DENSE: 2, QUANTIZED: 36, SHARED: 8, SPARSE: 16, TIED: 1}
 
 
 class CodecError(ValueError):
@@ -56,7 +57,8 @@ class Limits:
 
     @classmethod
     def of(cls, most: int) -> "Limits":
-        """Those of a file of at most so many numbers."""
+        """Those of a file of at most so many numbers, 0 to 2^35 - 1; `TypeError`, `ValueError`."""
+        most = whole_number("most", most, 0, 2**35 - 1)
         return cls(most, max(STEPS, most // 16))
 
     def take_tensor(self, kind: int, shape: tuple[int, ...]) -> None:

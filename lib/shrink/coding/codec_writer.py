@@ -71,7 +71,7 @@ class Writer:
             raise ValueError(f"the code must be one of {', '.join(CODES)}, not {self.code!r}")
         if self.gap_bits is not None:
             self.gap_bits = whole_number("gap_bits", self.gap_bits, 1, 8)
-        self.limits = Limits.of(whole_number("most", self.most, 0, 2**35 - 1))
+        self.limits = Limits.of(self.most)
 
     def write(self, parts: Mapping[str, Part]) -> bytes:
         """The bytes of a file of these parts; errors name theirs."""
