@@ -162,12 +162,7 @@ class Exercise:
             raise ExerciseError(outcome.message) from None
 
     def _explain(self, wrong: Wrong, attempt: Attempt, seed: int) -> str:
-        lines = [f"{self.name}: {wrong.hint}"]
-        if known := self._known_mistake(wrong, attempt):
-            lines.append(f"  hint:     {known}")
-        elif wrong.known_mistakes:
-            with self._students_turn():
-                lines += wrong.in_parts()
+        lines = [f"{self.name}: {wrong.hint}", *self._hints(wrong, attempt)]
         lines.append(f"  called:   {attempt}")
         if wrong.expected is not ABSENT:
             lines.append(f"  expected: {show(wrong.expected)}")
@@ -176,13 +171,17 @@ class Exercise:
         lines.append(f"  again with the same inputs: {self.name}.check(seed={seed})")
         return printable("\n".join(lines))
 
-    def _known_mistake(self, wrong: Wrong, attempt: Attempt) -> str | None:
-        """The hint of the mistake that gives the same, if there is one."""
+    def _hints(self, wrong: Wrong, attempt: Attempt) -> list[str]:
+        """A line with the hint of the mistake that gives the same; else, which part is right."""
         try:
-            mistakes = self.mistakes if wrong.known_mistakes else ()
-            return next((m.hint for m in mistakes if attempt.looks_like(m)), None)
+            if not wrong.known_mistakes:
+                return []
+            if hint := next((m.hint for m in self.mistakes if attempt.looks_like(m)), None):
+                return [f"  hint:     {hint}"]
+            with self._students_turn():
+                return wrong.in_parts()
         except Exception:  # a result that compares with nothing is like no mistake
-            return None
+            return []
 
 
 def _stub_code(docstring: str) -> CodeType:
