@@ -68,6 +68,12 @@ DONE = {
     "a function of another name": [RIGHT.replace("def magnitude_mask", "def mine"), CHECK],
     "a constant": ["DROP = False\n" + HEAD + DROP, CHECK],
     "a constant of another cell": ["DROP: bool = not 1 > 0", HEAD + DROP, CHECK],
+    "a constant of two": ["(DROP, *_), x = y = (False, True), 1", HEAD + DROP, CHECK],
+    "a table": [
+        "DROP = any([i for i in {j: j for j in range(3)} if i > 3])\nfor i in (1,): pass",
+        HEAD + DROP,
+        CHECK,
+    ],
     "a lambda as a helper": ["shaped = lambda mask, w: mask.view(w.shape)", HELPED, CHECK],
     "a helper": [SHAPED, HELPED, CHECK],
     "a helper between answer and check": [HELPED, SHAPED, CHECK],
@@ -105,7 +111,6 @@ WRONG_OR_UNDONE = {
     "a helper spoilt before the check": ("wrong", [SHAPED, HELPED, UNSHAPED, CHECK]),
     "a constant spoilt": ("wrong", ["DROP = False", "DROP = True", HEAD + DROP, CHECK]),
     "a builtin spoilt": ("wrong", ["round = 3", RIGHT, CHECK]),
-    "asks": ("wrong", [HEAD + "    return input()", CHECK]),
 }
 REFUSED = {  # with what plain says of them
     "magic inside": ("done", [HEAD + "    %who_ls\n" + BODY, CHECK]),
@@ -129,7 +134,10 @@ REFUSED = {  # with what plain says of them
     "async": ("wrong", [RIGHT.replace("def", "async def"), CHECK]),
     "a decorator above": ("not done yet", ["import functools\n@functools.cache\n" + RIGHT, CHECK]),
     "a constant of a loop": ("done", ["for DROP in [False]: pass", HEAD + DROP, CHECK]),
-    "a constant of two": ("done", ["DROP, KEEP = False, True", HEAD + DROP, CHECK]),
+    "a constant of a place": ("done", ["a = [1]\nDROP, a[0] = False, True", HEAD + DROP, CHECK]),
+    "a constant of itself": ("done", ["DROP = True\nDROP = not DROP", HEAD + DROP, CHECK]),
+    "a constant of what changes": ("done", ["n = False\nDROP = n", "n = True", HEAD + DROP, CHECK]),
+    "asks": ("wrong", [HEAD + "    return input()", CHECK]),
     "a constant of a with": ("done", ["with torch.no_grad() as n:\n    DROP = False", HEAD + DROP,
                                       CHECK]),
     "a constant that changes": ("done", ["seen = []\nseen.append(False)",
