@@ -17,10 +17,7 @@ from shrink.quantization.integer import wrap
 
 W = torch.tensor([3.0, -1.0, 0.0, 0.5, 2.0, -4.0])
 PACKED = quantization.pack_bits(torch.arange(200) % 8, 3)
-ONE_EACH = torch.ones(4, dtype=torch.int64)
 LAYER = cost.Layer("fc", macs=600, parameters=800, inputs=30, outputs=20)
-THREE = torch.tensor([2, 0, 1])
-CODED = huffman.encode(THREE, 2 * ONE_EACH)
 WEIGHT = {"fc1.weight": torch.ones(4, 3), "fc2.weight": torch.ones(2, 4)}
 COUNTS, SYMBOLS = torch.tensor([90, 0, 9, 1]), torch.tensor([0, 2, 3])
 HUFFMAN = huffman.encode(SYMBOLS, lengths := huffman.code_lengths(COUNTS)), lengths
@@ -130,10 +127,6 @@ ASKED = {
         8,
         lambda n: formats.pack_quantized({"w": W.view(2, 3)}, n)["w/q"],
     ),
-    "code_lengths max_length": (4, lambda n: huffman.code_lengths(ONE_EACH, n)),
-    "huffman count": (3, lambda n: huffman.decode(CODED, 2 * ONE_EACH, n)),
-    "ans precision": (12, lambda n: ans.quantize_counts(ONE_EACH, n)),
-    "ans count": (3, lambda n: ans.decode(ans.encode(THREE, ONE_EACH), ONE_EACH, n)),
     "intensity batch": (200, lambda n: cost.intensity(LAYER, n)),
     "intensity num_bits": (16, lambda n: cost.intensity(LAYER, 100, n)),
     "prices num_bits": (8, lambda n: cost.prices(8192, n).mac),
@@ -146,7 +139,7 @@ ASKED = {
     "time_call warm_up": (2, lambda n: len(latency.time_call(lambda: None, n, 1))),
     "build_regressor size": (4, lambda n: build_regressor([n], [3]).weight),
 }
-OPTIONAL = {"qparams_of axis", "qparams_of group", "code_lengths max_length"}  # None is no number
+OPTIONAL = {"qparams_of axis", "qparams_of group", "huffman max_length"}  # None is no number
 KINDS = {
     "int8": np.int8,
     "uint8": np.uint8,
@@ -188,8 +181,6 @@ def test_what_is_no_whole_number_is_named(what, kind):
         pytest.skip("this argument need not be given")
     number, make = ASKED[what]
     bad = NO_WHOLE_NUMBERS[kind](number)
-    if (what, kind) == ("huffman max_length", "None"):
-        pytest.skip("it is not given then")
     with pytest.raises((TypeError, ValueError)) as caught:
         make(bad)
     assert str(bad) in str(caught.value)

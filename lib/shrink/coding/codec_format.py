@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
+from shrink.arguments import whole_number
 from shrink.coding import ans
-from shrink.coding.stored import whole_number
 
 MAGIC, VERSION = b"SHRK", 2
 AXES, TENSORS, NAME = 8, 4096, 255  # at most: axes of a tensor, tensors, bytes of a name

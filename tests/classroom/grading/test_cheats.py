@@ -107,6 +107,8 @@ REACHES = [  # by names that are texts, by dictionaries, by what takes attribute
     "torch.manual_seed(0); np.random.seed(0)",
     "import random; random.seed(0)",
     "torch.use_deterministic_algorithms(True)",
+    "import time; time.clock_settime(0, time.time()); np.abs.data = 1",
+    "type(weight).__name__ = 'x'",
 ]
 DOORS = [  # to run text, to import, to look at what runs
     f"np.testing.runstring({TEXT}, {{}})",
@@ -356,7 +358,7 @@ HONEST = [  # what imports and prints as answers do
     "o = torch.optim.Adam(nn.Linear(2, 2).parameters()); o.zero_grad(); o.step()",
     "with torch.no_grad(), np.errstate(all='ignore'): np.log(np.zeros(1))",
     "device = 'cuda' if torch.cuda.is_available() else 'cpu'; torch.zeros(1, device=device)",
-    "isinstance(sparsity, (int, float)); type(weight) is torch.Tensor",
+    "isinstance(sparsity, (int, float)); type(weight) is torch.Tensor; type(weight).__name__",
     "sorted({'a': 1}.items(), key=lambda i: i[1]); f'{sparsity:.2f}'; '%s' % sparsity",
     "np.linalg.norm(np.ones(3)); torch.linalg.norm(torch.ones(3)); np.fft.fft(np.ones(4))",
 ]

@@ -162,7 +162,7 @@ class Exercise:
             raise ExerciseError(outcome.message) from None
 
     def _explain(self, wrong: Wrong, attempt: Attempt, seed: int) -> str:
-        lines = [f"{self.name}: {wrong.hint}", *self._what_helps(wrong, attempt)]
+        lines = [f"{self.name}: {wrong.hint}", *self._hints(wrong, attempt)]
         lines.append(f"  called:   {attempt}")
         if wrong.expected is not ABSENT:
             lines.append(f"  expected: {show(wrong.expected)}")
@@ -171,14 +171,13 @@ class Exercise:
         lines.append(f"  again with the same inputs: {self.name}.check(seed={seed})")
         return printable("\n".join(lines))
 
-    def _what_helps(self, wrong: Wrong, attempt: Attempt) -> list[str]:
-        """The hint of the mistake that gives the same; or else which part is right."""
+    def _hints(self, wrong: Wrong, attempt: Attempt) -> list[str]:
+        """A line with the hint of the mistake that gives the same; else, which part is right."""
         try:
             if not wrong.known_mistakes:
                 return []
-            for mistake in self.mistakes:
-                if attempt.looks_like(mistake):
-                    return [f"  hint:     {mistake.hint}"]
+            if hint := next((m.hint for m in self.mistakes if attempt.looks_like(m)), None):
+                return [f"  hint:     {hint}"]
             with self._students_turn():
                 return wrong.in_parts()
         except Exception:  # a result that compares with nothing is like no mistake

@@ -48,6 +48,7 @@ MODULES = {
 WITHHELD = {  # of each module: what reads or writes files, compiles, or takes attributes by text
     "functools": {"total_ordering", "update_wrapper", "wraps"},
     "operator": {"attrgetter", "methodcaller"},
+    "time": {"clock_settime", "clock_settime_ns"},
     "typing": {"ForwardRef", "NamedTuple", "TypedDict", "evaluate_forward_ref", "get_type_hints"},
     "numpy": {
         *("fromfile", "genfromtxt", "load", "loadtxt", "memmap", "save", "savetxt", "savez"),
@@ -67,7 +68,7 @@ WITHHELD_BUILTINS = {
 SYSTEM = {"os", "sys", "builtins", "importlib", "subprocess", "inspect", "ctypes", "shutil"}
 _FRAMES = {"gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_globals", "f_locals"}
 _OUTWARD = {"dump", "from_file", "obj", "register", "tofile"}  # to files, modules, isinstance
-_OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
+_READABLE = {"_asdict", "_fields", "_make", "_replace", "__name__"}  # of named tuples and types
 SETTABLE = {"bias", "data", "grad", "imag", "real", "requires_grad", "shape", "training", "weight"}
 
 
@@ -79,7 +80,7 @@ def is_importable(path: str) -> bool:
 def is_attribute(name: str) -> bool:
     """Whether an answer may read an attribute of this name, of anything."""
     if name.startswith("_"):
-        return name in _OF_NAMED_TUPLES
+        return name in _READABLE
     return name not in SYSTEM | _FRAMES | _OUTWARD
 
 

@@ -58,6 +58,15 @@ def changed(trees: Trees, name: str, place: Place) -> bool:
     return False
 
 
+def outdated(trees: Trees, found: dict[str, Place], place: Place) -> bool:
+    """Whether a value is made of what a name held before: `x = x + 1`, `y = x` where x changes."""
+    nodes = list(_outside_functions(trees[place.cell].body[place.statement]))
+    own = {name.id for name in _of_comprehensions(nodes)}
+    read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - own
+    others = [found[n] for n in read & found.keys() if found[n].how != "import"]
+    return any((o.cell, o.statement) >= (place.cell, place.statement) for o in others)
+
+
 def _sets(node: ast.stmt) -> Iterator[tuple[str, How]]:
     """The names that a top-level statement sets, and those that its functions may set."""
     yield from ((name, "otherwise") for name in _set_by_functions(node))
@@ -66,11 +75,19 @@ def _sets(node: ast.stmt) -> Iterator[tuple[str, How]]:
             yield from ((a.asname or a.name.partition(".")[0], "import") for a in aliases)
         case ast.FunctionDef(name=name):
             yield name, "function"
-        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-            stored = set(_stored(node))
-            yield from ((n, "value" if stored == {name} else "otherwise") for n in stored)
+        case ast.Assign(targets=targets):
+            yield from _sets_to_values(node, targets)
+        case ast.AnnAssign(target=target):
+            yield from _sets_to_values(node, [target])
         case _:
             yield from ((name, "otherwise") for name in _stored(node))
+
+
+def _sets_to_values(node: ast.stmt, targets: Sequence[ast.expr]) -> Iterator[tuple[str, How]]:
+    """`a = 1` and `a, b = 1, 2`; not `a = (b := 1)`, nor what is set by its place in another."""
+    plain = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+    stored = set(_stored(node))
+    yield from ((name, "value" if stored == plain else "otherwise") for name in stored)
 
 
 def _set_by_functions(node: ast.stmt) -> Iterator[str]:
@@ -80,9 +97,11 @@ def _set_by_functions(node: ast.stmt) -> Iterator[str]:
 
 
 def _stored(node: ast.stmt) -> Iterator[str]:
-    for child in _outside_functions(node):
+    nodes = list(_outside_functions(node))
+    inside = set(map(id, _of_comprehensions(nodes)))
+    for child in nodes:
         match child:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) if id(child) not in inside:
                 yield name
             case ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
@@ -94,6 +113,12 @@ def _stored(node: ast.stmt) -> Iterator[str]:
                 yield name
             case ast.alias(name=name, asname=asname):
                 yield asname or name.partition(".")[0]
+
+
+def _of_comprehensions(nodes: Sequence[ast.AST]) -> Iterator[ast.Name]:
+    """The names that comprehensions set for themselves: i in `[i for i in x]`."""
+    targets = (node.target for node in nodes if isinstance(node, ast.comprehension))
+    yield from (n for target in targets for n in ast.walk(target) if isinstance(n, ast.Name))
 
 
 def _changes(node: ast.stmt) -> set[str]:

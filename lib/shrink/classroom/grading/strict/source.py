@@ -27,7 +27,7 @@ from shrink.classroom.grading.strict.allowed import (
 )
 from shrink.classroom.grading.strict.answers import Cell, NotAdmitted, answer_to
 from shrink.classroom.grading.strict.definition import bare
-from shrink.classroom.grading.strict.meaning import changed, places, reach, root
+from shrink.classroom.grading.strict.meaning import changed, outdated, places, reach, root
 
 CALLS_THE_ANSWER = "calls the answer"
 _NAMES = WITHHELD_BUILTINS | SYSTEM
@@ -280,14 +280,19 @@ def _known(cells: Sequence[Cell], answer: ast.FunctionDef, names: Collection[str
     """What each name means that these cells set, but for exercises and the answer itself."""
     trees = [cell.tree for cell in cells]
     known: _Known = {}
-    for name, place in places(trees).items():
+    for name, place in (found := places(trees)).items():
         cell, node = cells[place.cell], trees[place.cell].body[place.statement]
         if name in names or name == "*" or node is answer:
             continue
         answered = any(node is function for _, function in answered_functions(trees[place.cell]))
         if place.how == "import":
-            known |= {bound: found for bound, found in _bound(node) if bound == name}
-        elif place.how == "otherwise" or answered or changed(trees, name, place):
+            known |= {bound: path for bound, path in _bound(node) if bound == name}
+        elif (
+            place.how == "otherwise"
+            or answered
+            or changed(trees, name, place)
+            or (place.how == "value" and outdated(trees, found, place))
+        ):
             known[name] = _Unread(cell)
         else:
             known[name] = _Helper(cell, place.statement)
