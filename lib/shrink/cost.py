@@ -310,7 +310,7 @@ def prices(on_chip: float, num_bits: int = 32) -> Prices:
     elif bits in range(1, 9):
         mac = INT8_MULTIPLY * (bits / 8) ** 2 + INT32_ADD
     else:
-        raise ValueError(f"num_bits must be 32, 16, or 8 and less, got {num_bits}")
+        raise ValueError(f"num_bits must be 32, 16, or 8 and less, got {num_bits!r}")
     words = bits / 32
     return Prices(mac, _sram_price(on_chip) * words, DRAM * words)
 
