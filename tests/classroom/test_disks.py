@@ -1,6 +1,8 @@
 """Full, read-only, damaged and foreign caches: the course starts, says so once, and is right."""
 
 import errno
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -271,7 +273,23 @@ def saved(thing):
     return lambda path: torch.save(thing, path)
 
 
+def behind_its_hash(thing):
+    """Stored as a checkpoint is, by a course of another version or by hand."""
+
+    def store(path):
+        buffer = io.BytesIO()
+        torch.save(thing, buffer)
+        content = thing if isinstance(thing, bytes) else buffer.getvalue()
+        path.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
+
+    return store
+
+
 STRANGE = {
+    "no pickle behind its hash": behind_its_hash(b"<html>"),
+    "other names behind their hash": behind_its_hash({"model": {}, "losses": []}),
+    "a list behind its hash": behind_its_hash([1, 2]),
+    "a tensor behind its hash": behind_its_hash(torch.ones(3)),
     **{f"a bit flipped at {place:.0%}": flip(place) for place in (0, 0.02, 0.3, 0.5, 0.7, 0.98, 1)},
     "half of it": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "nothing": lambda path: path.write_bytes(b""),
