@@ -74,7 +74,7 @@ def load(
     if announce:
         parts = ("train", "validation", "test")
         sizes = ", ".join(f"{len(getattr(dataset, part))} {part}" for part in parts)
-        hint = "" if name == "mnist" else "; for MNIST run `shrink data mnist`"
+        hint = "" if name == "mnist" else f"; for MNIST {mnist.how_to_get()}"
         print(f"data: {name}, {about}; {sizes}{hint}")
     return dataset.to(device)
 
@@ -104,7 +104,7 @@ def mnist_indices() -> tuple[Tensor, Tensor]:
 def _mnist(content: dict[str, bytes] | None) -> Dataset:
     if content is None:
         raise CourseError(
-            "MNIST is not at hand: run `shrink data mnist`, or set SHRINK_DATA to a folder that "
+            f"MNIST is not at hand: {mnist.how_to_get()}, or set SHRINK_DATA to a folder that "
             "holds mnist/*.gz"
         )
     images, labels, test_images, test_labels = (
