@@ -403,6 +403,21 @@ def test_a_damaged_archive_of_what_ships_is_passed_over(monkeypatch, tmp_path, w
     assert kept("other", lambda: pytest.fail("made again"), 2)["x"].equal(numbers()["x"])
 
 
+def test_whichever_bit_of_an_archives_directory_is_flipped(monkeypatch, tmp_path):
+    monkeypatch.setattr(archives, "folder", lambda: tmp_path)
+    path = tmp_path / "one.zip"
+    archives.write(path, {"thing": numbers()})
+    content = path.read_bytes()
+    for place in range(8 * content.index(b"PK\1\2"), 8 * len(content)):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        archives._labels.cache_clear()
+        found = archives.find("thing")
+        assert found is None or all(found[name].equal(t) for name, t in numbers().items())
+    archives._labels.cache_clear()
+
+
 # ---- a real disk that is full
 
 
