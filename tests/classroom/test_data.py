@@ -16,7 +16,7 @@ import pooch
 import pytest
 import torch
 
-from shrink.classroom import CourseError, data, glyphs, mnist
+from shrink.classroom import CourseError, cache, data, glyphs, mnist
 
 SMALL = {"train": 500, "validation": 500, "test": 500}
 FILES = {name: name.encode() * 50 for name in mnist.FILES}
@@ -188,7 +188,7 @@ def test_the_environment_chooses(monkeypatch):
     monkeypatch.setenv("SHRINK_DATASET", "digits")
     assert data.load(announce=False).name == "digits"
     monkeypatch.setenv("SHRINK_DATASET", "cifar")
-    with pytest.raises(ValueError, match=r"'cifar'.*mnist, glyphs, digits"):
+    with pytest.raises(CourseError, match="SHRINK_DATASET names mnist, glyphs or digits, not"):
         data.load()
 
 
@@ -316,6 +316,22 @@ def test_a_named_folder_without_mnist_is_passed_over(tiny_mnist, monkeypatch, tm
     assert not mnist.at_hand()
     put_archives(tmp_path / "cache" / "mnist")
     assert mnist.at_hand()
+
+
+def test_a_named_folder_without_mnist_is_told_where_other_data_stand_in(monkeypatch, capsys):
+    monkeypatch.setenv("SHRINK_DATA", "/nowhere")
+    data.load("digits")
+    assert "`shrink data mnist` (SHRINK_DATA names /nowhere, which " in capsys.readouterr().out
+    with pytest.raises(CourseError, match="SHRINK_DATA names /nowhere, which holds no mnist"):
+        data.load("mnist")
+
+
+def test_a_named_folder_may_begin_with_the_users_own(tiny_mnist, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("SHRINK_DATA", f"~/{tiny_mnist.parent.relative_to(tmp_path)}")
+    monkeypatch.setenv("SHRINK_CACHE", "~/kept here")
+    assert mnist.at_hand() and cache.cache_dir() == tmp_path / "kept here"
 
 
 def test_mnist_is_split_by_a_fixed_permutation():

@@ -1,6 +1,8 @@
 """Full, read-only, damaged and foreign caches: the course starts, says so once, and is right."""
 
 import errno
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -276,7 +278,23 @@ def saved(thing):
     return lambda path: torch.save(thing, path)
 
 
+def behind_its_hash(thing):
+    """Stored as a checkpoint is, by a course of another version or by hand."""
+
+    def store(path):
+        buffer = io.BytesIO()
+        torch.save(thing, buffer)
+        content = thing if isinstance(thing, bytes) else buffer.getvalue()
+        path.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
+
+    return store
+
+
 STRANGE = {
+    "no pickle behind its hash": behind_its_hash(b"<html>"),
+    "other names behind their hash": behind_its_hash({"model": {}, "losses": []}),
+    "a list behind its hash": behind_its_hash([1, 2]),
+    "a tensor behind its hash": behind_its_hash(torch.ones(3)),
     **{f"a bit flipped at {place:.0%}": flip(place) for place in (0, 0.02, 0.3, 0.5, 0.7, 0.98, 1)},
     "half of it": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "nothing": lambda path: path.write_bytes(b""),
@@ -406,6 +424,21 @@ def test_a_damaged_archive_of_what_ships_is_passed_over(monkeypatch, tmp_path, w
     assert kept("thing", numbers, 1)["x"].equal(numbers()["x"])
     assert "one.zip cannot be read" in lines(capsys)[0]
     assert kept("other", lambda: pytest.fail("made again"), 2)["x"].equal(numbers()["x"])
+
+
+def test_whichever_bit_of_an_archives_directory_is_flipped(monkeypatch, tmp_path):
+    monkeypatch.setattr(archives, "folder", lambda: tmp_path)
+    path = tmp_path / "one.zip"
+    archives.write(path, {"thing": numbers()})
+    content = path.read_bytes()
+    for place in range(8 * content.index(b"PK\1\2"), 8 * len(content)):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        archives._labels.cache_clear()
+        found = archives.find("thing")
+        assert found is None or all(found[name].equal(t) for name, t in numbers().items())
+    archives._labels.cache_clear()
 
 
 # ---- a real disk that is full

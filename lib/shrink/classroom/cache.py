@@ -23,7 +23,13 @@ _said: set[str] = set()
 
 def cache_dir() -> Path:
     """The folder for what can be made again: `$SHRINK_CACHE`, or the user's own cache."""
-    return Path(os.environ.get("SHRINK_CACHE") or pooch.os_cache("shrink"))
+    return named_folder("SHRINK_CACHE") or Path(pooch.os_cache("shrink"))
+
+
+def named_folder(variable: str) -> Path | None:
+    """The folder that a variable of the environment names, if it does; `~` is the user's own."""
+    given = os.environ.get(variable)
+    return Path(os.path.expanduser(given)) if given else None
 
 
 def say_once(line: str, about: str | None = None) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def resume(path: Path | None, parts: Mapping[str, Any], plan: str) -> list[float
     """
     if path is None or not os.path.exists(path):
         return []
-    states, wrong = _stored(path)
+    states, wrong = _stored(path, (*parts, "plan", "losses"))
     if states is not None and states["plan"] != _of(path, plan):
         wrong = "it is of another training"
     if wrong:
@@ -49,8 +49,8 @@ def _of(path: Path, plan: str) -> str:
     return f"{path.name}, torch {torch.__version__}: {plan}"
 
 
-def _stored(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """The states, or None and what is wrong with the file."""
+def _stored(path: Path, names: Iterable[str]) -> tuple[dict[str, Any] | None, str]:
+    """What is stored under these names, or None and what is wrong with the file."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -59,8 +59,7 @@ def _stored(path: Path) -> tuple[dict[str, Any] | None, str]:
     if hashlib.sha256(content).hexdigest().encode() != digest:
         return None, "it is damaged or no checkpoint"
     try:
-        return torch.load(
-            io.BytesIO(content), weights_only=True
-        ), ""  # tensors and numbers, no code
-    except Exception as error:  # whole, and of another torch
+        stored = torch.load(io.BytesIO(content), weights_only=True)  # tensors and numbers, no code
+        return {name: stored[name] for name in names}, ""
+    except Exception as error:  # a right hash, and anything behind it: of another torch or course
         return None, f"it cannot be read ({type(error).__name__})"

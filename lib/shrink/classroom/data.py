@@ -52,7 +52,8 @@ def load(
 
     With no name it is the one that `$SHRINK_DATASET` names, else mnist when it is at hand, else
     glyphs. Never downloads. `announce=False` keeps quiet. Raises `ValueError` for an unknown name,
-    and `CourseError` when mnist is asked for and missing, or a file in `$SHRINK_DATA` is damaged.
+    and `CourseError` when the environment names none of the three, mnist is asked for and missing,
+    or a file in `$SHRINK_DATA` is damaged.
 
     >>> data = load("digits")
     data: digits, scikit-learn's 8x8 digits; 1197 train, 200 validation, 400 test; for MNIST run
@@ -60,7 +61,7 @@ def load(
     >>> data.train.images.shape, data.train.images.dtype, data.train.labels.dtype
     (torch.Size([1197, 1, 28, 28]), torch.float32, torch.int64)
     """
-    name = name or os.environ.get("SHRINK_DATASET") or None
+    name = name or _named_by_the_environment()
     content = mnist.content() if name in (None, "mnist") else None
     name = name or ("mnist" if content else "glyphs")
     if name == "mnist":
@@ -74,9 +75,16 @@ def load(
     if announce:
         parts = ("train", "validation", "test")
         sizes = ", ".join(f"{len(getattr(dataset, part))} {part}" for part in parts)
-        hint = "" if name == "mnist" else "; for MNIST run `shrink data mnist`"
+        hint = "" if name == "mnist" else f"; for MNIST {mnist.how_to_get()}"
         print(f"data: {name}, {about}; {sizes}{hint}")
     return dataset.to(device)
+
+
+def _named_by_the_environment() -> str | None:
+    name = os.environ.get("SHRINK_DATASET") or None
+    if name not in (None, "mnist", "glyphs", "digits"):
+        raise CourseError(f"SHRINK_DATASET names mnist, glyphs or digits, not {name!r}")
+    return name
 
 
 def ten_digits(dataset: Dataset) -> Split:
@@ -104,7 +112,7 @@ def mnist_indices() -> tuple[Tensor, Tensor]:
 def _mnist(content: dict[str, bytes] | None) -> Dataset:
     if content is None:
         raise CourseError(
-            "MNIST is not at hand: run `shrink data mnist`, or set SHRINK_DATA to a folder that "
+            f"MNIST is not at hand: {mnist.how_to_get()}, or set SHRINK_DATA to a folder that "
             "holds mnist/*.gz"
         )
     images, labels, test_images, test_labels = (

@@ -5,7 +5,6 @@
 
 import gzip
 import hashlib
-import os
 import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 import pooch
 
 from shrink.classroom import CourseError
-from shrink.classroom.cache import cache_dir
+from shrink.classroom.cache import cache_dir, named_folder
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -113,12 +112,22 @@ def content() -> dict[str, bytes] | None:
 
     Raises `CourseError` when a file in `$SHRINK_DATA` is missing or damaged.
     """
-    if os.environ.get("SHRINK_DATA"):
-        folder = Path(os.environ["SHRINK_DATA"], "mnist")
-        if any((folder / f"{name}.gz").exists() for name in FILES):
-            return {name: _named_content(folder, name) for name in FILES}
+    if (given := named_folder("SHRINK_DATA")) and _holds_some(given):
+        return {name: _named_content(given / "mnist", name) for name in FILES}
     contents = {name: _official_content(cache_dir() / "mnist", name) for name in FILES}
     return None if None in contents.values() else contents
+
+
+def how_to_get() -> str:
+    """What to run to have MNIST, and whether `$SHRINK_DATA` names a folder without it."""
+    command, given = "run `shrink data mnist`", named_folder("SHRINK_DATA")
+    if given is None or _holds_some(given):
+        return command
+    return f"{command} (SHRINK_DATA names {given}, which holds no mnist/*.gz)"
+
+
+def _holds_some(folder: Path) -> bool:
+    return any((folder / "mnist" / f"{name}.gz").exists() for name in FILES)
 
 
 def _named_content(folder: Path, name: str) -> bytes:

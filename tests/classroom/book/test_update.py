@@ -392,6 +392,15 @@ def test_two_updates_in_a_row_have_two_backups(room):
     assert room.sources()["guess"] == "my_guess = 7"
 
 
+@pytest.mark.parametrize("put", [Path.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_in_a_backups_place_is_left_there(room, put):
+    put(room.backup)
+    room.student(half=ANSWER)
+    room.publish(CHAPTER.replace("nearly", "almost"))
+    assert room.update().backup.name == "01_prune.before-update-2.ipynb"
+    assert room.sources()["half"] == ANSWER and room.backup.is_dir() != room.backup.is_symlink()
+
+
 class Killed(BaseException):
     """Stands for a process that ends here."""
 

@@ -9,6 +9,7 @@ import os
 import re
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from shrink.classroom.book.builder import BASES
@@ -47,8 +48,9 @@ def back_up(path: Path, copy: Path) -> Path:
             _link(path, backup)
             return backup
         except FileExistsError:
-            if os.path.samefile(path, backup) or path.read_bytes() == backup.read_bytes():
-                return backup
+            with suppress(OSError):  # a folder has that name, or a link to nowhere
+                if os.path.samefile(path, backup) or path.read_bytes() == backup.read_bytes():
+                    return backup
 
 
 def exchange(copy: Path, content: bytes) -> Path | None:

@@ -14,7 +14,7 @@ import torch
 from jupyter_core.paths import jupyter_path
 
 from shrink.classroom import CourseError, mnist
-from shrink.classroom.cache import cache_dir
+from shrink.classroom.cache import cache_dir, named_folder
 from shrink.classroom.data import glyphs_file
 from shrink.classroom.training import pick_device
 
@@ -48,7 +48,7 @@ def mnist_folder() -> Path | None:
     """
     if not mnist.at_hand():
         return None
-    given = Path(os.environ.get("SHRINK_DATA") or cache_dir(), "mnist")
+    given = (named_folder("SHRINK_DATA") or cache_dir()) / "mnist"
     return given if any(given.glob("*.gz")) else cache_dir() / "mnist"
 
 
