@@ -264,7 +264,8 @@ def _wide(numbers: Tensor) -> Tensor:
 
 
 def _check_temperature(temperature: float) -> None:
-    if not isinstance(temperature, Tensor) or temperature.dim() or temperature.dtype == torch.bool:
+    learned = isinstance(temperature, Tensor) and not temperature.dim()
+    if not learned or temperature.dtype == torch.bool or temperature.is_complex():
         check_real("the temperature", temperature)
     if not 0 < temperature < math.inf:
         raise ValueError(f"the temperature must be above 0 and finite, not {temperature!r}")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from shrink.plain import (
+    check_module,
     copied,
     described,
     is_hooked,
@@ -56,13 +57,15 @@ def quantize_dynamically(
         ValueError: bits that are not 2 to 8; a weight that torch computes at each call (pruning by
             `torch.nn.utils`, weight and spectral norm, a parametrization), with what to run first;
             one that is on meta, not there yet, NaN or infinite; or a hook on all modules.
-        TypeError: a weight is complex, or of another type than floats of 16, 32 or 64 bits.
+        TypeError: the model is no module; a number of bits is not whole; or a weight is complex, or
+            of another type than floats of 16, 32 or 64 bits.
 
     >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> [type(part).__name__ for part in quantize_dynamically(net)]
     ['DynamicLayer', 'ReLU', 'DynamicLayer']
     """
     weight_bits, activation_bits = int8_bits(weight_bits, activation_bits)
+    check_module(model)
     refuse_hooks_of_all()
     for _, name, layer in _called_layers(nn.ModuleList([model])):  # the model may be a layer itself
         refuse_unless_parameters(layer, described(name, layer))
