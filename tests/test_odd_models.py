@@ -193,6 +193,19 @@ def test_weights_of_other_types_are_refused_by_name(kind):
         fold_batch_norm(layer, nn.BatchNorm1d(6))
 
 
+@pytest.mark.parametrize("how", CONVERT)
+def test_a_class_of_torch_with_another_forward_is_respected_or_refused(how, monkeypatch):
+    model, x = made("plain")
+    forward = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda layer, x: forward(layer, x) / 10)
+    try:
+        found = CONVERT[how](model, x)(x)
+    except ValueError as error:
+        assert "has its own forward" in str(error)
+        return
+    assert far(found, answer(model, x)) < NEAR
+
+
 def test_a_layer_with_two_names_is_converted_once():
     converted = quantize_dynamically(made("used twice")[0])
     assert converted[0] is converted[2] and converted[0] is not None
@@ -205,6 +218,14 @@ def test_what_the_layer_says_of_itself_its_form_on_integers_says_too():
         assert getattr(form, name) == getattr(layer, name)
     assert form.bias is None and form.weight.dtype == torch.bfloat16
     torch.testing.assert_close(form.weight, layer.weight.detach(), atol=0.003, rtol=0.01)
+
+
+def test_a_layer_that_describes_itself_is_converted_and_can_be_shown():
+    class Described(nn.Linear):
+        def extra_repr(self):
+            return f"in={self.in_features}"
+
+    assert "DynamicLayer" in repr(quantize_dynamically(nn.Sequential(Described(3, 2))))
 
 
 # ---- what they cost
