@@ -365,6 +365,25 @@ class Pairs(nn.Module):
 
 ROWS, WORDS, IMAGES = (6, 8), (4, 5, 8), (5, 1, 8, 8)
 
+
+class Gained(nn.Linear):
+    scale = 0.3
+    gain = 0.2
+
+
+class AsksItsLayer(nn.Module):
+    """Reads what its layer says of itself, though the layer does not."""
+
+    def __init__(self, name, **said):
+        super().__init__()
+        self.layer, self.name = Gained(8, 4) if not said else nn.Linear(8, 4), name
+        for own, value in said.items():
+            setattr(self.layer, own, value)
+
+    def forward(self, x):
+        return self.layer(x) * getattr(self.layer, self.name)
+
+
 MODELS = {
     # name: (model, shape of its input)
     "plain": (two, ROWS),
@@ -487,6 +506,11 @@ MODELS = {
     ),
     "functional lists": (Pools, IMAGES),
     "asks": (Asks, ROWS),
+    "asks for a gain": (lambda: AsksItsLayer("gain", gain=0.1), ROWS),
+    "asks for a private gain": (lambda: AsksItsLayer("_gain", _gain=0.1), ROWS),
+    "asks for a scale": (lambda: AsksItsLayer("scale", scale=0.1), ROWS),
+    "asks the class for a gain": (lambda: AsksItsLayer("gain"), ROWS),
+    "asks the class for a scale": (lambda: AsksItsLayer("scale"), ROWS),
     "decoder": (lambda: Decodes(), WORDS),
     "averaged": (lambda: torch.optim.swa_utils.AveragedModel(two()), ROWS),
     "parallel": (lambda: nn.DataParallel(two()), ROWS),

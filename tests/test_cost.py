@@ -480,6 +480,17 @@ def test_zeros_of_8_bits_are_zeros():
     assert cost.nonzeros(layer.to(torch.float8_e4m3fn)) == 6
 
 
+@pytest.mark.parametrize("example", [None, [[1.0]], torch.ones(2, 3).numpy()])
+def test_an_example_that_is_no_tensor_is_named(example):
+    with pytest.raises(TypeError, match="the example must be a tensor, not a"):
+        cost.layers(nn.Linear(3, 2), example)
+
+
+def test_an_example_without_axes_is_named():
+    with pytest.raises(ValueError, match=r"the example must hold an image, its shape is \(\)"):
+        cost.layers(nn.Linear(3, 2), torch.tensor(1.0))
+
+
 @pytest.mark.parametrize("change", [lambda y: (y, y), lambda y: y.sum(), lambda y: {"y": y}])
 def test_a_layer_that_gives_no_images_is_named(change):
     layer = nn.Linear(3, 2)

@@ -194,6 +194,19 @@ def test_weights_of_other_types_are_refused_by_name(kind):
         fold_batch_norm(layer, nn.BatchNorm1d(6))
 
 
+@pytest.mark.parametrize("how", CONVERT)
+def test_a_class_of_torch_with_another_forward_is_respected_or_refused(how, monkeypatch):
+    model, x = made("plain")
+    forward = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda layer, x: forward(layer, x) / 10)
+    try:
+        found = CONVERT[how](model, x)(x)
+    except ValueError as error:
+        assert "has its own forward" in str(error)
+        return
+    assert far(found, answer(model, x)) < NEAR
+
+
 def test_a_layer_with_two_names_is_converted_once():
     converted = quantize_dynamically(made("used twice")[0])
     assert converted[0] is converted[2] and converted[0] is not None
@@ -271,6 +284,14 @@ def test_a_weight_on_integers_is_read_as_any(name, mode):
     assert (
         torch.equal(found, expected) if name in ("product", "copy", "view") else found == expected
     )
+
+
+def test_a_layer_that_describes_itself_is_converted_and_can_be_shown():
+    class Described(nn.Linear):
+        def extra_repr(self):
+            return f"in={self.in_features}"
+
+    assert "DynamicLayer" in repr(quantize_dynamically(nn.Sequential(Described(3, 2))))
 
 
 # ---- what they cost

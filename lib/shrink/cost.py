@@ -24,7 +24,7 @@ from shrink.plain import (
     refuse_unless_parameters,
     used_parameters,
 )
-from shrink.tensors import check_plain
+from shrink.tensors import check_plain, check_tensor
 
 ADD = {32: 0.9, 16: 0.4}  # pJ, floats of that many bits
 MULTIPLY = {32: 3.7, 16: 1.1}  # pJ, floats
@@ -196,7 +196,7 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
         example: images (n, ...) on the model's device; n does not matter.
 
     Raises:
-        TypeError: the model is no module.
+        TypeError: the model is no module, or the example no tensor.
         ValueError: a layer has parameters and no rule in `RULES`, or a forward of its own, which
             the rule of its class does not count (as of LoRA); its weight is computed at each call,
             with what to run first, or packed by torch's own quantization; the model multiplies by
@@ -206,7 +206,8 @@ def layers(model: nn.Module, example: Tensor) -> list[Layer]:
     >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
     [Layer(name='0', macs=6, parameters=8, inputs=3, outputs=2)]
     """
-    n = len(example)
+    check_tensor("the example", example)
+    n = len(example) if example.dim() else 0
     if n == 0:
         raise ValueError(f"the example must hold an image, its shape is {tuple(example.shape)}")
     found: list[Layer] = []

@@ -7,6 +7,7 @@ a layer, or says what it costs, asks here first.
 
 import copy
 from collections.abc import Iterator
+from inspect import isfunction
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ INGREDIENTS = ("_orig", "_g", "_v")  # how torch calls the parameters that it ma
 def own_names(module: nn.Module, kind: type[nn.Module]) -> set[str]:
     """The methods and properties that a module has, by its class or set on itself, beyond its kind.
 
+    A method that was put into a class of torch from outside is such a one, too.
+
     >>> class Scaled(nn.Linear):
     ...     def forward(self, x):
     ...         return super().forward(x) / 10
@@ -40,7 +43,34 @@ def own_names(module: nn.Module, kind: type[nn.Module]) -> set[str]:
     names |= {
         name for name, value in vars(module).items() if callable(value) and hasattr(kind, name)
     }
-    return names - HARMLESS
+    return (names | _put_in(kind)) - HARMLESS
+
+
+def _put_in(kind: type[nn.Module]) -> set[str]:
+    if not kind.__module__.startswith("torch."):
+        return set()
+    functions = {name: value for name, value in vars(kind).items() if isfunction(value)}
+    return {name for name, value in functions.items() if not value.__module__.startswith("torch.")}
+
+
+def said(module: nn.Module, kind: type[nn.Module]) -> dict[str, object]:
+    """What a module says of itself besides tensors, parts and hooks: its own and its classes'.
+
+    Of classes it is what those below its kind add.
+
+    >>> said(nn.Linear(3, 2), nn.Linear)
+    {'in_features': 3, 'out_features': 2}
+    """
+    classes = type(module).__mro__
+    below = reversed(classes[: classes.index(kind)])
+    of_classes = {
+        name: value
+        for c in below
+        for name, value in vars(c).items()
+        if name[:2] != "__" and not _is_behaviour(value)
+    }
+    own = {name: value for name, value in vars(module).items() if name not in vars(nn.Module())}
+    return of_classes | own
 
 
 def _is_behaviour(value: object) -> bool:

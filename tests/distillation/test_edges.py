@@ -266,3 +266,8 @@ def test_one_name_is_no_list_of_names():
     told = pytest.raises(TypeError, match="names must be a list of names, not 'ab'")
     with told, captured(model, "ab"):
         pytest.fail("entered")
+
+
+def test_a_complex_temperature_is_no_number():
+    with pytest.raises(TypeError, match="the temperature must be a number, not"):
+        soften(torch.zeros(1, 2), torch.tensor(2 + 0j))

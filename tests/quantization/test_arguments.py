@@ -18,7 +18,7 @@ from shrink.quantization import (
     quantize,
 )
 from shrink.quantization.calibration import Calibrator, Histogram, entropy_threshold
-from shrink.quantization.conversion import quantize_dynamically, quantize_model
+from shrink.quantization.conversion import fold_batch_norm, quantize_dynamically, quantize_model
 from shrink.quantization.integer import IntegerMaxPool2d, QuantizedConv2d, QuantizedLinear, wrap
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -329,3 +329,25 @@ def test_calibration_data_that_are_one_image_are_refused():
 def test_a_batch_of_nothing_is_refused(size):
     with pytest.raises(ValueError, match=f"batch_size must be at least 1, not {size}"):
         quantize_model(net(), rows(), batch_size=size)
+
+
+@pytest.mark.parametrize("model", [None, torch.relu, nn.Linear, {"w": torch.ones(2)}])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        quantize_dynamically,
+        lambda model: quantize_model(model, rows()),
+        lambda model: fold_batch_norm(model, nn.BatchNorm1d(4)),
+        lambda model: fold_batch_norm(nn.Linear(4, 4), model),
+    ],
+)
+def test_what_is_no_module_is_named(convert, model):
+    with pytest.raises(TypeError, match=r"must be an nn\.Module, not a"):
+        convert(model)
+
+
+def test_a_norm_without_a_mean_is_named():
+    norm = nn.BatchNorm1d(4)
+    norm.running_mean = None
+    with pytest.raises(ValueError, match="has no running statistics of 4 channels"):
+        fold_batch_norm(nn.Linear(4, 4), norm)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from shrink.arguments import whole_number
 from shrink.coding.stored import named, plain
+from shrink.tensors import check_plain
 
 FORMATS = ("dense", "bitmap", "csr", "relative")
 
@@ -183,6 +184,7 @@ def csr_matmul(arrays: Mapping[str, Tensor], x: Tensor) -> Tensor:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dtype != values.dtype:
         got = getattr(x, "dtype", type(x).__name__)
         raise TypeError(f"x must be a floating-point tensor of {values.dtype} values, not {got}")
+    check_plain("x", x)
     if x.dim() != 2 or x.shape[1] != math.prod(sizes[1:]):
         raise ValueError(f"x must be (batch, {math.prod(sizes[1:])}), not {tuple(x.shape)}")
     rows, columns, values = (array.to(x.device) for array in (rows, columns, values))

@@ -266,7 +266,8 @@ def _wide(numbers: Tensor) -> Tensor:
 def _checked_temperature(temperature: float) -> float | Tensor:
     """As a float, or as the tensor that it is: it may learn."""
     given = temperature
-    if not isinstance(given, Tensor) or given.dim() or given.dtype == torch.bool:
+    learned = isinstance(given, Tensor) and not given.dim()
+    if not learned or given.dtype == torch.bool or given.is_complex():
         check_real("the temperature", given)
         try:
             temperature = float(given)

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from shrink.modes import in_use
 from shrink.plain import (
+    check_module,
     described,
     is_hooked,
     refuse_hooks_of_all,
@@ -80,6 +81,7 @@ def chain_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
     Raises `ValueError` with what does not fit into a chain that has an integer form.
     """
+    check_module(model)
     refuse_hooks_of_all()
     for name, module in model.named_modules():
         what = described(name, module)

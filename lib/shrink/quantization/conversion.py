@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from shrink.arguments import whole_number
-from shrink.plain import copied, described, refuse_unless_plain
+from shrink.plain import check_module, copied, described, refuse_unless_plain
 from shrink.quantization import QParams, quantize
 from shrink.quantization.arguments import check_floats, int8_bits
 from shrink.quantization.calibration import Calibrator
@@ -51,7 +51,7 @@ def fold_batch_norm(layer: nn.Module, norm: nn.Module) -> nn.Module:
         ValueError: one is another layer or does more than its class does (a forward of its own, a
             hook, a weight that is computed at each call), or the norm has no running statistics,
             or another number of channels.
-        TypeError: the layer's weight is not floating point.
+        TypeError: one is no module, or the layer's weight is not floating point.
 
     >>> norm = nn.BatchNorm1d(2).eval()
     >>> _ = norm.running_mean.fill_(3.0), norm.running_var.fill_(4.0)
@@ -59,10 +59,16 @@ def fold_batch_norm(layer: nn.Module, norm: nn.Module) -> nn.Module:
     >>> torch.allclose(fold_batch_norm(layer, norm)(x), norm(layer(x)))
     True
     """
+    for module in (layer, norm):
+        check_module(module)
     refuse_unless_plain(layer, FOLDED, described("", layer))
     refuse_unless_plain(norm, FOLDING, described("", norm))
     check_floats(layer.weight, f"the weight of {layer}")
-    if norm.running_var is None or len(norm.running_var) != len(layer.weight):
+    if (
+        norm.running_mean is None
+        or norm.running_var is None
+        or len(norm.running_var) != len(layer.weight)
+    ):
         raise ValueError(f"{norm} has no running statistics of {len(layer.weight)} channels")
     check_floats(norm.running_var, f"the variance of {norm}")
     weight, mean, var = (_wide(x) for x in (layer.weight, norm.running_mean, norm.running_var))
@@ -119,8 +125,8 @@ def quantize_model(
             does more than its class does (a forward of its own, a hook, a weight that is computed
             at each call), the number of bits is not 2 to 8, or the calibration data are empty, NaN
             or infinite, or no batch.
-        TypeError: the calibration data are not floating point, or not of the weights' type; or
-            a number of bits or batch_size is not whole.
+        TypeError: the model is no module; the calibration data are not floating point, or not of
+            the weights' type; or a number of bits or batch_size is not whole.
     """
     weight_bits, activation_bits = int8_bits(weight_bits, activation_bits)
     batch_size = whole_number("batch_size", batch_size, 1)

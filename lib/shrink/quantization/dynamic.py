@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from shrink.plain import (
+    check_module,
     copied,
     described,
     is_hooked,
     own_names,
     refuse_hooks_of_all,
     refuse_unless_parameters,
+    said,
 )
 from shrink.quantization import QParams, dequantize, qparams_of, quantize
 from shrink.quantization.arguments import check_floats, int8_bits
@@ -29,6 +31,9 @@ from shrink.quantization.forms import (
 
 # They hand the weights of their layers to a kernel of torch, and do not call the layers.
 READERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+
+# What a layer on integers has of its own: a float layer that says more under one of these stays.
+NAMES = {"num_bits", "symmetric", "weight_dtype", "sums", "border", "per_output", "scale"}
 
 
 def quantize_dynamically(
@@ -47,9 +52,9 @@ def quantize_dynamically(
 
     Any model is taken, not only a chain. What does more than `nn.Linear` or `nn.Conv2d` do stays
     as it is, in floats: a subclass with a forward or methods of its own (as of LoRA), a layer with
-    hooks, a dilated convolution or one that pads with a word or with pixels, and the layers of
-    `nn.MultiheadAttention` and `nn.TransformerEncoderLayer`, which read their weights and do not
-    call them.
+    hooks or with an attribute that is called as one of `NAMES`, a dilated convolution or one that
+    pads with a word or with pixels, and the layers of `nn.MultiheadAttention` and
+    `nn.TransformerEncoderLayer`, which read their weights and do not call them.
 
     The arguments are those of `quantize_model`.
 
@@ -57,13 +62,15 @@ def quantize_dynamically(
         ValueError: bits that are not 2 to 8; a weight that torch computes at each call (pruning by
             `torch.nn.utils`, weight and spectral norm, a parametrization), with what to run first;
             one that is on meta, not there yet, NaN or infinite; or a hook on all modules.
-        TypeError: a weight is complex, or of another type than floats of 16, 32 or 64 bits.
+        TypeError: the model is no module; a number of bits is not whole; or a weight is complex, or
+            of another type than floats of 16, 32 or 64 bits.
 
     >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> [type(part).__name__ for part in quantize_dynamically(net)]
     ['DynamicLayer', 'ReLU', 'DynamicLayer']
     """
     weight_bits, activation_bits = int8_bits(weight_bits, activation_bits)
+    check_module(model)
     refuse_hooks_of_all()
     for _, name, layer in _called_layers(nn.ModuleList([model])):  # the model may be a layer itself
         refuse_unless_parameters(layer, described(name, layer))
@@ -90,12 +97,16 @@ def _called_layers(whole: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module
 
 def _does_no_more(layer: nn.Module) -> bool:
     """Whether a layer on integers can stand in: all that the layer does and has is of its kind."""
-    kind = next(kind for kind in WEIGHTED if kind in type(layer).__mro__)
+    kind = _kind(layer)
     if is_hooked(layer) or own_names(layer, kind) or layer._modules or layer._buffers:
         return False
-    if layer._parameters.keys() - {"weight", "bias"}:
+    if layer._parameters.keys() - {"weight", "bias"} or said(layer, kind).keys() & NAMES:
         return False
     return kind is nn.Linear or is_convolved_alike(layer)
+
+
+def _kind(layer: nn.Module) -> type[nn.Module]:
+    return next(kind for kind in WEIGHTED if kind in type(layer).__mro__)
 
 
 # What torch calls the functions that change their first argument: add_, __iadd__, __setitem__.
@@ -124,8 +135,7 @@ class DynamicLayer(nn.Module):
     ) -> None:
         super().__init__()
         check_weighted(layer, described("", layer))
-        said = {n: v for n, v in vars(layer).items() if n[0] != "_" and n != "training"}
-        vars(self).update(said)
+        vars(self).update(said(layer, _kind(layer)))
         weight = layer.weight.detach()
         w = weight_qparams(weight, weight_bits, 0 if per_channel else None)
         self.num_bits, self.symmetric, self.weight_dtype = activation_bits, symmetric, weight.dtype
