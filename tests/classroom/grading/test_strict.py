@@ -337,9 +337,12 @@ def test_what_no_answer_needs_is_refused_by_name(solved, body, told):
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("import shrink\n" + WRONG, "calls the answer: it imports shrink"),
-        ("try:\n    import shrink\nfinally: pass\n" + WRONG, "calls the answer"),
-        ("import os\n" + WRONG, "imports os; only"),
+        (
+            "import shrink\n" + WRONG.replace("weight >", "shrink.x >"),
+            "calls the answer: it imports",
+        ),
+        ("import os\n" + WRONG.replace("weight >", "os.x >"), "imports os; only"),
+        ("try:\n    import os\nfinally: pass\n" + WRONG.replace("weight >", "os.x >"), "uses os"),
         (WRONG.replace("sparsity)", "sparsity, f=pruning)"), "calls the answer"),
         (WRONG.replace("sparsity)", "sparsity, f=eval)"), "uses eval"),
         (WRONG.replace("def", "@pruning.wraps\ndef"), "calls the answer"),
@@ -347,6 +350,12 @@ def test_what_no_answer_needs_is_refused_by_name(solved, body, told):
 )
 def test_a_cell_and_what_a_definition_runs_are_looked_at(solved, source, told):
     assert refused(put(solved, magnitude_mask=source)).startswith(f"refused: {told}")
+
+
+def test_an_answer_may_stand_in_a_cell_with_all_others(solved):
+    everything = "\n\n".join(c.source for c in solved.cells if c.cell_type == "code")
+    cells = code_cells(new_notebook(cells=[new_code_cell(f"import os, timeit\n{everything}")]))
+    assert all(admit(cells, name, NAMES).function == name for name in NAMES)
 
 
 def test_an_import_elsewhere_counts_where_it_is_used(solved):

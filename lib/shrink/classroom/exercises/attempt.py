@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 ABSENT: Any = object()  # None is something that an answer may give
 
 
@@ -270,12 +271,12 @@ def _gradients_marks(args: tuple) -> list[tuple[bool, bool]]:
 def _inside(model: torch.nn.Module) -> tuple:
     """What a function could change of a model: its layers, their mode, hooks and tensors."""
     layers = [
-        (name, repr(layer), layer.training, len(layer._forward_hooks | layer._forward_pre_hooks))
+        (name, repr(layer), layer.training, [len(getattr(layer, kind)) for kind in _HOOKS])
         for name, layer in model.named_modules()
     ]
     named = (model.named_parameters, model.named_buffers)
     tensors = {name: t for each in named for name, t in each(remove_duplicate=False)}
-    return layers, tensors, [t.requires_grad for t in tensors.values()]
+    return layers, tensors, _gradients_marks(tuple(tensors.values()))
 
 
 def in_words(error: BaseException) -> str:

@@ -1,8 +1,9 @@
 """What `shrink check --strict` admits of a notebook, by a look at its text; nothing is run here.
 
 Admitted are the answer to an exercise, the top-level functions that it calls by name, and the
-imports that these need of what `allowed` lists. The rest stays out. What a look at the text
-misses, an alias or a name that is a text, is refused where it runs (`lending`, `watch`).
+imports that these need of what `allowed` lists. The rest stays out, in the answer's own cell too.
+What a look at the text misses, an alias or a name that is a text, is refused where it runs
+(`lending`, `watch`).
 """
 
 import ast
@@ -109,8 +110,6 @@ def admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answe
 
 def _admit(cells: Sequence[Cell], exercise: str, names: Collection[str]) -> Answer:
     own, function = answer_to(exercise, cells)
-    for path in _imported(own.tree):
-        _admit_import(path)
     last = reach([cell.tree for cell in cells], cells.index(own), exercise)
     run = cells[: last + 1]
     below = _known(cells[last + 1 :], function, {*names, *_GIVEN})
