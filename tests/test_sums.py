@@ -87,7 +87,7 @@ def test_a_gradient_that_is_not_floating_point_is_named(dtype):
         (torch.tensor([0, -1, 1]), 3, ValueError, "0 to 2, not -1 to 1"),
         (torch.tensor([0.0, 1.0, 1.0]), 3, TypeError, "whole numbers, not torch.float32"),
         (torch.tensor([True, False, True]), 3, TypeError, "whole numbers, not torch.bool"),
-        (torch.tensor([0, 0, 0]), 0, ValueError, "k must be 1 to 65536, not 0"),
+        (torch.tensor([0, 0, 0]), 0, ValueError, "k must lie between 1 and 65536, not 0"),
     ],
 )
 def test_assignments_that_have_no_value_are_named(numbers, k, error, said):

@@ -41,7 +41,7 @@ def whole_number(name: str, number: object, least: int, most: int | None = None)
     if found is None:
         raise TypeError(f"{name} must be a whole number, not {number!r}")
     if found < least or (most is not None and found > most):
-        allowed = f"be at least {least}" if most is None else f"be {least} to {most}"
+        allowed = f"be at least {least}" if most is None else f"lie between {least} and {most}"
         raise ValueError(f"{name} must {allowed}, not {found}")
     return found
 

@@ -239,7 +239,7 @@ def test_regions_name_what_is_there():
         ({"é" * 128: torch.ones(1)}, {}, ValueError, "has 256"),
         ({"w": torch.ones([1] * 9)}, {}, ValueError, "at most 8 axes, not 9"),
         ({}, {"code": "zip"}, ValueError, "fixed, huffman, ans, not 'zip'"),
-        ({}, {"gap_bits": 9}, ValueError, "gap_bits must be 1 to 8, not 9"),
+        ({}, {"gap_bits": 9}, ValueError, "gap_bits must lie between 1 and 8, not 9"),
         (
             {"w": Shared(torch.ones(1), torch.ones(1, dtype=torch.uint8))},
             {},
