@@ -292,7 +292,7 @@ def test_a_limit_that_is_none_is_refused_by_reader_and_writer(most):
     content = encode({"w": torch.ones(2)})
     kind = ValueError if type(most) is int else TypeError
     for call in (encode, {"w": torch.ones(2)}), (decode, content), (codec.regions, content):
-        with pytest.raises(kind, match="most must (be|lie)") as refused:
+        with pytest.raises(kind, match=r"most must (be|lie)") as refused:
             call[0](call[1], most=most)
         assert not isinstance(refused.value, CodecError)
 
