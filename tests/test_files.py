@@ -77,7 +77,7 @@ def test_what_a_living_writer_writes_is_not_swept(path, monkeypatch):
 
 
 def test_a_writer_whose_temporary_was_swept_before_it_was_locked_writes_again(path, monkeypatch):
-    lock, swept = files._lock, []
+    lock, swept = files.lock, []
 
     def late(file):
         if not swept:
@@ -85,7 +85,7 @@ def test_a_writer_whose_temporary_was_swept_before_it_was_locked_writes_again(pa
             sweep(path)
         lock(file)
 
-    monkeypatch.setattr(files, "_lock", late)
+    monkeypatch.setattr(files, "lock", late)
     write_atomically(path, b"whole")
     assert swept and everything(path.parent) == ["thing.bin"] and path.read_bytes() == b"whole"
 

@@ -51,7 +51,7 @@ def _write_and_rename(path: Path, content: bytes, tries: int = 5) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with open(temporary, "xb") as file:
-            _lock(file)
+            lock(file)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -68,7 +68,7 @@ def _write_and_rename(path: Path, content: bytes, tries: int = 5) -> None:
             temporary.unlink()
 
 
-def _lock(file: BinaryIO) -> None:
+def lock(file: BinaryIO) -> None:
     """Lock the file for as long as it is open, where there are locks."""
     if fcntl is not None:
         with suppress(OSError):  # a file system without locks

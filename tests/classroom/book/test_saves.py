@@ -12,6 +12,7 @@ from shrink.classroom.book import update as module
 from shrink.classroom.book.builder import BASES
 from shrink.classroom.book.notebook import notebook_bytes, read_notebook
 from shrink.classroom.book.update import copy_missing, update
+from shrink.files import lock
 from tests.classroom.book.test_update import ANSWER, CHAPTER, Classroom, Killed
 
 LATER = ANSWER.replace("x * 0.5", "x / 2.0")
@@ -172,16 +173,17 @@ def test_what_was_put_aside_beside_a_newer_file_becomes_a_backup(room):
     assert room.sources()["half"] == LATER and room.backup.read_bytes() == old
 
 
-def test_temporary_files_of_a_killed_run_are_swept_when_they_are_old(room):
-    names = (f".01_prune.ipynb.{'a' * 32}", f".01_prune.ipynb.{'b' * 32}", ".01_prune.ipynb.mine")
-    for folder in (room.work, room.work / BASES):
-        for name in names:
-            (folder / name).touch()
-            if not name.endswith("b" * 32):
-                os.utime(folder / name, (0, 0))
-    room.update()
-    for folder in (room.work, room.work / BASES):
-        assert {path.name for path in folder.glob(".01*")} == set(names[1:])
+def test_temporary_files_of_killed_runs_are_swept_and_those_of_living_ones_stay(room):
+    killed, living, other = (f".01_prune.ipynb.{end}" for end in ("a" * 32, "b" * 32, "mine"))
+    with contextlib.ExitStack() as open_files:
+        for folder in (room.work, room.work / BASES):
+            for name in (killed, living, other):
+                file = open_files.enter_context(open(folder / name, "wb"))
+                if name == living:
+                    lock(file)
+        room.update()
+        for folder in (room.work, room.work / BASES):
+            assert {path.name for path in folder.glob(".01*")} == {living, other}
 
 
 def test_a_full_disk_leaves_the_students_file(room, monkeypatch):

@@ -6,17 +6,13 @@ is killed leaves the file or puts it aside, in `.shrink/`; the next one gives it
 
 import itertools
 import os
-import re
-import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from shrink import files
 from shrink.classroom.book.builder import BASES
 from shrink.files import patiently, write_atomically
-
-_TEMPORARY = re.compile(r"\.\d\d_\w+\.ipynb\.[0-9a-f]{32}")
-_OLD = 3600.0  # seconds after which nobody is writing a temporary file any more
 
 
 def base_of(copy: Path) -> Path:
@@ -29,10 +25,11 @@ def create(path: Path, content: bytes) -> bool:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with open(temporary, "xb") as file:
+            files.lock(file)  # until it is linked, or a sweep takes it for a killed run's
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        _link(temporary, path)
+            _link(temporary, path)
         return True
     except FileExistsError:
         return False
@@ -85,14 +82,10 @@ def give_back(copy: Path) -> Path | None:
 
 
 def sweep(work: Path) -> None:
-    """Remove the temporary files that a killed run left, from an hour ago or earlier."""
+    """Remove the temporary files that killed runs left beside the copies and their bases."""
     for folder in (work, work / BASES):
         for path in folder.glob(".*.ipynb.*"):
-            try:
-                if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _OLD:
-                    path.unlink()
-            except OSError:  # another run was faster
-                continue
+            files.sweep(path.with_name(path.name[1:].rpartition(".")[0]))
 
 
 def _fresh(copy: Path) -> Path:
