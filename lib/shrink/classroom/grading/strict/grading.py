@@ -9,7 +9,7 @@ grading takes seconds where the chapter takes minutes.
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +74,7 @@ def grade(
         try:  # from the first submission on: what runs is stopped, whenever Ctrl-C comes
             futures = [pool.submit(_grade, *one, chapters, asked, runner) for one in found]
             bar = tqdm(futures, file=sys.stderr, unit="notebook", disable=len(found) < 2)
-            graded = [future.result() for future in bar]
+            graded = [_awaited(future) for future in bar]
         except BaseException:
             runner.stop()
             pool.shutdown(cancel_futures=True)
@@ -82,6 +82,13 @@ def grade(
     if not runner.limited:
         print(_UNLIMITED, file=sys.stderr)
     return graded
+
+
+def _awaited(future: Future) -> Submission:
+    """Its result; Ctrl-C is noticed within a second, also where it does not end the waiting."""
+    while not wait([future], timeout=1).done:
+        continue
+    return future.result()
 
 
 def read_course(course: Path) -> dict[str, Chapter]:
