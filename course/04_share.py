@@ -860,8 +860,8 @@ plot
 # How few values does a network need, and how much does training them give back? Your name (a nickname will do) is the
 # seed of *your* network. It is trained from scratch, its layers share 2, 3, 4, 8 and 16 values, and then these values
 # are trained for two epochs. **At which number do you expect the two curves of the class to meet?** Write the name in
-# place of `None`, run both cells, and send the file to your teacher. It takes half a minute on glyphs and about three
-# on MNIST.
+# place of `None`, run both cells, and send the file in `results` to your teacher. It takes half a minute on glyphs
+# and about three on MNIST.
 
 # %% class-name
 my_name = None

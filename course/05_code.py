@@ -922,9 +922,9 @@ for n in (10, 30, 60, 100, 200, 500, 1000):
 # the weights that stays, and `values` how many a layer shares. **Which of the two would you lower first?**
 #
 # Change what you like (biases in half precision? tuned codebooks, chapter 04? more rounds of pruning?), as long as
-# only training images train. You hand in the file itself. Your teacher's machine reads it as we read a stranger's,
-# and measures the network in it on the validation images, so nobody has to claim an accuracy. It takes half a minute
-# or more on glyphs and about three on MNIST.
+# only training images train. You hand in the file itself, inside the one that then lies in `results`. Your teacher's
+# machine reads it as we read a stranger's, and measures the network in it on the validation images, so nobody has to
+# claim an accuracy. It takes half a minute or more on glyphs and about three on MNIST.
 
 # %% class-name
 my_name = None

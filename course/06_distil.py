@@ -1122,7 +1122,7 @@ for first, second in (("q", "p"), ("p", "q")):
 # from the first 50, 200, 1000 and 5000 images, in the same number of steps each time: once from their labels alone,
 # and once from the labels and the teacher's answers to the same images. **At which number do you expect the two
 # curves of the class to be furthest apart, in points?** Write the name in place of `None`, run both cells, and send
-# the file to your teacher. It takes 20 seconds on a free core.
+# the file in `results` to your teacher. It takes 20 seconds on a free core.
 
 # %% class-name
 my_name = None

@@ -129,7 +129,7 @@ def _megabytes(text: str) -> int:
 
 
 def _chapter(text: str) -> str:
-    """The folder of a chapter, given by its number, its name, or both."""
+    """The folder of a chapter that is given by its number, its name, or both."""
     names = _numbered()
     for name in names:
         number, _, chapter = name.partition("_")
@@ -248,7 +248,7 @@ def _warm(args: argparse.Namespace) -> int:
         print(f"{chapter} ...", flush=True)
         content.first_picture(dataset)
         content.further_cells(dataset)
-    print("everything is prepared and cached")
+    print("all is made and kept")
     return 0
 
 
@@ -266,7 +266,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def prepared(chapters: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
-    """The modules that prepare results, of these chapters or of all that have one."""
+    """What is prepared, of these chapters or of all that prepare something."""
     for chapter in chapters or [name[3:] for name in _numbered()]:
         if importlib.util.find_spec(f"shrink.chapters.{chapter}.prepared"):
             yield chapter, importlib.import_module(f"shrink.chapters.{chapter}.prepared")
