@@ -187,10 +187,10 @@ for p in shares:
         found[name].append(8 * len(stream) / len(two))
     found["entropy"].append(huffman.entropy(counts))
 plot, (panel,) = plots.new(
-    alt="Bits a symbol over p: Huffman at 1, ANS on the entropy, which falls to nearly 0", width=6
+    alt="Bits per symbol over p: Huffman at 1, ANS on the entropy, which falls to nearly 0", width=6
 )
 plots.curves(panel, shares, found)
-panel.set(xlabel="share of the commoner symbol", ylabel="bits a symbol", ylim=(0, 1.1))
+panel.set(xlabel="share of the commoner symbol", ylabel="bits per symbol", ylim=(0, 1.1))
 panel.set_title("Huffman stays at one bit")
 plot
 
@@ -200,7 +200,7 @@ plot
 # of 33 values.
 
 # %% one-bit-real
-print("bits a weight                entropy  Huffman      ANS")
+print("bits per weight              entropy  Huffman      ANS")
 for name in ("fc1.weight", "fc2.weight", "fc3.weight"):
     numbers = shared[name].assignments.flatten().long()
     kept = (numbers != shared[name].zero).long()
@@ -866,7 +866,7 @@ table
 
 # %% breaks-even
 untrained = models.weights(models.build("lenet-300-100", seed))
-print("32 values a layer, no zeros          entropy of fc1    fixed  Huffman      ANS  (bytes)")
+print("32 values per layer, no zeros        entropy of fc1    fixed  Huffman      ANS  (bytes)")
 for name, some in {"before training": untrained, "trained, dense": models.weights(net)}.items():
     few = {key: sharing.share(w.detach(), k=32, keep_zeros=False) for key, w in some.items()}
     entropy = huffman.entropy(torch.bincount(few["fc1.weight"].assignments.flatten().long()))
