@@ -301,9 +301,9 @@ plot
 # Here is the student, alone and with the teacher, at learning rates from low to high. All see the same batches of 32
 # images, for six epochs of the 10,000. Each point is the mean of three students with different initial weights.
 #
-# A `Lesson` has the seed of a student's weights, the T and α of its loss, and by what its learning rate differs from
-# 0.05. `taught` returns one student per lesson. How many images these students get right was counted when the course
-# was made, so that you need not wait. A student with another lesson is trained here, with a progress bar.
+# A `Lesson` has the seed of a student's weights, the T and α of its loss, and a factor for the learning rate of 0.05.
+# `taught` returns one student per lesson. How many images these students get right was counted when the course was
+# made, so that you need not wait. A student with another lesson is trained here, with a progress bar.
 
 # %% rates-measured
 RECIPE = training.Recipe(epochs=6, learning_rate=0.05, weight_decay=0, batch_size=32)
