@@ -73,13 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="print one JSON document")
     text = "print a table for a spreadsheet (with --strict)"
     form.add_argument("--csv", action="store_true", help=text)
-    text = "print all that is said of each exercise (with --strict)"
+    text = "print the full report on each exercise (with --strict)"
     form.add_argument("--detail", action="store_true", help=text)
     strict = check.add_argument_group("grading, for teachers")
-    text = "grade notebooks or folders of them, and trust nothing in them but the answers"
+    text = "grade notebooks, or folders of them; trust nothing in them except the answers"
     strict.add_argument("--strict", action="store_true", help=text)
-    strict.add_argument("--chapter", help="what they are of, 2 or 02_prune; else each says itself")
-    text = "beyond what torch takes (2048)"
+    strict.add_argument("--chapter", help="2 or 02_prune (default: each notebook says it)")
+    text = "memory of each, beyond what torch takes (default: 2048)"
     strict.add_argument("--memory", type=_megabytes, metavar="MB", help=text)
     check.set_defaults(usage_error=check.error)
     get = add("data", _data, "fetch MNIST (11 MB) into the cache", root=False)
@@ -89,24 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--solved", action="store_true", help="with solutions, into build/solved/")
     how.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     add("update", _update, "bring the chapters in work/ up to date; answers are carried over")
-    again = add("reproduce", _reproduce, "run a paper's table on MNIST; resumes after a kill")
+    again = add("reproduce", _reproduce, "compute a paper's table on MNIST; resumes when stopped")
     papers = ["pruning", "deep-compression", "deep-compression-smaller", "distillation"]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
     again.add_argument("--out", type=Path, metavar="FILE", help="default: work/<paper>.json")
-    text = "merge what a class handed in into one picture an experiment, without names"
+    text = "draw what a class handed in: one picture per experiment, without names"
     gather = add("gather", _gather, text, root=False)
-    gather.add_argument(
-        "folder", type=Path, help="holds the files class-*.json, or folders of them"
-    )
-    text = "where the pictures go (default: the same folder)"
+    gather.add_argument("folder", type=Path, help="with the files class-*.json, or folders of them")
+    text = "for the pictures (default: the same folder)"
     gather.add_argument("--out", type=Path, metavar="FOLDER", help=text)
-    baselines = add("baselines", _baselines, "train the shipped networks afresh (for authors)")
+    baselines = add("baselines", _baselines, "train the shipped networks again (for authors)")
     baselines.add_argument("name", choices=["glyphs", "mnist"])
-    text = "make all that chapters show and is not kept yet, as before a lesson; resumes"
+    text = "compute beforehand what chapters show, as before a lesson; resumes when stopped"
     warm = add("warm", _warm, text, root=False)
     warm.add_argument("chapters", nargs="*", type=_chapter, metavar="chapter", help="2 or 02_prune")
-    text = "make what ships of the chapters' first pictures (for authors)"
+    text = "compute what ships for the chapters' first pictures (for authors)"
     prepare = add("prepare", _prepare, text)
     prepare.add_argument(
         "chapters", nargs="*", type=_chapter, metavar="chapter", help="2 or 02_prune"
