@@ -207,7 +207,7 @@ WRONG = {
             "bias, right with a factor, right with the zero point z_y, wrong beyond int8"
             "\\n +with the bias: the bias q_b is missing.*\\n +beyond int8: int8 wraps"
         ),
-        changed(right_outputs, torch.Tensor.long): "to be torch.int8",
+        changed(right_outputs, torch.Tensor.long): "must be torch.int8",
         changed(right_outputs, lambda y: (y.int() + 128).byte()): r"y\[0, 0\] is -?\d+, not \d+",
         _int8_matmul: "your code raised RuntimeError",
     },
