@@ -368,7 +368,7 @@ plot, (panel,) = plots.new(
 )
 ceilings = {"memory": roofs.memory, "cache": roofs.cache}
 drawings.roofline(panel, roofs.flops, ceilings, points)
-panel.set(title=f"measured in float32, {roofs.threads} threads, {roofs.device}")
+panel.set(title=f"measured in float32, {takes.conditions}")
 plot
 
 # %% [markdown] roofline-reading

@@ -320,7 +320,7 @@ plot
 # %% [markdown] sensitivity-reading
 # **Which layer is the most fragile, and how much of it did the global ranking keep, above, at 80 %?** The
 # ranking knows nothing of accuracy, and spares that layer all the same. (Where a line lies a little above dense, compare
-# the difference with the one image that the cell prints.)
+# the difference with the share of one image, which the cell prints.)
 #
 # <details><summary>Answer</summary>
 #

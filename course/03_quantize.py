@@ -203,8 +203,8 @@ for bits in (8, 6, 4, 3, 2):
 # mean square of the errors is $s^2/12$. One more bit halves the step $s$, so the mean square falls to a quarter, and
 # the ratio gains $10 \log_{10} 4 = 6.02$ dB. **That is a rule for small steps without clipping. Do our weights follow it?**
 #
-# `quantization.fake_quantize` quantizes and takes back in one call: it returns floats, with the rounding errors in them.
-# Beside one scale for the layer we try two finer ways: one scale for each of the 300 units (a *channel*), and one for
+# `quantization.fake_quantize` quantizes and dequantizes in one call: it returns floats, with the rounding errors in them.
+# Besides one scale for the whole layer we try finer scales: one for each of the 300 units (a *channel*), and one for
 # every 64 weights of a unit (a *group*).
 
 
@@ -915,10 +915,9 @@ fold_batch_norm.check()
 # A range can also be chosen by how much information is lost; TensorRT did so (Migacz 2017). We have a histogram of the
 # magnitudes of the activations: `counts`, one count per bin, from 0 outwards. How many bins should the range keep?
 #
-# For each number of bins `i` we compare two histograms. $P$ is what the activations are after clipping: everything beyond
-# the range has moved into its last bin. $Q$ is what the integers can tell apart: there are only `levels` of them, fewer
-# than bins, so neighbouring bins share one integer and look alike. The *relative entropy* measures how much $Q$ differs
-# from $P$:
+# For each number of bins `i` we compare two histograms. $P$ is the histogram after clipping: everything beyond the range
+# has moved into its last bin. $Q$ is the histogram after rounding: there are only `levels` integers, fewer than bins, so
+# neighbouring bins share one integer and look alike. The *relative entropy* measures how much $Q$ differs from $P$:
 #
 # $$\mathrm{KL}(P \,\|\, Q) = \sum_j P_j \ln (P_j / Q_j)$$
 #
