@@ -83,7 +83,7 @@ def load(
 def _named_by_the_environment() -> str | None:
     name = os.environ.get("SHRINK_DATASET") or None
     if name not in (None, "mnist", "glyphs", "digits"):
-        raise CourseError(f"SHRINK_DATASET names mnist, glyphs or digits, not {name!r}")
+        raise CourseError(f"SHRINK_DATASET must be mnist, glyphs or digits, not {name!r}")
     return name
 
 
@@ -137,7 +137,7 @@ def _glyphs(show_progress: bool) -> Dataset:
 
 
 def glyphs_file() -> Path:
-    """Where the drawn glyphs are kept, once they are."""
+    """Where the glyphs are kept once they have been drawn."""
     return kept_path("glyphs", *_drawing())
 
 
