@@ -112,7 +112,7 @@ def curves(
     ys: Mapping[str, Sequence[float]],
     baseline: tuple[str, float] | None = None,
 ) -> None:
-    """One line a name, with a legend; the baseline is a dashed grey line across.
+    """One line per name, with a legend; the baseline is a dashed grey line across.
 
     Lines differ in their markers as well as in their colours.
     """
@@ -125,7 +125,7 @@ def curves(
 
 
 def bars(ax: Axes, names: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:
-    """Groups of bars side by side, one group a name, one colour and hatch a key of `values`."""
+    """Groups of bars: one group per name, one colour and hatch per key of `values`."""
     width = 0.8 / len(values)
     for i, ((label, heights), hatch) in enumerate(zip(values.items(), itertools.cycle(["", "//"]))):
         places = np.arange(len(names)) + (i - (len(values) - 1) / 2) * width

@@ -10,12 +10,12 @@ Progress = Callable[[int, int], None]
 def new_bar(what: str, *, seconds: float | None = None, **options: object) -> tqdm:
     """A bar that moves once a second and goes when the work is done.
 
-    In a notebook each move is messages to the browser: what reads a cell's messages only at its
-    end, as nbval does, loses some if they are thousands.
+    In a notebook each move sends messages to the browser: a reader that looks at a cell's messages
+    only at its end, as nbval does, loses some if there are thousands.
 
     Args:
         what: the work, for the bar's title.
-        seconds: of work whose result is kept, about how long it takes; the title says so.
+        seconds: for work whose result is kept, roughly how long it takes; the title says so.
         options: go to tqdm.
     """
     if seconds is not None:
