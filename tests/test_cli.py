@@ -303,6 +303,13 @@ def test_update_says_what_became_of_each_chapter(course, monkeypatch, capsys):
     assert capsys.readouterr().out == "02_prune: copied\n02_prune: unchanged\n"
 
 
+def test_update_fails_where_a_chapter_cannot_be_brought_up_to_date(course, capsys):
+    (course / "work" / ".shrink" / "02_prune.ipynb").mkdir(parents=True)
+    assert main(["update", "--root", str(course)]) == 1
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith("02_prune: could not be brought up to date (") and ".ipynb" in told
+
+
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [

@@ -225,9 +225,9 @@ def _update(args: argparse.Namespace) -> int:
     from shrink.classroom.book import update
 
     root = course_folder(args.root)
-    for change in update.update(root / "notebooks", root / "work"):
-        print(change)
-    return 0
+    changes = update.update(root / "notebooks", root / "work")
+    print("\n".join(map(str, changes)))
+    return 1 if any(change.what == "failed" for change in changes) else 0
 
 
 def _baselines(args: argparse.Namespace) -> int:
