@@ -9,12 +9,12 @@ import pytest
 
 from shrink.classroom import CourseError
 from shrink.classroom.book.builder import (
-    BASES,
     BuildError,
     build,
     build_chapter,
     check_built,
 )
+from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.notebook import exercises, read_notebook
 
 CHAPTER = '''\

@@ -9,7 +9,7 @@ import pytest
 
 from shrink.classroom.book import copies
 from shrink.classroom.book import update as module
-from shrink.classroom.book.builder import BASES
+from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.notebook import notebook_bytes, read_notebook
 from shrink.classroom.book.update import copy_missing, update
 from shrink.files import lock

@@ -33,12 +33,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_
 
 from shrink.classroom import CourseError
 from shrink.classroom.book.cells import answers
+from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.notebook import notebook_bytes, parse
 from shrink.classroom.book.syntax import answered_functions, is_stub
 from shrink.classroom.exercises.exercise import STUB_MESSAGE
 from shrink.files import write_atomically
 
-BASES = ".shrink"  # in a student's folder: the pristine notebooks that the copies came from
 _STUB = f'raise NotImplementedError("{STUB_MESSAGE}")'
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 _BEGIN, _END = "### BEGIN SOLUTION", "### END SOLUTION"
