@@ -195,6 +195,7 @@ def make(tmp_path, target, **variables):
     command = ["make", target, *(f"{name}={value}" for name, value in variables.items())]
     outer = ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # of the make that runs the tests
     environment = {name: value for name, value in os.environ.items() if name not in outer}
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
     return subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )
@@ -204,6 +205,7 @@ FAKE = """#!/bin/sh
 echo "$@" >> "{log}"
 case "$1 $2 $3" in
   "-m venv --clear") mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && cp "$0" "$4/bin/shrink";;
+  "--version  ") echo "Python 3.99";;
   "-m pip install") test ! -e "{log}.broken";;
 esac
 """
@@ -231,6 +233,22 @@ def test_make_installs_once_and_starts_afresh_after_an_interrupted_install(tmp_p
     log.unlink()
     assert make(tmp_path, "lab", PYTHON=fake).returncode == 0
     assert log.read_text().splitlines() == ["lab"]
+
+
+@needs_make
+def test_all_tests_run_on_each_end_of_the_supported_pythons_that_is_at_hand(tmp_path):
+    for name in ("own", "python3.99"):
+        (tmp_path / name).write_text(FAKE.format(log=tmp_path / "log"))
+        (tmp_path / name).chmod(0o755)
+    ends = "python3.99 python-that-is-not-here"
+    ended = make(tmp_path, "test-all", PYTHON=tmp_path / "own", ENDS=ends, ARGS="-x")
+    assert ended.returncode == 0, ended.stderr
+    assert "then 10 each on: python3.99\n" in ended.stdout and "about 12 minutes" in ended.stdout
+    words = (tmp_path / "log").read_text().splitlines()
+    words = [line for line in words if line.startswith(("-m venv", "-m pytest"))]
+    deep, short = (line for line in words if "pytest" in line)
+    assert words == ["-m venv --clear .venv", deep, "-m venv --clear .venv-python3.99", short]
+    assert deep.endswith("--deep -x") and short.endswith("-m not browser -x")
 
 
 @needs_make
