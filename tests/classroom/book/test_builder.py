@@ -397,9 +397,9 @@ def test_without_an_address_the_first_cell_says_what_to_do(install, capsys):
     assert install("", installed=True) == [] and capsys.readouterr().out == ""
 
 
-def test_a_chapter_has_no_cell_of_that_name_and_may_have_no_code(course, install):
+def test_only_the_builder_has_a_cell_of_that_name_and_only_above_a_setup(course, install):
     edit(course, "# %% setup", "# %% install")
     with pytest.raises(BuildError, match="another cell of this name"):
         install("", installed=True)
-    (course / "01_prune.py").write_text("# %% [markdown] problem\n# Text.\n")
-    assert list(sources(course, solved=False)) == ["problem"]
+    edit(course, "# %% install", "# %% look")
+    assert "install" not in sources(course, solved=False)

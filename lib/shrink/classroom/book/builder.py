@@ -18,7 +18,7 @@ so that a new cell renumbers nothing and a changed word changes one line:
 
 `# %% problem [markdown]` reads the same. Magics and cell options (tags) are refused.
 In the students' notebook the solution is one line that raises; in the solved one it stays. Both
-begin with a cell of the builder's own, see `install_cell`.
+have a cell of the builder's own above the cell `setup`, see `install_cell`.
 """
 
 import ast
@@ -35,8 +35,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_
 from shrink.classroom import CourseError
 from shrink.classroom.book.cells import answers
 from shrink.classroom.book.copies import BASES
-from shrink.classroom.book.install_cell import NAME as INSTALL
-from shrink.classroom.book.install_cell import install_cell
+from shrink.classroom.book.install_cell import INSTALL, SETUP, install_cell
 from shrink.classroom.book.notebook import notebook_bytes, parse
 from shrink.classroom.book.syntax import answered_functions, is_stub
 from shrink.classroom.exercises.exercise import STUB_MESSAGE
@@ -129,9 +128,9 @@ def build_chapter(path: Path, solved: bool) -> NotebookNode:
     for cell in cells:
         _validate_cell(path.stem, cell)
     _validate_checks(path.stem, [cell for cell in cells if cell.kind == "code"])
-    source, kinds = install_cell(path.parents[1] / "pyproject.toml"), [cell.kind for cell in cells]
-    if source and "code" in kinds:
-        cells.insert(kinds.index("code"), _Cell(INSTALL, "code", 0, source, source))
+    source, names = install_cell(path.parents[1] / "pyproject.toml"), [cell.name for cell in cells]
+    if source and SETUP in names:
+        cells.insert(names.index(SETUP), _Cell(INSTALL, "code", 0, source, source))
     return new_notebook(
         nbformat_minor=5,
         metadata=NotebookNode(_METADATA),

@@ -1,4 +1,4 @@
-"""The first code cell of a notebook: it installs Shrink where that is missing, as on Colab.
+"""The first code cell of a chapter: it installs Shrink where that is missing, as on Colab.
 
 From where is said in one place, `Install` in pyproject's `[project.urls]`, which whoever publishes
 the course sets.
@@ -7,7 +7,7 @@ the course sets.
 import tomllib
 from pathlib import Path
 
-NAME = "install"
+INSTALL, SETUP = "install", "setup"  # its name, and that of the cell below, which imports Shrink
 _ASKED = """\
 # Only for where Shrink is not installed, as on Colab.
 import importlib.util
