@@ -39,6 +39,13 @@ def test_committed_notebooks_are_what_the_build_writes():
     assert builder.check_built(COURSE, NOTEBOOKS) == []
 
 
+def test_each_chapter_first_installs_what_its_next_cell_imports():
+    for number_and_name in chapters.numbered():
+        cells = nbformat.read(NOTEBOOKS / f"{number_and_name}.ipynb", as_version=4).cells
+        names = [cell.id for cell in cells if cell.cell_type == "code"]
+        assert names[:2] == ["install", "setup"], number_and_name
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_each_check_fails_before_its_solution_and_nothing_else(chapter, tmp_path):
     notebook, early = build_before_and_after(chapter, tmp_path)

@@ -14,7 +14,8 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-from shrink.classroom.book.builder import BASES, build_chapter
+from shrink.classroom.book.builder import build_chapter
+from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.notebook import exercises, notebook_bytes
 from shrink.classroom.book.update import Change, update
 from shrink.classroom.grading.strict.grading import grade

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from shrink.classroom.book import update as module
-from shrink.classroom.book.builder import BASES, build
+from shrink.classroom.book.builder import build
+from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.notebook import read_notebook
 from shrink.classroom.book.update import Change, copy_missing, merge, update
 from tests import depth

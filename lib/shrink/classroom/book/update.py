@@ -31,21 +31,26 @@ class Change:
 
     Args:
         chapter: its name, `02_prune`.
-        what: "unreadable" is a file that is no notebook; it was left alone.
+        what: "unreadable" is a file that is no notebook; it was left alone. "failed" is one that
+            could not be copied, read or written; nothing of the student's is lost.
         kept: the exercises whose answers the new copy has from the old one.
         conflicts: ids of the student's changed cells that are only in the backup.
         backup: the student's file as it was, when a new one took its place.
         newest: where what the student saved last is, when it came too late to be carried over.
+        why: of "failed", what the system said, with the name of the file.
     """
 
     chapter: str
-    what: Literal["copied", "updated", "unchanged", "unreadable"]
+    what: Literal["copied", "updated", "unchanged", "unreadable", "failed"]
     kept: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     backup: Path | None = None
     newest: Path | None = None
+    why: str = ""
 
     def __str__(self) -> str:
+        if self.what == "failed":
+            return f"{self.chapter}: could not be brought up to date ({self.why})"
         if self.what == "unreadable":
             return f"{self.chapter}: cannot be read as a notebook, left alone"
         parts = [f"{self.chapter}: {self.what}"]
@@ -68,31 +73,39 @@ def copy_missing(notebooks: Path, work: Path) -> list[Path]:
     """
     work = Path(work)
     sweep(work)
-    copies = []
-    for source in _chapters(notebooks):
-        copy = work / source.name
-        give_back(copy)
-        if not os.path.lexists(copy):
-            pristine = source.read_bytes()
-            write_atomically(base_of(copy), pristine)
-            if create(copy, pristine):
-                copies.append(copy)
-    return copies
+    copies = ((source, work / source.name) for source in _chapters(notebooks))
+    return [copy for source, copy in copies if _copy_if_missing(source, copy)]
 
 
 def update(notebooks: Path, work: Path) -> list[Change]:
     """Bring every chapter in `work` up to date, with the student's work carried over.
 
-    Returns one change a chapter. Killed at any point, it can be run again.
-    Raises `CourseError` when one of `notebooks` cannot be read.
+    Returns one change a chapter; where one fails the others go on. Killed at any point, it can be
+    run again. Raises `CourseError` when one of `notebooks` cannot be read.
     """
-    copied = {path.stem for path in copy_missing(notebooks, work)}
-    return [
-        Change(source.stem, "copied")
-        if source.stem in copied
-        else _update_chapter(read_notebook(source), Path(work) / source.name)
-        for source in _chapters(notebooks)
-    ]
+    work = Path(work)
+    sweep(work)
+    return [_bring_up_to_date(source, work / source.name) for source in _chapters(notebooks)]
+
+
+def _copy_if_missing(source: Path, copy: Path) -> bool:
+    """Copy one chapter unless a file is there; return whether it was."""
+    give_back(copy)
+    if os.path.lexists(copy):
+        return False
+    pristine = source.read_bytes()
+    write_atomically(base_of(copy), pristine)
+    return create(copy, pristine)
+
+
+def _bring_up_to_date(source: Path, copy: Path) -> Change:
+    try:
+        if _copy_if_missing(source, copy):
+            return Change(copy.stem, "copied")
+        return _update_chapter(read_notebook(source), copy)
+    except OSError as error:
+        named = error.filename or copy
+        return Change(copy.stem, "failed", why=f"{named}: {error.strerror or error}")
 
 
 def _update_chapter(upstream: NotebookNode, copy: Path) -> Change:
