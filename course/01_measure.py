@@ -261,7 +261,7 @@ plot
 # %% real-file
 for name, model in networks.items():
     _, in_memory = parameters_and_bytes(model)
-    on_disk = measure.write("model.safetensors", model.state_dict())
+    on_disk = measure.write("results/model.safetensors", model.state_dict())
     print(f"{name}: {in_memory:,} bytes of numbers, {on_disk:,} bytes on disk")
 
 # %% [markdown] latency
@@ -695,7 +695,8 @@ fewer_but_slower.check()
 # Each chapter ends with a bill. A network is written to a file, the file is read back, and what comes out of it
 # is counted, timed, and tested on the **test** images, which, apart from the ten digits above, are used for nothing else.
 # The row goes into
-# `running_table.json` beside this notebook, where the next chapters add theirs.
+# `results/running_table.json`, where the next chapters add theirs: whatever a chapter writes lies in the folder
+# `results`, beside the notebooks.
 #
 # Three kinds of figures stand side by side. Parameters, bytes and MACs are *counted*, and the same everywhere. Accuracy and
 # time are *measured*, and have a spread. Energy is *estimated*, here for a machine with 64 KB of SRAM that
@@ -705,7 +706,8 @@ fewer_but_slower.check()
 
 # %% bill-table
 for name, model in networks.items():
-    report = measure.measure(f"dense, {name}", model, data.test, data.name, "model.safetensors")
+    path = "results/model.safetensors"
+    report = measure.measure(f"dense, {name}", model, data.test, data.name, path)
     table = measure.record(report)
 table
 
@@ -770,7 +772,7 @@ torch.set_num_threads(threads)
 #
 # Do the same networks take the same time for everyone? Your name (a nickname will do) is the seed of *your* two
 # networks. They are not trained; does that matter for the time? Write it in place of `None`, run both cells and
-# send the file to your teacher, who puts those of the whole class into one picture.
+# send the file, which then lies in `results`, to your teacher, who puts those of the whole class into one picture.
 
 # %% class-name
 my_name = None

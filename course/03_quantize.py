@@ -934,7 +934,7 @@ rows = {
     "integers, 8 bits": (whole, {"num_bits": 8}),
 }
 for name, (model, how) in rows.items():
-    report = measure.measure(name, model, data.test, data.name, "model.safetensors", **how)
+    report = measure.measure(name, model, data.test, data.name, "results/model.safetensors", **how)
     table = measure.record(report)
 table
 
@@ -1031,7 +1031,7 @@ plot
 # At how many bits a network breaks depends on the network. Your name (a nickname will do) is the seed of *yours*: it is
 # trained from scratch, and its weights are rounded to 8, 6, 5, 4, 3 and 2 bits, with one scale a layer and with one a
 # channel. **At which number of bits do you expect the class to spread the most?** Write the name in place of `None`, run
-# both cells, and send the file to your teacher.
+# both cells, and send the file, which then lies in `results`, to your teacher.
 
 # %% class-name
 my_name = None

@@ -735,7 +735,7 @@ rows = {
     "8 % left, 15 values and 0, trained": (pruned_trained[0], stored(pruned_trained[1])),
 }
 for name, (model, how) in rows.items():
-    report = measure.measure(name, model, data.test, data.name, "model.safetensors", **how)
+    report = measure.measure(name, model, data.test, data.name, "results/model.safetensors", **how)
     table = measure.record(report)
 table
 
@@ -826,7 +826,7 @@ plot
 # How few values does a network need, and how much does training them give back? Your name (a nickname will do) is
 # the seed of *yours*: it is trained from scratch, its layers share 2, 3, 4, 8 and 16 values, and then those are
 # trained for two epochs. **At which number do you expect the two curves of the class to meet?** Write the name in
-# place of `None`, run both cells, and send the file to your teacher. It takes half a minute on glyphs and about
+# place of `None`, run both cells, and send the file in `results` to your teacher. It takes half a minute on glyphs and about
 # three on MNIST.
 
 # %% class-name

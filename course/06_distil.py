@@ -924,7 +924,7 @@ rows = {
     "30 units, distilled, 16 values, coded": (distilled, as_code),
 }
 for name, (model, how) in rows.items():
-    report = measure.measure(name, model, data.test, data.name, "network.file", **how)
+    report = measure.measure(name, model, data.test, data.name, "results/network.file", **how)
     table = measure.record(report)
 table
 
@@ -1054,7 +1054,7 @@ for first, second in (("q", "p"), ("p", "q")):
 # How many labelled images are worth a teacher? Your name (a nickname will do) is the seed of *your* student. It learns
 # from the first 50, 200, 1000 and 5000 images, once from their labels and once from the teacher's answers to the same
 # images and the labels, in as many steps. **At which number do you expect the two curves of the class to be furthest apart,
-# in points?** Write the name in place of `None`, run both cells, and send the file to your teacher. It takes 20 seconds
+# in points?** Write the name in place of `None`, run both cells, and send the file in `results` to your teacher. It takes 20 seconds
 # on a free core.
 
 # %% class-name

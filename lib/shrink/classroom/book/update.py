@@ -15,7 +15,7 @@ from typing import Literal
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
-from shrink.classroom import CourseError
+from shrink.classroom import CourseError, written
 from shrink.classroom.book.copies import back_up, base_of, create, exchange, give_back, sweep
 from shrink.classroom.book.ids import content, with_ids
 from shrink.classroom.book.merge import merge
@@ -64,10 +64,11 @@ def copy_missing(notebooks: Path, work: Path) -> list[Path]:
     """Copy each chapter that is not in `work` yet; return the copies that were made.
 
     A file that is there is never touched, even one that appears meanwhile. What an update that was
-    killed had put aside is given back first.
+    killed had put aside is given back first, and what chapters wrote among them is moved.
     """
     work = Path(work)
     sweep(work)
+    written.tidy(work)
     copies = []
     for source in _chapters(notebooks):
         copy = work / source.name
