@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from shrink.classroom.exercises.exercise import STUB_MESSAGE
+from shrink.classroom.exercises.stub import STUB_MESSAGE
 from tests import ROOT, depth
 from tests.chapters.judging import judge, rejected
 from tests.chapters.notebooks import CHAPTERS, solutions

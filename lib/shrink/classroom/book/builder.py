@@ -35,7 +35,7 @@ from shrink.classroom import CourseError
 from shrink.classroom.book.cells import answers
 from shrink.classroom.book.notebook import notebook_bytes, parse
 from shrink.classroom.book.syntax import answered_functions, is_stub
-from shrink.classroom.exercises.exercise import STUB_MESSAGE
+from shrink.classroom.exercises.stub import STUB_MESSAGE
 from shrink.files import write_atomically
 
 BASES = ".shrink"  # in a student's folder: the pristine notebooks that the copies came from
