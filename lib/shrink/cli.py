@@ -148,15 +148,18 @@ def _numbered() -> list[str]:
 
 
 def _lab(args: argparse.Namespace) -> int:
-    from shrink.classroom.book import lab
+    from shrink.classroom.book import lab, page
+    from shrink.start.stills import outputs
 
     root = course_folder(args.root)
+    work = root / "work"
     if said := lab.try_mnist_once():
         print(said)
-    copies = lab.prepare(root / "notebooks", root / "work")
+    copies = lab.prepare(root / "notebooks", work)
+    page.refresh(root / "notebooks", work, partial(outputs, work))
     new = f", new in it: {', '.join(path.stem for path in copies)}" if copies else ""
-    print(f"your chapters are in {root / 'work'}{new}")
-    return lab.start(lab.command(root / "work", args.extra), project=args.project)
+    print(f"your chapters are in {work}{new}")
+    return lab.start(lab.command(work, args.extra), project=args.project)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -222,11 +225,14 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _update(args: argparse.Namespace) -> int:
-    from shrink.classroom.book import update
+    from shrink.classroom.book import page, update
+    from shrink.start.stills import outputs
 
     root = course_folder(args.root)
-    for change in update.update(root / "notebooks", root / "work"):
+    work = root / "work"
+    for change in update.update(root / "notebooks", work):
         print(change)
+    page.refresh(root / "notebooks", work, partial(outputs, work))
     return 0
 
 

@@ -13,9 +13,8 @@ import pytest
 from shrink import chapters
 from shrink.classroom.book import builder
 from shrink.classroom.class_work.gather import gather
-from tests import ROOT
+from tests import CHAPTERS, ROOT
 from tests.chapters.notebooks import (
-    CHAPTERS,
     COURSE,
     build,
     build_before_and_after,

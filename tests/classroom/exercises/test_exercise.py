@@ -78,7 +78,7 @@ def panels(monkeypatch):
     shown = []
     monkeypatch.setenv("JPY_SESSION_NAME", "02_prune.ipynb")
     monkeypatch.delenv("PYTEST_VERSION", raising=False)
-    monkeypatch.setattr(module, "display", lambda html: shown.append(html.data))
+    monkeypatch.setattr(module, "display", lambda html, metadata: shown.append(html.data))
     return shown
 
 

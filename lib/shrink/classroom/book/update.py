@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
 from shrink.classroom import CourseError, written
+from shrink.classroom.book import page
 from shrink.classroom.book.copies import back_up, base_of, create, exchange, give_back, sweep
 from shrink.classroom.book.ids import content, with_ids
 from shrink.classroom.book.merge import merge
@@ -63,6 +64,8 @@ class Change:
 def copy_missing(notebooks: Path, work: Path) -> list[Path]:
     """Copy each chapter that is not in `work` yet; return the copies that were made.
 
+    The start page is not among them; see `page.refresh`.
+
     A file that is there is never touched, even one that appears meanwhile. What an update that was
     killed had put aside is given back first, and what chapters wrote among them is moved.
     """
@@ -70,7 +73,7 @@ def copy_missing(notebooks: Path, work: Path) -> list[Path]:
     sweep(work)
     written.tidy(work)
     copies = []
-    for source in _chapters(notebooks):
+    for source in _chapters(notebooks, Path(work)):
         copy = work / source.name
         give_back(copy)
         if not os.path.lexists(copy):
@@ -92,7 +95,7 @@ def update(notebooks: Path, work: Path) -> list[Change]:
         Change(source.stem, "copied")
         if source.stem in copied
         else _update_chapter(read_notebook(source), Path(work) / source.name)
-        for source in _chapters(notebooks)
+        for source in _chapters(notebooks, Path(work))
     ]
 
 
@@ -151,5 +154,7 @@ def _replace(copy: Path, base: NotebookNode, upstream: NotebookNode) -> Change:
     return Change(copy.stem, change.what, change.kept, change.conflicts, change.backup, backup)
 
 
-def _chapters(notebooks: Path) -> list[Path]:
-    return sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
+def _chapters(notebooks: Path, work: Path) -> list[Path]:
+    """The notebooks of which `work` holds copies: chapters, and a start page that was edited."""
+    found = sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in found if path.name != page.FILE or not page.is_ours(work / path.name)]

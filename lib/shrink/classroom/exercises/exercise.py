@@ -34,6 +34,7 @@ from shrink.classroom.exercises.attempt import (
     show,
 )
 from shrink.classroom.exercises.errors import ExerciseError
+from shrink.classroom.exercises.passed import note
 from shrink.classroom.exercises.stub import is_stub
 
 State = Literal["done", "not done yet", "wrong"]
@@ -147,7 +148,8 @@ class Exercise:
         outcome = self.judge(random.SystemRandom().randrange(10**6) if seed is None else seed)
         _report(self, outcome)
         if _live_notebook():
-            display(HTML(_panel(outcome)))
+            passed = note(self.name, self.student) if outcome.state == "done" else {}
+            display(HTML(_panel(outcome)), metadata=passed)
         elif outcome.state == "done":
             print(outcome.message)
         else:
