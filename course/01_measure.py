@@ -9,7 +9,7 @@
 # - time a network so that another person can judge the figure, and say what limits it on your machine,
 # - tell a count from a measurement and a measurement from an estimate.
 #
-# **You need** some PyTorch (the first five cells tell you whether it is enough) and 90 minutes, 40 of
+# **You need** some PyTorch (five cells near the top tell you whether it is enough) and 90 minutes, 40 of
 # them for the three core exercises; those marked *more* take another 25. Run the cells from the
 # top; where a cell says *exercise*, write the function yourself. No GPU is needed.
 
@@ -33,12 +33,27 @@ from shrink.chapters.measure import (
     time_call,
 )
 from shrink.chapters.measure.explorer import explore_costs
+from shrink.chapters.measure.units_explorer import explore_units
 from shrink.classroom import class_work, measure, models, plots, training
 from shrink.classroom.baselines import baseline
 from shrink.classroom.data import load, ten_digits
 
 seed = 0
 data = load(device=training.pick_device())
+
+# %% [markdown] first-look
+# ## A first look
+#
+# Take a network with one hidden layer: 784 numbers, one for each pixel of an image, go into the *units* of that
+# layer, and these into 10. Each of its weights takes one *multiply-accumulate* for an image: a product, added to a sum.
+# The slider sets the number of units. The multiply-accumulates are counted, the time for an image is measured on
+# your machine.
+#
+# **Halve the units again and again. What becomes of the count, and what of the time? Where do the two part?** Why
+# they do is what this chapter is about.
+
+# %% first-look-explorer
+explore_units(device=data.validation.images.device)
 
 # %% [markdown] selftest
 # ## Five cells of PyTorch
