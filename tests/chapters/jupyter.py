@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,6 +72,19 @@ def server(root: Path, scratch: Path, *, dark: bool = False, **environment: str)
     )
     if dark:
         (settings / "themes.jupyterlab-settings").write_text('{"theme": "JupyterLab Dark"}')
+    command = [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", "--allow-root"]
+    command += [f"--ServerApp.root_dir={root}", "--expose-app-in-browser"]
+    with started(command, scratch, **environment) as url:
+        yield url
+
+
+@contextmanager
+def started(command: Sequence[str], scratch: Path, **environment: str) -> Iterator[str]:
+    """The server that the command starts, on a free local port; the URL takes a path as {path}.
+
+    It has the test's environment and what `environment` adds, and folders of its own for what a
+    user has in theirs.
+    """
     folders = {
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
@@ -87,13 +100,14 @@ def server(root: Path, scratch: Path, *, dark: bool = False, **environment: str)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     token = secrets.token_hex(12)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
-    command += [f"--IdentityProvider.token={token}", "--allow-root", "--expose-app-in-browser"]
+    where = [f"--port={port}", "--ServerApp.port_retries=0", "--no-browser"]
+    where += [f"--IdentityProvider.token={token}"]
     url = f"http://127.0.0.1:{port}"
     log = scratch / "server.log"
     with open(log, "w") as output:
-        process = subprocess.Popen(command, env=given, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command, *where], env=given, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         _wait_for(f"{url}/api/status?token={token}", process, log)
         yield f"{url}/{{path}}?token={token}"

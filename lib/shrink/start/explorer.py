@@ -15,7 +15,7 @@ def explore() -> Explorer:
     network = Network()
     picture = Picture(network)
     slider = widgets.IntSlider(
-        FIRST, min=0, max=99, description="weights taken away, %", **wide(560, words=150)
+        FIRST, min=0, max=99, description="weights taken away, %", **wide(620, words=170)
     )
     return Explorer(
         network.without,
@@ -34,11 +34,11 @@ def summarise(view: View) -> str:
     answers = view.answers.tolist()
     wrong = [(digit, answer) for digit, answer in enumerate(answers) if digit != answer]
     taken = [f"the {digit} for a{'n' * (answer == 8)} {answer}" for digit, answer in wrong]
-    it_takes = f" It takes {_listed(taken)}." if taken else ""
+    it_takes = f": it takes {_listed(taken)}" if taken else ""
     share = 100 * view.file_bytes / view.dense_bytes
     return (
-        f"<b>{view.left:,} of {view.weights:,} weights</b> are left, those of largest magnitude. "
-        f"<b>{view.right} of 10 answers</b> are right.{it_takes} "
+        f"<b>{view.left:,} of {view.weights:,} weights</b> are left, the largest. "
+        f"<b>{view.right} of 10 answers</b> are right{it_takes}. "
         f"The file has <b>{view.file_bytes:,} bytes</b>, {share:.0f} % of the whole network's."
     )
 

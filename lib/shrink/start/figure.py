@@ -36,7 +36,7 @@ class Picture:
         _say(
             squares,
             f"{ROWS * COLUMNS} of its 300 units, each with one weight for each pixel of the image: "
-            "blue is positive, orange negative, white is gone",
+            "blue is positive, orange negative, empty is gone",
         )
         place = (_LEFT, _RIGHT, 250, 20)
         shown = squares.imshow(self._squares, extent=place, interpolation="nearest", aspect="auto")

@@ -39,7 +39,6 @@ from shrink.classroom.exercises.stub import STUB_MESSAGE
 from shrink.files import write_atomically
 
 BASES = ".shrink"  # in a student's folder: the pristine notebooks that the copies came from
-START = "00_start"  # built and copied as the chapters are; it is the first page, and no chapter
 _STUB = f'raise NotImplementedError("{STUB_MESSAGE}")'
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 _BEGIN, _END = "### BEGIN SOLUTION", "### END SOLUTION"

@@ -1,7 +1,7 @@
 """What `shrink lab` does: the chapters into `work/`, MNIST if it can be had, then JupyterLab.
 
-It opens on the start page. `jupyter/` has settings of JupyterLab's that hold unless the user has
-others: it does not ask about news, nor the internet for updates.
+It opens on the start page. `jupyter/` has settings that hold unless the user has others: JupyterLab
+does not ask about news, nor the internet for updates, and `first_kernel` is at work.
 """
 
 import os

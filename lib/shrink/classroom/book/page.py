@@ -6,7 +6,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from shrink.classroom import CourseError
-from shrink.classroom.book.builder import START
+from shrink.classroom.book import START
 from shrink.classroom.book.copies import base_of
 from shrink.classroom.book.ids import content
 from shrink.classroom.book.notebook import notebook_bytes, read_notebook

@@ -16,7 +16,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from shrink.classroom import CourseError
-from shrink.classroom.book.builder import START
+from shrink.classroom.book import START
 from shrink.classroom.book.cells import LONGEST
 from shrink.classroom.book.notebook import code_of, read_notebook
 from shrink.classroom.grading.check import find_chapters
