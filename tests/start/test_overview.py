@@ -11,7 +11,7 @@ from nbformat.v4 import new_output
 
 from shrink.classroom.exercises import passed
 from shrink.start.overview import overview, standing
-from shrink.start.progress import chapters_in, to_go_on_with
+from shrink.start.progress import Chapter, chapters_in, to_go_on_with
 from tests import CHAPTERS, ROOT
 
 ANSWER = (
@@ -102,6 +102,13 @@ def test_go_on_where_the_last_one_was_saved_unless_all_of_it_passed(work):
     assert standings(work)["03"] == "cannot be read"
     assert to_go_on_with(chapters_in(work)).file == "02_prune.ipynb"
     assert "Go on with" in overview(work)._repr_html_()
+
+
+def test_nobody_is_sent_back_to_what_has_passed():
+    done = Chapter("01_measure.ipynb", "01", "Measure", begun=True, exercises=("passed",), saved=9)
+    new = Chapter("02_prune.ipynb", "02", "Prune", exercises=("open",), saved=8)
+    assert standing(done) == "all exercises passed"
+    assert to_go_on_with([done, new]) == new and to_go_on_with([done]) is None
 
 
 def test_the_shortest_file_of_the_running_table_is_named(work):
