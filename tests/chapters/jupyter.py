@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Locator, Page, sync_playwright
 
 _CHROMIUM = (
     "--no-sandbox",
@@ -23,8 +23,7 @@ _CHROMIUM = (
     "--disable-component-update",
     "--disable-sync",
 )
-_WATCH = """selector => {
-    const image = document.querySelector(selector);
+_WATCH = """image => {
     window.times = [];
     window.pressed = undefined;
     document.addEventListener('keydown', () => { window.pressed = performance.now() }, true);
@@ -167,6 +166,11 @@ def start_all(page: Page) -> None:
     page.evaluate(f"() => {{ ({_RUN_ALL})().finally(() => {{ window.finished = true; }}); }}")
 
 
+def cell(page: Page, text: str) -> Locator:
+    """The code cell whose source holds the text, with its output."""
+    return page.locator(".jp-CodeCell", has_text=text)
+
+
 def show_cell(page: Page, text: str) -> None:
     """Scroll to the first cell whose source holds the text; JupyterLab keeps no others attached."""
     page.evaluate(_SHOW, text)
@@ -178,7 +182,8 @@ def run_until_figure(page: Page, text: str) -> float:
     start_all(page)
     for _ in range(3000):
         show_cell(page, text)
-        if page.evaluate("s => document.querySelector(s)?.naturalWidth > 100", FIGURE):
+        figure = cell(page, text).locator(FIGURE)
+        if figure.count() and figure.first.evaluate("image => image.naturalWidth > 100"):
             break
         page.wait_for_timeout(100)
     seconds = page.evaluate("() => (performance.now() - window.began) / 1000")
@@ -186,15 +191,19 @@ def run_until_figure(page: Page, text: str) -> float:
     return seconds
 
 
-def key_to_pixels(page: Page, presses: int, slider: int = 0) -> list[float]:
+def key_to_pixels(
+    page: Page, presses: int, slider: int = 0, explorer: Locator | None = None
+) -> list[float]:
     """Milliseconds from each arrow key on a slider to the new pixels on screen.
 
-    It moves right, and turns where it ends.
+    It moves right, and turns where it ends. `explorer` may be left out where there is but one.
     """
-    page.locator(FIGURE).first.wait_for()
-    handle, key = page.locator(SLIDER).nth(slider), "ArrowRight"
+    explorer = explorer or page.locator("body")
+    figure = explorer.locator(FIGURE).first
+    figure.wait_for()
+    handle, key = explorer.locator(SLIDER).nth(slider), "ArrowRight"
     handle.focus()
-    page.evaluate(_WATCH, FIGURE)
+    figure.evaluate(_WATCH)
     for i in range(presses):
         low, now, high = (float(handle.get_attribute(f"aria-value{e}")) for e in _ENDS)
         key = {low: "ArrowRight", high: "ArrowLeft"}.get(now, key)
