@@ -22,6 +22,7 @@ def url(tmp_path):
     """What `shrink lab` serves of a new clone."""
     root = tmp_path / "course"
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    (root / "course").mkdir()
     (root / "pyproject.toml").touch()
     command = [*SHRINK, "lab", "--root", str(root), "--", "--expose-app-in-browser"]
     no_mnist = {"SHRINK_DATA": str(tmp_path), "SHRINK_PROJECT": ""}

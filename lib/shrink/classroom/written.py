@@ -15,10 +15,11 @@ _EARLIER = re.compile(
 
 
 def tidy(work: Path) -> None:
-    """Move into `work/results/` what the chapters of an earlier course wrote into `work`."""
+    """Move to `work/results/` what the chapters of an earlier course wrote into `work`."""
     for path in sorted(work.glob("*")):
         if _EARLIER.fullmatch(path.name):
-            fetch(work / RESULTS / path.name)
+            with suppress(OSError):
+                fetch(work / RESULTS / path.name)
 
 
 def fetch(path: Path) -> None:
