@@ -8,19 +8,16 @@ from nbformat.v4 import new_output
 from shrink.start.explorer import explore
 from shrink.start.overview import overview
 
-_OF_THE_WIDGET = "application/vnd.jupyter.widget-view+json"
+_SHOWN = ("image/png", "text/plain")  # in a notebook that is not trusted yet, too
 
 
 def outputs(work: Path) -> dict[str, list[NotebookNode]]:
     """The outputs by the ids of their cells: the picture without its slider, and the map."""
     data, metadata = explore()._repr_mimebundle_()
-    data.pop(_OF_THE_WIDGET, None)
+    picture = {kind: data[kind] for kind in _SHOWN}
     seen = overview(work)
+    the_map = {"text/html": seen._repr_html_(), "text/plain": repr(seen)}
     return {
-        "look": [new_output("display_data", data=data, metadata=metadata)],
-        "map": [
-            new_output(
-                "display_data", data={"text/html": seen._repr_html_(), "text/plain": repr(seen)}
-            )
-        ],
+        "look": [new_output("display_data", data=picture, metadata=metadata)],
+        "map": [new_output("display_data", data=the_map)],
     }
