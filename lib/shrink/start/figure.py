@@ -56,7 +56,6 @@ class Picture:
             ax.imshow(digit, "gray_r", vmin=0, vmax=1, extent=place, aspect="auto")
             box = {"boxstyle": "round,pad=0.15", "fc": _WRONG, "ec": "none"}
             texts.append(ax.text(middle, 103, "", ha="center", va="center", size="large", bbox=box))
-        ax.set(xlim=(0, WIDTH), ylim=(116, 0))
         return texts
 
     def update(self, artists: Mapping[str, Any], view: View) -> None:
