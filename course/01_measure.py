@@ -9,7 +9,7 @@
 # - time a network so that others can judge the figure, and say what limits it on your machine,
 # - tell a count from a measurement and a measurement from an estimate.
 #
-# **You need** some PyTorch (the first five cells tell you whether it is enough) and 90 minutes, 40 of
+# **You need** some PyTorch (five cells near the top tell you whether it is enough) and 90 minutes, 40 of
 # them for the three core exercises; those marked *more* take another 25. Run the cells from the
 # top; where a cell says *exercise*, write the function yourself. No GPU is needed.
 
@@ -33,12 +33,27 @@ from shrink.chapters.measure import (
     time_call,
 )
 from shrink.chapters.measure.explorer import explore_costs
+from shrink.chapters.measure.units_explorer import explore_units
 from shrink.classroom import class_work, measure, models, plots, training
 from shrink.classroom.baselines import baseline
 from shrink.classroom.data import load, ten_digits
 
 seed = 0
 data = load(device=training.pick_device())
+
+# %% [markdown] first-look
+# ## A first look
+#
+# Take a network with one hidden layer: 784 numbers, one for each pixel of an image, go into the *units* of that
+# layer, and these into 10. Each of its weights takes one *multiply-accumulate* for an image: a product, added to a sum.
+# The slider sets the number of units. The multiply-accumulates are counted, the time for an image is measured on
+# your machine.
+#
+# **Halve the units again and again. What becomes of the count, and what of the time? Where do the two part?** Why
+# they do is what this chapter is about.
+
+# %% first-look-explorer
+explore_units(device=data.validation.images.device)
 
 # %% [markdown] selftest
 # ## Five cells of PyTorch
@@ -263,7 +278,7 @@ plot
 # %% real-file
 for name, model in networks.items():
     _, in_memory = parameters_and_bytes(model)
-    on_disk = measure.write("model.safetensors", model.state_dict())
+    on_disk = measure.write("results/model.safetensors", model.state_dict())
     print(f"{name}: {in_memory:,} bytes of numbers, {on_disk:,} bytes on disk")
 
 # %% [markdown] latency
@@ -697,7 +712,8 @@ fewer_but_slower.check()
 # Each chapter ends with a bill. A network is written to a file and read back, and the network that was read is
 # counted, timed, and tested on the **test** images, which, apart from the ten digits above, are used for nothing else.
 # The row goes into
-# `running_table.json` beside this notebook, where the next chapters add theirs.
+# `results/running_table.json`, where the next chapters add theirs: whatever a chapter writes lies in the folder
+# `results`, beside the notebooks.
 #
 # Three kinds of figures stand side by side. Parameters, bytes and MACs are *counted*, and are the same everywhere. Accuracy
 # and time are *measured*, and have a spread. Energy is *estimated*, here for a machine with 64 KB of SRAM that
@@ -707,7 +723,8 @@ fewer_but_slower.check()
 
 # %% bill-table
 for name, model in networks.items():
-    report = measure.measure(f"dense, {name}", model, data.test, data.name, "model.safetensors")
+    path = "results/model.safetensors"
+    report = measure.measure(f"dense, {name}", model, data.test, data.name, path)
     table = measure.record(report)
 table
 
@@ -772,8 +789,8 @@ torch.set_num_threads(threads)
 # ## The class is the experiment
 #
 # Do the same networks take the same time for everyone? Your name (a nickname will do) is the seed of *your* two
-# networks. Write it in place of `None`, run both cells and send the file to your teacher, who puts the whole class
-# into one picture. The networks are not trained: **does that matter for the time?**
+# networks. Write it in place of `None`, run both cells and send the file, which then lies in `results`, to your
+# teacher, who puts the whole class into one picture. The networks are not trained: **does that matter for the time?**
 
 # %% class-name
 my_name = None

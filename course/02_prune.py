@@ -710,7 +710,7 @@ for name, (model, format) in rows.items():
         model,
         data.test,
         data.name,
-        "model.safetensors",
+        "results/model.safetensors",
         encode=lambda state, format=format: formats.pack(state, format),
         decode=lambda arrays, format=format: formats.unpack(arrays, format),
     )
@@ -811,7 +811,7 @@ print(f"the same networks on other images:  {np.mean(on_others):.2f} %")
 # One network is one throw of the dice. A class has thirty. Your name (a nickname will do) is the seed of *your*
 # network: it is trained from scratch, pruned to 90 %, and fine-tuned; a copy that was not pruned takes
 # the same steps. **Do you expect yours to recover?** Write the name in place of `None`, run both cells, and send
-# the file to your teacher, who puts the whole class into one picture. The training may take some minutes; a
+# the file, which then lies in `results`, to your teacher, who puts the whole class into one picture. The training may take some minutes; a
 # bar shows how far it is.
 
 # %% class-name

@@ -995,7 +995,7 @@ rows = {
     "integers, 8 bits": (whole, {"num_bits": 8}),
 }
 for name, (model, how) in rows.items():
-    report = measure.measure(name, model, data.test, data.name, "model.safetensors", **how)
+    report = measure.measure(name, model, data.test, data.name, "results/model.safetensors", **how)
     table = measure.record(report)
 table
 
@@ -1095,7 +1095,7 @@ plot
 # At how many bits a network breaks depends on the network. Your name (a nickname will do) is the seed of *yours*: it is
 # trained from scratch, and its weights are rounded to 8, 6, 5, 4, 3 and 2 bits, with one scale per layer and with one
 # per channel. **At which number of bits do you expect the results of the class to differ most?** Write the name in place of
-# `None`, run both cells, and send the file to your teacher.
+# `None`, run both cells, and send the file, which then lies in `results`, to your teacher.
 
 # %% class-name
 my_name = None

@@ -765,7 +765,7 @@ rows = {
     "8 % left, 15 values and 0, trained": (pruned_trained[0], stored(pruned_trained[1])),
 }
 for name, (model, how) in rows.items():
-    report = measure.measure(name, model, data.test, data.name, "model.safetensors", **how)
+    report = measure.measure(name, model, data.test, data.name, "results/model.safetensors", **how)
     table = measure.record(report)
 table
 

@@ -341,8 +341,8 @@ plot
 
 # %% file-written
 content = codec.encode(parts, code="huffman")
-length = codec.save(parts, "network.shrk", code="huffman")
-decoded = codec.load("network.shrk")
+length = codec.save(parts, "results/network.shrk", code="huffman")
+decoded = codec.load("results/network.shrk")
 print(f"{length:,} bytes, {evaluate(decoded):.2f} % right with the network in the file")
 print(
     f"           {evaluate({name: layer.weight for name, layer in shared.items()}):.2f} % in memory"
@@ -365,8 +365,8 @@ for what, size in sorted(kinds.items(), key=lambda item: -item[1]):
 # general compressor, makes of the pruned weights as floats, zeros and all.
 
 # %% file-stages
-measure.write("pruned.safetensors", pruned.state_dict())
-with open("pruned.safetensors", "rb") as file:
+measure.write("results/pruned.safetensors", pruned.state_dict())
+with open("results/pruned.safetensors", "rb") as file:
     zipped = len(zlib.compress(file.read(), 9))
 stages = {
     "dense, float32": measure.size(net.state_dict()),
@@ -841,7 +841,7 @@ rows = {
     "8 % left, 32 values and 0, Huffman": (pruned, coded("huffman")),
 }
 for name, (model, how) in rows.items():
-    report = measure.measure(name, model, data.test, data.name, "network.file", **how)
+    report = measure.measure(name, model, data.test, data.name, "results/network.file", **how)
     table = measure.record(report)
 table
 

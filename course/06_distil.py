@@ -988,7 +988,7 @@ rows = {
     "30 units, distilled, 16 values, coded": (distilled, as_code),
 }
 for name, (model, how) in rows.items():
-    report = measure.measure(name, model, data.test, data.name, "network.file", **how)
+    report = measure.measure(name, model, data.test, data.name, "results/network.file", **how)
     table = measure.record(report)
 table
 

@@ -20,7 +20,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from shrink.classroom import CourseError, archives, data, mnist
-from shrink.classroom.book import lab
+from shrink.classroom.book import lab, page
 from shrink.classroom.grading.check import CellError, Result, Status, as_json, as_text
 from shrink.cli import main
 from tests import ROOT
@@ -417,9 +417,16 @@ def test_lab_for_a_projector_makes_figures_larger(monkeypatch, tmp_path, project
     """The flag reaches the environment of JupyterLab, and there a figure and its type."""
     seen = {}
     monkeypatch.delenv("SHRINK_PROJECT", raising=False)
-    monkeypatch.setattr(os, "execve", lambda program, words, environment: seen.update(environment))
+
+    def become(_program, _words, environment):
+        seen.update(environment)
+        raise SystemExit  # it never returns
+
+    monkeypatch.setattr(os, "execve", become)
     monkeypatch.setattr(lab, "prepare", lambda *_: [])
-    main(["lab", *["--project"][: int(project)], "--root", str(ROOT)])
+    monkeypatch.setattr(page, "refresh", lambda *_: None)
+    with pytest.raises(SystemExit):
+        main(["lab", *["--project"][: int(project)], "--root", str(ROOT)])
     assert ("SHRINK_PROJECT" in seen) == project
     code = "from shrink.classroom import plots; p, (ax,) = plots.new(alt=''); "
     code += "print(p.get_figwidth(), ax.title.get_fontsize())"

@@ -129,12 +129,14 @@ def _chapter(text: str) -> str:
 
 def _lab(args: argparse.Namespace) -> int:
     require("lab", "jupyterlab", "nbformat")
-    from shrink.classroom.book import lab
+    from shrink.classroom.book import lab, page
+    from shrink.start.stills import outputs
 
     place = places(args.root)
     if said := lab.try_mnist_once():
         print(said)
     copies = lab.prepare(place.notebooks, place.work)
+    page.refresh(place.notebooks, place.work, partial(outputs, place.work))
     new = f", new in it: {', '.join(path.stem for path in copies)}" if copies else ""
     print(f"your chapters are in {place.work}{new}")
     return lab.start(lab.command(place.work, args.extra), project=args.project)
@@ -207,11 +209,13 @@ def _build(args: argparse.Namespace) -> int:
 
 def _update(args: argparse.Namespace) -> int:
     require("lab", "nbformat")
-    from shrink.classroom.book import update
+    from shrink.classroom.book import page, update
+    from shrink.start.stills import outputs
 
     place = places(args.root)
     changes = update.update(place.notebooks, place.work)
     print("\n".join(map(str, changes)))
+    page.refresh(place.notebooks, place.work, partial(outputs, place.work))
     return 1 if any(change.what == "failed" for change in changes) else 0
 
 

@@ -66,8 +66,7 @@ class Chapter:
     def explorer(self, call: str) -> "Explorer":
         """The explorer of the code cell whose source holds `call`, scrolled into view."""
         jupyter.show_cell(self.page, call)
-        cell = self.page.locator(".jp-CodeCell", has_text=call)
-        itself = cell.locator(".shrink-explorer")
+        itself = jupyter.cell(self.page, call).locator(".shrink-explorer")
         itself.wait_for()
         return Explorer(self.page, itself)
 
@@ -126,7 +125,7 @@ class Explorer:
 
     def key(self, name: str, slider: int = 0) -> None:
         """Press a key on a slider."""
-        self.page.locator(jupyter.SLIDER).nth(slider).focus()
+        self.itself.locator(jupyter.SLIDER).nth(slider).focus()
         self.page.keyboard.press(name)
 
     def key_to_pixels(self, presses: int, record_property=None) -> None:
@@ -134,7 +133,7 @@ class Explorer:
 
         The times are printed and recorded.
         """
-        times = sorted(jupyter.key_to_pixels(self.page, presses))
+        times = sorted(jupyter.key_to_pixels(self.page, presses, explorer=self.itself))
         median, p95 = statistics.median(times), times[int(0.95 * len(times))]
         print(f"key press to pixels: median {median:.0f} ms, p95 {p95:.0f} ms")
         if record_property:

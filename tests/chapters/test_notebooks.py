@@ -13,9 +13,8 @@ import pytest
 from shrink import chapters
 from shrink.classroom.book import builder
 from shrink.classroom.class_work.gather import gather
-from tests import ROOT
+from tests import CHAPTERS, ROOT
 from tests.chapters.notebooks import (
-    CHAPTERS,
     COURSE,
     build,
     build_before_and_after,
@@ -95,7 +94,7 @@ def test_the_class_experiment_writes_what_gather_takes(chapter, tmp_path, monkey
     exec(cells["class-name"], names)
     assert names["my_name"] is None
     exec(cells["class-run"], names)
-    assert list(tmp_path.glob("*.json")) == []
+    assert list(tmp_path.rglob("*.json")) == []
     names["my_name"] = "Ada"
     exec(cells["class-run"], names)
     gathered = gather(tmp_path, chapters.experiments())

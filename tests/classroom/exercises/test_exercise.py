@@ -15,7 +15,8 @@ from shrink.chapters.prune import masks as prune
 from shrink.classroom.book.builder import build_chapter
 from shrink.classroom.exercises import exercise as module
 from shrink.classroom.exercises.attempt import Mistake, Wrong, show
-from shrink.classroom.exercises.exercise import Exercise, ExerciseError, is_stub
+from shrink.classroom.exercises.exercise import Exercise, ExerciseError
+from shrink.classroom.exercises.stub import is_stub
 
 CHAPTER = """\
 # %% double
@@ -77,7 +78,7 @@ def panels(monkeypatch):
     shown = []
     monkeypatch.setenv("JPY_SESSION_NAME", "02_prune.ipynb")
     monkeypatch.delenv("PYTEST_VERSION", raising=False)
-    monkeypatch.setattr(module, "display", lambda html: shown.append(html.data))
+    monkeypatch.setattr(module, "display", lambda html, metadata: shown.append(html.data))
     return shown
 
 

@@ -38,7 +38,7 @@ from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.install_cell import INSTALL, SETUP, install_cell
 from shrink.classroom.book.notebook import notebook_bytes, parse
 from shrink.classroom.book.syntax import answered_functions, is_stub
-from shrink.classroom.exercises.exercise import STUB_MESSAGE
+from shrink.classroom.exercises.stub import STUB_MESSAGE
 from shrink.files import write_atomically
 
 _STUB = f'raise NotImplementedError("{STUB_MESSAGE}")'

@@ -15,7 +15,8 @@ from typing import Literal
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
-from shrink.classroom import CourseError
+from shrink.classroom import CourseError, written
+from shrink.classroom.book import page
 from shrink.classroom.book.copies import back_up, base_of, create, exchange, give_back, sweep
 from shrink.classroom.book.ids import content, with_ids
 from shrink.classroom.book.merge import merge
@@ -68,12 +69,15 @@ class Change:
 def copy_missing(notebooks: Path, work: Path) -> list[Path]:
     """Copy each chapter that is not in `work` yet; return the copies that were made.
 
+    The start page is not among them; see `page.refresh`.
+
     A file that is there is never touched, even one that appears meanwhile. What an update that was
-    killed had put aside is given back first.
+    killed had put aside is given back first, and what chapters wrote among them is moved.
     """
     work = Path(work)
     sweep(work)
-    copies = ((source, work / source.name) for source in _chapters(notebooks))
+    written.tidy(work)
+    copies = ((source, work / source.name) for source in _chapters(notebooks, work))
     return [copy for source, copy in copies if _copy_if_missing(source, copy)]
 
 
@@ -85,7 +89,8 @@ def update(notebooks: Path, work: Path) -> list[Change]:
     """
     work = Path(work)
     sweep(work)
-    return [_bring_up_to_date(source, work / source.name) for source in _chapters(notebooks)]
+    written.tidy(work)
+    return [_bring_up_to_date(source, work / source.name) for source in _chapters(notebooks, work)]
 
 
 def _copy_if_missing(source: Path, copy: Path) -> bool:
@@ -163,5 +168,7 @@ def _replace(copy: Path, base: NotebookNode, upstream: NotebookNode) -> Change:
     return Change(copy.stem, change.what, change.kept, change.conflicts, change.backup, backup)
 
 
-def _chapters(notebooks: Path) -> list[Path]:
-    return sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
+def _chapters(notebooks: Path, work: Path) -> list[Path]:
+    """The notebooks of which `work` holds copies: chapters, and a start page that was edited."""
+    found = sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in found if path.name != page.FILE or not page.is_ours(work / path.name)]

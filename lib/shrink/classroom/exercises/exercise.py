@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any, Literal
 
 from IPython.display import HTML, display
@@ -34,18 +33,12 @@ from shrink.classroom.exercises.attempt import (
     printable,
     show,
 )
-
-STUB_MESSAGE = "your turn"
+from shrink.classroom.exercises.errors import ExerciseError
+from shrink.classroom.exercises.passed import note
+from shrink.classroom.exercises.stub import is_stub
 
 State = Literal["done", "not done yet", "wrong"]
 _COLOURS: dict[State, str] = {"done": "#009E73", "not done yet": "#E69F00", "wrong": "#D55E00"}
-
-
-class ExerciseError(AssertionError):
-    """Raised by `Exercise.check`: the exercise is not done yet, or its answer is wrong."""
-
-    def _render_traceback_(self) -> list[str]:
-        return str(self).splitlines()
 
 
 @dataclass(frozen=True)
@@ -155,7 +148,8 @@ class Exercise:
         outcome = self.judge(random.SystemRandom().randrange(10**6) if seed is None else seed)
         _report(self, outcome)
         if _live_notebook():
-            display(HTML(_panel(outcome)))
+            passed = note(self.name, self.student) if outcome.state == "done" else {}
+            display(HTML(_panel(outcome)), metadata=passed)
         elif outcome.state == "done":
             print(outcome.message)
         else:
@@ -182,29 +176,6 @@ class Exercise:
                 return wrong.in_parts()
         except Exception:  # a result that compares with nothing is like no mistake
             return []
-
-
-def _stub_code(docstring: str) -> CodeType:
-    names: dict[str, Any] = {}
-    exec(f"def stub(): {docstring}raise NotImplementedError({STUB_MESSAGE!r})", names)
-    return names["stub"].__code__
-
-
-_STUBS = (_stub_code(""), _stub_code("'doc'; "))
-
-
-def is_stub(function: Callable) -> bool:
-    """Whether the function is the unchanged stub: nothing but its docstring and the raise.
-
-    The exception's type says nothing, since an answer may raise NotImplementedError through torch.
-    """
-
-    code = getattr(function, "__code__", None)
-    return code is not None and any(
-        (code.co_code, code.co_names) == (stub.co_code, stub.co_names)
-        and STUB_MESSAGE in code.co_consts
-        for stub in _STUBS
-    )
 
 
 def _live_notebook() -> bool:

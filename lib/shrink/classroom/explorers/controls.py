@@ -1,11 +1,14 @@
 """Controls: choices as buttons, sliders with a box to type in, and how they stand in rows."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from shrink.classroom.exercises.exercise import Exercise
+if TYPE_CHECKING:  # it imports torch, and a slider needs none
+    from shrink.classroom.exercises.exercise import Exercise
 
 _SLIDERS = (widgets.FloatSlider, widgets.IntSlider, widgets.FloatLogSlider)
 
