@@ -44,7 +44,9 @@ def explore_coding(
         summarise,
         controls=controls,
         size=(9.6, 5.7),
-        alt="The Deep Compression file of LeNet-300-100: its bytes by part over the gap bits with "
-        "the share of fillers, accuracy over sparsity, and how many bits each gap and each value "
-        "of a layer takes, beside its entropy",
+        alt=lambda _: (
+            "The Deep Compression file of LeNet-300-100: its bytes by part over the gap bits with "
+            "the share of fillers, accuracy over sparsity, and how many bits each gap and each "
+            "value of a layer takes, beside its entropy"
+        ),
     )

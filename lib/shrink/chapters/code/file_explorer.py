@@ -48,9 +48,11 @@ def explore_file(content: bytes, dataset: Dataset) -> Explorer:
         controls=controls,
         job=Job("Flip a hundred random bits", lab.flip_many),
         size=(9.6, 6),
-        alt="Every byte of a Deep Compression file as a pixel, coloured by what it is part of; the "
-        "chosen byte's bits, what flipping one of them changes in the network, and the accuracy "
-        "after flips of random bits",
+        alt=lambda _: (
+            "Every byte of a Deep Compression file as a pixel, coloured by what it is part of; "
+            "the chosen byte's bits, what flipping one of them changes in the network, and the "
+            "accuracy after flips of random bits"
+        ),
     )
     explorer.work.start_button.layout.width = "auto"  # its words are long
     return explorer

@@ -59,9 +59,12 @@ def explore_distillation(
             "T and the missing digit are those above.",
         ),
         size=(9.6, 4.9),
-        alt="LeNet-5 teaches small networks: its softened answer for a digit beside the student's; "
-        "the gradient with and without T²; accuracy over the temperature of teaching, and alone; "
-        "the error of each class, with a digit left out; the runs with their bytes",
+        alt=lambda _: (
+            "LeNet-5 teaches small networks: its softened answer for a digit beside the "
+            "student's; the gradient with and without T²; accuracy over the temperature of "
+            "teaching, and alone; the error of each class, with a digit left out; the runs with "
+            "their bytes"
+        ),
     )
 
 

@@ -43,8 +43,10 @@ def explore_costs(
         controls=controls,
         job=Job("Measure again", lab.measure_again),
         size=(9.6, 5.4),
-        alt="What a network costs: the estimated energy of an image in each layer and over the "
-        "on-chip memory, the roofline measured on this machine, and the bytes",
+        alt=lambda _: (
+            "What a network costs: the estimated energy of an image in each layer and over the "
+            "on-chip memory, the roofline measured on this machine, and the bytes"
+        ),
     )
 
 

@@ -47,7 +47,9 @@ def explore_pruning(
         controls=controls,
         job=Job("Fine-tune", lab.fine_tune),
         size=(9.6, 5.2),
-        alt="Pruning LeNet-300-100: accuracy over sparsity, the weights' histogram with the "
-        "threshold, what each layer keeps, the pixels still seen, the images it costs, the file's "
-        "length in four formats",
+        alt=lambda _: (
+            "Pruning LeNet-300-100: accuracy over sparsity, the weights' histogram with the "
+            "threshold, what each layer keeps, the pixels still seen, the images it costs, the "
+            "file's length in four formats"
+        ),
     )

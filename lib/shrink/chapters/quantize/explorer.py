@@ -54,9 +54,11 @@ def explore_quantization(
         summarise,
         controls=controls,
         size=(9.6, 5.6),
-        alt="Quantizing LeNet-300-100: the numbers' histogram with the levels that the bits have, "
-        "the squared error of clipping and rounding over the clip, signal to noise and accuracy "
-        "over the bits, the bytes, the images whose answer changed",
+        alt=lambda _: (
+            "Quantizing LeNet-300-100: the numbers' histogram with the levels that the bits have, "
+            "the squared error of clipping and rounding over the clip, signal to noise and "
+            "accuracy over the bits, the bytes, the images whose answer changed"
+        ),
     )
     _disable_what_does_not_matter(explorer)
     return explorer

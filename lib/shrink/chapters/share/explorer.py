@@ -48,7 +48,9 @@ def explore_sharing(
         controls=controls,
         job=Job("Train codebooks", lab.train),
         size=(9.6, 5.6),
-        alt="Weight sharing in LeNet-300-100: a layer's histogram with the values that k-means "
-        "found, the best ones and a ruler's; squared error and accuracy over the number of "
-        "values; the bytes with the codebook; the images whose answer changed",
+        alt=lambda _: (
+            "Weight sharing in LeNet-300-100: a layer's histogram with the values that k-means "
+            "found, the best ones and a ruler's; squared error and accuracy over the number of "
+            "values; the bytes with the codebook; the images whose answer changed"
+        ),
     )
