@@ -24,7 +24,6 @@ class Small:
     exercises: tuple[Exercise, ...] = ()  # behind the switch to mine
     refused: Mapping[str, Callable[[Dataset], Explorer]] = field(default_factory=dict)  # by words
     of_job: frozenset[str] = frozenset()  # controls that matter to the job alone
-    matters_at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by control
     quick: Mapping[str, Any] = field(default_factory=dict)  # values that make the job short
     alone: Callable[[Dataset], Explorer] | None = None  # the same without exercises
     job_first: bool = False  # some choices show what the job has found

@@ -13,6 +13,7 @@ import base64
 import dataclasses
 import importlib
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -124,34 +125,100 @@ def test_without_exercises_there_is_no_mine(built, digits):
     assert (alone.image.value, alone.text.value) == built.first[2:]
 
 
-def test_every_control_is_in_the_explorer_and_has_its_label(explorer):
+def test_every_control_is_in_the_explorer_and_has_a_label_of_its_own(explorer):
     everything = list(inside(explorer))
-    for control in controls_of(explorer).values():
-        assert control in everything and control.description
+    controls = list(controls_of(explorer).values())
+    assert all(control in everything and control.description for control in controls)
+    labels = [control.description for control in controls]
+    assert len(set(labels)) == len(labels)
     numbers = (widgets.BoundedIntText, widgets.BoundedFloatText)
     assert all(box.tooltip for box in everything if isinstance(box, numbers))
 
 
-def test_every_control_moves_the_picture_or_the_words_or_is_the_jobs(explorer, small):
+def steps_away(explorer):
+    """The first state, what one choice away from it is, and the states of the tries."""
+    yield {}
+    for name, control in controls_of(explorer).items():
+        if name != "source":
+            yield from ({name: value} for value in other_values(control))
+    yield from (one.values for one in explorer.tries)
+
+
+def states_by_hidden(explorer):
+    """A state for each set of hidden controls, by that set."""
+    first = {name: control.value for name, control in controls_of(explorer).items()}
+    found = {}
+    for state in steps_away(explorer):
+        explorer.move(**first | state)
+        found.setdefault(frozenset(explorer.hidden), first | state)
+    explorer.move(**first)
+    return found
+
+
+def every_other(explorer, name):
+    """Set the control to each other value, and back; what there is to see and to read each time."""
+    control = explorer.controls[name]
+    first, before = control.value, shown(explorer)
+    for value in other_values(control):
+        control.value = value
+        assert explorer.error is None, (name, value)
+        yield shown(explorer)
+    control.value = first
+    assert shown(explorer) == before, f"{name} there and back leaves a trail"
+
+
+def test_what_is_hidden_has_no_effect_and_what_is_shown_has_one(explorer, small):
     assert small.of_job <= set(explorer.controls) and (explorer.work or not small.of_job)
     if small.job_first:
         finish_the_job(explorer, small)
-    for name, control in explorer.controls.items():
-        if name == "source":
-            continue
-        there = small.matters_at.get(name, {})
-        as_before = {other: explorer.controls[other].value for other in there}
-        set_controls(explorer, there)
-        before, first = shown(explorer), control.value
-        seen = set()
-        for value in other_values(control):
-            control.value = value
-            assert explorer.error is None, (name, value)
-            seen.add(shown(explorer))
-        control.value = first
-        assert shown(explorer) == before, f"{name} there and back leaves a trail"
-        assert (len(seen | {before}) == 1) == (name in small.of_job), name
-        set_controls(explorer, as_before)
+    shown_somewhere = set()
+    for hidden, state in states_by_hidden(explorer).items():
+        explorer.move(**state)
+        assert explorer.error is None, state
+        before = shown(explorer)
+        for name in explorer.controls.keys() - {"source"}:
+            seen = {before, *every_other(explorer, name)}
+            idle = name in hidden or name in small.of_job
+            assert (len(seen) == 1) == idle, f"{name} at {state}"
+        shown_somewhere |= controls_of(explorer).keys() - hidden
+    assert shown_somewhere == controls_of(explorer).keys()
+
+
+def test_the_alternative_text_changes_with_the_picture_and_has_its_numbers(explorer, small):
+    if small.job_first:
+        finish_the_job(explorer, small)
+    picture, alt = explorer.image.value, explorer.alt
+    for name in explorer.controls.keys() - explorer.hidden - {"source"}:
+        for seen in every_other(explorer, name):
+            assert (seen[0] == picture) or (explorer.alt != alt), (name, alt)
+            assert re.search(r"\d", explorer.alt) and "<" not in explorer.alt
+            assert 10 <= len(explorer.alt.split()) <= 120
+
+
+def test_a_try_asks_a_question_and_shows_the_same_whatever_was_there(explorer, small):
+    assert len(explorer.tries) >= 3
+    assert len({one.label for one in explorer.tries}) == len(explorer.tries)
+    if small.job_first:
+        finish_the_job(explorer, small)
+    first = shown(explorer)
+    found = []
+    for one in explorer.tries:
+        assert one.question.endswith("?"), one.label
+        redraws = explorer.redraws
+        explorer.press(one)
+        assert explorer.error is None and explorer.redraws == redraws + 1, one.label
+        assert not one.values.keys() & explorer.hidden, one.label
+        found.append(shown(explorer))
+    pairs = list(zip(explorer.tries, found, strict=True))
+    assert all(seen != first or of_job(one, explorer) for one, seen in pairs)
+    for one, seen in reversed(pairs):
+        explorer.press(one)
+        assert shown(explorer) == seen, one.label
+
+
+def of_job(one, explorer):
+    """Whether the try sets what matters to the job alone, whose button is pressed next."""
+    return bool(explorer.work and one.values.keys() & explorer.work.job.controls.keys())
 
 
 def test_without_widgets_there_are_a_picture_and_its_text(explorer):
