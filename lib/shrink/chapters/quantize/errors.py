@@ -1,13 +1,12 @@
 """The squared errors of quantizing, those of clipping apart from those of rounding."""
 
 import itertools
-import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from shrink.chapters.quantize.network import Setting, find_outlier, in_parts, spans
+from shrink.chapters.quantize.network import Setting, in_parts, spans
 from shrink.chapters.quantize.view import CLIPS
 from shrink.quantization import QParams, choose_qparams
 
@@ -55,13 +54,3 @@ def over_clips(x: Tensor, setting: Setting, bits: int) -> np.ndarray:
         p = choose_qparams(*ends, bits, setting.symmetric)
         found.append(squared_errors(by_rows(x, setting.by), p))
     return np.array(found).T
-
-
-def signal_to_noise(x: Tensor, left: Tensor, setting: Setting) -> float:
-    """The power of the numbers over that of their errors, in dB, except for the outlier's."""
-    powers = [x.square(), (x - left).square()]
-    if setting.outlier > 1:
-        for power in powers:
-            power[find_outlier(x, setting.what)] = 0
-    signal, noise = (max(power.sum(dtype=torch.float64).item(), 1e-30) for power in powers)
-    return 10 * math.log10(signal / noise)

@@ -1,13 +1,13 @@
 """What chapter 03's explorer computes: a network quantized, at each number of bits."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shrink.chapters.quantize import mine, prepared
-from shrink.chapters.quantize.errors import by_rows, over_clips, signal_to_noise, squared_errors
+from shrink.chapters.quantize.errors import by_rows, over_clips, squared_errors
 from shrink.chapters.quantize.network import (
     DYNAMIC,
     IMAGES,
@@ -94,8 +94,7 @@ class QuantizationLab:
             point=points[bits],
             histogram=self._histogram(setting, points[bits].part),
             curve=self._curve(setting, bits),
-            snrs=over_bits(points, lambda point: point.snr),
-            accuracies=over_bits(points, lambda point: self.accuracy(point.answers)),
+            accuracies=self._accuracies(points),
             band=self.bands[Setting(what, symmetric, by)],
             dense_accuracy=self.accuracy(dense),
             images=len(self.labels),
@@ -104,6 +103,10 @@ class QuantizationLab:
             other_changed=int((self.other_answers != dense).sum()),
             strip=Strip.of(self.images, changed, dense, points[bits].answers),
         )
+
+    def _accuracies(self, points: Mapping[int, Point]) -> np.ndarray:
+        """At each number of bits; NaN where there is no point."""
+        return np.array([self.accuracy(points[b].answers) if b in points else np.nan for b in BITS])
 
     # --- ranges, and what they leave -------------------------------------------------------
 
@@ -164,7 +167,6 @@ class QuantizationLab:
             answers=found,
             clipping=clipping,
             rounding=rounding,
-            snr=signal_to_noise(x, kept, setting),
             reach=reach.median().item(),
             part=part,
             span=(low.flatten()[part].item(), high.flatten()[part].item()),
@@ -204,11 +206,6 @@ class QuantizationLab:
         return self._memory.once(
             ("bytes", setting, bits), lambda: bytes_of_file(self.net, setting, bits, ranges)
         )
-
-
-def over_bits(points: Mapping[int, Point], value: Callable[[Point], float]) -> np.ndarray:
-    """The value at each number of bits; NaN where there is no point."""
-    return np.array([value(points[bits]) if bits in points else np.nan for bits in BITS])
 
 
 def parted(setting: Setting) -> tuple[Hashable, ...]:
