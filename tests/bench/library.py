@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shrink import cost, pruning
 from shrink.classroom import models
-from shrink.classroom.explorers import explorer
+from shrink.classroom.explorers import png as encoder
 from shrink.classroom.explorers.canvas import Canvas
 from shrink.coding import sparse
 from tests import ROOT
@@ -139,7 +139,7 @@ def png() -> Iterator[Row]:
     def pillow() -> None:
         Image.fromarray(pixels).convert("RGB").save(io.BytesIO(), "png", compress_level=1)
 
-    mine, theirs = in_turns(lambda: explorer._png(pixels), pillow)
+    mine, theirs = in_turns(lambda: encoder.encode(pixels), pillow)
     yield Row(
         f"PNG of {pixels.shape[1]} by {pixels.shape[0]} pixels",
         f"{mine:.1f} ms",

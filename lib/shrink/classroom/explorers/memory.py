@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Memory:
-    """The latest `limit` results by key; the oldest is forgotten first. Threads may share it."""
+    """The `limit` results that were asked for last, by key. Threads may share it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -20,6 +20,7 @@ class Memory:
         """What `make` gives, or gave for this key; it is called outside of the lock."""
         with self._lock:
             if key in self._results:
+                self._results[key] = self._results.pop(key)  # the latest is last
                 return self._results[key]
         made = make()
         with self._lock:
