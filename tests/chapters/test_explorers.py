@@ -104,9 +104,16 @@ def needs_exercises(small):
 def test_the_first_picture_is_there_at_once(built):
     redraws, error, picture, words = built.first
     assert redraws == 1 and error is None and words
-    pixels = np.asarray(Image.open(io.BytesIO(picture)))
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     width, height = (round(100 * inches) for inches in built.explorer.figure.get_size_inches())
     assert pixels.shape == (height, width, 3) and (pixels != pixels[0, 0]).any()
+
+
+def test_the_palette_has_the_colours_of_the_picture(explorer):
+    drawn = np.asarray(explorer.figure.canvas.buffer_rgba())[..., :3].astype(int)
+    sent = np.asarray(Image.open(io.BytesIO(explorer.image.value)).convert("RGB"))
+    off = abs(sent - drawn).max(-1)
+    assert off.mean() < 2 and (off > 48).mean() < 1e-3
 
 
 def test_made_again_it_is_the_same_out_of_the_cache_and_ten_test_images(built, digits, monkeypatch):

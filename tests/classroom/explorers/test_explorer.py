@@ -50,7 +50,7 @@ def explorer(compute=lambda x: x, *, draw=draw, update=update, frame=None, job=N
 
 
 def pixels(it):
-    return np.asarray(Image.open(io.BytesIO(it.image.value)))
+    return np.asarray(Image.open(io.BytesIO(it.image.value)).convert("RGB"))
 
 
 def until(condition):
