@@ -89,9 +89,8 @@ def _with_number_box(slider: widgets.Widget) -> widgets.HBox:
         max=high,
         step=step,
         layout=widgets.Layout(width="80px"),
-        tooltip=slider.description,
     )
-    slider.readout = False
+    slider.readout_format = "d" if isinstance(slider, widgets.IntSlider) else ".6g"
     if logarithmic:
         _link_logarithmic(slider, box)
     else:

@@ -17,7 +17,7 @@ from shrink.classroom.explorers import tries as buttons
 from shrink.classroom.explorers.busy import Busy
 from shrink.classroom.explorers.errors import error_panel
 from shrink.classroom.explorers.jobs import Job, Worker
-from shrink.classroom.explorers.look import CSS
+from shrink.classroom.explorers.look import HEAD
 from shrink.classroom.explorers.picture import Draw, Picture, Update
 from shrink.classroom.explorers.shells import hear_beside_cells
 from shrink.classroom.explorers.tries import Try
@@ -102,7 +102,7 @@ class Explorer(widgets.VBox):
         wrapping = widgets.Layout(flex_flow="row wrap")
         super().__init__(
             [
-                widgets.HTML(CSS, layout=widgets.Layout(display="none")),
+                widgets.HTML(HEAD, layout=widgets.Layout(display="none")),
                 widgets.HBox([widgets.VBox(sliders), *beside], layout=wrapping),
                 others,
                 self.image,
