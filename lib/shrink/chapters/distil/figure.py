@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from shrink.chapters.distil.view import Run, Sweep, View
 from shrink.classroom import plots
 
-SIZE = (6.2, 3.9)  # inches
+SIZE = (6.4, 3.9)  # inches
 TEACHER, ALONE, DISTILLED = plots.COLOURS["dense"], "#000000", plots.COLOURS["distilled"]
 UNSEEN = plots.COLOURS["fine-tuned"]  # the class that is missing
 SHOWN = 6  # runs in the plot, the latest; the table has them all
@@ -38,7 +38,7 @@ def _draw_digit(ax: Axes) -> dict[str, Any]:
 
 
 def _bars(ax: Axes, left: float, right: float, **style: Any) -> Any:
-    """A bar a class, from its number + `left` to + `right`, all as one artist: they draw faster."""
+    """A bar for each class, from its number + `left` to + `right`, all as one artist, so faster."""
     edges = np.stack([CLASSES + left, CLASSES + right], axis=1).ravel()
     return ax.stairs(np.zeros(19), edges, fill=True, lw=0, **style)
 
@@ -108,7 +108,7 @@ def _draw_runs(ax: Axes, sweep: Sweep) -> dict[str, Any]:
     ax.set_yticks([50, 80, 90, 95, 98, 99])
     ax.set_xticks(range(1, SHOWN + 1), [""] * SHOWN)
     ax.tick_params(axis="x", length=0)
-    ax.set_xlabel("labels, and units a layer", labelpad=26)  # under texts, which no layout sees
+    ax.set_xlabel("labels, and units per layer", labelpad=26)  # under texts, which no layout sees
     (pairs,) = ax.plot([], [], color=TEACHER, lw=1)
     points = {
         name: ax.plot([], [], marker, color=colour, mfc=face, ms=6)[0]

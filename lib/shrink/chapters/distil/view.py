@@ -36,7 +36,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Run:
-    """Students that the button has trained, a pair a seed; accuracies are fractions."""
+    """Students that the button has trained, a pair for each seed; accuracies are fractions."""
 
     temperature: float
     alpha: float
