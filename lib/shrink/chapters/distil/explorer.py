@@ -49,7 +49,7 @@ def explore_distillation(
         "student": widgets.Dropdown(
             options=[
                 ("saw every digit", "none"),
-                *((f"never saw a {digit}", str(digit)) for digit in range(10)),
+                *((f"saw no {digit}", str(digit)) for digit in range(10)),
                 ("is your last one", TRAINED),
             ],
             value="3",
@@ -110,7 +110,7 @@ def _tries() -> list[Try]:
             student="none",
         ),
         Try(
-            "2 · never saw a 3",
+            "2 · saw no 3",
             "Raise the bias from 0: at which are most images right? What do the other digits pay "
             "beyond that, and what does the student alone do?",
             digit=3,

@@ -13,7 +13,7 @@ from shrink.classroom import plots
 SIZE = (6.4, 3.9)  # inches
 TEACHER, ALONE, DISTILLED = plots.COLOURS["dense"], "#000000", plots.COLOURS["distilled"]
 UNSEEN = plots.COLOURS["fine-tuned"]  # the class that is missing
-SHOWN = 6  # runs in the plot, the latest; the table has them all
+SHOWN = 5  # runs in the plot, the latest; the table has them all
 INVITATION = "press Train students:\neach run adds a pair"
 CLASSES = np.arange(10)
 
@@ -21,7 +21,7 @@ CLASSES = np.arange(10)
 def draw(figure: Figure, view: View) -> dict[str, Any]:
     """Draw the axes, and the artists that `update` moves."""
     above, below = figure.add_gridspec(2, 1)
-    digit, soft, sweep = above.subgridspec(1, 3, width_ratios=(3, 9, 11)).subplots()
+    digit, soft, sweep = above.subgridspec(1, 3, width_ratios=(2, 9, 10)).subplots()
     errors, runs = below.subgridspec(1, 2, width_ratios=(12, 11)).subplots()
     return {
         **_draw_digit(digit),
@@ -134,7 +134,7 @@ def update(artists: Mapping[str, Any], view: View) -> None:
     first, second = np.argsort(-view.soft[0], kind="stable")[:2]
     of_first, of_second = (100 * view.soft[0, i] for i in (first, second))
     artists["soft_title"].set_text(
-        f"at T = {view.temperature:.3g}: {of_first:.3g} % a {first}, {of_second:.2g} % a {second}"
+        f"T = {view.temperature:.3g}: {of_first:.3g} % for {first}, {of_second:.2g} % for {second}"
     )
     _update_sweep(artists, view)
     _update_errors(artists, view)
