@@ -102,7 +102,7 @@ def test_a_students_function_is_asked_each_time_and_never_beforehand():
     computing = Computing()
     for _ in range(2):
         computing.move(50, source="mine")
-    assert not computing.results.wait(0.05)
+    assert computing.results.wait(20) and computing.results._ahead._thread is None
     assert computing.asked == [50, 50]
 
 
