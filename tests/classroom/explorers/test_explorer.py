@@ -409,9 +409,18 @@ def test_what_is_typed_between_the_stops_is_sent_so_that_the_front_end_does_not_
     assert batch.continuous_update
 
 
-def test_without_a_picture_there_is_still_the_widget():
+def test_without_a_picture_there_is_still_the_error():
     def compute(x):
         raise ValueError("never")
 
     data, _ = DisplayFormatter().format(explorer(compute))
-    assert "image/png" not in data and "application/vnd.jupyter.widget-view+json" in data
+    assert "image/png" not in data and "ValueError: never" in data["text/html"]
+
+
+def test_the_widget_is_shown_where_a_person_can_move_it_and_its_picture_everywhere(monkeypatch):
+    one = explorer(lambda x: x)
+    there, _ = DisplayFormatter().format(one)
+    monkeypatch.setattr(frame, "is_live", lambda: True)
+    live, _ = DisplayFormatter().format(one)
+    assert live.pop("application/vnd.jupyter.widget-view+json")["model_id"] == one.model_id
+    assert live == there and set(there) == {"text/html", "image/png", "text/plain"}

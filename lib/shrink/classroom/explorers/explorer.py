@@ -6,7 +6,6 @@ fixed size. Callbacks run on other threads than the main one in JupyterLab, so a
 lock of its own and touches no global state.
 """
 
-import base64
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,12 +17,14 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from shrink.classroom import plots
+from shrink.classroom.exercises.front_end import is_live
 from shrink.classroom.explorers import png
 from shrink.classroom.explorers.canvas import Canvas
 from shrink.classroom.explorers.controls import in_rows
 from shrink.classroom.explorers.errors import error_panel
 from shrink.classroom.explorers.jobs import Job, Worker
 from shrink.classroom.explorers.shells import hear_beside_cells
+from shrink.classroom.explorers.static import static_view
 
 _CSS = (
     plots.STYLE_SHEET
@@ -188,13 +189,12 @@ class Explorer(widgets.VBox):
         return png.encode(np.asarray(self._canvas.buffer_rgba()))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and a PNG with its text for viewers that have no widgets."""
-        data = super()._repr_mimebundle_(**kwargs)
-        if data is None or not self.image.value:
-            return data
-        data["image/png"] = base64.b64encode(self.image.value).decode()
-        data["text/plain"] = self.alt
-        return data, {"image/png": {"alt": self.alt}}
+        """The widget, where a person can move it; and what is shown where there are no widgets."""
+        widget = super()._repr_mimebundle_(**kwargs) if is_live() else {}
+        data, metadata = static_view(
+            self.image.value, self.alt, self.text.value, self.message.value
+        )
+        return widget | data, metadata
 
 
 def _flat(artists: Any) -> list[Artist]:
