@@ -189,6 +189,10 @@ class Explorer:
         self.page.wait_for_function("n => window.times.length > n", arg=drawn)
         self.stop()
 
+    def sums_up(self, words: str) -> None:
+        """Wait until the summary holds these words; it comes after the picture."""
+        self.itself.locator(".shrink-summary", has_text=words).wait_for()
+
     def redraws_on(self, act: Callable[[], None]) -> None:
         """Do something, and wait until it has brought another picture."""
         picture = self.itself.locator(jupyter.FIGURE)

@@ -26,7 +26,9 @@ def test_in_notebook_7_the_explorer_moves_and_a_check_stops_nothing(run_chapter)
         assert chapter.page.get_by_text(SAID).count() == 1
         explorer = chapter.explorer(EXPLORER)
         explorer.redraws_on(lambda: explorer.fill(0, "0.9"))
-        assert "Sparsity 0.9:" in explorer.summary
+        explorer.sums_up("Sparsity 0.9:")
+        explorer.redraws_on(lambda: explorer.key("ArrowRight"))
+        explorer.sums_up("Sparsity 0.91:")
         explorer.shoot("notebook-7.png")
 
 
@@ -35,11 +37,11 @@ def test_in_voila_the_explorer_moves_and_a_check_ends_no_page(jupyterlab, chromi
     with jupyter.browser(chromium, tmp_path) as (page, _):  # offline it misses icons and MathJax
         page.goto(jupyterlab.url.format(path=f"{jupyter.VOILA}/{path}"))
         page.get_by_text(SAID).wait_for()
-        assert "not done yet" in page.get_by_role("status").inner_text()
+        page.get_by_role("status").filter(has_text="not done yet").wait_for()
         explorer = Explorer(page, page.locator(".shrink-explorer"))
         explorer.itself.wait_for()
         explorer.redraws_on(lambda: explorer.key("ArrowRight"))
-        assert "Sparsity" in explorer.summary
+        explorer.sums_up("Sparsity 0.51:")
         explorer.shoot("voila.png")
 
 
