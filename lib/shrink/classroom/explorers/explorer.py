@@ -4,7 +4,6 @@ Each change sends one PNG into an image of fixed size. Callbacks run on other th
 one in JupyterLab, so an explorer has a lock of its own and touches no global state.
 """
 
-import base64
 import html
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from shrink.classroom.exercises.front_end import is_live
 from shrink.classroom.explorers import controls as boxes
 from shrink.classroom.explorers import tries as buttons
 from shrink.classroom.explorers.busy import Busy
@@ -22,6 +22,7 @@ from shrink.classroom.explorers.look import HEAD
 from shrink.classroom.explorers.picture import Draw, Picture, Update
 from shrink.classroom.explorers.results import Results
 from shrink.classroom.explorers.shells import hear_beside_cells
+from shrink.classroom.explorers.static import static_view
 from shrink.classroom.explorers.tries import Try
 
 
@@ -227,10 +228,9 @@ class Explorer(widgets.VBox):
         (self.add_class if busy else self.remove_class)("shrink-busy")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and a PNG with its text for viewers that have no widgets."""
-        data = super()._repr_mimebundle_(**kwargs)
-        if data is None or not self.image.value:
-            return data
-        data["image/png"] = base64.b64encode(self.image.value).decode()
-        data["text/plain"] = self.alt
-        return data, {"image/png": {"alt": self.alt}}
+        """The widget, where a person can move it; and what is shown where there are no widgets."""
+        widget = super()._repr_mimebundle_(**kwargs) if is_live() else {}
+        data, metadata = static_view(
+            self.image.value, self.alt, self.text.value, self.message.value
+        )
+        return widget | data, metadata
