@@ -486,33 +486,35 @@ print(f"your guess: {'none' if my_guess is None else my_guess}; measured: {many 
 # %% [markdown] explore
 # ## Explore
 #
-# - *energy of an image*: the estimate, for each layer and for all. Mind the axis: it follows the values. *The same
-#   over the memory on chip*: for all sizes of SRAM; the line is where the slider stands.
-# - *roofline, measured here*: points are the layers in float32, at batches of 1 to 256; the large
-#   ones at the batch nearest to the slider's. Bits and memory do not move them, since nothing was measured there.
-# - *bytes*: the parameters, and the inputs and outputs of the hungriest layer. The line is the memory on the chip.
-#
-# Three things to try:
-# 1. LeNet-300-100, batch 1. Move the on-chip memory up from 8 KB. **Where does the DRAM part vanish, and why
-#    there? Why does the sum rise again after that?**
-# 2. Leave the memory at 64 KB and move the batch up. **Which part falls, which stay? Then take LeNet-5: why does its
-#    DRAM part not vanish at batch 256?** (Look at the bytes.)
-# 3. Batch 1, LeNet-300-100, memory at 256 KB: type it into the box. Go from 32 bits down. **At which of the bits do all the
-#    parameters stay on the chip, and what does that do to the energy?** The rest of this course is about
-#    getting there without losing the accuracy.
-#
-# <details><summary>Answers</summary>
-#
-# 1. Where all parameters fit beside the inputs and outputs, at about 1 MB. After that a still larger SRAM only makes each
-#    access dearer.
-# 2. DRAM falls, because the images of a batch share the parameters' way; arithmetic and SRAM stay. LeNet-5's first
-#    layer gives 11,520 numbers for each image. For 256 images they do not fit on the chip, and go to DRAM and back.
-# 3. At 4 bits; at 8 they just do not fit. Fewer bits make every part cheaper, and where all fits, DRAM is gone.
-# </details>
+# On the left energy is estimated and bytes are counted, over the same axis: the grey line marks the memory on the
+# chip in both. On the right this machine is measured: each point is a layer in float32, at batches of 1 to 256. Each
+# button sets the state that a question begins with.
 
 # %% explore-costs
 explorer = explore_costs(layer_energy, device=image.device, roofs=roofs)
 explorer
+
+# %% [markdown] explore-questions
+# 1. *memory*: Move the memory on chip up from 8 KB. **Where does the DRAM part vanish, and why there? Why does the
+#    total rise again after that?**
+# 2. *batch*: Move the batch up from 1. **Which part falls, and which stay?**
+# 3. *LeNet-5*: LeNet-5, batch 256: **why has its DRAM part not vanished?**
+# 4. *bits*: 256 KB on chip: go from 32 bits down. **At which of the bits do all the parameters stay on the chip, and
+#    what does that do to the energy?** The rest of this course is about getting there without losing the accuracy.
+# 5. *roofs*: Move the batch down from 256. **Which layer is nearest to the roof of arithmetic, and which is always far
+#    below? Why do neither the memory nor the bits move a point?**
+#
+# <details><summary>Answers</summary>
+#
+# 1. Where all parameters fit beside the inputs and outputs, at about 1 MB: just beyond the end of the parameters' bar.
+#    After that a still larger SRAM only makes each access dearer.
+# 2. DRAM falls, because the images of a batch share the parameters' way; arithmetic and SRAM stay.
+# 3. LeNet-5's first layer gives 11,520 numbers for each image. For 256 images they do not fit on the chip, and go to
+#    DRAM and back.
+# 4. At 4 bits; at 8 they just do not fit. Fewer bits make every part cheaper, and where all fits, DRAM is gone.
+# 5. Usually fc1, the largest; fc3 has too little to do in one call. The points were measured in float32 on this machine,
+#    whose memory no slider changes.
+# </details>
 
 # %% [markdown] exercises
 # ## Exercises

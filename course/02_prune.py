@@ -353,42 +353,38 @@ plot
 # %% [markdown] explore
 # ## Explore
 #
-# All figures are on the validation images, which we may look at as often as we like.
-#
-# - *accuracy*: the mean over three networks that differ in their seed, and the range between them.
-#   The dot is the network on show, the dotted line the mean of the other ranking. *global* ranks all
-#   weights together, *local* takes the same share from each layer.
-# - *weights and threshold*: what goes lies between the lines. *kept in each layer* says what that
-#   leaves.
-# - *pixels still seen*: for each input pixel, how many of its 300 connections are left.
-# - *file, KB*: the length of the file in each format, gaps in 5 bits.
-# - *right before, wrong now*: the first ten images that the dense network gets right and the pruned
-#   one does not. Beside them, per digit, the share of answers that pruning changed (blue) and, as a
-#   yardstick, the share in which two unpruned networks of different seeds differ (grey).
-#
-# Three things to try:
-# 1. Move the sparsity from 0.7 up under *global*, then under *local*. **Which layer does the global
-#    ranking spare? Compare with the sizes and magnitudes printed above: why does that help?**
-# 2. Set the sparsity to 0.98 and press *Fine-tune*: the pruned network is trained on for some epochs
-#    while its zeros are held, and the dense one for the same steps. **How much of the lost accuracy
-#    comes back?** Set *schedule* to *gradual* and press it again: **does it matter here whether the
-#    weights go at once or little by little?** And at 0.99? (One run each is one seed each.)
-# 3. Switch to *initial* weights, as they are before any training, under *global*. The three steps in
-#    the histogram are the three layers. (Untrained, the network answers by chance, so look at the
-#    layers and not at the answers.) Go up from 0.9. **In which layer do the weights spread least, and what
-#    happens to it between 0.95 and 0.96? What does the trained network keep of it there?**
-#
-# <details><summary>Answers</summary>
-#
-# 1. fc3, and fc2 a little. A small layer with large weights costs little to keep, and all signals pass through it.
-# 2. Nearly all. Whether at once or little by little makes a difference that one seed cannot show; we promise none.
-# 3. In fc1, whose weights lie between ±1/28. At 0.96 none of them is left, and no signal passes. The trained network
-#    still keeps some of every layer.
-# </details>
+# The dot is the network on show, on the validation images, which we may look at as often as we like; the line is the mean
+# of three networks that differ in their seed, the band reaches over all three. *global* ranks all weights together,
+# *local* takes the same share from each layer. Each button sets the state that a question begins with.
 
 # %% explore-pruning
 explorer = explore_pruning(data, magnitude_mask, global_masks)
 explorer
+
+# %% [markdown] explore-questions
+# 1. *ranking*: Move the sparsity up from 0.7 under *global*, then under *local*. **Which layer does the global ranking
+#    spare? Compare with the sizes and magnitudes printed above: why does that help?**
+# 2. *damage*: **Are more images wrong now than another seed's network gets wrong, which is not pruned? From which
+#    sparsity on? Which file is the shortest, here and at 0.99?**
+# 3. *fine-tune*: Press *Fine-tune*: the pruned network is trained on while its zeros are held, and the dense one for
+#    the same steps. **How much of the lost accuracy comes back?**
+# 4. *gradual*: Press *Fine-tune* again. **Does it matter here whether the weights go at once or little by little? And
+#    at 0.99?** (One run each is one seed each.)
+# 5. *untrained*: The weights are as they were before any training: move the sparsity on to 0.96. **In which layer do
+#    the weights spread least, and what happens to it? What does the trained network keep of it there?** (The three
+#    steps in the histogram are the three layers. Untrained, the network answers by chance: look at the layers and not
+#    at the answers.)
+#
+# <details><summary>Answers</summary>
+#
+# 1. fc3, and fc2 a little. A small layer with large weights costs little to keep, and all signals pass through it.
+# 2. Yes, at 0.9. The two are equal somewhere between 0.7 and 0.85: up to there the damage is no more than what a change of
+#    the seed does. At 0.9 *bitmap*; at 0.99 *CSR*.
+# 3. Nearly all.
+# 4. Whether at once or little by little makes a difference that one seed cannot show; we promise none.
+# 5. In fc1, whose weights lie between ±1/28. At 0.96 none of them is left, and no signal passes. The trained network
+#    still keeps some of every layer.
+# </details>
 
 # %% [markdown] exercises
 # ## Exercises

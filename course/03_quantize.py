@@ -532,41 +532,39 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} bits'}")
 # %% [markdown] explore
 # ## Explore
 #
-# *weights* are rounded in all three layers, activations stay floats; or *activations* are, and weights stay floats. The
-# figures are for the first 1000 validation images, which we may look at as often as we like.
-#
-# - *and the levels*: the numbers of one layer, counts on a logarithmic scale, and below them what the bits can tell apart.
-#   With a scale for each channel or group, those of one part, which the title names.
-# - *squared error*: what clipping costs and what rounding costs, wherever one clips.
-# - *signal to noise* and *accuracy*, over the bits. The band is three networks of different seeds without outlier and clip.
-# - *outlier* makes the largest weight so many times larger; or, in each layer, the largest activation in one batch of the
-#   images for calibration, as a faulty image would. *clip* cuts the range off at a percentile of the magnitudes.
-# - *answers changed*, against float32 with the same outlier; beside it how many answers another seed changes.
-#
-# Three things to try, with *range* at asymmetric:
-# 1. Weights, 8 bits, a scale per tensor, which is one for the whole layer. Raise *outlier* to 32, then to 128. **By how many bits does the curve of accuracy move
-#    to the right?** Now a scale per channel. **What does it give back, and for how many bytes?**
-# 2. Outlier back to 1, 3 bits. Lower *clip* from 100 to 90. **At which percentile is the squared error least? Is the accuracy best there
-#    as well?** And at 2 bits?
-# 3. Activations, 4 bits, *clip* at 99.9, which is for *percentile*. Raise *outlier* to 64 and go through the calibrations. **Which
-#    of the six keep the accuracy, and why does *dynamic* not mind?** Then outlier 1 and min-max: **how many bits does *symmetric* cost?**
-#
-# <details><summary>Answers</summary>
-#
-# 1. By four or five bits at 32, by six or so at 128: each doubling of the range costs one. With a scale per channel one row of
-#    300 suffers, and the network does not notice; 2 KB of scales and zero points.
-# 2. Near the 98th percentile. The accuracy is not best there, but near 99.9: the squared error counts all weights alike, and
-#    the few large ones do more than their share. At 2 bits clipping is worth it all the same, anywhere from 98 to 99.5.
-# 3. *percentile*, for which one number is nothing, and *dynamic*, which never sees those images; the moving average partly. Min-max
-#    takes the outlier as it comes. *Squared error* takes it too, and loses the accuracy: to clip one number 64 times as large costs more than to round
-#    all others coarsely. *Entropy* keeps the accuracy at 4 bits and loses it at 5 and 6: the outlier stands so far out that often
-#    nothing lies between to be compared. Symmetric costs one bit, exactly: half of the integers are for negative numbers, and
-#    there are none.
-# </details>
+# Either the weights of all three layers are rounded and activations stay floats, or the other way round. The figures are
+# for the first 1000 validation images, which we may look at as often as we like. *outlier* makes the largest weight of
+# fc1 so many times larger, or the largest activation in one batch of the images for calibration, as a faulty image would.
+# *clip* cuts the range off at a percentile of the magnitudes. Each button sets the state that a question begins with.
 
 # %% explore-quantization
 explorer = explore_quantization(data, scale_and_zero_point, quantize)
 explorer
+
+# %% [markdown] explore-questions
+# 1. *outlier*: Raise the outlier from 1 to 32, then to 128. **By how many bits does the curve of accuracy move to the
+#    right? Do more answers change than with another seed?**
+# 2. *scales*: The outlier is at 128: **what does a scale per channel give back, and for how many bytes?**
+# 3. *clip*: Lower the clip from 100 to 90. **At which percentile is the squared error least? Is the accuracy best there
+#    as well? And at 2 bits?**
+# 4. *calibrate*: The outlier is at 64: go through the calibrations. **Which of the six keep the accuracy, and why does
+#    *dynamic* not mind?**
+# 5. *symmetric*: Set the range to symmetric. **How many bits does that cost?**
+#
+# <details><summary>Answers</summary>
+#
+# 1. By four or five bits at 32, by six or so at 128: each doubling of the range costs one. At 8 bits and 32 no more answers
+#    change than with another seed; at 128 many more.
+# 2. The accuracy: one row of 300 suffers, and the network does not notice. It takes 2 KB of scales and zero points.
+# 3. Between the 98th and the 99th percentile. The accuracy is not best there, but between 99.5 and 99.95: the squared error
+#    counts all weights alike, and the few large ones do more than their share. At 2 bits the squared error is least near 95
+#    or below, and the accuracy is best from 98 to 99.5.
+# 4. *percentile*, for which one number is nothing, and *dynamic*, which never sees those images; the moving average partly.
+#    Min-max takes the outlier as it comes. *Squared error* takes it too, and loses the accuracy: to clip one number 64
+#    times as large costs more than to round all others coarsely. *Entropy* keeps the accuracy at 4 bits and loses it at 5
+#    and 6: the outlier stands so far out that often nothing lies between to be compared.
+# 5. One, exactly: half of the integers are for negative numbers, and after a ReLU there are none.
+# </details>
 
 # %% [markdown] exercises
 # ## Exercises

@@ -470,24 +470,25 @@ for k in (2, 4, 8, 16):
 # %% [markdown] explore
 # ## Explore
 #
-# Accuracies are on 2000 validation images, which we may look at as often as we like.
+# Above: the weights of one layer that are not zero, and the values that k-means finds for them, the best there are
+# (*optimum*) and a ruler's. Below, over k: the squared error of that layer, as a part of its squared weights, and the
+# accuracy with all layers shared, on 2000 validation images, which we may look at as often as we like. The band is
+# three networks of different seeds.
+
+# %% explore-sharing
+explorer = explore_sharing(data, assign, update)
+explorer
+
+# %% [markdown] explore-questions
+# The buttons beside *try* set what the questions are about. *Train codebooks* trains the values, with gradients that
+# are averaged (learning rate 1) or summed (0.0001); its diamond stays.
 #
-# - *weights*: those of one layer that are not zero, counts on a logarithmic scale. Below them the values that
-#   k-means found (pink), the best there are (black), and a ruler's: as many at equal distances from the least
-#   weight to the largest (green).
-# - *squared error* of that layer, as a part of its squared weights, and *accuracy* with all layers shared, over k.
-#   The band is three networks of different seeds.
-# - *begin* is where k-means begins. *Train codebooks* trains the values, for so many *epochs*; the diamond stays.
-#   *gradients* are averaged (learning rate 1) or summed (0.0001).
-# - *answers changed*, against the network that is not shared; beside it how many another seed changes.
-#
-# Three things to try:
-# 1. Dense weights, k at 16, fc1. **How many times as large is the ruler's error, and how do their accuracies
-#    differ?** Go down to 4. **Which of the ruler's values does hardly a weight use?**
-# 2. Pruned weights, k at 4, *begin* at histogram. **Where do its values lie, and where the best ones?** Move k up.
-#    **From where on do the curves of error meet?** Now the other beginnings.
-# 3. Pruned, k at 4: train the codebooks from linear and from histogram. **Where do the two diamonds lie in the plot
-#    of accuracy, and where in that of error?** Then dense weights, k at 2.
+# 1. *16 values*: **How many times as large is the ruler's error, and how do their accuracies differ?** *4 values*:
+#    **Which of the ruler's values does hardly a weight use?**
+# 2. *Pruned, from histogram*: **Where do its values lie, and where the best ones?** Move k up: **from where on do the
+#    curves of error meet?** Then the other beginnings.
+# 3. *Pruned, from linear*: train here and from histogram. **Where do the two diamonds lie in the plot of accuracy, and
+#    where in that of error?** *2 values*: train. **What becomes of the error, and what of the accuracy?**
 #
 # <details><summary>Answers</summary>
 #
@@ -500,10 +501,6 @@ for k in (2, 4, 8, 16):
 #    With two values a layer the squared error about doubles on glyphs, quadruples on MNIST, and the accuracy is
 #    about 96 %.
 # </details>
-
-# %% explore-sharing
-explorer = explore_sharing(data, assign, update)
-explorer
 
 # %% [markdown] exercises
 # ## Exercises

@@ -509,21 +509,21 @@ for name, start in files.items():
 # %% [markdown] explore
 # ## Explore: the bits
 #
-# Everything is the length of a file, and accuracy is on the validation images, which we may look at as often as we
-# like.
+# Above: the bytes of a file by part, over the gap bits, and the length that it would have at the entropy of its gaps
+# and values, tables left out. Below, for the gaps and the values of one layer: a bar for each symbol, the commonest
+# first, as wide as its share and as high as its code is long. The black line is what it deserves, $\log_2 (1 / p)$.
+
+# %% explore-coding
+explorer = explore_coding(data, code_lengths)
+explorer
+
+# %% [markdown] explore-questions
+# The buttons beside *try* set what the questions are about.
 #
-# - *the file*: its bytes by part over the gap bits, and on each bar the share of fillers. A black line says how long
-#   it would be at the entropy of its gaps and values, tables left out.
-# - *accuracy*, over the sparsity. At 92 % and above the network is the one that was fine-tuned.
-# - *gaps* and *values* of one layer, *codes of*: a bar a symbol, the commonest first, as wide as its share and as
-#   high as its code is long. The black line is what it deserves, $\log_2 (1 / p)$.
-# - *by*: code lengths from the library's function, or from yours of exercise 2.
-#
-# Three things to try:
-# 1. *fixed*, 92 %: move *gap bits* from 1 to 8. **Which parts shrink, and which one turns round?** The same with
-#    *Huffman*: **what is left to grow?**
-# 2. *fixed*, and the sparsity at 71, at 92 and at 98 %. **Where is the shortest bar each time, and why does it move?**
-# 3. 98 %, one gap bit. **What does a filler cost with Huffman, and what does it deserve? How many bytes does ANS
+# 1. *fixed, 92 %*: move *gap bits* from 1 to 8. **Which parts shrink, and which one turns round?** *Huffman, 92 %*:
+#    **what is left to grow?**
+# 2. *fixed, 71 %*, then *92 %* and *98 %*: **where is the shortest bar each time, and why does it move?**
+# 3. *One gap bit, 98 %*: **what does a filler cost with Huffman, and what does it deserve? How many bytes does ANS
 #    save?**
 #
 # <details><summary>Answers</summary>
@@ -536,22 +536,21 @@ for name, start in files.items():
 #    ANS saves 27 KB of 38.
 # </details>
 
-# %% explore-coding
-explorer = explore_coding(data, code_lengths)
-explorer
-
 # %% [markdown] explore-file-text
 # ## Explore: the bytes
 #
-# Every byte of the file that you wrote above, as a pixel, coloured by what it is part of. Pick a byte (*go to*
-# leads to the beginning of a region) and a bit, 7 being the highest, which is flipped. With *checksum* at
-# *repaired* you see what it would have hidden from you.
-#
-# 1. *repaired*: flip bits in the values of fc1, somewhere in the middle of the region, and then in its gaps. **How
-#    many weights change each time?**
-# 2. fc1.bias, *numbers*: floats of four bytes, of which the last holds the sign and the exponent. Flip each of its
-#    eight bits, for a bias above 0 and for one below. **Which bit ruins the network, and why only with one of the
-#    two?**
+# Every byte of the file that you wrote above, as a pixel, coloured by what it is part of. Pick a byte (*go to* leads
+# to the beginning of a region) and a bit, 7 being the highest: it is flipped. With *checksum* at *repaired* you see
+# what the checksum would have hidden from you.
+
+# %% explore-file
+file_explorer = explore_file(content, data)
+file_explorer
+
+# %% [markdown] explore-file-questions
+# 1. *Values of fc1*, *gaps of fc1*: flip bits there and in the bytes around. **How many weights change each time?**
+# 2. *A bias above 0*, *a bias below 0*: the last of the four bytes of a float, with its sign and exponent. Flip each
+#    of its eight bits. **Which bit ruins the network, and why only with one of the two?**
 # 3. Press *Flip a hundred random bits*. **In which parts is nearly every flip refused, and in which is nearly none?**
 #
 # <details><summary>Answers</summary>
@@ -563,10 +562,6 @@ explorer
 # 3. Refused: names, shapes and the tables, where a single change no longer fits the rest. Never: biases and
 #    codebooks, for which any bits are a number.
 # </details>
-
-# %% explore-file
-file_explorer = explore_file(content, data)
-file_explorer
 
 # %% [markdown] exercises
 # ## Exercises

@@ -626,22 +626,25 @@ compare("distances", each_guided(*with_features, way="distance", weight=1.0))
 # %% [markdown] explore
 # ## Explore
 #
-# Accuracies are on the validation images, which we may look at as often as we like.
+# Above: the softened answers to an image, of the teacher and of a student; and how much is right of the validation
+# images, which we may look at as often as we like, over the temperature of teaching (the bands are five students
+# each). Below: what is wrong of each class when a digit was *missing*, with a *bias* added to that class; and the
+# students that you train.
+
+# %% explore-distillation
+explorer = explore_distillation(data, soften)
+explorer
+
+# %% [markdown] explore-questions
+# The buttons beside *try* set what the questions are about. *Train students* trains five, each with the teacher and
+# alone; *labels* is how many of the 10,000 images have one, while the teacher answers to all.
 #
-# - *the image*, and the softened answers to it, of the teacher and of a student, over the *temperature*.
-# - *gradient*: how long that of the soft part is, beside the hard part's, with and without $T^2$.
-# - *% right* over the temperature at which students were taught, with the band of five; the grey band is alone.
-# - *% wrong of each class*, for a student that never saw the *missing* digit, with a *bias* added to that class.
-# - *Train students*: five of them, each taught and alone, with your T and missing digit, *alpha*, *units* a layer, and
-#   *labels*: how many of the 10,000 images have one. The teacher answers to all. Each run stays in the plot.
-#
-# Three things to try:
-# 1. No digit missing, the image of a 2. **From which temperature on can you see the second answer, and where can you
+# 1. *Saw every digit*: move the temperature. **From which on can you see the second answer, and where can you
 #    no longer tell the answers apart? Where in between is teaching best?**
-# 2. Missing: 3. Raise the bias from 0. **At which bias are most images right? What do the other digits pay
-#    beyond that, and what does the student alone do?**
-# 3. Labels at 50, none missing: train. **How many points is the teacher worth, and how many with 10,000 labels? Do students
-#    of 300 units need no teacher?** (These take a minute or two.)
+# 2. *Saw no 3*: raise the bias from 0. **At which are most images right? What do the other digits pay beyond
+#    that, and what does the student alone do?**
+# 3. *50 labels* and *10,000 labels*: train. **How many points is the teacher worth?** *300 units*: train. **Do larger
+#    students need no teacher?** (These take a minute or two.)
 #
 # <details><summary>Answers</summary>
 #
@@ -653,10 +656,6 @@ compare("distances", each_guided(*with_features, way="distance", weight=1.0))
 # 3. At 50 labels 36 points on glyphs and 37 on MNIST, at 10,000 half a point and 0.6. Students of 300 units gain as well, 0.5
 #    and 1.0: they are wider, and still no LeNet-5.
 # </details>
-
-# %% explore-distillation
-explorer = explore_distillation(data, soften)
-explorer
 
 # %% [markdown] exercises
 # ## Exercises

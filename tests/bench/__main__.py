@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from tests import ROOT
-from tests.bench import chapters, coding, distilling, library, quantized
+from tests.bench import chapters, coding, distilling, explorers, library, quantized
 from tests.bench.rows import Row
 
 MEASURED = ROOT / "course" / "measured.md"
@@ -32,6 +32,7 @@ FIGURES = {
     "distilling": distilling.epochs,
     "png": library.png,
     "text": library.text,
+    "explorers": explorers.explorers,
     "browser": chapters.browser,
     "memory": chapters.memory,
 }

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shrink import cost, pruning
 from shrink.classroom import models
-from shrink.classroom.explorers import explorer
+from shrink.classroom.explorers import png as encoder
 from shrink.classroom.explorers.canvas import Canvas
 from shrink.coding import sparse
 from tests import ROOT
@@ -136,14 +136,16 @@ def png() -> Iterator[Row]:
     figure = Image.open(ROOT / "course" / "figures" / "explorer.png").convert("RGBA")
     pixels = np.asarray(figure)
 
-    def pillow() -> None:
-        Image.fromarray(pixels).convert("RGB").save(io.BytesIO(), "png", compress_level=1)
+    def pillow() -> bytes:
+        into = io.BytesIO()
+        Image.fromarray(pixels).convert("RGB").save(into, "png", compress_level=1)
+        return into.getvalue()
 
-    mine, theirs = in_turns(lambda: explorer._png(pixels), pillow)
+    mine, theirs = in_turns(lambda: encoder.encode(pixels), pillow)
     yield Row(
         f"PNG of {pixels.shape[1]} by {pixels.shape[0]} pixels",
-        f"{mine:.1f} ms",
-        f"Pillow {theirs:.1f} ms",
+        f"{mine:.1f} ms, {len(encoder.encode(pixels)) / 1000:.0f} KB",
+        f"Pillow, full colour, {theirs:.1f} ms, {len(pillow()) / 1000:.0f} KB",
         faster(mine, theirs),
     )
 

@@ -13,6 +13,8 @@ from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.training import predict
 
+HIGH = 679  # pixels of a notebook that JupyterLab shows in a window of 1280 by 800
+
 
 @dataclass(frozen=True)
 class Small:
@@ -24,7 +26,6 @@ class Small:
     exercises: tuple[Exercise, ...] = ()  # behind the switch to mine
     refused: Mapping[str, Callable[[Dataset], Explorer]] = field(default_factory=dict)  # by words
     of_job: frozenset[str] = frozenset()  # controls that matter to the job alone
-    matters_at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by control
     quick: Mapping[str, Any] = field(default_factory=dict)  # values that make the job short
     alone: Callable[[Dataset], Explorer] | None = None  # the same without exercises
     job_first: bool = False  # some choices show what the job has found

@@ -22,7 +22,7 @@ explorer = Explorer(
         "kind": ipywidgets.ToggleButtons(options=["one", "two"]),
     },
     size=(4, 2),
-    alt="s",
+    alt=lambda _: "s",
 )
 explorer
 """

@@ -11,8 +11,11 @@ To put a chapter's explorer under these laws:
 
 import base64
 import dataclasses
+import html
 import importlib
 import io
+import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,15 +24,20 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
+from matplotlib.text import Text
 from PIL import Image
 
 from shrink.classroom import cache
 from shrink.classroom.data import ten_digits
-from tests.chapters.small import forget_answers
+from shrink.classroom.explorers.controls import SLIDERS
+from tests.chapters.small import HIGH, forget_answers
 
 CHAPTERS = sorted(path.parent.name for path in Path(__file__).parent.glob("*/small.py"))
 MODULES = [importlib.import_module(f"tests.chapters.{name}.small") for name in CHAPTERS]
 EVERY = [small for module in MODULES for small in module.EXPLORERS]
+NARROW = 568  # pixels that JupyterLab, its side bar open, leaves an output at 1000 by 700
+SMALLEST = 8 * 96 / 72  # pixels of 8 points
+ROW, LINE, FRAME = 32, 28, 12  # pixels of a row of controls, a line of words, a job's frame
 
 
 @pytest.fixture(scope="module", params=EVERY, ids=lambda small: small.name)
@@ -103,9 +111,16 @@ def needs_exercises(small):
 def test_the_first_picture_is_there_at_once(built):
     redraws, error, picture, words = built.first
     assert redraws == 1 and error is None and words
-    pixels = np.asarray(Image.open(io.BytesIO(picture)))
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     width, height = (round(100 * inches) for inches in built.explorer.figure.get_size_inches())
     assert pixels.shape == (height, width, 3) and (pixels != pixels[0, 0]).any()
+
+
+def test_the_palette_has_the_colours_of_the_picture(explorer):
+    drawn = np.asarray(explorer.figure.canvas.buffer_rgba())[..., :3].astype(int)
+    sent = np.asarray(Image.open(io.BytesIO(explorer.image.value)).convert("RGB"))
+    off = abs(sent - drawn).max(-1)
+    assert off.mean() < 2 and (off > 48).mean() < 1e-3
 
 
 def test_made_again_it_is_the_same_out_of_the_cache_and_ten_test_images(built, digits, monkeypatch):
@@ -124,34 +139,98 @@ def test_without_exercises_there_is_no_mine(built, digits):
     assert (alone.image.value, alone.text.value) == built.first[2:]
 
 
-def test_every_control_is_in_the_explorer_and_has_its_label(explorer):
+def test_every_control_is_in_the_explorer_and_has_a_label_of_its_own(explorer):
     everything = list(inside(explorer))
-    for control in controls_of(explorer).values():
-        assert control in everything and control.description
-    numbers = (widgets.BoundedIntText, widgets.BoundedFloatText)
-    assert all(box.tooltip for box in everything if isinstance(box, numbers))
+    controls = list(controls_of(explorer).values())
+    assert all(control in everything and control.description for control in controls)
+    labels = [control.description for control in controls]
+    assert len(set(labels)) == len(labels)
 
 
-def test_every_control_moves_the_picture_or_the_words_or_is_the_jobs(explorer, small):
+def steps_away(explorer):
+    """The first state, what one choice away from it is, and the states of the tries."""
+    yield {}
+    for name, control in controls_of(explorer).items():
+        if name != "source":
+            yield from ({name: value} for value in other_values(control))
+    yield from (one.values for one in explorer.tries)
+
+
+def states_by_hidden(explorer):
+    """A state for each set of hidden controls, by that set."""
+    first = {name: control.value for name, control in controls_of(explorer).items()}
+    found = {}
+    for state in steps_away(explorer):
+        explorer.move(**first | state)
+        found.setdefault(frozenset(explorer.hidden), first | state)
+    explorer.move(**first)
+    return found
+
+
+def every_other(explorer, name):
+    """Set the control to each other value, and back; what there is to see and to read each time."""
+    control = explorer.controls[name]
+    first, before = control.value, shown(explorer)
+    for value in other_values(control):
+        control.value = value
+        assert explorer.error is None, (name, value)
+        yield shown(explorer)
+    control.value = first
+    assert shown(explorer) == before, f"{name} there and back leaves a trail"
+
+
+def test_what_is_hidden_has_no_effect_and_what_is_shown_has_one(explorer, small):
     assert small.of_job <= set(explorer.controls) and (explorer.work or not small.of_job)
     if small.job_first:
         finish_the_job(explorer, small)
-    for name, control in explorer.controls.items():
-        if name == "source":
-            continue
-        there = small.matters_at.get(name, {})
-        as_before = {other: explorer.controls[other].value for other in there}
-        set_controls(explorer, there)
-        before, first = shown(explorer), control.value
-        seen = set()
-        for value in other_values(control):
-            control.value = value
-            assert explorer.error is None, (name, value)
-            seen.add(shown(explorer))
-        control.value = first
-        assert shown(explorer) == before, f"{name} there and back leaves a trail"
-        assert (len(seen | {before}) == 1) == (name in small.of_job), name
-        set_controls(explorer, as_before)
+    shown_somewhere = set()
+    for hidden, state in states_by_hidden(explorer).items():
+        explorer.move(**state)
+        assert explorer.error is None, state
+        before = shown(explorer)
+        for name in explorer.controls.keys() - {"source"}:
+            seen = {before, *every_other(explorer, name)}
+            idle = name in hidden or name in small.of_job
+            assert (len(seen) == 1) == idle, f"{name} at {state}"
+        shown_somewhere |= controls_of(explorer).keys() - hidden
+    assert shown_somewhere == controls_of(explorer).keys()
+
+
+def test_the_alternative_text_changes_with_the_picture_and_has_its_numbers(explorer, small):
+    if small.job_first:
+        finish_the_job(explorer, small)
+    picture, alt = explorer.image.value, explorer.alt
+    for name in explorer.controls.keys() - explorer.hidden - {"source"}:
+        for seen in every_other(explorer, name):
+            assert (seen[0] == picture) or (explorer.alt != alt), (name, alt)
+            assert re.search(r"\d", explorer.alt) and "<" not in explorer.alt
+            assert 10 <= len(explorer.alt.split()) <= 120
+
+
+def test_a_try_asks_a_question_and_shows_the_same_whatever_was_there(explorer, small):
+    assert len(explorer.tries) >= 3
+    assert len({one.label for one in explorer.tries}) == len(explorer.tries)
+    if small.job_first:
+        finish_the_job(explorer, small)
+    first = shown(explorer)
+    found = []
+    for one in explorer.tries:
+        assert one.question.endswith("?"), one.label
+        redraws = explorer.redraws
+        explorer.press(one)
+        assert explorer.error is None and explorer.redraws == redraws + 1, one.label
+        assert not one.values.keys() & explorer.hidden, one.label
+        found.append(shown(explorer))
+    pairs = list(zip(explorer.tries, found, strict=True))
+    assert all(seen != first or of_job(one, explorer) for one, seen in pairs)
+    for one, seen in reversed(pairs):
+        explorer.press(one)
+        assert shown(explorer) == seen, one.label
+
+
+def of_job(one, explorer):
+    """Whether the try sets what matters to the job alone, whose button is pressed next."""
+    return bool(explorer.work and one.values.keys() & explorer.work.job.controls.keys())
 
 
 def test_without_widgets_there_are_a_picture_and_its_text(explorer):
@@ -159,7 +238,8 @@ def test_without_widgets_there_are_a_picture_and_its_text(explorer):
     assert base64.b64decode(data["image/png"]) == explorer.image.value
     assert metadata["image/png"]["alt"] == data["text/plain"] == explorer.alt
     assert len(explorer.alt.split()) > 5
-    assert "application/vnd.jupyter.widget-view+json" in data
+    assert f'alt="{html.escape(explorer.alt)}" src="data:image/png;base64,' in data["text/html"]
+    assert data["image/png"] in data["text/html"] and explorer.text.value in data["text/html"]
 
 
 def test_mine_without_an_answer_is_told_and_gone_with_the_reference(explorer, small):
@@ -181,6 +261,30 @@ def test_an_error_of_mine_is_shown_and_gone_with_the_reference(explorer, small):
     assert "no &lt;such&gt; key" in explorer.message.value and shown(explorer) == before
     explorer.controls["source"].value = "reference"
     assert explorer.message.value == "" and shown(explorer) == before
+
+
+def test_at_1000_by_700_no_text_is_smaller_than_8_points(explorer):
+    scale = min(1, NARROW / (100 * explorer.figure.get_figwidth())) * 100 / 72  # of a point
+    for text in explorer.figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            assert scale * text.get_fontsize() >= SMALLEST, text.get_text()
+            assert "$" not in text.get_text(), "an exponent is smaller than its number"
+
+
+def test_at_1280_by_800_controls_picture_and_the_first_words_are_seen_together(explorer):
+    """By arithmetic, with three buttons to try in a row and choices in two rows."""
+    rows = max(sliders_of(explorer.controls), math.ceil(len(explorer.tries) / 3)) + 2
+    height = ROW * rows + 100 * explorer.figure.get_figheight() + LINE + FRAME
+    if explorer.work:
+        job = explorer.work.job
+        sliders = sliders_of(job.controls)
+        height += ROW * (1 + sliders + (sliders < len(job.controls)))
+        height += LINE * bool(job.about) + FRAME * bool(job.controls)
+    assert height <= HIGH
+
+
+def sliders_of(controls):
+    return sum(isinstance(control, SLIDERS) for control in controls.values())
 
 
 def test_what_cannot_be_compared_is_refused(built, digits):

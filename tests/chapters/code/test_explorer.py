@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shrink import sharing
-from shrink.chapters.code import parts
+from shrink.chapters.code import parts, prepared
 from shrink.chapters.code import sizes as code_sizes
 from shrink.chapters.code.lab import CodingLab
 from shrink.chapters.code.view import summarise
@@ -178,11 +178,13 @@ def test_the_accuracy_is_that_of_the_network_in_the_file(lab, digits, sparsity, 
     assert zeros == pytest.approx(sparsity / 100, abs=1e-3)
 
 
-def test_the_fine_tuned_curve_begins_where_it_was_tuned(lab):
-    pruned, tuned = view(lab).accuracies
-    assert np.isnan(tuned).tolist() == [True, True, False, False]
-    assert not np.isnan(pruned).any()
-    assert view(lab).dense_bytes == measure.size(lab.dense.state_dict())
+def test_the_dense_network_stands_beside(lab, digits):
+    shown = view(lab)
+    assert shown.dense_bytes == measure.size(lab.dense.state_dict())
+    assert shown.dense_accuracy == pytest.approx(share_right(lab.dense, digits.validation))
+    tuned = copy.deepcopy(lab.tuned)
+    tuned.load_state_dict(prepared.prune(lab.tuned, 98), strict=False)
+    assert view(lab, sparsity=98).unshared == pytest.approx(share_right(tuned, digits.validation))
 
 
 def test_moving_a_slider_codes_nothing_anew(lab, monkeypatch):

@@ -212,10 +212,7 @@ def replaced(**parts):
 
 def hidden(*names):
     """What is said of these mistakes: they are among those that an input does not break."""
-    return (
-        "".join(rf".*{name} \([\d.]+ times\)" for name in names)
-        + ": on your input neither"
-    )
+    return "".join(rf".*{name} \([\d.]+ times\)" for name in names) + ": on your input neither"
 
 
 APART = replaced(

@@ -13,8 +13,8 @@ def test_chapter_06_in_jupyterlab(run_chapter, record_property):
     with run_chapter("06_distil") as chapter:
         explorer = chapter.explorer("explore_distillation(data")
         explorer.key_to_pixels(presses=20, record_property=record_property)
-        assert "T = 39.8" in explorer.summary
-        assert explorer.box(TEMPERATURE).input_value().startswith("39.8")
+        assert "T = 90.5" in explorer.summary
+        assert explorer.box(TEMPERATURE).input_value().startswith("90.5")
         move_the_bias(explorer)
         choose(explorer)
         train_and_stop(explorer)
@@ -30,19 +30,26 @@ def move_the_bias(explorer):
 
 
 def choose(explorer):
-    """Each switch is heard: the image, the missing digit, and that no student is trained yet."""
-    explorer.press("7", says="this 7:")  # the first row's: the image
-    explorer.press("none", says="the bias does nothing")
-    explorer.press("trained", says="press Train students")
+    """Each choice is heard: the image, the student, and that none of theirs is trained yet."""
+    explorer.press("7", says="this 7:")
+    show_student(explorer, "saw every digit")
+    explorer.says("no digit is missing")
+    assert explorer.box(BIAS).is_hidden()
+    show_student(explorer, "is your last one")
+    explorer.says("press Train students")
 
 
 def train_and_stop(explorer):
     """Stop works within a step, the slider answers meanwhile, and the runs stay."""
-    explorer.press("50")
+    explorer.press("3 · 50 labels")
     explorer.press("Train students", says=re.compile(r"^step \d"))
-    explorer.press("prepared")
     explorer.no_error()
     explorer.answers_and_stops("ArrowLeft")
     explorer.itself.locator(".shrink-summary").get_by_role("table").wait_for()
-    explorer.press("trained", says="the last run's")
+    show_student(explorer, "is your last one")
+    explorer.says("the last run's")
     assert "distilled less alone" in explorer.summary
+
+
+def show_student(explorer, name):
+    explorer.itself.locator("select").first.select_option(label=name)

@@ -23,7 +23,7 @@ from shrink.classroom import baselines, data, measure
 from shrink.classroom.data import ten_digits
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.training import Recipe, train
-from shrink.distillation import distillation_loss, soft_loss
+from shrink.distillation import distillation_loss
 from shrink.distillation import soften as reference
 from tests import ROOT
 from tests.chapters.distil.small import EXERCISES, RECIPE, SEEDS, TEACHER, TEMPERATURES, WIDTH
@@ -50,14 +50,14 @@ def lab(first_lab):
 
 
 def values(**changed):
-    given = {"temperature": 4.0, "bias": 0.0, "digit": 2, "missing": "3", "student": "prepared"}
-    more = {"source": "reference", "alpha": 0.9, "labelled": 320, "width": WIDTH}
+    given = {"temperature": 4.0, "bias": 0.0, "digit": 2, "student": "3", "source": "reference"}
+    more = {"alpha": 0.9, "labelled": 320, "width": WIDTH, "missing": "3"}
     return given | more | changed
 
 
 def view(lab, **changed):
     given = values(**changed)
-    return lab.view(**{name: given[name] for name in list(given)[:6]})
+    return lab.view(**{name: given[name] for name in list(given)[:5]})
 
 
 def teacher_of(digits):
@@ -139,7 +139,7 @@ def test_the_sweep_is_students_that_train_by_themselves(lab, digits):
 @pytest.mark.parametrize(("missing", "bias"), [("none", 9.0), ("3", 0.0), ("3", 2.5)])
 def test_the_softened_answers_are_those_for_the_digit(lab, digits, T, missing, bias):
     ten = ten_digits(digits)
-    shown = view(lab, temperature=T, digit=7, missing=missing, bias=bias)
+    shown = view(lab, temperature=T, digit=7, student=missing, bias=bias)
     assert np.array_equal(shown.image, ten.images[7, 0].numpy())
     net = by_itself(digits, 0, 4.0, 0.9, None if missing == "none" else 3)
     logits = ask(net, ten.images[7:8])[0]
@@ -152,27 +152,10 @@ def test_the_softened_answers_are_those_for_the_digit(lab, digits, T, missing, b
         assert found == pytest.approx(stats.entropy(row, base=2), abs=1e-4)
 
 
-@pytest.mark.parametrize("T", [0.1, 1.0, 7.0, 100.0])
-def test_the_gradients_are_those_of_the_losses(lab, digits, T):
-    images, labels = digits.train.images[:320], digits.train.labels[:320]
-    student = ask(build(0, WIDTH), images).double().requires_grad_()
-    teacher = ask(teacher_of(digits), images).double()
-
-    def length(loss):
-        (gradient,) = torch.autograd.grad(loss, student)
-        return gradient.norm(dim=1).mean().item()
-
-    hard = length(F.cross_entropy(student, labels))
-    soft = length(soft_loss(student, reference(teacher, T), T))
-    scaled, plain = view(lab, temperature=T).gradient
-    assert scaled == pytest.approx(soft / hard, rel=1e-3)
-    assert plain == pytest.approx(soft / hard / T**2, rel=1e-3)
-
-
 @pytest.mark.parametrize("missing", ["none", "0", "3", "9"])
 @pytest.mark.parametrize("bias", [-5.0, 0.0, 3.0, 15.0])
 def test_the_errors_of_each_class_are_of_the_biased_answers(lab, digits, missing, bias):
-    shown = view(lab, missing=missing, bias=bias)
+    shown = view(lab, student=missing, bias=bias)
     digit = None if missing == "none" else int(missing)
     assert shown.missing == digit and shown.errors.shape == (3, 10)
     nets = [by_itself(digits, 0, *lesson, digit) for lesson in ((4.0, 0.9), (1.0, 0.0))]
@@ -190,15 +173,17 @@ def test_the_errors_of_each_class_are_of_the_biased_answers(lab, digits, missing
 
 
 def test_a_student_never_answers_what_it_never_saw_until_the_bias_says_so(lab):
-    without, biased = (view(lab, missing="4", bias=b) for b in (0, 15))
+    without, biased = (view(lab, student="4", bias=b) for b in (0, 15))
     assert without.errors[2, 4] == 1 and biased.errors[2, 4] < 0.5
     assert biased.errors[1, 4] < without.errors[1, 4]
 
 
 def test_without_a_missing_digit_the_bias_does_nothing(lab):
-    one, other = (view(lab, missing="none", bias=b) for b in (0, 9))
+    one, other = (view(lab, student="none", bias=b) for b in (0, 9))
     assert np.array_equal(one.errors, other.errors) and np.array_equal(one.soft, other.soft)
-    assert "the bias does nothing" in distil_view.summarise(other)
+    assert lab.without_effect(values(student="none")) == {"bias"}
+    assert not lab.without_effect(values()) | lab.without_effect(values(student="trained"))
+    assert "no digit is missing" in distil_view.summarise(other)
     assert "set by hand on these validation images" in distil_view.summarise(view(lab))
 
 
@@ -206,11 +191,11 @@ def test_no_slider_or_switch_trains_or_asks_a_network(lab, monkeypatch):
     def not_now(*args, **options):
         pytest.fail("asked")
 
-    for module, name in ((distil_prepared, "teach"), (distil_prepared, "ask"), (distil_lab, "ask")):
-        monkeypatch.setattr(module, name, not_now)
+    for name in ("teach", "ask"):
+        monkeypatch.setattr(distil_prepared, name, not_now)
     monkeypatch.setattr(distil_prepared.Pupils, "forward", not_now)
     for T, bias, missing in itertools.product((0.1, 100), (-5, 15), ("none", "0", "9")):
-        view(lab, temperature=T, bias=bias, missing=missing)
+        view(lab, temperature=T, bias=bias, student=missing)
 
 
 # --- mine ----------------------------------------------------------------------------------
@@ -299,7 +284,7 @@ def test_a_run_without_a_digit_counts_the_labels_that_are_left(lab, digits):
     run_through(lab.train, values(missing="5", labelled=50))
     (run,) = lab.runs
     assert run.missing == 5 and run.labelled == int((digits.train.labels[:50] != 5).sum()) < 50
-    shown = view(lab, student="trained", missing="none", bias=0)
+    shown = view(lab, student="trained", bias=0)
     assert shown.missing == 5 and shown.trained and shown.errors[2, 5] == 1
 
 
@@ -314,9 +299,9 @@ def test_with_few_labels_the_student_alone_has_those_only(lab, digits):
 def test_the_last_run_is_on_show_when_asked_for(lab, digits):
     with pytest.raises(ExerciseError, match="press Train students"):
         view(lab, student="trained")
-    prepared = view(lab, missing="none")
+    prepared = view(lab, student="none")
     run_through(lab.train, values(temperature=1.0, missing="none"))
-    shown = view(lab, student="trained", missing="none")
+    shown = view(lab, student="trained")
     assert shown.taught_at == 1 and prepared.taught_at == 4
     assert shown.accuracies == (lab.runs[0].distilled[0], lab.runs[0].alone[0])
     net = by_itself(digits, 0, 1.0, 0.9)
@@ -324,7 +309,7 @@ def test_the_last_run_is_on_show_when_asked_for(lab, digits):
     assert shown.soft[1] == pytest.approx(reference(logits, 4.0)[0].numpy(), abs=2e-3)
     assert "the last run's, of the first seed, taught at T = 1" in distil_view.summarise(shown)
     assert "prepared, of the first seed, taught at T = 4" in distil_view.summarise(
-        view(lab, missing="none")
+        view(lab, student="none")
     )
 
 
@@ -377,7 +362,7 @@ def test_each_stop_of_a_slider_is_seen(explorer, controls):
 
 
 def test_the_artists_are_where_the_view_says(explorer, controls):
-    shown, artists = move(explorer, temperature=10, bias=4), explorer._artists
+    shown, artists = move(explorer, temperature=10, bias=4), explorer._picture._artists
     for bars, heights in zip(artists["soft"], shown.soft, strict=True):
         assert bars.get_data().values[::2] == pytest.approx(heights)
         assert not bars.get_data().values[1::2].any()
@@ -386,25 +371,25 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
     assert np.flatnonzero(unseen).tolist() in ([3], []) and seen[3] == 0
     for ticks, row in zip(artists["ticks"], shown.errors[[0, 2]], strict=True):
         assert ticks.get_ydata() == pytest.approx(100 * row)
-    for dot, height in zip(artists["gradient"], shown.gradient, strict=True):
-        assert dot.get_xydata() == pytest.approx(np.array([[10, height]]))
-    for name in ("gradient_line", "sweep_line"):
-        assert artists[name].get_xdata() == [10, 10]
-    assert artists["marker"].get_xydata() == pytest.approx(
-        np.array([[20, 100 * shown.sweep.distilled[:, 2].mean()]])
-    )
+    right = 100 * shown.sweep.distilled[:, 2].mean()  # the nearest at which students were taught
+    assert artists["marker"].get_xydata() == pytest.approx(np.array([[20, right]]))
+    assert artists["sweep_title"].get_text() == f"taught at T = 20: {right:.2f} % right"
     assert artists["errors_title"].get_text() == "% wrong; no 3 was seen, bias +4.00"
-    entropy = f"entropy {shown.entropies[0]:.2f} bits"
-    assert entropy in artists["soft_title"].get_text()
+    most = 100 * shown.soft[0].max()
+    assert (
+        artists["soft_title"]
+        .get_text()
+        .startswith(f"T = 10: {most:.3g} % for {shown.soft[0].argmax()}, ")
+    )
 
 
 def test_the_words_have_the_numbers(explorer, controls):
-    shown, words = move(explorer, temperature=4, missing="3"), explorer.text.value
+    shown, words = move(explorer, temperature=4, student="3"), explorer.text.value
     distilled, alone = shown.sweep.distilled[:, 1], shown.sweep.alone
     assert f"taught at T = 4, {100 * distilled.mean():.2f} % right" in words
     assert f"alone {100 * alone.mean():.2f} %, the teacher" in words
     assert f"<b>{100 * shown.errors[1, 3]:.1f} % of the 3s wrong</b>, alone" in words
-    assert f"{shown.gradient[0]:.3g} times" in words and "320 images, all labelled" in words
+    assert "320 images, all labelled" in words
     assert str(distil_view.Difference.between(distilled, alone)) in words
 
 
@@ -415,15 +400,18 @@ def run_of(distilled=(0.9, 0.92), alone=(0.8, 0.81), **changed):
 
 
 def test_the_latest_runs_are_in_the_plot_and_all_in_the_table(explorer):
+    artists = explorer._picture._artists
+    assert artists["invitation"].get_text() == distil_figure.INVITATION
     runs = tuple(run_of(width=10 + i) for i in range(11))
-    shown, artists = dataclasses.replace(explorer.result, runs=runs), explorer._artists
+    shown = dataclasses.replace(explorer.result, runs=runs)
     distil_figure.update(artists, shown)
-    places = np.arange(1, 9)
+    places = np.arange(1, 6)
     for name, height in (("distilled", 91), ("alone", 80.5)):
-        expected = np.stack([places, np.full(8, height)], 1)
+        expected = np.stack([places, np.full(5, height)], 1)
         assert artists["runs"][name].get_xydata() == pytest.approx(expected)
     texts = [text.get_text() for text in artists["run_texts"]]
-    assert texts == [f"{number}\n104" for number in range(4, 12)]
+    assert texts == [f"50\n{width}" for width in range(16, 21)]
+    assert artists["invitation"].get_text() == ""
     table = distil_view.summarise(shown)
     assert re.findall(r"<tr><td>(\d+)</td>", table) == [str(i) for i in range(1, 12)]
     assert "<td>20</td><td>7</td><td>104,000</td><td>91.00</td><td>80.50</td><td>2</td>" in table

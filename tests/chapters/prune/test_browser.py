@@ -20,7 +20,7 @@ Explorer(
     lambda y: f"one over s minus seven is {y}",
     controls={"s": ipywidgets.IntSlider(6, min=0, max=10, description="s")},
     size=(4, 2),
-    alt="one over s minus seven",
+    alt=lambda _: "one over s minus seven",
 )
 """
 

@@ -21,7 +21,7 @@ from shrink.classroom.explorers import strip
 from shrink.classroom.training import predict, train
 from shrink.coding import sparse
 from tests.chapters.prune.small import EXERCISES, SEEDS
-from tests.chapters.small import run_through, run_until, share_right
+from tests.chapters.small import move, run_through, run_until, share_right
 
 pytestmark = pytest.mark.usefixtures("cache", "no_answers")
 in_every_way = pytest.mark.parametrize(
@@ -109,7 +109,6 @@ def test_what_the_layers_keep_adds_up(lab, weights, scope, sparsity):
         assert kept == {name: n - round(sparsity * n) for name, n in sizes.items()}
     assert sum(kept.values()) == pytest.approx(266_200 - round(sparsity * 266_200), abs=1)
     assert shown.counts.sum(1).tolist() == [266_200, sum(kept.values())]
-    assert shown.pixels.mean() == pytest.approx(shown.kept["fc1.weight"])
 
 
 def test_thresholds_part_what_went_from_what_stayed(lab):
@@ -131,21 +130,18 @@ def test_casualties_were_right_before_and_are_wrong_now(lab):
     assert shown.casualties.tolist() == expected and len(expected) > 2
     first = expected[0]
     assert shown.strip.captions[0] == f"{lab.labels[first]} → {shown.answers[first]}"
-    assert np.array_equal(shown.strip.picture[:28, :28], lab.images[first])
+    assert np.array_equal(shown.strip.picture[:28, 6:34], lab.images[first])
     assert len(shown.strip.captions) == min(len(expected), strip.SHOWN)
     assert view(lab, 0).casualties.size == 0 and not view(lab, 0).strip.picture.any()
 
 
-def test_changed_answers_are_counted_beside_another_seeds(lab):
-    shown, dense = view(lab, 0.97), view(lab, 0).answers
-    other = predict(
-        prepared.network(lab.data, "trained", SEEDS[1]), lab.data.validation.images
-    ).numpy()
-    for digit in range(10):
-        of_class = lab.labels == digit
-        expected = [(dense != answers)[of_class].mean() for answers in (shown.answers, other)]
-        assert shown.changed[:, digit] == pytest.approx(100 * np.array(expected))
-    assert not view(lab, 0).changed[0].any()
+@pytest.mark.parametrize("weights", ["trained", "initial"])
+def test_casualties_are_counted_beside_those_of_a_network_of_another_seed(lab, weights):
+    networks = (prepared.network(lab.data, weights, seed) for seed in SEEDS)
+    validation = lab.data.validation
+    first, other = (predict(net, validation.images) == validation.labels for net in networks)
+    for sparsity in (0, 0.97):
+        assert view(lab, sparsity, weights).other_casualties == (first & ~other).sum().item()
 
 
 @in_every_way
@@ -384,12 +380,62 @@ def test_gradual_is_the_librarys_alone(lab, trained):
 # --- the picture ---------------------------------------------------------------------------
 
 
-def test_each_kind_of_run_has_its_marker_where_it_got_to(lab, digits):
-    explorer = explore_pruning(digits, seeds=SEEDS)
+@pytest.fixture
+def explorer(lab, digits):
+    return explore_pruning(digits, seeds=SEEDS)
+
+
+def in_the_legend(explorer):
+    rows = explorer._picture._artists["accuracy"]["legend"].items()
+    return [name for name, (_, words) in rows if words.get_visible()]
+
+
+def test_each_kind_of_run_has_its_marker_where_it_got_to_and_its_name(lab, explorer):
+    always = ["pruned", "the other ranking", "dense"]
+    assert in_the_legend(explorer) == always
     for schedule in ("gradual", "one-shot"):
         run_through(lab.fine_tune, values(schedule=schedule))
+        update(explorer._picture._artists, view(lab, 0.5))
+        assert (f"fine-tuned, {schedule}") in in_the_legend(explorer)
         run_until(lab.fine_tune, values(schedule=schedule), 2)
-    update(explorer._artists, view(lab, 0.5))
-    places = [line.get_xdata() for line in explorer._artists["runs"]]
-    gradual, stopped, one_shot, stopped_too = ([100 * run.reached] for run in lab.runs)
-    assert places == [gradual, one_shot, stopped, stopped_too]
+    update(explorer._picture._artists, view(lab, 0.5))
+    runs = explorer._picture._artists["accuracy"]["runs"]
+    assert {kind: line.get_xdata() for kind, line in runs.items()} == {
+        (run.schedule, run.stopped): [100 * run.reached] for run in lab.runs
+    }
+    assert in_the_legend(explorer) == [
+        *always,
+        "dense, as many more steps",
+        "fine-tuned, gradual",
+        "fine-tuned, one-shot",
+        "stopped on the way",
+    ]
+
+
+def test_a_run_without_a_control_has_no_line_for_it(lab, explorer):
+    run_until(lab.fine_tune, values(), 2)
+    update(explorer._picture._artists, view(lab, 0.5))
+    assert in_the_legend(explorer)[3:] == ["stopped on the way"]
+
+
+def test_the_artists_are_where_the_view_says(explorer):
+    shown, artists = move(explorer, sparsity=0.9), explorer._picture._artists
+    marker = artists["accuracy"]["marker"].get_xydata().tolist()
+    assert marker == [[90, 100 * shown.accuracy]]
+    assert artists["histogram"]["title"].get_text() == "26,620 of 266,200 weights kept"
+    assert [dot.get_xdata() for dot in artists["layers"]["dots"]] == [
+        [kept] for kept in shown.kept.values()
+    ]
+    lengths = [bar.get_width() for bar in artists["bytes"]["bars"]]
+    assert lengths == [length / 1000 for length in shown.file_bytes.values()]
+    title = artists["casualties_title"].get_text()
+    assert f"wrong now: {len(shown.casualties)}\n" in title
+    assert f"another seed, not pruned: {shown.other_casualties}" in title
+    for words in (f"at 0.9 {100 * shown.accuracy:.2f} %", "26,620 of 266,200", "fc3 "):
+        assert words in explorer.alt
+
+
+def test_a_layer_of_which_nothing_is_left_is_said_to_be_empty(explorer):
+    move(explorer, weights="initial", sparsity=0.96)
+    said = [words.get_text() for words in explorer._picture._artists["layers"]["words"]]
+    assert said[0] == "empty" and all(words.endswith(" %") for words in said[1:])

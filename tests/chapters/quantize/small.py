@@ -29,6 +29,5 @@ EXPLORERS = (
         explore_quantization,
         EXERCISES,
         SEEDS,
-        matters_at={"calibration": {"what": "activations"}},
     ),
 )

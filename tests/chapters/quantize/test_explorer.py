@@ -1,7 +1,6 @@
 """The explorer of chapter 03 on small data: what it shows is what the quantized network does."""
 
 import copy
-import math
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from shrink import quantization
 from shrink.chapters import quantize as exercises
 from shrink.chapters.quantize import network
 from shrink.chapters.quantize.lab import QuantizationLab
-from shrink.chapters.quantize.view import BITS, CLIPS, summarise
+from shrink.chapters.quantize.view import BITS, CLIPS, describe, summarise
 from shrink.classroom import baselines, formats, measure, models
 from shrink.classroom.data import Split
 from shrink.classroom.exercises.exercise import ExerciseError
@@ -87,23 +86,17 @@ def test_weights_answer_as_the_quantized_network(lab, net, digits, symmetric, by
 
 @pytest.mark.parametrize(("symmetric", "by"), WAYS)
 @pytest.mark.parametrize(("bits", "outlier", "clip"), [(4, 1, 100), (3, 1, 97), (8, 30, 99.5)])
-def test_errors_and_noise_are_those_of_fc1(lab, net, symmetric, by, bits, outlier, clip):
+def test_errors_are_those_of_fc1(lab, net, symmetric, by, bits, outlier, clip):
     shown = view(lab, bits, symmetric=symmetric, granularity=by, outlier=outlier, clip=clip)
     w = copy.deepcopy(net).fc1.weight.data
-    at = int(w.abs().argmax())
-    w.view(-1)[at] *= outlier
+    w.view(-1)[int(w.abs().argmax())] *= outlier
     left = quantized_net(net, bits, symmetric, by, outlier, clip)[0].fc1.weight.data
-    error = (w - left).double()
-    assert shown.point.error == pytest.approx(error.square().sum().item(), rel=1e-3)
+    error = (w - left).double().square().sum().item()
+    assert shown.point.error == pytest.approx(error, rel=1e-3)
     if clip == 100:
         assert shown.point.clipping == 0
     else:
         assert shown.point.clipping > 0
-    signal = w.double().clone()
-    if outlier > 1:
-        signal.view(-1)[at] = error.view(-1)[at] = 0
-    snr = 10 * math.log10(signal.square().sum() / error.square().sum())
-    assert shown.snrs[bits - 2] == pytest.approx(snr, abs=0.02)
 
 
 @pytest.mark.parametrize("bits", [2, 5, 8])
@@ -140,12 +133,16 @@ def test_the_setting_lies_on_the_curve(lab, clip):
     assert shown.point.error == pytest.approx(error, rel=0.2)
 
 
-def test_six_decibels_a_bit_and_a_bit_for_twice_the_outlier(lab):
-    plain, stretched = (view(lab, symmetric=True, outlier=o).snrs for o in (1, 4))
-    assert np.diff(plain[3:]) == pytest.approx([6.02] * 3, abs=0.5)
-    assert plain[4] == pytest.approx(stretched[6], abs=0.5)
-    channels = [view(lab, granularity="channel", symmetric=True, outlier=o).snrs for o in (1, 4)]
-    assert channels[0][6] - channels[1][6] < plain[6] - stretched[6] - 6
+def test_a_bit_more_is_a_quarter_of_the_error_and_twice_the_outlier_four_times(lab):
+    def errors(outlier, granularity="tensor"):
+        setting = {"symmetric": True, "outlier": outlier, "granularity": granularity}
+        return np.array([view(lab, bits, **setting).point.error for bits in BITS])
+
+    plain, stretched = errors(1), errors(4)
+    assert plain[3:-1] / plain[4:] == pytest.approx([4] * 3, rel=0.15)
+    assert stretched[6] == pytest.approx(plain[4], rel=0.15)
+    channels = errors(1, "channel"), errors(4, "channel")
+    assert channels[1][6] / channels[0][6] < stretched[6] / plain[6] / 4
 
 
 def test_the_outlier_is_in_float32_too(lab, net, digits):
@@ -222,11 +219,8 @@ def test_activations_are_quantized_as_calibrated(lab, net, digits, symmetric, by
         assert shown.accuracies[bits - 2] == pytest.approx(expected, abs=1.01 / network.IMAGES)
     p = found[1].qparams()
     assert shown.point.span == pytest.approx(found[1].range())
-    error = seen[1] - quantization.fake_quantize(seen[1], p)
-    snr = 10 * math.log10(seen[1].square().sum() / error.square().sum())
-    assert shown.snrs[2] == pytest.approx(snr, abs=0.3 if outlier > 1 else 0.01)
     if outlier == 1:
-        total = error.square().sum().item()
+        total = (seen[1] - quantization.fake_quantize(seen[1], p)).square().sum().item()
         assert shown.point.error == pytest.approx(total, rel=1e-3)
     assert shown.bytes == (4 * 1184, 592, 592, 0)
 
@@ -243,7 +237,6 @@ def test_dynamic_is_each_batch_by_its_own_range(lab, net, digits):
     )
     assert shown.setting.outlier == 1 and shown.point.clipping == 0
     assert shown.histogram.part.startswith("batch ")
-    assert shown.snrs == pytest.approx(view(lab, 3, "activations", calibration="dynamic").snrs)
 
 
 def test_the_faulty_image_is_for_calibration_alone(lab):
@@ -336,7 +329,7 @@ def test_mine_with_right_answers_shows_the_same(lab, setting):
     answer_rightly()
     mine, reference = view(lab, source="mine", **setting), view(lab, **setting)
     assert mine.accuracies == pytest.approx(reference.accuracies, abs=1.01 / network.IMAGES)
-    assert mine.snrs == pytest.approx(reference.snrs, abs=0.01)
+    assert mine.point.error == pytest.approx(reference.point.error, rel=1e-3)
     assert mine.point.clipping == pytest.approx(reference.point.clipping, rel=1e-3)
     assert set(mine.point.levels.round(4)) <= set(
         reference.point.levels.astype(np.float32).round(4)
@@ -353,11 +346,11 @@ def test_mine_shows_what_the_students_bug_does(lab, what):
     exercises.scale_and_zero_point.answer(lambda low, high, num_bits: ((high - low) / 100, 100))
     exercises.quantize.answer(wraps)
     mine, reference = view(lab, 8, what, source="mine"), view(lab, 8, what)
-    assert mine.snrs[6] < reference.snrs[6] - 10
-    assert mine.point.error > 10 * (reference.point.error)
-    assert view(lab, 8, what).snrs[6] == reference.snrs[6]
+    assert mine.point.error > 10 * reference.point.error
+    assert view(lab, 8, what).point.error == reference.point.error
     answer_rightly()
-    assert view(lab, 8, what, source="mine").snrs[6] == pytest.approx(reference.snrs[6], abs=0.01)
+    again = view(lab, 8, what, source="mine")
+    assert again.point.error == pytest.approx(reference.point.error, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -418,36 +411,40 @@ def explorer(lab, digits):
     return EXPLORERS[0].make(digits)
 
 
-@pytest.mark.parametrize("calibration", [*calibration.METHODS, "dynamic"])
-@pytest.mark.parametrize("what", ["weights", "activations"])
-def test_what_does_not_matter_is_disabled_with_its_box(explorer, controls, what, calibration):
-    controls["what"].value, controls["calibration"].value = what, calibration
-    weights, slider = what == "weights", controls["clip"]
-    assert controls["calibration"].disabled == weights
-    assert controls["granularity"].disabled != weights
-    assert slider.disabled == (not weights and calibration != "percentile")
-    assert controls["outlier"].disabled == (not weights and calibration == "dynamic")
-
-
 def test_the_artists_are_where_the_view_says(explorer, controls):
     controls["clip"].value, controls["bits"].value = 98, 3
-    shown, artists = explorer.result, explorer._artists
-    assert artists["accuracy"][1].get_xydata().tolist() == [[3, 100 * shown.accuracies[1]]]
-    assert artists["noise"][2].get_xydata().tolist() == [[3, shown.snrs[1]]]
-    slope = artists["noise"][0].get_ydata()
-    assert slope[-1] == shown.snrs[-1] and np.diff(slope) == pytest.approx([6.0206] * 6)
-    assert len(artists["levels"].get_segments()) == 8
-    (x, y) = artists["now"][1].get_xydata()[0]
+    shown, artists = explorer.result, explorer._picture._artists
+    accuracy, errors, line = (artists[name] for name in ("accuracy", "errors", "line"))
+    assert accuracy["marker"].get_xydata().tolist() == [[3, 100 * shown.accuracies[1]]]
+    assert accuracy["title"].get_text() == f"accuracy: {100 * shown.accuracies[1]:.1f} % in 3 bits"
+    assert len(line["levels"].get_segments()) == 8
+    (x, y) = errors["now"][1].get_xydata()[0]
     assert (x, y) == (100 * shown.point.reach, shown.point.error)
-    assert y < artists["error_axis"].axes.get_ylim()[1]
-    least = artists["least"].get_xdata()[0]
+    assert y < errors["axis"].axes.get_ylim()[1]
+    least = errors["least"].get_xdata()[0]
     assert least == pytest.approx(100 * CLIPS[shown.curve.sum(0).argmin()])
-    (left, right), low = artists["clipped"], shown.histogram.ends[0]
+    (left, right), low = line["clipped"], shown.histogram.ends[0]
     assert left.get_x() == low and left.get_x() + left.get_width() == shown.point.span[0] > low
     assert right.get_x() == shown.point.span[1] and right.get_width() > 0
     widths = [bar.get_width() for bar in artists["bytes"]["parts"]]
     assert widths[:2] == pytest.approx([100 * part / shown.bytes[0] for part in shown.bytes[2:]])
-    assert "8 levels" in artists["line_title"].get_text()
+    assert line["title"].get_text() == "weights of fc1, in 8 levels"
+
+
+def in_the_legend(explorer):
+    rows = explorer._picture._artists["line"]["legend"].values()
+    return [words.get_text() for _, words in rows if words.get_visible()]
+
+
+def test_the_legend_names_what_is_drawn_and_the_part_by_its_name(explorer, controls):
+    assert in_the_legend(explorer) == ["all", "levels"]
+    controls["clip"].value = 99
+    assert in_the_legend(explorer) == ["all", "levels", "clipped"]
+    controls["clip"].value, controls["granularity"].value = 100, "group"
+    part = explorer.result.histogram.part
+    assert in_the_legend(explorer) == ["all", "levels", part] and part.startswith("unit ")
+    controls["what"].value = "activations"
+    assert in_the_legend(explorer) == ["all", "levels"]
 
 
 def test_the_words_hold_the_numbers(lab):
@@ -458,10 +455,12 @@ def test_the_words_hold_the_numbers(lab):
         "clipped at the 99th percentile, one weight of fc1 made 8 times as large",
         f"<b>{100 * shown.accuracies[1]:.1f} %</b> right of 150 validation images",
         f"in float32 {100 * shown.dense_accuracy:.1f} %",
-        f"Signal to noise {shown.snrs[1]:.1f} dB, the outlier left out",
         f"{shown.bytes[1]:,} bytes, {shown.bytes[3]:,} of them scales and zero points",
+        "The activations stay floats.",
     ):
         assert text in words
-    assert "nothing is calibrated" in summarise(
+    for text in (f"3 bits {100 * shown.accuracies[1]:.1f}", f"levels of {shown.histogram.part}"):
+        assert text in describe(shown)
+    assert "each batch by its own range" in describe(
         view(lab, what="activations", calibration="dynamic")
     )

@@ -12,9 +12,11 @@ from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
 from shrink.classroom.exercises.exercise import ExerciseError
+from shrink.classroom.explorers import busy
 from shrink.classroom.explorers import explorer as frame
 from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.explorers.jobs import Job
+from shrink.classroom.explorers.tries import Try
 
 
 def draw(figure, result):
@@ -32,7 +34,8 @@ def update(artists, x):
     text.set_text(f"{x:g}")
 
 
-def explorer(compute=lambda x: x, *, draw=draw, update=update, job=None, **controls):
+def explorer(compute=lambda x: x, *, draw=draw, update=update, more=None, job=None, **controls):
+    """`more` are other arguments of the explorer."""
     slider = widgets.FloatSlider(2, min=0, max=10, step=0.5, description="x")
     return Explorer(
         compute,
@@ -42,12 +45,13 @@ def explorer(compute=lambda x: x, *, draw=draw, update=update, job=None, **contr
         controls={"x": slider, **controls},
         job=job,
         size=(3, 2),
-        alt="A dot on a line",
+        alt=lambda x: f"A dot at x < {x + 1:g}",
+        **(more or {}),
     )
 
 
 def pixels(it):
-    return np.asarray(Image.open(io.BytesIO(it.image.value)))
+    return np.asarray(Image.open(io.BytesIO(it.image.value)).convert("RGB"))
 
 
 def until(condition):
@@ -65,6 +69,16 @@ def test_the_slider_moves_the_data_the_words_and_the_pixels():
     assert it.text.value == "x is <b>7.5</b>"
     changed = (pixels(it) != before).any(axis=2)
     assert changed.any() and changed.mean() < 0.25
+
+
+def test_a_result_is_remembered_until_it_is_to_be_computed_anew():
+    seen = []
+    it = explorer(lambda x: seen.append(x) or x)
+    for x in (5, 2, 5):
+        it.controls["x"].value = x
+    assert seen == [2, 5] and it.redraws == 4
+    it.refresh()
+    assert seen == [2, 5, 5] and it.redraws == 5
 
 
 def test_axes_are_drawn_once_and_never_jump():
@@ -192,16 +206,16 @@ def test_while_a_redraw_runs_only_the_latest_of_the_rest_is_drawn():
 
 
 def test_a_slow_redraw_is_dimmed_also_long_after_the_one_before(monkeypatch):
-    monkeypatch.setattr(frame, "_WATCHED", 0)
+    monkeypatch.setattr(busy, "_WATCHED", 0)
     gate = Gate()
     it = explorer(gate)
-    until(lambda: it._watcher is None)
+    until(lambda: it._busy._watcher is None)
     assert "shrink-busy" not in it._dom_classes
     moving = gate.slow_redraw(it)
     gate.open.set()
     moving.join(20)
     assert "shrink-busy" not in it._dom_classes
-    until(lambda: it._watcher is None)
+    until(lambda: it._busy._watcher is None)
 
 
 def test_whatever_the_threads_do_the_last_value_is_drawn():
@@ -244,6 +258,12 @@ class Work:
         it.work.wait(20)
 
 
+def inside(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from inside(child)
+
+
 def buttons(it):
     return it.work.start_button.disabled, it.work.stop_button.disabled
 
@@ -275,15 +295,12 @@ def test_controls_of_the_job_reach_its_work_alone_and_stand_with_its_button():
     own["width"].value, own["kind"].value = 7, "b"
     assert seen == [2] and it.values == {"x": 2} and it.redraws == 1
     (frame,) = (child for child in it.children if "shrink-job" in child._dom_classes)
-    inside, rows = set(), [frame]
-    while rows:
-        rows += getattr(row := rows.pop(), "children", ())
-        inside.add(row)
+    framed = set(inside(frame))
     mine = (it.work.start_button, it.work.stop_button, it.work.bar, it.work.status)
-    assert {*own.values(), *mine} <= inside
-    assert it.controls["x"] not in inside and it.image not in inside
-    assert "It <b>trains</b>." in {getattr(row, "value", None) for row in inside}
-    boxes = [row for row in inside if isinstance(row, widgets.BoundedIntText)]
+    assert {*own.values(), *mine} <= framed
+    assert it.controls["x"] not in framed and it.image not in framed
+    assert "It <b>trains</b>." in {getattr(row, "value", None) for row in framed}
+    boxes = [row for row in framed if isinstance(row, widgets.BoundedIntText)]
     assert [box.value for box in boxes] == [7]
     work.to_its_end(it)
     assert work.runs == [{"x": 2, "width": 7, "kind": "b"}]
@@ -326,8 +343,7 @@ def test_an_error_in_a_job_is_shown_and_the_job_can_start_again(error):
 
 def number_boxes(it):
     kinds = (widgets.BoundedFloatText, widgets.BoundedIntText)
-    inside = [child for row in it.children for child in getattr(row, "children", ())]
-    return [child for child in inside if isinstance(child, kinds)]
+    return [child for child in inside(it) if isinstance(child, kinds)]
 
 
 def test_a_slider_has_a_number_box_linked_both_ways():
@@ -360,13 +376,11 @@ def log_slider(step, **kwargs):
 def test_a_logarithmic_slider_has_a_row_of_its_own_and_a_box_that_shows_its_values():
     memory = log_slider(0.25, description="memory")
     it = explorer(lambda x, memory: memory / 1000, memory=memory)
-    assert [len(row.children) for row in it.children if memory in getattr(row, "children", ())] == [
-        2
-    ]
-    assert not memory.readout
+    (row,) = (box for box in inside(it) if memory in getattr(box, "children", ()))
+    assert len(row.children) == 2
     _, box = number_boxes(it)
     assert isinstance(box, widgets.BoundedFloatText)
-    assert (box.min, box.max, box.value, box.tooltip) == (8, 4096, 64, "memory")
+    assert (box.min, box.max, box.value) == (8, 4096, 64)
     box.value = 100
     assert memory.value == 100 and it.result == 0.1
     memory.value = 2**6.25
@@ -409,9 +423,139 @@ def test_what_is_typed_between_the_stops_is_sent_so_that_the_front_end_does_not_
     assert batch.continuous_update
 
 
-def test_without_a_picture_there_is_still_the_widget():
+def test_without_a_picture_there_is_still_the_error():
     def compute(x):
         raise ValueError("never")
 
     data, _ = DisplayFormatter().format(explorer(compute))
-    assert "image/png" not in data and "application/vnd.jupyter.widget-view+json" in data
+    assert "image/png" not in data and "ValueError: never" in data["text/html"]
+
+
+def test_the_widget_is_shown_where_a_person_can_move_it_and_its_picture_everywhere(monkeypatch):
+    one = explorer(lambda x: x)
+    there, _ = DisplayFormatter().format(one)
+    monkeypatch.setattr(frame, "is_live", lambda: True)
+    live, _ = DisplayFormatter().format(one)
+    assert live.pop("application/vnd.jupyter.widget-view+json")["model_id"] == one.model_id
+    assert live == there and set(there) == {"text/html", "image/png", "text/plain"}
+
+
+def test_the_alternative_text_is_that_of_the_picture_in_the_widget_and_without_it():
+    it = explorer()
+    (carrier,) = (w for w in inside(it) if "shrink-alt" in w._dom_classes)
+    for x in (2, 7.5):
+        it.controls["x"].value = x
+        assert it.alt == f"A dot at x < {x + 1:g}"
+        assert carrier.value == f"A dot at x &lt; {x + 1:g}"
+        data, metadata = DisplayFormatter().format(it)
+        assert metadata["image/png"]["alt"] == data["text/plain"] == it.alt
+
+
+class Trying:
+    """An explorer of a number, a kind, and a job's number, with tries; what was computed."""
+
+    def __init__(self, *tries, hidden=lambda values: ()):
+        self.seen = []
+        self.kind = widgets.ToggleButtons(options=[("one", 1), ("two", 2)], description="kind")
+        self.epochs = widgets.IntSlider(3, min=1, max=9, step=2, description="epochs")
+        self.times = widgets.FloatLogSlider(5, base=2, min=0, max=4, step=1, description="times")
+        self.it = explorer(
+            self.compute,
+            more={"tries": tries, "hidden": hidden},
+            job=Job("Go", lambda *_: None, {"epochs": self.epochs}),
+            kind=self.kind,
+            times=self.times,
+        )
+
+    def compute(self, x, kind, times):
+        self.seen.append((x, kind, times))
+        return x
+
+    def press(self, label):
+        next(w for w in inside(self.it) if getattr(w, "description", "") == label).click()
+
+
+def test_a_try_sets_its_state_with_one_redraw_whatever_was_there():
+    trying = Trying(Try("far", "Where?", x=9.5, kind=2, epochs=7), Try("near", x=0, times=8))
+    trying.press("far")
+    assert trying.seen == [(2, 1, 5), (9.5, 2, 5)] and trying.epochs.value == 7
+    assert trying.it.result == 9.5 and trying.it.redraws == 2
+    trying.press("near")
+    assert trying.seen[2:] == [(0, 1, 8)] and trying.epochs.value == 7
+    trying.press("far")
+    assert trying.it.values == {"x": 9.5, "kind": 2, "times": 5} and trying.it.redraws == 4
+    assert trying.times.continuous_update
+
+
+def test_a_try_leaves_the_switch_to_mine_where_it_is():
+    source = widgets.ToggleButtons(options=["reference", "mine"])
+    it = explorer(lambda x, source: x, more={"tries": [Try("far", x=9)]}, source=source)
+    source.value = "mine"
+    it.press(it.tries[0])
+    assert it.values == {"x": 9, "source": "mine"}
+
+
+def test_a_button_says_the_question_of_its_try():
+    trying = Trying(Try("far", "Where is the dot?", x=9), Try("near", x=0))
+    said = {w.description: w.tooltip for w in inside(trying.it) if isinstance(w, widgets.Button)}
+    assert said["far"] == "Where is the dot?" and said["near"] == "near"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"y": 2}, "the try 'far': there is no control 'y'"),
+        ({"x": 9.7}, "the try 'far': x has no stop or choice 9.7"),
+        ({"x": 10.5}, "x has no stop or choice 10.5"),
+        ({"x": -0.5}, "x has no stop or choice -0.5"),
+        ({"times": 7}, "times has no stop or choice 7"),
+        ({"times": 0}, "times has no stop or choice 0"),
+        ({"epochs": 2}, "epochs has no stop or choice 2"),
+        ({"kind": "two"}, "kind has no stop or choice 'two'"),
+    ],
+)
+def test_a_try_of_what_cannot_be_set_is_its_authors_error(values, words):
+    with pytest.raises(ValueError, match=words):
+        Trying(Try("far", **values))
+
+
+def test_a_try_may_set_any_stop_and_where_a_slider_began():
+    stops = [Try("a", x=0.5 * i) for i in range(21)] + [Try("b", times=2**i) for i in range(5)]
+    trying = Trying(*stops, Try("c", times=5), Try("d", epochs=9))
+    for one in trying.it.tries:
+        trying.it.press(one)
+        assert one.values.items() <= (trying.it.values | {"epochs": trying.epochs.value}).items()
+
+
+def hides(values):
+    names = {"times"} if values["kind"] == 2 else set()
+    return names | ({"kind"} if values["epochs"] == 9 else set())
+
+
+def test_what_has_no_effect_is_hidden_with_its_number_box_and_keeps_its_value():
+    trying = Trying(hidden=hides)
+    (row,) = (w for w in inside(trying.it) if trying.times in getattr(w, "children", ()))
+    assert trying.it.hidden == set() and row.layout.display != "none"
+    trying.kind.value = 2
+    assert trying.it.hidden == {"times"} and row.layout.display == "none"
+    assert trying.times.value == 5
+    trying.epochs.value = 9
+    assert trying.it.hidden == {"times", "kind"} and trying.kind.layout.display == "none"
+    trying.kind.value, trying.epochs.value = 1, 3
+    assert trying.it.hidden == set()
+    assert row.layout.display == trying.kind.layout.display == "flex"
+
+
+def test_controls_are_hidden_also_where_the_picture_fails():
+    def fails(values):
+        return {"times"} if values["x"] == 5 else set()
+
+    def compute(x, times):
+        return x if x != 5 else 1 / 0
+
+    times = widgets.IntSlider(3, min=1, max=9)
+    it = explorer(compute, more={"hidden": fails}, times=times)
+    it.controls["x"].value = 5
+    assert it.hidden == {"times"} and it.error
+    it.controls["x"].value = 6
+    assert it.hidden == set() and it.error is None

@@ -22,6 +22,14 @@ def test_the_oldest_is_forgotten_first():
     assert memory.once(6, lambda: "again") == "again"
 
 
+def test_what_was_asked_for_again_is_kept_longer():
+    memory = Memory(2)
+    for number in (1, 2, 1, 3):
+        memory.once(number, lambda number=number: -number)
+    assert memory.once(1, lambda: pytest.fail("again")) == -1
+    assert memory.once(2, lambda: "again") == "again"
+
+
 def test_what_fails_is_not_remembered():
     memory = Memory(3)
     with pytest.raises(ZeroDivisionError):

@@ -19,11 +19,12 @@ def strip_of(places):
 def test_each_image_stands_in_its_place_over_nothing(count):
     places = list(range(29, 29 - count, -1))
     shown = strip_of(places)
-    assert shown.picture.shape == (80, 140)
+    assert shown.picture.shape == (80, 200)
     expected = np.zeros_like(shown.picture)
     for i, place in enumerate(places[:10]):
         row, column = divmod(i, 5)
-        expected[40 * row : 40 * row + 28, 28 * column : 28 * column + 28] = IMAGES[place]
+        top, left = 40 * row, 40 * column + 6
+        expected[top : top + 28, left : left + 28] = IMAGES[place]
     assert np.array_equal(shown.picture, expected)
     assert shown.captions == tuple(f"{p % 10} → {p % 7}" for p in places[:10])
 
@@ -38,4 +39,4 @@ def test_captions_stand_under_their_images_and_go_with_them():
         assert np.array_equal(image.get_array(), shown.picture)
         named = [text.get_text() for text in texts]
         assert named == [*shown.captions, *[""] * (10 - len(places))]
-    assert [text.get_position() for text in texts[4:6]] == [(126, 34), (14, 74)]
+    assert [text.get_position() for text in texts[4:6]] == [(180, 34), (20, 74)]

@@ -2,15 +2,40 @@
 
 import ipywidgets as widgets
 
-from shrink.chapters.code.figure import draw, update
+from shrink.chapters.code.figure import SIZE, draw, update
 from shrink.chapters.code.lab import CodingLab
 from shrink.chapters.code.prepared import NUMBERS, STOPS
 from shrink.chapters.code.sizes import GAP_BITS
-from shrink.chapters.code.view import CODES, TUNED_AT, summarise
+from shrink.chapters.code.view import CODES, TUNED_AT, describe, summarise
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.explorers.controls import toggle, whose, wide
 from shrink.classroom.explorers.explorer import Explorer
+from shrink.classroom.explorers.tries import Try
+
+TRIES = (
+    Try(
+        "1 · fixed, 92 %",
+        "Move the gap bits from 1 to 8: which parts shrink, and which one turns round?",
+        code="fixed",
+        gap_bits=1,
+    ),
+    Try("1 · Huffman, 92 %", "The same with Huffman: what is left to grow?", gap_bits=1),
+    Try("2 · fixed, 71 %", "Where is the shortest bar?", code="fixed", sparsity=71),
+    Try(
+        "2 · fixed, 98 %",
+        "Where is the shortest bar now, and why has it moved?",
+        code="fixed",
+        sparsity=98,
+    ),
+    Try(
+        "3 · one gap bit, 98 %",
+        "What does a filler cost with Huffman, and what does it deserve? How many bytes does ANS "
+        "save?",
+        gap_bits=1,
+        sparsity=98,
+    ),
+)
 
 
 def explore_coding(
@@ -24,7 +49,7 @@ def explore_coding(
         seed: of the network.
     """
     lab = CodingLab(dataset, code_lengths, seed)
-    slider = wide(460, words=80)
+    slider = wide(340, words=80)
     controls = {
         "gap_bits": widgets.IntSlider(
             5, min=GAP_BITS[0], max=GAP_BITS[-1], description="gap bits", **slider
@@ -42,9 +67,8 @@ def explore_coding(
         draw,
         update,
         summarise,
+        alt=describe,
         controls=controls,
-        size=(9.6, 5.7),
-        alt="The Deep Compression file of LeNet-300-100: its bytes by part over the gap bits with "
-        "the share of fillers, accuracy over sparsity, and how many bits each gap and each value "
-        "of a layer takes, beside its entropy",
+        tries=TRIES,
+        size=SIZE,
     )

@@ -4,13 +4,14 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from shrink.chapters.code.file_figure import draw, update
+from shrink.chapters.code.file_figure import SIZE, draw, update
 from shrink.chapters.code.file_lab import FileLab
-from shrink.chapters.code.file_view import place, summarise
+from shrink.chapters.code.file_view import describe, place, summarise
 from shrink.classroom.data import Dataset
 from shrink.classroom.explorers.controls import toggle, wide
 from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.explorers.jobs import Job
+from shrink.classroom.explorers.tries import Try
 
 
 def explore_file(content: bytes, dataset: Dataset) -> Explorer:
@@ -25,7 +26,7 @@ def explore_file(content: bytes, dataset: Dataset) -> Explorer:
         CourseError: it is one of another network, or no bytes at all.
     """
     lab = FileLab(content, dataset)
-    slider, last = wide(560, words=50), len(lab.content) - 1
+    slider, last = wide(400, words=50), len(lab.content) - 1
     regions = [
         (f"{place(region)}, from byte {region.start:,}", i) for i, region in enumerate(lab.regions)
     ]
@@ -36,7 +37,7 @@ def explore_file(content: bytes, dataset: Dataset) -> Explorer:
         "region": widgets.Dropdown(
             options=regions,
             description="go to",
-            **wide(420, words=50),
+            **wide(400, words=50),
         ),
     }
     _keep_together(lab, controls["byte"], controls["region"])
@@ -45,15 +46,49 @@ def explore_file(content: bytes, dataset: Dataset) -> Explorer:
         draw,
         update,
         summarise,
+        alt=describe,
         controls=controls,
+        tries=_tries(lab),
         job=Job("Flip a hundred random bits", lab.flip_many),
-        size=(9.6, 6),
-        alt="Every byte of a Deep Compression file as a pixel, coloured by what it is part of; the "
-        "chosen byte's bits, what flipping one of them changes in the network, and the accuracy "
-        "after flips of random bits",
+        size=SIZE,
     )
-    explorer.work.start_button.layout.width = "auto"  # its words are long
+    explorer.work.start_button.layout = widgets.Layout(width="auto", flex="0 0 auto")  # long words
     return explorer
+
+
+def _tries(lab: FileLab) -> list[Try]:
+    """Those for which the file has what they are about: fc1 may be stored in another way."""
+    found = []
+    for what in ("values", "gaps"):
+        if (byte := _middle_of(lab, "fc1.weight", what)) is not None:
+            question = "How many weights change when a bit of it is flipped?"
+            found.append(Try(f"1 · {what} of fc1", question, byte=byte, checksum="repaired"))
+    for words, sign in (("above", 1), ("below", -1)):
+        if (byte := _last_byte_of_a_bias(lab, sign)) is not None:
+            question = "Flip each of its eight bits: which one ruins the network?"
+            found.append(Try(f"2 · a bias {words} 0", question, byte=byte, checksum="repaired"))
+    return found
+
+
+def _middle_of(lab: FileLab, tensor: str, what: str) -> int | None:
+    """The byte in the middle of the longest such region; None where there is none."""
+    found = [r for r in lab.regions if (r.tensor, r.what) == (tensor, what)]
+    longest = max(found, key=lambda region: region.end - region.start, default=None)
+    return None if longest is None else (longest.start + longest.end) // 2
+
+
+def _last_byte_of_a_bias(lab: FileLab, sign: int) -> int | None:
+    """The byte that holds sign and exponent of fc1's bias that is furthest from 0 on this side.
+
+    None where there is no such bias, or they are not stored as floats of four bytes.
+    """
+    biases = sign * lab.state["fc1.bias"].double()
+    for region in lab.regions:
+        if (region.tensor, region.what) == ("fc1.bias", "numbers"):
+            as_floats = region.end - region.start == 4 * len(biases)
+            if as_floats and biases.max() > 0:
+                return region.start + 4 * int(biases.argmax()) + 3
+    return None
 
 
 def _keep_together(lab: FileLab, byte: widgets.IntSlider, region: widgets.Dropdown) -> None:

@@ -16,23 +16,25 @@ from shrink.chapters.code.parts import COLOURS, PARTS, part_of
 from shrink.classroom import plots
 from shrink.coding.codec_bytes import Region
 
+SIZE = (6.4, 4.6)  # inches
 ASPECT = 1.75  # of the map, width to height
 LIGHTER = 0.4  # how much white a byte of 255 is given
 REFUSED = -11  # where refused flips stand on the axis of accuracy, %
 DENSE, MARK = plots.COLOURS["dense"], plots.COLOURS["fine-tuned"]
-SMALL, TINY = "small", "x-small"
+LINE = 38  # letters that fit beside the map
+INVITATION = "press\nFlip a hundred\nrandom bits"
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:
     """Draw the axes, and the artists that `update` moves."""
-    rows = figure.add_gridspec(2, 1, height_ratios=(10, 8))
-    above = rows[0].subgridspec(1, 2, width_ratios=(7, 4)).subplots()
-    below = rows[1].subgridspec(1, 2, width_ratios=(6, 5)).subplots()
+    above, below = figure.add_gridspec(2, 1, height_ratios=(1, 1))
+    overview, byte = above.subgridspec(1, 2, width_ratios=(1, 1)).subplots()
+    flips, picture = below.subgridspec(1, 2, width_ratios=(13, 10)).subplots()
     return {
-        **_draw_map(above[0], view),
-        **_draw_picture(above[1]),
-        **_draw_flips(below[0], view),
-        **_draw_byte(below[1]),
+        **_draw_map(overview, view),
+        **_draw_byte(byte),
+        **_draw_flips(flips, view),
+        **_draw_picture(picture),
     }
 
 
@@ -62,8 +64,8 @@ def _draw_map(ax: Axes, view: View) -> dict[str, Any]:
     ax.imshow(pixels, interpolation="nearest", aspect="auto")
     every = max(1, height // 5)
     rows = range(0, height, every)
-    ax.set_yticks(rows, [f"{row * width:,}" for row in rows], fontsize=TINY)
-    ax.set(xticks=[], title=f"every byte of the file, {width} a row; the larger, the fainter")
+    ax.set_yticks(rows, [f"{row * width:,}" for row in rows])
+    ax.set(xticks=[], title="every byte; the larger, the fainter")
     ax.set_ylabel("byte")
     marks = [
         ax.plot([], [], "s", ms=size, mfc="none", mec=colour, mew=edge, clip_on=False)[0]
@@ -75,19 +77,20 @@ def _draw_map(ax: Axes, view: View) -> dict[str, Any]:
 
 
 def _draw_picture(ax: Axes) -> dict[str, Any]:
-    ax.set(xticks=[], yticks=[])
+    ax.set(xticks=[], yticks=[], anchor="W")
     ax.spines[:].set_visible(False)
     image = ax.imshow(
         np.zeros((CANVAS, CANVAS)), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest"
     )
-    text = ax.text(CANVAS / 2, CANVAS / 2, "", ha="center", va="center")
-    return {"picture": image, "refusal": text, "picture_title": ax.set_title("changed weights")}
+    refusal = ax.text(0, CANVAS / 2, "", va="center")
+    key = ax.text(0, 1.03 * CANVAS, "", va="top", color=DENSE)
+    title = ax.set_title("what comes\nof it")
+    return {"picture": image, "refusal": refusal, "key": key, "picture_title": title}
 
 
 def _draw_flips(ax: Axes, view: View) -> dict[str, Any]:
-    total = view.parts.sum()
     present = [i for i, size in enumerate(view.parts) if size]
-    names = [f"{PARTS[i]}  {view.parts[i]:,}  {100 * view.parts[i] / total:.2g} %" for i in present]
+    names = [f"{PARTS[i]}  {view.parts[i]:,}" for i in present]
     for row, i in enumerate(present):
         ax.add_patch(Rectangle((-25, row - 0.36), 6, 0.72, fc=COLOURS[PARTS[i]], ec=DENSE, lw=0.5))
     ax.axvline(-4.5, color="#dddddd", lw=0.8)
@@ -95,23 +98,28 @@ def _draw_flips(ax: Axes, view: View) -> dict[str, Any]:
     (dots,) = ax.plot([], [], "o", color="black", ms=4, mew=0, alpha=0.55)
     (crosses,) = ax.plot([], [], "x", color=MARK, ms=4, mew=1)
     ax.set(xlim=(-25, 102), ylim=(len(present) - 0.4, -0.6))
-    ax.set_yticks(range(len(present)), names, fontsize=SMALL)
+    ax.set_yticks(range(len(present)), names)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_xticks([REFUSED, 0, 20, 40, 60, 80, 100], ["refused", *map(str, range(0, 101, 20))])
-    ax.set_xlabel("accuracy after a random flip, the checksum repaired, %")
-    title = ax.set_title("parts, bytes; no random flips yet")
-    return {"dots": dots, "crosses": crosses, "flip_title": title}
+    ax.set_xticks([REFUSED, *range(20, 101, 20)], ["refused", *map(str, range(20, 101, 20))])
+    ax.set_xlabel("accuracy after a flip, repaired, %")
+    invitation = ax.text(48, (len(present) - 1) / 2, "", ha="center", va="center", color=DENSE)
+    return {
+        "dots": dots,
+        "crosses": crosses,
+        "invitation": invitation,
+        "flip_title": ax.set_title("flips"),
+    }
 
 
 def _draw_byte(ax: Axes) -> dict[str, Any]:
     ax.set(xlim=(0, 8), ylim=(0, 6))
     ax.set_axis_off()
     boxes = [ax.add_patch(Rectangle((i + 0.06, 4.35), 0.88, 1.2, lw=1)) for i in range(8)]
-    bits = [ax.text(i + 0.5, 4.93, "", ha="center", va="center", fontsize=11) for i in range(8)]
+    bits = [ax.text(i + 0.5, 4.93, "", ha="center", va="center") for i in range(8)]
     for i in range(8):
-        ax.text(i + 0.5, 5.62, str(7 - i), ha="center", va="bottom", fontsize=TINY, color=DENSE)
-    words = ax.text(0.06, 4.05, "", va="top", fontsize=SMALL, linespacing=1.35)
+        ax.text(i + 0.5, 5.62, str(7 - i), ha="center", va="bottom", color=DENSE)
+    words = ax.text(0.06, 4.05, "", va="top", linespacing=1.3)
     title = ax.set_title("the byte")
     return {"boxes": boxes, "bits": bits, "words": words, "byte_title": title}
 
@@ -129,17 +137,23 @@ def update(artists: Mapping[str, Any], view: View) -> None:
 def _update_picture(artists: Mapping[str, Any], view: View) -> None:
     outcome = view.outcome
     artists["picture"].set_data(outcome.picture)
-    words = f"{'Refused' if outcome.by_reader else 'Read, and refused'}: {outcome.refused}"
-    if not outcome.refused:
-        words = "" if outcome.changed else "Nothing changes."
-    artists["refusal"].set_text(textwrap.fill(words, 38))
-    if outcome.refused or not outcome.changed:
-        title = "refused" if outcome.refused else "the same network"
-    elif outcome.tensor == "fc1.weight":
-        title = f"fc1.weight, changed by pixel, up to {outcome.darkest}"
+    words = outcome.refused if outcome.refused or outcome.changed else "Nothing changes."
+    artists["refusal"].set_text(textwrap.fill(words, LINE - 8))
+    if outcome.refused:
+        title = (
+            "the reader\nrefuses the file"
+            if outcome.by_reader
+            else "the file is read,\nand refused"
+        )
+    elif outcome.changed:
+        title = f"{outcome.changed:,} of {outcome.tensor} changed:\n"
+        title += f"{100 * outcome.accuracy:.1f} % right, before {100 * view.accuracy:.1f} %"
     else:
-        title = f"{outcome.tensor}: what changed"
+        title = "the file is read:\nthe same network"
     artists["picture_title"].set_text(title)
+    by_pixel = outcome.tensor == "fc1.weight"
+    key = "by pixel; the darker, the more" if by_pixel else "dark where changed"
+    artists["key"].set_text(key if outcome.changed else "")
 
 
 def _update_flips(artists: Mapping[str, Any], view: View) -> None:
@@ -151,9 +165,9 @@ def _update_flips(artists: Mapping[str, Any], view: View) -> None:
     refused = np.array([flip.refused for flip in view.flips], bool)
     artists["dots"].set_data(right[~refused], rows[~refused])
     artists["crosses"].set_data(places[refused], rows[refused])
-    if view.flips:
-        words = f"{len(view.flips)} random flips: {refused.sum()} refused though repaired"
-        artists["flip_title"].set_text(words)
+    artists["invitation"].set_text("" if view.flips else INVITATION)
+    count = f"{len(view.flips)} random flips, {refused.sum()} of them refused"
+    artists["flip_title"].set_text(count if view.flips else "the parts: their bytes, and flips")
 
 
 def _update_byte(artists: Mapping[str, Any], view: View) -> None:
@@ -162,16 +176,8 @@ def _update_byte(artists: Mapping[str, Any], view: View) -> None:
         now = view.value >> bit & 1
         box.set(facecolor="#ffe2cc" if chosen else "white", edgecolor=MARK if chosen else DENSE)
         text.set_text(f"{now}→{1 - now}" if chosen else str(now))
-        text.set_fontsize(9 * plots.SCALE)
     artists["byte_title"].set_text(f"byte {view.byte:,} of {len(view.content):,}: {view.value}")
-    lines = [place(view.region), *textwrap.wrap(view.meaning, 62)]
+    lines = [place(view.region), *textwrap.wrap(view.meaning, LINE)]
     if view.meaning_after:
-        lines += textwrap.wrap(f"flipped: {view.meaning_after}", 62)
-    artists["words"].set_text("\n".join([*lines[:6], _accuracy(view)]))
-
-
-def _accuracy(view: View) -> str:
-    now = 100 * view.accuracy
-    if view.outcome.refused:
-        return f"accuracy: {now:.1f} % as the file is, none when flipped"
-    return f"accuracy: {now:.1f} % as the file is, {100 * view.outcome.accuracy:.1f} % flipped"
+        lines += textwrap.wrap(f"flipped: {view.meaning_after}", LINE)
+    artists["words"].set_text("\n".join(lines[:6]))

@@ -89,7 +89,6 @@ class FileLab:
             changed=sum(counts.values()),
             of=changed[most].numel(),
             farthest=_farthest(self.state[most], state[most]),
-            darkest=int(changed[most].sum(0).max()) if most == "fc1.weight" else 1,
             picture=picture(changed[most], most),
         )
 

@@ -26,7 +26,6 @@ class Outcome:
     changed: int = 0  # numbers
     of: int = 0  # so many that the tensor has
     farthest: float = 0.0  # the greatest change of a number
-    darkest: int = 1  # changed weights of the darkest pixel
     picture: np.ndarray = field(default_factory=lambda: np.zeros((CANVAS, CANVAS), np.uint8))
 
 
@@ -67,6 +66,27 @@ class View:
 def place(region: Region) -> str:
     """The region by name: of which tensor, and what of it."""
     return f"{region.tensor}, {region.what}" if region.tensor else region.what
+
+
+def describe(view: View) -> str:
+    """The picture in a sentence."""
+    outcome = view.outcome
+    if outcome.refused:
+        comes_of_it = f"refused: {outcome.refused}"
+    elif outcome.changed:
+        comes_of_it = (
+            f"read as a network of which {outcome.changed:,} of the {outcome.of:,} numbers of "
+            f"{outcome.tensor} are others, and {100 * outcome.accuracy:.1f} % right"
+        )
+    else:
+        comes_of_it = "read as the same network"
+    refused = sum(flip.refused for flip in view.flips)
+    return (
+        f"A map of the file's {len(view.content):,} bytes, with a mark on byte {view.byte:,}, "
+        f"{place(view.region)}; its bits, which are {view.value:08b}; and what comes of flipping "
+        f"bit {view.bit}: {comes_of_it}."
+        + (f" {len(view.flips)} random flips by part, {refused} refused." if view.flips else "")
+    )
 
 
 def summarise(view: View) -> str:

@@ -26,6 +26,7 @@ from shrink.classroom.baselines import baseline, pruned_baseline
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.explorers.memory import Memory
+from shrink.classroom.training import accuracy
 from shrink.coding import codec, huffman
 
 REMEMBERED = 200  # results
@@ -47,11 +48,7 @@ class CodingLab:
         self.memory = Memory(REMEMBERED)
         self.rest = self._bytes_beside_weights()
         self._sweep = prepared.sweep(self.dense, self.tuned, dataset.validation)
-        right = np.stack([self._sweep[stop]["right"].numpy() for stop in STOPS])
-        self.accuracies = {  # by number of values, (2, stops): dense and pruned; fine-tuned
-            k: right[:, :, at].T for at, k in enumerate((*NUMBERS, None))
-        }
-        self.dense_accuracy = float(self._sweep[STOPS[0]]["dense"])
+        self.dense_accuracy = accuracy(self.dense, dataset.validation)
 
     def _bytes_beside_weights(self) -> np.ndarray:
         """Of a real file, the parts that are the same in all: (PARTS,), those of weights 0."""
@@ -138,6 +135,7 @@ class CodingLab:
                 lengths.
         """
         stop, mine, at = nearest(sparsity), source == "mine", GAP_BITS.index(gap_bits)
+        *shared, unshared = self._sweep[stop]["right"].tolist()
         whose = (self.exercise.student,) if mine else None
         once = self.memory.once
         layers = once((stop, k), lambda: self.symbols(stop, k))
@@ -163,9 +161,8 @@ class CodingLab:
             entries=entries,
             fillers=fillers,
             codes=codes,
-            stops=np.array(STOPS),
-            accuracies=self.accuracies[k],
-            unshared=float(self.accuracies[None][int(stop >= TUNED_AT), STOPS.index(stop)]),
+            accuracy=shared[NUMBERS.index(k)],
+            unshared=unshared,
             dense_accuracy=self.dense_accuracy,
             dense_bytes=self.dense_bytes,
             images=len(self.validation),

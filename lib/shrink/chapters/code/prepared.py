@@ -23,22 +23,23 @@ SECONDS = 30  # for the sweep
 
 
 def sweep(dense: nn.Module, tuned: nn.Module, asked: Split) -> dict[int, dict[str, Tensor]]:
-    """At each of STOPS: accuracies, each layer's symbols for each number of values, other bytes.
+    """At each of STOPS: accuracies, and each layer's symbols for each number of values.
 
     Args:
-        dense, tuned: the network, and the one that was fine-tuned at `TUNED_AT` %.
+        dense, tuned: the network that is pruned below `TUNED_AT` %, and the one that was
+            fine-tuned there, which is pruned from there on.
         asked: the images that say the accuracy.
     """
     title = "sweeping over sparsity and values"
-    made_of = (dense, tuned, asked, _measure)
     with new_bar(title, seconds=SECONDS, total=len(STOPS), delay=1) as bar:  # what ships is quicker
         found = {}
         for stop in STOPS:
+            net = dense if stop < TUNED_AT else tuned
 
-            def make(stop: int = stop) -> dict[str, Tensor]:
-                return _measure(dense, tuned, asked, stop)
+            def make(net: nn.Module = net, stop: int = stop) -> dict[str, Tensor]:
+                return _measure(net, asked, stop)
 
-            found[stop] = kept(f"sweeps/code-{stop}", make, stop, *made_of)
+            found[stop] = kept(f"sweeps/code-{stop}", make, net, asked, stop, _measure)
             bar.update()
     return found
 
@@ -54,19 +55,16 @@ def further_cells(dataset: Dataset) -> Iterator[Callable[[], object]]:
     yield from ()
 
 
-def _measure(dense: nn.Module, tuned: nn.Module, asked: Split, stop: int) -> dict[str, Tensor]:
-    right = torch.full((2, len(NUMBERS) + 1), torch.nan, dtype=torch.float64)
-    for i, net in enumerate((dense, tuned)):
-        if net is tuned and stop < TUNED_AT:
-            continue
-        weights = prune(net, stop)
-        shared = {k: [sharing.share(w, k) for w in weights.values()] for k in NUMBERS}
-        for at, parts in enumerate(shared.values()):
-            of_values = dict(zip(weights, (part.weight for part in parts), strict=True))
-            right[i, at] = _accuracy(net, asked, of_values)
-        right[i, -1] = _accuracy(net, asked, weights)
-    found = {"right": right, "dense": torch.tensor(_accuracy(dense, asked, {}))}
-    names = [name.removesuffix(".weight") for name in models.weights(dense)]
+def _measure(net: nn.Module, asked: Split, stop: int) -> dict[str, Tensor]:
+    weights = prune(net, stop)
+    shared = {k: [sharing.share(w, k) for w in weights.values()] for k in NUMBERS}
+    by_values = [
+        dict(zip(weights, (part.weight for part in parts), strict=True))
+        for parts in shared.values()
+    ]
+    right = [_accuracy(net, asked, state) for state in (*by_values, weights)]
+    found = {"right": torch.tensor(right, dtype=torch.float64)}  # the last: not shared
+    names = [name.removesuffix(".weight") for name in weights]
     for k, layers in symbols_of(shared).items():
         for name, layer in zip(names, layers, strict=True):
             found[f"{k}.{name}.codebook"] = layer.codebook

@@ -54,16 +54,11 @@ class View:
     entries: np.ndarray  # (GAP_BITS,), of all layers
     fillers: np.ndarray  # (GAP_BITS,), of them
     codes: tuple[Codes, Codes]  # of the layer's gaps, and of its values
-    stops: np.ndarray  # sparsities, %
-    accuracies: np.ndarray  # (2, stops), fractions: the dense network pruned, the fine-tuned
-    unshared: float  # accuracy at the sparsity, with the weights as they are
+    accuracy: float  # of the network in the file; all three are fractions
+    unshared: float  # with the weights as they are
     dense_accuracy: float
     dense_bytes: int  # of a file of float32
     images: int  # validation images
-
-    @property
-    def accuracy(self) -> float:
-        return float(self.accuracies[int(self.tuned), list(self.stops).index(self.sparsity)])
 
     @property
     def stacked(self) -> dict[str, np.ndarray]:
@@ -72,6 +67,29 @@ class View:
             name: self.bytes[:, [PARTS.index(part) for part in parts]].sum(1)
             for name, parts in STACK.items()
         }
+
+
+def describe(view: View) -> str:
+    """The picture in a sentence."""
+    here, totals = GAP_BITS.index(view.gap_bits), view.bytes.sum(1)
+    bars = ", ".join(
+        f"{bits}: {total:,.0f}"
+        for bits, total in zip(GAP_BITS, totals, strict=True)
+        if not np.isnan(total)
+    )
+    filled = 100 * view.fillers[here] / max(view.entries[here], 1)
+    of_codes = "; ".join(
+        f"of its {what} the commonest, {codes.symbols[0]}, is {100 * codes.share[0]:.0f} % of all, "
+        f"has {codes.lengths[0]} bits by Huffman and deserves {np.log2(1 / codes.share[0]):.2f}"
+        for what, codes in zip(("gaps", "values"), view.codes, strict=True)
+        if codes.symbols
+    )
+    return (
+        f"Bars of the file's bytes in {CODES[view.code]} codes, {view.sparsity} % pruned and with "
+        f"{view.k} values, by gap bits {bars}; at {view.gap_bits} gap bits {filled:.0f} % of the "
+        f"entries are fillers, and at the entropy it would have {view.least[here]:,.0f}. The codes "
+        f"of {view.layer}: {of_codes}."
+    )
 
 
 def summarise(view: View) -> str:

@@ -2,15 +2,16 @@
 
 import ipywidgets as widgets
 
-from shrink.chapters.distil.figure import draw, update
-from shrink.chapters.distil.lab import DistillationLab
+from shrink.chapters.distil.figure import SIZE, draw, update
+from shrink.chapters.distil.lab import TRAINED, DistillationLab
 from shrink.chapters.distil.prepared import ALPHA, IMAGES, TAUGHT_AT, WIDTH
-from shrink.chapters.distil.view import summarise
+from shrink.chapters.distil.view import describe, summarise
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.explorers.controls import toggle, whose, wide
 from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.explorers.jobs import Job
+from shrink.classroom.explorers.tries import Try
 
 LABELLED = (50, 200, 1000, IMAGES)
 WIDTHS = (10, 30, 100, 300)
@@ -31,46 +32,108 @@ def explore_distillation(
         ValueError: there is only one seed.
     """
     lab = DistillationLab(dataset, soften, seeds)
-    slider = wide(500, words=130)
+    slider = wide(340, words=116)
     controls = {
         "temperature": widgets.FloatLogSlider(
-            TAUGHT_AT, min=-1, max=2, step=0.05, description="temperature, T", **slider
+            TAUGHT_AT,
+            base=2,
+            min=-3.25,
+            max=6.75,
+            step=0.25,
+            description="temperature, T",
+            **slider,
         ),
         "bias": widgets.FloatSlider(
-            0, min=-5, max=15, step=0.25, description="bias, missing digit", **slider
+            0, min=-5, max=15, step=0.25, description="bias of that digit", **slider
         ),
-        "digit": toggle("image", list(range(10)), width=34, value=2),
-        "student": toggle("student", ["prepared", "trained"]),
-        "missing": toggle("missing", ["none", *map(str, range(10))], width=56, value="3"),
+        "student": widgets.Dropdown(
+            options=[
+                ("saw every digit", "none"),
+                *((f"saw no {digit}", str(digit)) for digit in range(10)),
+                ("is your last one", TRAINED),
+            ],
+            value="3",
+            description="the student",
+            **wide(230, words=90),
+        ),
+        "digit": toggle("image", list(range(10)), width=32, value=2),
         "source": whose("soften by", soften),
     }
+    about = (
+        f"{len(seeds)} students learn from labels and from the teacher at this T, and {len(seeds)} "
+        "from labels alone."
+    )
     return Explorer(
         lab.view,
         draw,
         update,
         summarise,
+        alt=describe,
         controls=controls,
-        job=Job(
-            "Train students",
-            lab.train,
-            _of_training(),
-            f"{len(seeds)} students, each twice: from these labels and the teacher's answers to "
-            f"all {len(lab.prepared.split):,} images, and from the labels alone. "
-            "T and the missing digit are those above.",
-        ),
-        size=(9.6, 4.9),
-        alt="LeNet-5 teaches small networks: its softened answer for a digit beside the student's; "
-        "the gradient with and without T²; accuracy over the temperature of teaching, and alone; "
-        "the error of each class, with a digit left out; the runs with their bytes",
+        tries=_tries(),
+        hidden=lab.without_effect,
+        job=Job("Train students", lab.train, _of_training(), about),
+        size=SIZE,
     )
 
 
-def _of_training() -> dict[str, widgets.ToggleButtons]:
+def _of_training() -> dict[str, widgets.Widget]:
     """The controls of the button: what the students learn from, and how large they are."""
     alphas = [(f"{alpha:g}", alpha) for alpha in ALPHAS]
-    labelled = [(f"{n:,}", n) for n in LABELLED]
     return {
-        "alpha": toggle("alpha", alphas, width=46, value=ALPHA),
-        "labelled": toggle("labels", labelled, width=66, value=IMAGES),
-        "width": toggle("units", list(WIDTHS), width=52, value=WIDTH),
+        "alpha": toggle("alpha", alphas, width=42, value=ALPHA),
+        "labelled": widgets.Dropdown(
+            options=[(f"{n:,}", n) for n in LABELLED],
+            value=IMAGES,
+            description="labels",
+            **wide(130, words=44),
+        ),
+        "width": toggle("units", list(WIDTHS), width=46, value=WIDTH),
+        "missing": widgets.Dropdown(
+            options=["none", *map(str, range(10))],
+            description="missing digit",
+            **wide(160, words=86),
+        ),
     }
+
+
+def _tries() -> list[Try]:
+    """The states that the chapter's questions are about."""
+    usual = {"student": "none", "alpha": ALPHA, "missing": "none"}
+    few, every = LABELLED[0], LABELLED[-1]
+    return [
+        Try(
+            "1 · saw every digit",
+            "From which temperature on can you see the second answer, and where can you no longer "
+            "tell the answers apart? Where in between is teaching best?",
+            digit=2,
+            student="none",
+        ),
+        Try(
+            "2 · saw no 3",
+            "Raise the bias from 0: at which are most images right? What do the other digits pay "
+            "beyond that, and what does the student alone do?",
+            digit=3,
+        ),
+        Try(
+            f"3 · {few} labels",
+            "Train: how many points is the teacher worth?",
+            labelled=few,
+            width=WIDTH,
+            **usual,
+        ),
+        Try(
+            f"3 · {every:,} labels",
+            "Train: and how many points is it worth here?",
+            labelled=every,
+            width=WIDTH,
+            **usual,
+        ),
+        Try(
+            f"3 · {WIDTHS[-1]} units",
+            "Train: do larger students need no teacher?",
+            labelled=every,
+            width=WIDTHS[-1],
+            **usual,
+        ),
+    ]

@@ -6,42 +6,39 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
-from shrink.chapters.distil.view import Run, Sweep, View, bits
+from shrink.chapters.distil.view import Run, Sweep, View
 from shrink.classroom import plots
 
+SIZE = (6.4, 3.9)  # inches
 TEACHER, ALONE, DISTILLED = plots.COLOURS["dense"], "#000000", plots.COLOURS["distilled"]
-PLAIN = UNSEEN = "#D55E00"  # of the same palette: KL without T², and the class that is missing
-SHOWN = 8  # runs in the plot, the latest; the table has them all
-SMALL, TINY = "small", "x-small"
+UNSEEN = plots.COLOURS["fine-tuned"]  # the class that is missing
+SHOWN = 5  # runs in the plot, the latest; the table has them all
+INVITATION = "press Train students:\neach run adds a pair"
 CLASSES = np.arange(10)
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:
     """Draw the axes, and the artists that `update` moves."""
-    rows = figure.add_gridspec(2, 1, height_ratios=(1, 1))
-    above = rows[0].subgridspec(1, 3, width_ratios=(3, 9, 8)).subplots()
-    below = rows[1].subgridspec(1, 3, width_ratios=(8, 7, 6)).subplots()
+    above, below = figure.add_gridspec(2, 1)
+    digit, soft, sweep = above.subgridspec(1, 3, width_ratios=(2, 9, 10)).subplots()
+    errors, runs = below.subgridspec(1, 2, width_ratios=(12, 11)).subplots()
     return {
-        **_draw_digit(above[0]),
-        **_draw_soft(above[1]),
-        **_draw_gradients(above[2], view.sweep),
-        **_draw_sweep(below[0], view.sweep),
-        **_draw_errors(below[1]),
-        **_draw_runs(below[2], view.sweep),
+        **_draw_digit(digit),
+        **_draw_soft(soft),
+        **_draw_sweep(sweep, view.sweep),
+        **_draw_errors(errors),
+        **_draw_runs(runs, view.sweep),
     }
 
 
 def _draw_digit(ax: Axes) -> dict[str, Any]:
     ax.set_axis_off()
-    image = ax.imshow(np.zeros((28, 28)), cmap="gray_r", vmin=0, vmax=1)
-    ax.set_title("the image", fontsize=SMALL)
-    return {"image": image}
+    return {"image": ax.imshow(np.zeros((28, 28)), cmap="gray_r", vmin=0, vmax=1)}
 
 
 def _bars(ax: Axes, left: float, right: float, **style: Any) -> Any:
-    """A bar a class, from its number + `left` to + `right`, all as one artist: they draw faster."""
+    """A bar for each class, from its number + `left` to + `right`, all as one artist, so faster."""
     edges = np.stack([CLASSES + left, CLASSES + right], axis=1).ravel()
     return ax.stairs(np.zeros(19), edges, fill=True, lw=0, **style)
 
@@ -53,7 +50,7 @@ def _set_heights(bars: Any, heights: np.ndarray) -> None:
 
 
 def _over_classes(ax: Axes) -> None:
-    ax.set(xlim=(-0.6, 9.6), xlabel="class")
+    ax.set(xlim=(-0.6, 9.6))
     ax.set_xticks(CLASSES)
     ax.tick_params(axis="x", length=0)
 
@@ -62,35 +59,13 @@ def _draw_soft(ax: Axes) -> dict[str, Any]:
     teacher = _bars(ax, -0.4, 0, color=TEACHER, label="teacher")
     student = _bars(ax, 0, 0.4, fc=DISTILLED, ec="white", hatch="////", label="student")
     _over_classes(ax)
-    ax.set(ylim=(0, 1.02), ylabel="softened answer")
-    ax.legend(loc="upper right", fontsize=TINY, ncols=2, columnspacing=1, borderaxespad=0)
-    return {"soft": [teacher, student], "soft_title": ax.set_title("soft target")}
-
-
-def _over_temperature(ax: Axes) -> dict[str, Any]:
-    ax.set(xscale="log", xlim=(0.09, 111), xlabel="temperature, T")
-    ax.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
-    return {"line": ax.axvline(1, color="black", lw=0.8, ls=":")}
-
-
-def _draw_gradients(ax: Axes, sweep: Sweep) -> dict[str, Any]:
-    artists = _over_temperature(ax)
-    ax.axhline(1, color=TEACHER, ls="--", lw=1)
-    (scaled,) = ax.plot(sweep.over, sweep.gradients[0], color=DISTILLED, label="T² · KL")
-    (plain,) = ax.plot(sweep.over, sweep.gradients[1], "--", color=PLAIN, label="KL")
-    ax.set(yscale="log", ylabel="soft over hard loss's")
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.legend(loc="lower left", fontsize=TINY, borderaxespad=0)
-    ax.set_title("gradient of the logits, before training")
-    dots = [
-        ax.plot([], [], "o", color=line.get_color(), ms=8, mec="white")[0]
-        for line in (scaled, plain)
-    ]
-    return {"gradient": dots, "gradient_line": artists["line"]}
+    ax.set(ylim=(0, 1.25), xlabel="answer", ylabel="%")
+    ax.set_yticks([0, 0.5, 1], ["0", "50", "100"])
+    ax.legend(loc="upper right", ncols=2, columnspacing=1, handlelength=1.2, borderaxespad=0)
+    return {"soft": [teacher, student], "soft_title": ax.set_title("softened answers")}
 
 
 def _draw_sweep(ax: Axes, sweep: Sweep) -> dict[str, Any]:
-    artists = _over_temperature(ax)
     rows, alone = 100 * sweep.distilled, 100 * sweep.alone
     ax.axhspan(alone.min(), alone.max(), color=ALONE, alpha=0.15, lw=0)
     ax.axhline(alone.mean(), color=ALONE, lw=1, label="alone")
@@ -99,67 +74,78 @@ def _draw_sweep(ax: Axes, sweep: Sweep) -> dict[str, Any]:
     low, high = min(rows.min(), alone.min()), max(rows.max(), alone.max())
     room = high - low + 0.1
     ax.set_ylim(low - 0.1 * room, high + 0.4 * room)  # above, the legend
-    ax.set_title(f"% right, {len(rows)} seeds (teacher {100 * sweep.teacher:.1f})")
-    ax.legend(loc="upper left", fontsize=TINY, ncols=2, columnspacing=1, borderaxespad=0)
-    (marker,) = ax.plot([], [], "o", color=DISTILLED, ms=8, mec="white")
-    return {"marker": marker, "sweep_line": artists["line"]}
+    ax.set(xscale="log", xlim=(0.09, 111), xlabel="temperature of teaching")
+    ax.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    ax.legend(loc="upper left", ncols=2, columnspacing=1, borderaxespad=0)
+    (marker,) = ax.plot([], [], "o", color=DISTILLED, ms=8, mec="black")
+    return {"marker": marker, "sweep_title": ax.set_title("% right")}
 
 
 def _draw_errors(ax: Axes) -> dict[str, Any]:
     seen = _bars(ax, -0.4, 0.4, fc=DISTILLED, ec="white", hatch="////", label="distilled")
     unseen = _bars(ax, -0.4, 0.4, color=UNSEEN)
     ticks = [
-        ax.plot(CLASSES, np.zeros(10), "_", color=colour, ms=11, mew=2, label=label)[0]
-        for colour, label in ((TEACHER, "teacher"), (ALONE, "alone"))
+        ax.plot(CLASSES, np.zeros(10), marker, color=ALONE, ms=size, mew=edge, label=label)[0]
+        for marker, size, edge, label in (("x", 5, 1.2, "teacher"), ("_", 11, 2, "alone"))
     ]
     _over_classes(ax)
     ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
-    ax.set(ylim=(0, 135))  # above 100, the legend
-    ax.set_yticks([0, 1, 5, 20, 50, 100])
-    ax.legend(loc="upper right", fontsize=TINY, ncols=3, columnspacing=1, borderaxespad=0)
+    ax.set(ylim=(0, 160), xlabel="class")  # above 100, the legend
+    ax.set_yticks([0, 5, 20, 50, 100])
+    ax.legend(loc="upper right", ncols=3, columnspacing=1, handlelength=1.2, borderaxespad=0)
     return {"errors": [seen, unseen], "ticks": ticks, "errors_title": ax.set_title("% wrong")}
 
 
 def _draw_runs(ax: Axes, sweep: Sweep) -> dict[str, Any]:
     plots.accuracy_axis(ax)
     ax.axhline(100 * sweep.teacher, color=TEACHER, ls="--")
-    ax.set(xlim=(0.4, SHOWN + 0.6), ylabel="", title="your runs, % right")
+    ax.set(
+        xlim=(0.4, SHOWN + 0.6),
+        ylim=(30, 99.7),
+        ylabel="",
+        title="runs: ● distilled, □ alone, % right",
+    )
+    ax.set_yticks([50, 80, 90, 95, 98, 99])
     ax.set_xticks(range(1, SHOWN + 1), [""] * SHOWN)
     ax.tick_params(axis="x", length=0)
-    ax.set_xlabel("run, and KB of its file", labelpad=24)  # under the texts, which no layout sees
+    ax.set_xlabel("labels, and units per layer", labelpad=26)  # under texts, which no layout sees
     (pairs,) = ax.plot([], [], color=TEACHER, lw=1)
     points = {
-        name: ax.plot([], [], marker, color=colour, mfc=face, ms=6, label=name)[0]
+        name: ax.plot([], [], marker, color=colour, mfc=face, ms=6)[0]
         for name, marker, colour, face in (
             ("alone", "s", ALONE, "none"),
             ("distilled", "o", DISTILLED, DISTILLED),
         )
     }
-    style = {"ha": "center", "va": "top", "fontsize": TINY, "linespacing": 1.4}
+    style = {"ha": "center", "va": "top", "linespacing": 1.2}
     texts = [
         ax.text(i + 1, -0.03, "", transform=ax.get_xaxis_transform(), **style) for i in range(SHOWN)
     ]
-    ax.legend(loc="lower right", fontsize=TINY, borderaxespad=0)
-    return {"runs": points, "pairs": pairs, "run_texts": texts}
+    place = {"transform": ax.transAxes, "ha": "center", "va": "center", "color": TEACHER}
+    invitation = ax.text(0.5, 0.45, "", **place)
+    return {"runs": points, "pairs": pairs, "run_texts": texts, "invitation": invitation}
 
 
 def update(artists: Mapping[str, Any], view: View) -> None:
     """Move the artists to the view."""
-    sweep, T = view.sweep, view.temperature
     artists["image"].set_data(view.image)
-    for bars, heights in zip(artists["soft"], view.soft.clip(0, 1.02), strict=True):
+    for bars, heights in zip(artists["soft"], view.soft.clip(0, 1.25), strict=True):
         _set_heights(bars, heights)
-    artists["soft_title"].set_text(f"at T = {T:.3g}: entropy {bits(view.entropies[0])}")
-    for name in ("gradient_line", "sweep_line"):
-        artists[name].set_xdata([T, T])
-    for dot, height in zip(artists["gradient"], view.gradient, strict=True):
-        dot.set_data([T], [height])
-    nearest = view.nearest
-    artists["marker"].set_data(
-        [sweep.temperatures[nearest]], [100 * sweep.distilled[:, nearest].mean()]
+    first, second = np.argsort(-view.soft[0], kind="stable")[:2]
+    of_first, of_second = (100 * view.soft[0, i] for i in (first, second))
+    artists["soft_title"].set_text(
+        f"T = {view.temperature:.3g}: {of_first:.3g} % for {first}, {of_second:.2g} % for {second}"
     )
+    _update_sweep(artists, view)
     _update_errors(artists, view)
     _update_runs(artists, view.runs)
+
+
+def _update_sweep(artists: Mapping[str, Any], view: View) -> None:
+    sweep, at = view.sweep, view.nearest
+    T, right = sweep.temperatures[at], 100 * sweep.distilled[:, at].mean()
+    artists["marker"].set_data([T], [right])
+    artists["sweep_title"].set_text(f"taught at T = {T:g}: {right:.2f} % right")
 
 
 def _update_errors(artists: Mapping[str, Any], view: View) -> None:
@@ -188,5 +174,5 @@ def _update_runs(artists: Mapping[str, Any], runs: tuple[Run, ...]) -> None:
     ends = np.stack([means["alone"], means["distilled"], gaps], axis=1)
     artists["pairs"].set_data(places.repeat(3), ends.ravel())
     for i, text in enumerate(artists["run_texts"]):
-        number = len(runs) - len(shown) + i + 1
-        text.set_text(f"{number}\n{shown[i].bytes / 1000:.0f}" if i < len(shown) else "")
+        text.set_text(f"{shown[i].labelled:,}\n{shown[i].width}" if i < len(shown) else "")
+    artists["invitation"].set_text("" if runs else INVITATION)

@@ -1,11 +1,11 @@
 """What chapter 06's explorer computes: soft targets, students, and the runs of its button."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from shrink import distillation
@@ -18,8 +18,7 @@ from shrink.chapters.distil.prepared import (
     Prepared,
     lesson,
 )
-from shrink.chapters.distil.pupils import Pupils, build
-from shrink.chapters.distil.teacher import ask
+from shrink.chapters.distil.pupils import Pupils
 from shrink.chapters.distil.view import Run, Sweep, View
 from shrink.classroom import measure
 from shrink.classroom.data import Dataset
@@ -28,8 +27,7 @@ from shrink.classroom.explorers import refusals
 from shrink.classroom.progress import Progress
 from shrink.classroom.training import Training
 
-ASKED = 1000  # of the images to learn from, for the gradients
-OVER = np.logspace(-1, 2, 61)
+TRAINED = "trained"  # the choice of the student of the last run
 
 
 class DistillationLab:
@@ -41,7 +39,6 @@ class DistillationLab:
         self.labels = dataset.validation.labels.cpu().numpy()
         self.prepared = Prepared(dataset, seeds)
         self.wrong_by_teacher = self.wrong(self.prepared.by_teacher["answers"])
-        self._untrained = self._before_training()
         self.sweep = self._sweep()
         self.runs: list[Run] = []
         self.last: Pair | None = None  # of the last run
@@ -62,8 +59,6 @@ class DistillationLab:
             distilled=np.stack([right[T] for T in TEMPERATURES], axis=1),
             alone=right[None],
             teacher=float(self.right(self.prepared.by_teacher["answers"])),
-            over=OVER,
-            gradients=np.array([self.gradient(T) for T in OVER]).T,
             recipe=f"{WIDTH} units a layer, alpha {ALPHA:g}, {len(self.prepared.split):,} "
             f"images, all labelled, {RECIPE.epochs} epochs, learning rate "
             f"{RECIPE.learning_rate:g} / (1 - alpha + alpha · min(T, 5)), {len(self.seeds)} seeds",
@@ -71,26 +66,6 @@ class DistillationLab:
         )
 
     # --- what is on show -------------------------------------------------------------------
-
-    def _before_training(self) -> tuple[Tensor, Tensor, float]:
-        """Logits of the teacher, and of a student as it begins; its hard loss's gradient."""
-        images, labels = (
-            t[:ASKED] for t in (self.prepared.split.images, self.prepared.split.labels)
-        )
-        teacher = ask(self.prepared.teacher, images)
-        logits = ask(build(self.seeds[0], WIDTH).to(images.device), images)
-        hard = logits.softmax(-1) - F.one_hot(labels, 10)
-        return teacher, logits, float(hard.norm(dim=1).mean())
-
-    def gradient(self, temperature: float) -> tuple[float, float]:
-        """The length of the gradient of T² · KL, and that of KL, over the hard loss's.
-
-        It is by a student's logits, before training; lengths are means over the images.
-        """
-        teacher, student, hard = self._untrained
-        q, p = (distillation.soften(logits, temperature) for logits in (teacher, student))
-        plain = float((p - q).norm(dim=1).mean()) / temperature / hard
-        return temperature**2 * plain, plain
 
     def _softened(self, logits: np.ndarray, temperature: float, mine: bool) -> np.ndarray:
         """Logits (n, 10) softened, by the library or by the student's function."""
@@ -105,25 +80,32 @@ class DistillationLab:
         )
         return found.detach().double().numpy()
 
+    def pair(self, student: str) -> Pair | None:
+        """The student on show, and the same one alone; None where it is not trained yet."""
+        return self.last if student == TRAINED else self.prepared.pairs[_digit(student)]
+
+    def without_effect(self, values: Mapping[str, Any]) -> set[str]:
+        """The bias, where the student on show misses no digit."""
+        shown = self.pair(values["student"])
+        return {"bias"} if shown is not None and shown.missing is None else set()
+
     def view(
         self,
         temperature: float,
         bias: float,
         digit: int,
-        missing: str,
-        student: str = "prepared",
+        student: str,
         source: str = "reference",
     ) -> View:
         """Everything the figure shows.
 
         Raises:
             ExerciseError: `source` is "mine", and there is no answer yet, or none of that shape;
-                or `student` is "trained", and none is.
+                or `student` is the one that the button has trained, and there is none.
         """
-        trained, mine = student == "trained", source == "mine"
-        if trained and self.last is None:
+        mine, pair = source == "mine", self.pair(student)
+        if pair is None:
             raise ExerciseError("no student of yours is trained yet: press Train students")
-        pair = self.last if trained else self.prepared.pairs[_digit(missing)]
         answers, beside = pair.answers(bias), pair.digits[digit]
         if pair.missing is not None:
             beside = beside + bias * np.eye(10, dtype=np.float32)[pair.missing]
@@ -137,10 +119,9 @@ class DistillationLab:
             mine=mine,
             soft=soft,
             entropies=(_entropy(soft[0]), _entropy(soft[1])),
-            gradient=self.gradient(temperature),
             missing=pair.missing,
             bias=bias,
-            trained=trained,
+            trained=student == TRAINED,
             taught_at=pair.taught_at,
             errors=np.stack([self.wrong_by_teacher, *map(self.wrong, answers)]),
             accuracies=tuple(self.right(answers).tolist()),

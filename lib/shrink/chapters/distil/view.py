@@ -36,7 +36,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Run:
-    """Students that the button has trained, a pair a seed; accuracies are fractions."""
+    """Students that the button has trained, a pair for each seed; accuracies are fractions."""
 
     temperature: float
     alpha: float
@@ -58,8 +58,6 @@ class Sweep:
     distilled: np.ndarray  # (seeds, k), fractions right
     alone: np.ndarray  # (seeds,)
     teacher: float
-    over: np.ndarray  # (points,) temperatures of the gradients' curves
-    gradients: np.ndarray  # (2, points), with T² and without, over the hard loss's
     recipe: str  # in words
     images: int  # validation images that are asked
 
@@ -75,7 +73,6 @@ class View:
     mine: bool  # whether the soft targets are the student's
     soft: np.ndarray  # (2, 10): the teacher's softened answer, and the student's
     entropies: tuple[float, float]  # of the two, in bits; NaN where they add up to something else
-    gradient: tuple[float, float]  # with T² and without
     missing: int | None
     bias: float
     trained: bool  # whether the student on show is the last run's
@@ -90,37 +87,51 @@ class View:
         return int(np.abs(np.log(self.sweep.temperatures / self.temperature)).argmin())
 
 
+def describe(view: View) -> str:
+    """The picture in a sentence."""
+    sweep, at = view.sweep, view.nearest
+    _, distilled, alone = 100 * view.errors
+    wrong = f"from {distilled.min():.1f} to {distilled.max():.1f} % wrong by class"
+    if view.missing is not None:
+        others = np.delete(distilled, view.missing)
+        wrong = (
+            f"which saw no {view.missing}, at a bias of {view.bias:+.2f} "
+            f"{distilled[view.missing]:.1f} % of these wrong, "
+            f"alone {alone[view.missing]:.1f} %, of the other digits up to {others.max():.1f} %"
+        )
+    return (
+        f"The digit {view.digit}, and bars of the answers at T = {view.temperature:.3g}: of the "
+        f"teacher {_largest(view.soft[0])}, of the student {_largest(view.soft[1])}. A curve over "
+        f"the temperature of teaching: {100 * sweep.distilled[:, at].mean():.2f} % right at "
+        f"{sweep.temperatures[at]:g}, alone {100 * sweep.alone.mean():.2f} %. Of the student, "
+        f"{wrong}. {f'{len(view.runs)} runs' if view.runs else 'No runs yet'}."
+    )
+
+
 def summarise(view: View) -> str:
     """The numbers of the view in words."""
-    paragraphs = [_of_answers(view), _of_gradients(view), _of_sweep(view), _of_errors(view)]
+    paragraphs = [_of_answers(view), _of_sweep(view), _of_errors(view)]
     if view.runs:
         paragraphs.append(_of_runs(view.runs))
     return "<br>".join(paragraphs)
 
 
 def _of_answers(view: View) -> str:
-    def largest(p: np.ndarray) -> str:
-        order = np.argsort(-p)[:3]
-        return ", ".join(f"{i}: {100 * p[i]:.3g} %" for i in order)
-
     teacher, student = view.soft
     whose = "<b>Your soften.</b> " if view.mine else ""
     sums = [f"{p.sum():.3g}" for p in view.soft if not np.isclose(p.sum(), 1, atol=1e-3)]
     off = f" They add up to {' and '.join(sums)}, and not to 1." if sums else ""
     return (
         f"{whose}<b>T = {view.temperature:.3g}</b>, this {view.digit}: the teacher softened says "
-        f"{largest(teacher)}; the student {largest(student)}. Entropy of the soft target: "
+        f"{_largest(teacher)}; the student {_largest(student)}. Entropy of the soft target: "
         f"{bits(view.entropies[0])} of {np.log2(10):.2f}; of the student's answer: "
         f"{bits(view.entropies[1])}.{off}"
     )
 
 
-def _of_gradients(view: View) -> str:
-    scaled, plain = view.gradient
-    return (
-        f"Before training, the gradient of T² · KL is {scaled:.3g} times as long as the hard "
-        f"loss's, without T² {plain:.3g} times."
-    )
+def _largest(p: np.ndarray) -> str:
+    """The three largest of an answer."""
+    return ", ".join(f"{i}: {100 * p[i]:.3g} %" for i in np.argsort(-p)[:3])
 
 
 def _of_sweep(view: View) -> str:
@@ -138,7 +149,7 @@ def _of_errors(view: View) -> str:
     which = "the last run's" if view.trained else "prepared"
     words = f"Student on show: {which}, of the first seed, taught at T = {view.taught_at:.3g}"
     if view.missing is None:
-        right = "; no digit is missing, so the bias does nothing: "
+        right = "; no digit is missing: "
     else:
         _, distilled, alone = 100 * view.errors[:, view.missing]
         right = (

@@ -90,7 +90,7 @@ class MeasureLab:
         parameters = sum(layer.parameters for layer in network)
         room = memory * KB * 8 // bits
         kept = sum(kept for _, kept in cost.share_room(network, room, batch))
-        energies = self.energies(model, memory, batch, bits, source)
+        total = sum_up(self.energies(model, memory, batch, bits, source))
         curve = [sum_up(self.energies(model, m, batch, bits, source)) for m in MEMORIES]
         return View(
             model=model,
@@ -98,8 +98,7 @@ class MeasureLab:
             batch=batch,
             bits=bits,
             mine=source == "mine",
-            energies={layer.name: e for layer, e in zip(network, energies, strict=True)},
-            total=sum_up(energies),
+            total=total,
             curve=np.array([(e.arithmetic, e.sram, e.dram, e.total) for e in curve]).T,
             parameter_bytes=parameters * bits / 8,
             live_bytes=batch * (hungriest.inputs + hungriest.outputs) * bits / 8,

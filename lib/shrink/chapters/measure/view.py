@@ -32,8 +32,7 @@ class View:
     batch: int
     bits: int
     mine: bool  # whether the energies are the student's
-    energies: dict[str, Energy]  # layer → for one image
-    total: Energy
+    total: Energy  # for one image
     curve: np.ndarray  # (4, len(MEMORIES)): arithmetic, SRAM, DRAM, total
     parameter_bytes: float
     live_bytes: float  # inputs and outputs of the hungriest layer, for the whole batch
@@ -72,8 +71,28 @@ def _of_measurement(view: View) -> str:
         f"<b>Measured here:</b> "
         f"<b>{number(median)} µs</b> an image ({number(low)} to {number(high)}) for {view.model} "
         f"in float32, batch {whole.batch}{near}, {whole.conditions}. "
-        f"At best {number(view.roofs.flops / 1e9)} · 10⁹ operations a second, and "
-        f"{number(view.roofs.memory / 1e9)} · 10⁹ bytes from memory.{other}"
+        f"At best {number(view.roofs.flops / 1e9)} billion operations a second, and "
+        f"{number(view.roofs.memory / 1e9)} billion bytes from memory.{other}"
+    )
+
+
+def describe(view: View) -> str:
+    """What the figure shows, for those who do not see it."""
+    e, here = view.total, BATCHES.index(view.nearest)
+    parts = {"arithmetic": e.arithmetic, "SRAM": e.sram, "DRAM": e.dram}
+    curve = ", ".join(f"{name} {number(energy / MICRO)}" for name, energy in parts.items())
+    points = ", ".join(
+        f"{name} {number(rate[here] / 1e9)} at {number(intensity[here])}"
+        for name, (intensity, rate) in view.points.items()
+    )
+    parameters, live = number(view.parameter_bytes / KB), number(view.live_bytes / KB)
+    return (
+        f"Estimated energy of an image over the memory on chip, at {number(view.memory)} KB "
+        f"{number(e.total / MICRO)} µJ: {curve}. Counted: {parameters} KB of parameters, "
+        f"{share(view.stays)} of them on chip, and {live} KB of inputs and outputs of "
+        f"{view.hungriest}. Measured at batch {view.nearest}, in "
+        f"billion operations a second at operations a byte: {points}; the roof of arithmetic is at "
+        f"{number(view.roofs.flops / 1e9)}."
     )
 
 

@@ -40,7 +40,7 @@ class Subject:
     flat: Tensor  # all weights end to end, on the CPU
     edge: float  # the largest magnitude
     counts: np.ndarray  # (BINS,): the histogram of all weights
-    changed: np.ndarray  # (10,): % of a class that the network of another seed answers otherwise
+    other_casualties: int  # images that it gets right, and the network of another seed does not
 
 
 class PruningLab:
@@ -81,7 +81,7 @@ class PruningLab:
             flat=flat,
             edge=edge,
             counts=torch.histc(flat, BINS, -edge, edge).numpy(),
-            changed=self._changed(answers, others),
+            other_casualties=len(self._casualties(answers, others)),
         )
 
     def _predict(self, net: nn.Module, weights: Mapping[str, Tensor]) -> np.ndarray:
@@ -126,7 +126,7 @@ class PruningLab:
         else:
             answers = self._predict(subject.net, pruned)
             lengths = file_bytes(subject.net.state_dict() | pruned)
-        casualties = np.flatnonzero((dense == self.labels) & (answers != self.labels))
+        casualties = self._casualties(dense, answers)
         return View(
             sparsity=sparsity,
             accuracy=float(self.accuracy(answers)),
@@ -137,11 +137,10 @@ class PruningLab:
             edge=subject.edge,
             thresholds=self._thresholds(subject, masks, scope),
             kept={name: masks[name].float().mean().item() for name in pruned},
-            pixels=masks["fc1.weight"].float().mean(0).view(28, 28).cpu().numpy(),
             answers=answers,
             casualties=casualties,
             strip=Strip.of(self.images, casualties, self.labels, answers),
-            changed=np.stack([self._changed(dense, answers), subject.changed]),
+            other_casualties=subject.other_casualties,
             file_bytes=lengths,
             mine=source == "mine",
             runs=tuple(run for run in self.runs if run.weights == weights),
@@ -160,9 +159,9 @@ class PruningLab:
         ]
         return [max(largest_gone)] * len(masks) if scope == "global" else largest_gone
 
-    def _changed(self, dense: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        images = np.bincount(self.labels, minlength=10)
-        return 100 * np.bincount(self.labels[dense != answers], minlength=10) / images
+    def _casualties(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """The indices of the images that were right before and are not after."""
+        return np.flatnonzero((before == self.labels) & (after != self.labels))
 
     def fine_tune(self, values: dict[str, Any], stop: threading.Event, progress: Progress) -> None:
         """Prune, train on with the zeros held, and train the dense network the same steps.

@@ -42,11 +42,10 @@ class View:
     edge: float  # the histogram reaches from -edge to edge
     thresholds: list[float]  # of each layer: the largest magnitude that went
     kept: dict[str, float]  # layer → fraction kept
-    pixels: np.ndarray  # (28, 28): fraction of a pixel's connections that are kept
     answers: np.ndarray  # the network's answer to each validation image
     casualties: np.ndarray  # indices of the images that were right and no longer are
     strip: Strip  # the first of them, with label and answer of each
-    changed: np.ndarray  # (2, 10): % of a class with another answer: pruned, another seed
+    other_casualties: int  # right in this network, wrong in that of another seed, neither pruned
     file_bytes: dict[str, int]  # format → the length of the file
     mine: bool  # whether the masks are the student's
     runs: tuple[Run, ...]  # of these weights
@@ -58,7 +57,8 @@ def summarise(view: View) -> str:
     sentences = [
         f"Sparsity {view.sparsity:.3g}: <b>{100 * view.accuracy:.2f} %</b> right of "
         f"{len(view.answers):,} validation images, dense {100 * view.dense_accuracy:.2f} %.",
-        f"{len(view.casualties):,} that were right are wrong now.",
+        f"{len(view.casualties):,} that were right are wrong now; in another seed's network, which "
+        f"is not pruned, {view.other_casualties:,}.",
         _summarise_bytes(view.file_bytes),
     ]
     if view.mine:
@@ -70,6 +70,25 @@ def summarise(view: View) -> str:
     if view.runs:
         paragraphs.insert(0, _summarise_run(view.runs[-1]))
     return "<br>".join(paragraphs)
+
+
+def describe(view: View) -> str:
+    """What the figure shows, for those who do not see it."""
+    every, kept = (int(counts.sum()) for counts in view.counts)
+    layers = ", ".join(
+        f"{name.removesuffix('.weight')} {100 * part:.3g} %" for name, part in view.kept.items()
+    )
+    runs = "".join(
+        f" Fine-tuned, {run.schedule}{', stopped' * run.stopped}, at sparsity {run.reached:.3g}: "
+        f"{100 * run.accuracy:.2f} %."
+        for run in view.runs
+    )
+    return (
+        f"Accuracy over sparsity, at {view.sparsity:.3g} {100 * view.accuracy:.2f} %, dense "
+        f"{100 * view.dense_accuracy:.2f} %.{runs} Histogram of the weights, {kept:,} of {every:,} "
+        f"kept: {layers}. {len(view.casualties):,} images are wrong now, the first of them shown. "
+        f"{_summarise_bytes(view.file_bytes)}"
+    )
 
 
 def _summarise_bytes(file_bytes: Mapping[str, int]) -> str:

@@ -18,10 +18,8 @@ BINS = 120
 class Point:
     """What comes of a setting at some number of bits; the errors are sums of squares."""
 
-    answers: np.ndarray  # to each image
     clipping: float
     rounding: float
-    snr: float  # dB, of all numbers but the outlier
     reach: float  # the range as a part of the largest magnitude, the median over the ranges
     part: int  # the part whose range has the median width
     span: tuple[float, float]  # its range
@@ -66,7 +64,6 @@ class View:
     point: Point  # at these bits
     histogram: Histogram
     curve: np.ndarray  # (2, len(CLIPS)): clipping and rounding
-    snrs: np.ndarray  # (len(BITS),), dB
     accuracies: np.ndarray  # (len(BITS),), fractions
     band: np.ndarray  # (seeds, len(BITS)), fractions, where nothing is disturbed
     dense_accuracy: float  # in float32, with the same outlier among the weights
@@ -81,9 +78,8 @@ def summarise(view: View) -> str:
     """The numbers of the view in words."""
     here, setting = BITS.index(view.bits), view.setting
     band = 100 * view.band[:, here]
-    kind = "symmetric" if setting.symmetric else "asymmetric"
     sentences = [
-        f"<b>{setting.what.capitalize()}</b> in {view.bits} bits, {kind}, {_how(setting)}: "
+        f"<b>{setting.what.capitalize()}</b> in {view.bits} bits, {_how(setting)}: "
         f"<b>{100 * view.accuracies[here]:.1f} %</b> right of {view.images:,} validation images, "
         f"in float32 {100 * view.dense_accuracy:.1f} %, {len(band)} seeds undisturbed "
         f"{band.min():.1f} to {band.max():.1f} %.",
@@ -91,16 +87,39 @@ def summarise(view: View) -> str:
     ]
     if setting.mine:
         sentences.insert(0, "<b>Your scale_and_zero_point and quantize.</b>")
-    shown = [_summarise_errors(view), _summarise_bytes(view)]
-    return "<br>".join([" ".join(sentences), " ".join(shown), _note(setting)])
+    stay = "activations" if setting.what == "weights" else "weights"
+    shown = [_summarise_errors(view), _summarise_bytes(view), f"The {stay} stay floats."]
+    return "<br>".join([" ".join(sentences), " ".join(shown)])
+
+
+def describe(view: View) -> str:
+    """What the figure shows, for those who do not see it."""
+    setting, point = view.setting, view.point
+    part = f" of {view.histogram.part}" if view.histogram.part else ""
+    curve = ", ".join(
+        f"{bits} bits {100 * right:.1f}" for bits, right in zip(BITS, view.accuracies, strict=True)
+    )
+    return (
+        f"Histogram of {_on_show(setting)} with the {len(point.levels):,} levels{part} from "
+        f"{number(point.levels.min())} to {number(point.levels.max())}: {setting.what} in "
+        f"{view.bits} bits, {_how(setting)}. Squared error {number(point.error)}, clipping "
+        f"{number(point.clipping)} and rounding {number(point.rounding)}. Accuracy in %: {curve}, "
+        f"float32 {100 * view.dense_accuracy:.1f}. {view.bytes[1]:,} bytes, in float32 "
+        f"{view.bytes[0]:,}. {view.changed:,} answers changed, the first of them shown."
+    )
+
+
+def _on_show(setting: Setting) -> str:
+    return "fc1's weights" if setting.what == "weights" else "fc1's outputs on calibration images"
 
 
 def _how(setting: Setting) -> str:
     weights, by = setting.what == "weights", setting.by
+    words = "symmetric, " if setting.symmetric else "asymmetric, "
     if weights:
-        words = f"a scale per {by}"
+        words += f"a scale per {by}"
     else:
-        words = "each batch by its own range" if by == DYNAMIC else f"calibrated by {by}"
+        words += "each batch by its own range" if by == DYNAMIC else f"calibrated by {by}"
     if setting.percentile < 100:
         words += f", clipped at the {setting.percentile:g}th percentile"
     if setting.outlier > 1:
@@ -115,14 +134,12 @@ def number(value: float) -> str:
 
 
 def _summarise_errors(view: View) -> str:
-    weights, point, total = view.setting.what == "weights", view.point, view.curve.sum(0)
-    whose = "fc1's weights" if weights else "what fc1 gives on calibration images"
+    point, total = view.point, view.curve.sum(0)
     return (
-        f"Of {whose}: squared error {number(point.error)}, clipping "
+        f"Of {_on_show(view.setting)}: squared error {number(point.error)}, clipping "
         f"{number(point.clipping)} and rounding {number(point.rounding)}; a clip at "
         f"{100 * CLIPS[total.argmin()]:.0f} % of the largest magnitude would have "
-        f"{number(total.min())}. Signal to noise {point.snr:.1f} dB"
-        f"{', the outlier left out' * (view.setting.outlier > 1)}."
+        f"{number(total.min())}."
     )
 
 
@@ -132,16 +149,3 @@ def _summarise_bytes(view: View) -> str:
         return f"The layers' inputs take {quantized:,} bytes an image, not {dense:,}."
     of_scales = f", {scales:,} of them scales and zero points" if scales else ""
     return f"The file has {quantized:,} bytes{of_scales}, not {dense:,}."
-
-
-def _note(setting: Setting) -> str:
-    """What some controls have no say in."""
-    if setting.what == "weights":
-        return "The activations stay floats; weights need no calibration."
-    if setting.by == "percentile":
-        return "The weights stay floats."
-    if setting.by == DYNAMIC:
-        why = "nothing is calibrated, so no outlier among calibration images, and no clip"
-    else:
-        why = "the clip is for the percentile alone"
-    return f"The weights stay floats; {why}."

@@ -3,15 +3,41 @@
 import ipywidgets as widgets
 
 from shrink import sharing
-from shrink.chapters.share.figure import draw, update
+from shrink.chapters.share.figure import SIZE, draw, update
 from shrink.chapters.share.lab import RATES, SharingLab
 from shrink.chapters.share.prepared import KINDS
-from shrink.chapters.share.view import KS, summarise
+from shrink.chapters.share.view import KS, describe, summarise
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.explorers.controls import toggle, whose, wide
 from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.explorers.jobs import Job
+from shrink.classroom.explorers.tries import Try
+
+TRIES = (
+    Try(
+        "1 · 16 values",
+        "How many times as large is the ruler's error, and how do their accuracies differ?",
+        k=16,
+    ),
+    Try("1 · 4 values", "Which of the ruler's values does hardly a weight use?", k=4),
+    Try(
+        "2 · pruned, from histogram",
+        "Where do its values lie, and where the best ones? Move k up: from where on do the curves "
+        "of error meet?",
+        k=4,
+        weights="pruned",
+        init="histogram",
+    ),
+    Try(
+        "3 · pruned, from linear",
+        "Train here and from histogram: where do the two diamonds lie in the plot of accuracy, and "
+        "where in that of error?",
+        k=4,
+        weights="pruned",
+    ),
+    Try("3 · 2 values", "Train: what becomes of the error, and what of the accuracy?", k=2),
+)
 
 
 def explore_sharing(
@@ -28,27 +54,27 @@ def explore_sharing(
         ValueError: there is only one seed, or one of the exercises.
     """
     lab = SharingLab(dataset, {e.name: e for e in exercises}, seeds)
-    slider = wide(460)
     controls = {
         "k": widgets.IntSlider(
-            8, min=int(KS[0]), max=int(KS[-1]), description="values, k", **slider
+            8, min=int(KS[0]), max=int(KS[-1]), description="values, k", **wide(300, words=60)
         ),
-        "init": toggle("begin", list(sharing.INITS)),
-        "weights": toggle("weights", list(KINDS)),
-        "layer": toggle("layer", ["fc1", "fc2", "fc3"]),
+        "init": toggle("begin", list(sharing.INITS), width=86),
+        "weights": toggle("weights", list(KINDS), width=72),
+        "layer": toggle("layer", ["fc1", "fc2", "fc3"], width=44),
         "source": whose("by", exercises),
+    }
+    of_training = {
+        "epochs": toggle("epochs", [1, 2, 5, 10], width=40),
         "reduction": toggle("gradients", list(RATES)),
-        "epochs": widgets.IntSlider(1, min=1, max=10, description="epochs", **slider),
     }
     return Explorer(
         lab.view,
         draw,
         update,
         summarise,
+        alt=describe,
         controls=controls,
-        job=Job("Train codebooks", lab.train),
-        size=(9.6, 5.6),
-        alt="Weight sharing in LeNet-300-100: a layer's histogram with the values that k-means "
-        "found, the best ones and a ruler's; squared error and accuracy over the number of "
-        "values; the bytes with the codebook; the images whose answer changed",
+        tries=TRIES,
+        job=Job("Train codebooks", lab.train, of_training),
+        size=SIZE,
     )

@@ -17,7 +17,6 @@ from shrink.classroom import measure, models
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
 from shrink.classroom.explorers import refusals
-from shrink.classroom.explorers.strip import Strip
 from shrink.classroom.training import Recipe, train
 from shrink.sharing import Shared
 
@@ -35,8 +34,6 @@ class SharingLab:
         refusals.refuse_a_part(exercises, ("assign", "update"))
         self.data, self.exercises = dataset, exercises
         self.labels = dataset.validation.labels[:IMAGES].cpu().numpy()
-        images = dataset.validation.images[:IMAGES]
-        self.images = images[:, 0].cpu().numpy()
         self.nets = {kind: prepared.network(dataset, kind, seeds[0]) for kind in KINDS}
         self.dense: dict[str, list[np.ndarray]] = {}  # not shared: the answers of two seeds
         self.sweeps: dict[tuple[str, str], dict[str, np.ndarray]] = {}  # of the first seed
@@ -101,31 +98,26 @@ class SharingLab:
         weights: str,
         layer: str,
         source: str = "reference",
-        **of_training: Any,
     ) -> View:
-        """Everything the figure shows; `of_training` matters to the job only.
+        """Everything the figure shows.
 
         Raises:
             ExerciseError: `source` is "mine", and there is no answer yet, or none of that shape.
         """
         net, at, number = self.nets[weights], k - KS[0], int(layer[-1]) - 1
-        hows = {"line": init, "optimum": "optimum", "ruler": "ruler"}
+        hows = {"k-means": init, "optimum": "optimum", "ruler": "ruler"}
         sweeps = {name: self.sweeps[weights, how] for name, how in hows.items()}
-        values = {
-            name: sweeps[curve]["codebooks"][at, number]
-            for name, curve in (("on show", "line"), ("optimum", "optimum"), ("ruler", "ruler"))
-        }
-        answers = sweeps["line"]["answers"][at]
-        error = float(sweeps["line"]["errors"][at, number])
+        values = {name: sweep["codebooks"][at, number] for name, sweep in sweeps.items()}
+        answers = sweeps["k-means"]["answers"][at]
+        error = float(sweeps["k-means"]["errors"][at, number])
         if mine := source == "mine":
             parts = self.shared(weights, k, init, mine)
             left = [one.weight for one in parts]
             answers = net.answers(left)
             error = squared_error(net.layers[number], left[number])
             codebook = parts[number].codebook.cpu().numpy()
-            values["on show"] = np.delete(codebook, parts[number].zero or [])
+            values["k-means"] = np.delete(codebook, parts[number].zero or [])
         dense = self.dense[weights]
-        changed = np.flatnonzero(answers != dense[0])
         band = self.bands[weights, init]
         counts, edge = self._histogram(weights, number)
         return View(
@@ -146,9 +138,8 @@ class SharingLab:
             dense_accuracy=float(self.accuracy(dense[0])),
             images=len(self.labels),
             bytes=(self._float_bytes, *self.lengths[weights][at].tolist()),
-            changed=len(changed),
+            changed=int((answers != dense[0]).sum()),
             other_changed=int((dense[1] != dense[0]).sum()),
-            strip=Strip.of(self.images, changed, dense[0], answers),
             runs=tuple(run for run in self.runs if run.weights == weights),
         )
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shrink.classroom.explorers.strip import Strip
-
 KS = np.arange(2, 65)
 BAND = np.array([2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64])  # of all seeds
 BINS = 120
+BESIDE = ("optimum", "ruler")  # what k-means is compared with
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Run:
     init: str
     reduction: str
     mine: bool
-    errors: tuple[float, ...]  # squared, as a part of the squared weights, a layer each
+    errors: tuple[float, ...]  # squared, as a part of the squared weights, one per layer
     before: float  # the accuracy before the training
     accuracy: float
     steps: int
@@ -39,7 +38,7 @@ class View:
     mine: bool  # whether the numbers and values are the student's
     counts: np.ndarray  # (BINS,) of the layer's weights that are not zero
     edge: float  # the largest magnitude: the histogram reaches from -edge to edge
-    values: Mapping[str, np.ndarray]  # the codebook on show, the optimum's and the ruler's
+    values: Mapping[str, np.ndarray]  # the codebooks of "k-means", the "optimum" and the "ruler"
     error: float  # squared, of the layer on show, as a part of its squared weights
     accuracy: float  # a fraction
     errors: Mapping[str, np.ndarray]  # (len(KS),) for the initialisation, the optimum, the ruler
@@ -51,8 +50,23 @@ class View:
     bytes: tuple[int, int, int, int, int]  # float32, shared; of that numbers, codebooks, gaps
     changed: int  # answers
     other_changed: int  # by another seed
-    strip: Strip  # the first of those images, answer before and now
     runs: tuple[Run, ...]  # of these weights
+
+
+def describe(view: View) -> str:
+    """The picture in a sentence."""
+    here = int(np.flatnonzero(view.k == KS)[0])
+    errors = {"k-means": view.error} | {how: view.errors[how][here] for how in BESIDE}
+    accuracies = {"k-means": view.accuracy} | {how: view.accuracies[how][here] for how in BESIDE}
+    wrong = ", ".join(f"{how} {_percent(part)}" for how, part in errors.items())
+    right = ", ".join(f"{how} {100 * part:.1f} %" for how, part in accuracies.items())
+    return (
+        f"A histogram of {int(view.counts.sum()):,} weights of fc{view.layer + 1}, below it "
+        f"{view.k} values each by k-means from {view.init}, the optimum and a ruler. Two plots "
+        f"over k, here at {view.k}: squared error, {wrong}; and accuracy with all {view.weights} "
+        f"weights shared, {right}, not shared {100 * view.dense_accuracy:.1f} %."
+        + (f" Diamonds for {len(view.runs)} trainings." if view.runs else "")
+    )
 
 
 def summarise(view: View) -> str:
@@ -61,9 +75,9 @@ def summarise(view: View) -> str:
     layer = f"fc{view.layer + 1}"
     zeros = " and 0" if view.weights == "pruned" else ""
     sentences = [
-        f"<b>{view.k} values{zeros}</b> a layer, k-means from {view.init}, {view.weights} weights: "
-        f"<b>{100 * view.accuracy:.2f} %</b> right of {view.images:,} validation images, not "
-        f"shared {100 * view.dense_accuracy:.2f} %; the optimum "
+        f"<b>{view.k} values{zeros}</b> per layer, k-means from {view.init}, {view.weights} "
+        f"weights: <b>{100 * view.accuracy:.2f} %</b> right of {view.images:,} validation images, "
+        f"not shared {100 * view.dense_accuracy:.2f} %; the optimum "
         f"{100 * view.accuracies['optimum'][here]:.2f} %, the ruler "
         f"{100 * view.accuracies['ruler'][here]:.2f} %.",
         f"Answers that changed: {view.changed:,}; by another seed: {view.other_changed:,}.",
@@ -86,7 +100,7 @@ def summarise(view: View) -> str:
 
 
 def _percent(part: float) -> str:
-    return f"{100 * part:.3g} %"
+    return f"{100 * part:,.0f} %" if part >= 10 else f"{100 * part:.3g} %"
 
 
 def _summarise_run(run: Run, layer: str, number: int) -> str:

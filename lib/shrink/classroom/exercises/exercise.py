@@ -12,7 +12,6 @@ fails in its check and nowhere else:
     magnitude_mask.check()
 """
 
-import html
 import json
 import os
 import random
@@ -21,8 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
-
-from IPython.display import HTML, display
 
 from shrink.classroom.exercises.attempt import (
     ABSENT,
@@ -34,11 +31,11 @@ from shrink.classroom.exercises.attempt import (
     show,
 )
 from shrink.classroom.exercises.errors import ExerciseError
+from shrink.classroom.exercises.front_end import is_live, show_panel
 from shrink.classroom.exercises.passed import note
 from shrink.classroom.exercises.stub import is_stub
 
 State = Literal["done", "not done yet", "wrong"]
-_COLOURS: dict[State, str] = {"done": "#009E73", "not done yet": "#E69F00", "wrong": "#D55E00"}
 
 
 @dataclass(frozen=True)
@@ -139,17 +136,17 @@ class Exercise:
             self._thread.students_turn = before
 
     def check(self, seed: int | None = None) -> None:
-        """Show whether the answer is right: a panel in a live notebook, otherwise an exception.
+        """Show whether the answer is right: a panel at a live front end, otherwise an exception.
 
         Raises:
-            ExerciseError: the exercise is not done yet or wrong, and nobody is looking at a live
-                notebook (nbval, nbconvert, pytest).
+            ExerciseError: the exercise is not done yet or wrong, and a program runs the cell, such
+                as nbval, nbconvert or pytest.
         """
         outcome = self.judge(random.SystemRandom().randrange(10**6) if seed is None else seed)
         _report(self, outcome)
-        if _live_notebook():
+        if is_live():
             passed = note(self.name, self.student) if outcome.state == "done" else {}
-            display(HTML(_panel(outcome)), metadata=passed)
+            show_panel(outcome.state, outcome.message, passed)
         elif outcome.state == "done":
             print(outcome.message)
         else:
@@ -176,27 +173,6 @@ class Exercise:
                 return wrong.in_parts()
         except Exception:  # a result that compares with nothing is like no mistake
             return []
-
-
-def _live_notebook() -> bool:
-    """Whether a person watches: JupyterLab and Notebook 7 name their session, nbval does not.
-
-    A pytest that was started from a notebook inherits that name; pytest names itself too.
-    """
-    return "JPY_SESSION_NAME" in os.environ and "PYTEST_VERSION" not in os.environ
-
-
-def _panel(outcome: Outcome) -> str:
-    """The outcome as HTML that is legible on light and dark themes."""
-    first, *rest = outcome.message.splitlines()
-    first = first.removesuffix(f": {outcome.state}")
-    details = f"<pre style='margin:4px 0 0'>{html.escape(chr(10).join(rest))}</pre>" if rest else ""
-    colour = _COLOURS[outcome.state]
-    return (
-        f"<div role='status' style='border-left:6px solid {colour};padding:6px 12px;"
-        "color:var(--jp-content-font-color1,inherit);background:var(--jp-layout-color2,#8881)'>"
-        f"<b>{outcome.state}</b> &nbsp; {html.escape(first)}{details}</div>"
-    )
 
 
 def _report(exercise: Exercise, outcome: Outcome) -> None:

@@ -26,14 +26,14 @@ def draw(
         for colour, hatch in (*looks, (whole, ""))
     ]
     words = [
-        ax.text(_GAP, 0, "", va="center", color="white", fontsize="small"),
-        ax.text(0, 1, "", va="center", fontsize="small"),
+        ax.text(_GAP, 0, "", va="center", color="white"),
+        ax.text(0, 1, "", va="center"),
     ]
     ax.set(xlim=(0, 100), ylim=(1.45, -0.45), xticks=[])
     ax.set_yticks([0, 1], names)
     ax.tick_params(axis="y", length=0)
     ax.spines[:].set_visible(False)
-    heading = ax.set_title(title, fontsize="small")
+    heading = ax.set_title(title)
     return {"parts": parts, "words": words, "title": heading, "axis": ax.yaxis}
 
 

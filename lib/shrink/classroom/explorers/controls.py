@@ -10,7 +10,8 @@ import ipywidgets as widgets
 if TYPE_CHECKING:  # it imports torch, and a slider needs none
     from shrink.classroom.exercises.exercise import Exercise
 
-_SLIDERS = (widgets.FloatSlider, widgets.IntSlider, widgets.FloatLogSlider)
+SOURCE = "source"  # the name of the switch between the library's function and the student's
+SLIDERS = (widgets.FloatSlider, widgets.IntSlider, widgets.FloatLogSlider)
 
 
 def toggle(
@@ -41,12 +42,40 @@ def whose(
     return toggle(description, ["reference", "mine"] if exercises else ["reference"])
 
 
-def in_rows(controls: Mapping[str, widgets.Widget]) -> list[widgets.Widget]:
-    """The controls in a box that wraps, the sliders in rows of their own above the rest."""
-    sliders = [c for c in controls.values() if isinstance(c, _SLIDERS)]
-    others = [c for c in controls.values() if not isinstance(c, _SLIDERS)]
-    wrapping = widgets.Layout(flex_flow="row wrap")
-    return [*map(_with_number_box, sliders), widgets.HBox(others, layout=wrapping)]
+def in_boxes(controls: Mapping[str, widgets.Widget]) -> dict[str, widgets.Widget]:
+    """Name → what stands in an explorer for the control: a slider with a box to type in."""
+    return {
+        name: _with_number_box(control) if isinstance(control, SLIDERS) else control
+        for name, control in controls.items()
+    }
+
+
+def in_rows(boxes: Mapping[str, widgets.Widget]) -> tuple[list[widgets.Widget], widgets.HBox]:
+    """The sliders' boxes, a row each, and the others in one that wraps."""
+    sliders = [box for box in boxes.values() if isinstance(box, widgets.HBox)]
+    others = [box for box in boxes.values() if not isinstance(box, widgets.HBox)]
+    return sliders, widgets.HBox(others, layout=widgets.Layout(flex_flow="row wrap"))
+
+
+def show(box: widgets.Widget, shown: bool) -> None:
+    """Show or hide what stands in an explorer for a control."""
+    if shown != (box.layout.display != "none"):
+        box.layout.display = "flex" if shown else "none"
+
+
+def put(control: widgets.Widget, value: Any) -> None:
+    """Set a control's value; one between the stops of a logarithmic slider holds.
+
+    With `continuous_update` the front end answers such a value with that of the nearest stop, so
+    it is off while one is sent.
+    """
+    if not isinstance(control, widgets.FloatLogSlider) or control.value == value:
+        control.value = value
+        return
+    with control.hold_sync():  # one message
+        control.continuous_update = False
+        control.value = value
+    control.continuous_update = True
 
 
 def _with_number_box(slider: widgets.Widget) -> widgets.HBox:
@@ -63,9 +92,8 @@ def _with_number_box(slider: widgets.Widget) -> widgets.HBox:
         max=high,
         step=step,
         layout=widgets.Layout(width="80px"),
-        tooltip=slider.description,
     )
-    slider.readout = False
+    slider.readout_format = "d" if isinstance(slider, widgets.IntSlider) else ".6g"
     if logarithmic:
         _link_logarithmic(slider, box)
     else:
@@ -75,11 +103,7 @@ def _with_number_box(slider: widgets.Widget) -> widgets.HBox:
 
 
 def _link_logarithmic(slider: widgets.FloatLogSlider, box: widgets.Widget) -> None:
-    """Link a box that shows six digits, and in which values between the slider's stops hold.
-
-    With `continuous_update` the front end answers such a value with that of the nearest stop, so
-    it is off while one is sent.
-    """
+    """Link a box that shows six digits, and in which values between the slider's stops hold."""
 
     def shown() -> float:
         return float(f"{slider.value:.6g}")
@@ -89,10 +113,7 @@ def _link_logarithmic(slider: widgets.FloatLogSlider, box: widgets.Widget) -> No
 
     def type_in(change: Any) -> None:
         if change.new != shown():
-            with slider.hold_sync():  # one message
-                slider.continuous_update = False
-                slider.value = change.new
-            slider.continuous_update = True
+            put(slider, change.new)
 
     slider.observe(show, "value")
     box.observe(type_in, "value")

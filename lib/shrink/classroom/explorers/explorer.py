@@ -1,104 +1,122 @@
 """The explorer frame: controls and one figure that keeps up with them.
 
-Measured choices: one private figure, never pyplot; the axes are drawn once and kept as a bitmap;
-each change restores the bitmap, draws the moving artists on it and sends one PNG into an image of
-fixed size. Callbacks run on other threads than the main one in JupyterLab, so an explorer has a
-lock of its own and touches no global state.
+Each change sends one PNG into an image of fixed size. Callbacks run on other threads than the main
+one in JupyterLab, so an explorer has a lock of its own and touches no global state.
 """
 
-import base64
+import html
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 
-from shrink.classroom import plots
-from shrink.classroom.explorers import png
-from shrink.classroom.explorers.canvas import Canvas
-from shrink.classroom.explorers.controls import in_rows
+from shrink.classroom.exercises.front_end import is_live
+from shrink.classroom.explorers import controls as boxes
+from shrink.classroom.explorers import tries as buttons
+from shrink.classroom.explorers.busy import Busy
 from shrink.classroom.explorers.errors import error_panel
 from shrink.classroom.explorers.jobs import Job, Worker
+from shrink.classroom.explorers.look import HEAD
+from shrink.classroom.explorers.picture import Draw, Picture, Update
+from shrink.classroom.explorers.results import Results
 from shrink.classroom.explorers.shells import hear_beside_cells
+from shrink.classroom.explorers.static import static_view
+from shrink.classroom.explorers.tries import Try
 
-_CSS = (
-    plots.STYLE_SHEET
-    + """<style>
-.shrink-explorer { padding: 4px 0 }
-.shrink-figure { overflow: visible }
-.shrink-explorer .widget-toggle-buttons > .widget-label { flex-shrink: 0; margin-right: 6px }
-.shrink-job { border: 1px solid var(--jp-border-color1); margin: 4px 0; padding: 2px 8px 4px }
-.shrink-busy .shrink-figure img, .shrink-busy img.shrink-figure
-  { opacity: .45; transition: opacity .15s }
-.shrink-stale .shrink-figure img, .shrink-stale img.shrink-figure { opacity: .3 }
-.shrink-error pre { margin: 4px 0; padding: 6px 10px; white-space: pre-wrap;
-  border-left: 6px solid #D55E00; color: var(--jp-content-font-color1);
-  background: var(--jp-layout-color2) }
-.shrink-summary { color: var(--jp-content-font-color1); line-height: 1.4 }
-</style>"""
-)
-_BUSY_AFTER = 0.25  # seconds of redrawing until the figure is dimmed
-_WATCHED = 2.0  # seconds after a redraw's beginning in which its thread waits for another
+
+def nothing(_values: Mapping[str, Any]) -> tuple[str, ...]:
+    """No control is ever hidden."""
+    return ()
+
+
+def _is_slider(control: widgets.Widget) -> bool:
+    return isinstance(control, boxes.SLIDERS)
 
 
 class Explorer(widgets.VBox):
     """Controls, a figure, a summary in words.
 
     Args:
-        compute: called with the controls' values by name; returns the result.
+        compute: called with the controls' values by name; returns the result, which is remembered
+            until a job ends (a student's own function is asked each time), and computed beforehand
+            for the next stops of a slider that was moved.
         draw: called once with the figure and the first result; draws what never moves, and
             returns the artists that do, by name.
         update: called with those artists and each new result; moves them.
-        summary: the result in words (HTML), shown below the figure: what a screen reader reads.
+        summary: the result in words (HTML), shown below the figure.
+        alt: what the figure shows of a result, with its numbers, in a sentence or two for those who
+            do not see it.
         controls: name → widget with a `value`; a slider gets a number box beside it.
+        tries: what to try, as buttons beside the sliders.
+        hidden: called with the values of all controls, the job's as well; the names of those that
+            change nothing in that state, and which are hidden while it lasts.
         job: long work; its buttons, progress and messages are the explorer's `work`.
         size: of the figure, in inches at 100 dots per inch.
-        alt: the figure in a sentence.
+
+    Raises:
+        ValueError: a try sets a control or a value that there is not.
     """
 
     def __init__(
         self,
         compute: Callable[..., Any],
-        draw: Callable[[Figure, Any], Mapping[str, Any]],
-        update: Callable[[Mapping[str, Any], Any], None],
+        draw: Draw,
+        update: Update,
         summary: Callable[[Any], str],
         *,
+        alt: Callable[[Any], str],
         controls: Mapping[str, widgets.Widget],
+        tries: Sequence[Try] = (),
+        hidden: Callable[[Mapping[str, Any]], Collection[str]] = nothing,
         job: Job | None = None,
         size: tuple[float, float],
-        alt: str,
     ) -> None:
-        self._compute, self._draw, self._update, self._summarise = compute, draw, update, summary
-        self.controls, self.alt = dict(controls), alt
+        self._summarise, self._describe = summary, alt
+        self.controls, self.tries, self._without_effect = dict(controls), tuple(tries), hidden
         self.work = Worker(job, lambda: self.values, self.refresh) if job else None
-        width, height = (plots.SCALE * inches for inches in size)
-        self.figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-        self._canvas = Canvas(self.figure)
-        self._artists: Mapping[str, Any] | None = None
-        self._background: Any = None
+        self._picture = Picture(draw, update, size)
+        self.figure = self._picture.figure
+        self._lock, self._pending = threading.Lock(), False
+        self._moving, self._held = threading.Lock(), False
+        self._busy, self.results = Busy(self._dim), Results(compute)
+        self._came: tuple[str, Any] | None = None  # the slider that moved last, and where from
         self.result: Any = None
         self.error: BaseException | None = None
         self.redraws = 0
-        self._lock, self._pending = threading.Lock(), False
-        self._dimming, self._watcher = threading.Lock(), None
-        self._drawing, self._began = False, 0.0
+        self._build()
+        buttons.refuse_what_cannot_be_set(self.tries, self.every_control)
+        self._first = {name: c.value for name, c in self.controls.items() if name != boxes.SOURCE}
+        for name, control in self.controls.items():
+            control.observe(partial(self._move_to, name), "value")
+        for control in self.work.job.controls.values() if self.work else ():
+            control.observe(self._hide, "value")
+        self._show()
+
+    def _build(self) -> None:
         self.image = widgets.Image(
             format="png",
-            layout=widgets.Layout(width=f"{100 * width:.0f}px", height="auto", max_width="100%"),
+            layout=widgets.Layout(
+                width=f"{100 * self.figure.get_figwidth():.0f}px", height="auto", max_width="100%"
+            ),
         )
         self.image.add_class("shrink-figure")
-        self.message, self.text = widgets.HTML(), widgets.HTML()
+        self.message, self.text, self._alt = (widgets.HTML() for _ in range(3))
         self.message.add_class("shrink-error")
         self.text.add_class("shrink-summary")
+        self._alt.add_class("shrink-alt")
+        self._boxes = boxes.in_boxes(self.controls)
+        sliders, others = boxes.in_rows(self._boxes)
+        beside = [buttons.buttons(self.tries, self.press)] if self.tries else []
+        wrapping = widgets.Layout(flex_flow="row wrap")
         super().__init__(
             [
-                widgets.HTML(_CSS, layout=widgets.Layout(display="none")),
-                *in_rows(self.controls),
+                widgets.HTML(HEAD, layout=widgets.Layout(display="none")),
+                widgets.HBox([widgets.VBox(sliders), *beside], layout=wrapping),
+                others,
                 self.image,
+                self._alt,
                 *(self.work.rows if self.work else ()),
                 self.text,
                 self.message,
@@ -106,100 +124,113 @@ class Explorer(widgets.VBox):
         )
         self.add_class("shrink-explorer")
         hear_beside_cells(self)
-        for control in self.controls.values():
-            control.observe(self.refresh, "value")
-        self.refresh()
 
     @property
     def values(self) -> dict[str, Any]:
         """The controls' values by name."""
         return {name: control.value for name, control in self.controls.items()}
 
-    def refresh(self, _change: object = None) -> None:
+    @property
+    def every_control(self) -> dict[str, widgets.Widget]:
+        """The explorer's controls by name, and its job's."""
+        return self.controls | dict(self.work.job.controls if self.work else {})
+
+    @property
+    def _sliders(self) -> dict[str, widgets.Widget]:
+        """Those that are shown."""
+        shown = self.controls.keys() - self.hidden
+        return {n: c for n, c in self.controls.items() if n in shown and _is_slider(c)}
+
+    @property
+    def hidden(self) -> set[str]:
+        """The names of the controls that are hidden now."""
+        return {name for name, box in self._every_box.items() if box.layout.display == "none"}
+
+    @property
+    def alt(self) -> str:
+        """What the picture shows, in words."""
+        return html.unescape(self._alt.value)
+
+    def move(self, **values: Any) -> None:
+        """Set several controls, the job's as well, and redraw once."""
+        every = self.every_control
+        with self._moving:
+            self._held = True
+            try:
+                for name, value in values.items():
+                    boxes.put(every[name], value)
+            finally:
+                self._held = False
+        self._show()
+
+    def press(self, one: Try) -> None:
+        """Set the state of a try.
+
+        What it does not name goes back to where it began, except the switch to mine and the job's.
+        """
+        self.move(**{n: v for n, v in self._first.items() if n not in one.values} | one.values)
+
+    def refresh(self) -> None:
+        """Compute anew for the values of this moment, and redraw."""
+        self.results.forget()
+        self._show()
+
+    def _move_to(self, name: str, change: Any) -> None:
+        self._came = (name, change.old) if _is_slider(change.owner) else None
+        self._show()
+
+    def _show(self) -> None:
         """Redraw for the values of this moment; from any thread, and the latest wins.
 
         Whoever holds the lock redraws until nothing newer is pending, so a slow redraw is never
         queued up behind others.
         """
         self._pending = True
-        while self._pending and self._lock.acquire(blocking=False):
+        while not self._held and self._pending and self._lock.acquire(blocking=False):
             try:
                 self._pending = False
-                self._redraw(self.values)
+                with self.results.nothing_beforehand():
+                    self._redraw(self.values)
             finally:
                 self._lock.release()
+            if self._came and self._came[0] in self._sliders and not self._pending:
+                self.results.prepare(self.values, self._sliders, *self._came)
 
     def _redraw(self, values: dict[str, Any]) -> None:
-        self._watch()
-        try:
-            result = self._compute(**values)
-            self.image.value = self._picture(result)
-            self.text.value = self._summarise(result)
-            self.result, self.error = result, None
-            self.redraws += 1
-            self.message.value = ""
-            self.remove_class("shrink-stale")
-        except (Exception, SystemExit) as error:  # a student's exit() too
-            self.error = error
-            self.message.value = error_panel(error, values)
-            self.add_class("shrink-stale")
-        finally:
-            with self._dimming:
-                self._drawing = False
-                self.remove_class("shrink-busy")
+        with self._busy.working():
+            try:
+                self._hide()
+                result = self.results.of(values)
+                self.image.value = self._picture.of(result)
+                self._alt.value = html.escape(self._describe(result), quote=False)
+                self.text.value = self._summarise(result)
+                self.result, self.error = result, None
+                self.redraws += 1
+                self.message.value = ""
+                self.remove_class("shrink-stale")
+            except (Exception, SystemExit) as error:  # a student's exit() too
+                self.error = error
+                self.message.value = error_panel(error, values)
+                self.add_class("shrink-stale")
 
-    def _watch(self) -> None:
-        """Have the figure dimmed if the redraw that begins takes long.
+    @property
+    def _every_box(self) -> dict[str, widgets.Widget]:
+        return self._boxes | (self.work.boxes if self.work else {})
 
-        One thread watches over many redraws, as each would wait for a thread of its own to start.
-        """
-        with self._dimming:
-            self._drawing, self._began = True, time.monotonic()
-            if self._watcher is None:
-                self._watcher = threading.Thread(target=self._dim_what_is_slow, daemon=True)
-                self._watcher.start()
+    def _hide(self, _change: object = None) -> None:
+        if self._held:
+            return
+        names = self._without_effect({n: c.value for n, c in self.every_control.items()})
+        for name, box in self._every_box.items():
+            boxes.show(box, name not in names)
 
-    def _dim_what_is_slow(self) -> None:
-        while True:
-            time.sleep(_BUSY_AFTER / 4)
-            with self._dimming:
-                since = time.monotonic() - self._began
-                if self._drawing and since > _BUSY_AFTER:
-                    self.add_class("shrink-busy")
-                if not self._drawing and since > _WATCHED:
-                    self._watcher = None
-                    return
-
-    def _picture(self, result: Any) -> bytes:
-        if self._artists is None:
-            self.figure.clear()  # of a drawing that failed on the way
-            self.figure.set_layout_engine("constrained")
-            artists = self._draw(self.figure, result)
-            for artist in _flat(artists):
-                artist.set_animated(True)
-            self._canvas.draw()
-            self.figure.set_layout_engine("none")  # frozen: the axes never jump
-            self._background = self._canvas.copy_from_bbox(self.figure.bbox)
-            self._artists = artists
-        self._update(self._artists, result)
-        self._canvas.restore_region(self._background)
-        for artist in sorted(_flat(self._artists), key=Artist.get_zorder):
-            self.figure.draw_artist(artist)
-        return png.encode(np.asarray(self._canvas.buffer_rgba()))
+    def _dim(self, busy: bool) -> None:
+        (self.add_class if busy else self.remove_class)("shrink-busy")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and a PNG with its text for viewers that have no widgets."""
-        data = super()._repr_mimebundle_(**kwargs)
-        if data is None or not self.image.value:
-            return data
-        data["image/png"] = base64.b64encode(self.image.value).decode()
-        data["text/plain"] = self.alt
-        return data, {"image/png": {"alt": self.alt}}
-
-
-def _flat(artists: Any) -> list[Artist]:
-    """Every artist in nested mappings, lists and containers."""
-    if isinstance(artists, Artist):
-        return [artists]
-    parts = artists.values() if isinstance(artists, Mapping) else artists
-    return [artist for part in parts for artist in _flat(part)]
+        """The widget, where a person can move it; and what is shown where there are no widgets."""
+        widget = super()._repr_mimebundle_(**kwargs) if is_live() else {}
+        data, metadata = static_view(
+            self.image.value, self.alt, self.text.value, self.message.value
+        )
+        return widget | data, metadata

@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from shrink.classroom.explorers.controls import in_rows
+from shrink.classroom.explorers.controls import in_boxes, in_rows
 from shrink.classroom.explorers.errors import error_panel
 
 _EVERY = 0.1  # seconds between two reports of progress
@@ -50,6 +50,7 @@ class Worker:
         self.message.add_class("shrink-error")
         self.start_button.on_click(self.start)
         self.stop_button.on_click(self.stop)
+        self.boxes = in_boxes(job.controls)
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._told, self._running = threading.RLock(), False  # the lock is of what the status says
@@ -60,7 +61,8 @@ class Worker:
         row = widgets.HBox([self.start_button, self.stop_button, self.bar, self.status])
         if self.job.controls:
             about = widgets.HTML(self.job.about)
-            row = widgets.VBox([about, *in_rows(self.job.controls), row])
+            sliders, others = in_rows(self.boxes)
+            row = widgets.VBox([about, *sliders, others, row])
             row.add_class("shrink-job")
         return [row, self.message]
 

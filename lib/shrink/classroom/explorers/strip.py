@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 SHOWN = 10  # images at most, in two rows
 SIDE = 28  # pixels of an image
-CAPTION = 12  # pixels for the text under each
+CAPTION, GAP = 12, 12  # pixels for the text under each, and beside it
 _COLUMNS = SHOWN // 2
 
 
@@ -26,9 +26,9 @@ class Strip:
     ) -> "Strip":
         """Of `images` (n, 28, 28) those at `places`; what each was before, and what it is after."""
         first = places[:SHOWN]
-        cells = np.zeros((SHOWN, SIDE + CAPTION, SIDE), np.float32)
-        cells[: len(first), :SIDE] = images[first]
-        rows = cells.reshape(2, _COLUMNS, SIDE + CAPTION, SIDE).transpose(0, 2, 1, 3)
+        cells = np.zeros((SHOWN, SIDE + CAPTION, SIDE + GAP), np.float32)
+        cells[: len(first), :SIDE, GAP // 2 : GAP // 2 + SIDE] = images[first]
+        rows = cells.reshape(2, _COLUMNS, SIDE + CAPTION, SIDE + GAP).transpose(0, 2, 1, 3)
         captions = tuple(f"{before[i]} → {after[i]}" for i in first)
         return cls(rows.reshape(2 * (SIDE + CAPTION), -1), captions)
 
@@ -36,16 +36,15 @@ class Strip:
 def draw(ax: Axes) -> list[Any]:
     """The artists of a strip on axes of its own, empty at first: an image and its texts."""
     ax.set_axis_off()
-    shape = (2 * (SIDE + CAPTION), SIDE * _COLUMNS)
+    shape = (2 * (SIDE + CAPTION), (SIDE + GAP) * _COLUMNS)
     image = ax.imshow(np.zeros(shape), cmap="gray_r", vmin=0, vmax=1, interpolation="bilinear")
     texts = [
         ax.text(
-            SIDE * (i % _COLUMNS) + SIDE / 2,
+            (SIDE + GAP) * (i % _COLUMNS + 0.5),
             (SIDE + CAPTION) * (i // _COLUMNS) + SIDE + CAPTION / 2,
             "",
             ha="center",
             va="center",
-            fontsize="small",
         )
         for i in range(SHOWN)
     ]
