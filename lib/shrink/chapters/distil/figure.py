@@ -108,7 +108,9 @@ def _draw_runs(ax: Axes, sweep: Sweep) -> dict[str, Any]:
     ax.set_yticks([50, 80, 90, 95, 98, 99])
     ax.set_xticks(range(1, SHOWN + 1), [""] * SHOWN)
     ax.tick_params(axis="x", length=0)
-    ax.set_xlabel("labels, and units per layer", labelpad=26)  # under texts, which no layout sees
+    ax.set_xlabel(
+        "labels, and units per layer", labelpad=26 * plots.SCALE
+    )  # under texts, which no layout sees
     (pairs,) = ax.plot([], [], color=TEACHER, lw=1)
     points = {
         name: ax.plot([], [], marker, color=colour, mfc=face, ms=6)[0]
