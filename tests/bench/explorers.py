@@ -53,7 +53,7 @@ def _sliders(explorer: Explorer) -> list[str]:
 
 def _over_its_stops(explorer: Explorer, name: str) -> tuple[list[float], list[float]]:
     """Milliseconds of computing and of all together, at each stop; the slider goes back then."""
-    control, compute = explorer.controls[name], explorer._compute
+    control, compute = explorer.controls[name], explorer.results._compute
     first, computed, whole = control.value, [], []
 
     def timed(**values: object) -> object:
@@ -62,14 +62,14 @@ def _over_its_stops(explorer: Explorer, name: str) -> tuple[list[float], list[fl
         computed.append(1000 * (time.thread_time() - began))
         return result
 
-    explorer._compute = timed
+    explorer.results._compute = timed
     for value in _stops(control):
         redraws, began = explorer.redraws, time.thread_time()
         put(control, value)
         if explorer.redraws > redraws:  # it was there before
             whole.append(1000 * (time.thread_time() - began))
         assert explorer.error is None, (name, value)
-    explorer._compute = compute
+    explorer.results._compute = compute
     put(control, first)
     return computed, whole
 

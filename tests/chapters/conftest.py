@@ -8,6 +8,16 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_beforehand():
+    """Explorers compute what is asked for, and no more."""
+    from shrink.classroom.explorers import ahead
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ahead, "STOPS", 0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def digits():
     from shrink.classroom import data

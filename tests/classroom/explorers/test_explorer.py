@@ -70,6 +70,16 @@ def test_the_slider_moves_the_data_the_words_and_the_pixels():
     assert changed.any() and changed.mean() < 0.25
 
 
+def test_a_result_is_remembered_until_it_is_to_be_computed_anew():
+    seen = []
+    it = explorer(lambda x: seen.append(x) or x)
+    for x in (5, 2, 5):
+        it.controls["x"].value = x
+    assert seen == [2, 5] and it.redraws == 4
+    it.refresh()
+    assert seen == [2, 5, 5] and it.redraws == 5
+
+
 def test_axes_are_drawn_once_and_never_jump():
     calls, boxes = [], []
 
@@ -463,7 +473,8 @@ def test_a_try_sets_its_state_with_one_redraw_whatever_was_there():
     trying.press("near")
     assert trying.seen[2:] == [(0, 1, 8)] and trying.epochs.value == 7
     trying.press("far")
-    assert trying.seen[3:] == [(9.5, 2, 5)] and trying.times.continuous_update
+    assert trying.it.values == {"x": 9.5, "kind": 2, "times": 5} and trying.it.redraws == 4
+    assert trying.times.continuous_update
 
 
 def test_a_try_leaves_the_switch_to_mine_where_it_is():

@@ -71,8 +71,8 @@ def _of_measurement(view: View) -> str:
         f"<b>Measured here:</b> "
         f"<b>{number(median)} µs</b> an image ({number(low)} to {number(high)}) for {view.model} "
         f"in float32, batch {whole.batch}{near}, {whole.conditions}. "
-        f"At best {number(view.roofs.flops / 1e9)} · 10⁹ operations a second, and "
-        f"{number(view.roofs.memory / 1e9)} · 10⁹ bytes from memory.{other}"
+        f"At best {number(view.roofs.flops / 1e9)} billion operations a second, and "
+        f"{number(view.roofs.memory / 1e9)} billion bytes from memory.{other}"
     )
 
 
@@ -90,8 +90,8 @@ def describe(view: View) -> str:
         f"Estimated energy of an image over the memory on chip, at {number(view.memory)} KB "
         f"{number(e.total / MICRO)} µJ: {curve}. Counted: {parameters} KB of parameters, "
         f"{share(view.stays)} of them on chip, and {live} KB of inputs and outputs of "
-        f"{view.hungriest}. Measured at batch {view.nearest}, in 10⁹ "
-        f"operations a second at operations a byte: {points}; the roof of arithmetic is at "
+        f"{view.hungriest}. Measured at batch {view.nearest}, in "
+        f"billion operations a second at operations a byte: {points}; the roof of arithmetic is at "
         f"{number(view.roofs.flops / 1e9)}."
     )
 

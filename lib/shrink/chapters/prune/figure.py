@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from shrink.chapters.prune.view import BINS, CURVE, FORMATS, View
 from shrink.classroom import plots
 from shrink.classroom.explorers import legend, strip
 
-SIZE = (6.4, 4.2)  # inches
+SIZE = (6.4, 4.5)  # inches
 DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fine-tuned"))
 ALL = "#949494"  # seen on a light ground and on a dark one
 MORE = "dense, as many more steps"
@@ -73,6 +74,8 @@ def _draw_histogram(ax: Axes, view: View) -> dict[str, Any]:
     lines[0].set_label("threshold")
     ax.set(yscale="log", ylim=(0.7, 2e5), xlim=(-1, 1), xlabel="weight, part of the largest")
     ax.set_xticks(ticks := [-1, -0.5, 0, 0.5, 1], [f"{tick:g}" for tick in ticks])
+    ax.set_yticks(ticks := [1, 100, 10_000], [f"{tick:,}" for tick in ticks])
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.legend(loc="upper right", labelspacing=0.2, borderaxespad=0, handlelength=1.4)
     return {"counts": both, "thresholds": lines, "title": ax.set_title("weights in each bin")}
 

@@ -79,12 +79,14 @@ def explore_quantization(
             100, min=90, max=100, step=0.05, description="clip, percentile", **slider
         ),
         "what": toggle("quantize", ["weights", "activations"]),
-        "symmetric": toggle("range", [("asymmetric", False), ("symmetric", True)]),
+        "symmetric": toggle("range", [("asymmetric", False), ("symmetric", True)], width=106),
         "source": whose("by", exercises),
         "granularity": toggle(
-            "scale per", [(g if g != "group" else f"group of {GROUP}", g) for g in GRANULARITIES]
+            "scale per",
+            [(g if g != "group" else f"group of {GROUP}", g) for g in GRANULARITIES],
+            width=106,
         ),
-        "calibration": toggle("calibrate", [*METHODS, DYNAMIC], width=112),
+        "calibration": toggle("calibrate", [*METHODS, DYNAMIC], width=120),
     }
     return Explorer(
         lab.view,

@@ -20,7 +20,7 @@ from shrink.chapters.quantize.view import BINS, BITS, CLIPS, View, number
 from shrink.classroom import plots
 from shrink.classroom.explorers import bars, legend, strip
 
-SIZE = (6.4, 4.2)  # inches
+SIZE = (6.4, 4.5)  # inches
 TICKS = 1000  # levels that are drawn at most: a quantizer that does not round leaves many more
 DENSE, QUANTIZED = plots.COLOURS["dense"], plots.COLOURS["quantized"]
 CLIPPING, ROUNDING = plots.COLOURS["fine-tuned"], plots.COLOURS["distilled"]
@@ -81,7 +81,7 @@ def _draw_line(ax: Axes) -> dict[str, Any]:
 def _draw_errors(ax: Axes) -> dict[str, Any]:
     x = 100 * CLIPS
     areas = [
-        ax.fill_between(x, x, x, color=colour, hatch=hatch, ec="white", lw=0, label=label)
+        ax.fill_between(x, x, x, fc=colour, hatch=hatch, ec="white", lw=0, label=label)
         for colour, hatch, label in ((ROUNDING, "", "rounding"), (CLIPPING, "///", "clipping"))
     ]
     (least,) = ax.plot([], [], "v", color="black", ms=7, mec="white", label="least")

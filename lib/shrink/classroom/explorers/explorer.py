@@ -8,6 +8,7 @@ import base64
 import html
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -19,6 +20,7 @@ from shrink.classroom.explorers.errors import error_panel
 from shrink.classroom.explorers.jobs import Job, Worker
 from shrink.classroom.explorers.look import HEAD
 from shrink.classroom.explorers.picture import Draw, Picture, Update
+from shrink.classroom.explorers.results import Results
 from shrink.classroom.explorers.shells import hear_beside_cells
 from shrink.classroom.explorers.tries import Try
 
@@ -32,7 +34,9 @@ class Explorer(widgets.VBox):
     """Controls, a figure, a summary in words.
 
     Args:
-        compute: called with the controls' values by name; returns the result.
+        compute: called with the controls' values by name; returns the result, which is remembered
+            until a job ends (a student's own function is asked each time), and computed beforehand
+            for the next stops of a slider that was moved.
         draw: called once with the figure and the first result; draws what never moves, and
             returns the artists that do, by name.
         update: called with those artists and each new result; moves them.
@@ -64,25 +68,26 @@ class Explorer(widgets.VBox):
         job: Job | None = None,
         size: tuple[float, float],
     ) -> None:
-        self._compute, self._summarise, self._describe = compute, summary, alt
+        self._summarise, self._describe = summary, alt
         self.controls, self.tries, self._without_effect = dict(controls), tuple(tries), hidden
         self.work = Worker(job, lambda: self.values, self.refresh) if job else None
         self._picture = Picture(draw, update, size)
         self.figure = self._picture.figure
         self._lock, self._pending = threading.Lock(), False
         self._moving, self._held = threading.Lock(), False
-        self._busy = Busy(self._dim)
+        self._busy, self.results = Busy(self._dim), Results(compute)
+        self._came: tuple[str, Any] | None = None  # the slider that moved last, and where from
         self.result: Any = None
         self.error: BaseException | None = None
         self.redraws = 0
         self._build()
         buttons.refuse_what_cannot_be_set(self.tries, self.every_control)
         self._first = {name: c.value for name, c in self.controls.items() if name != boxes.SOURCE}
-        for control in self.controls.values():
-            control.observe(self.refresh, "value")
+        for name, control in self.controls.items():
+            control.observe(partial(self._move_to, name), "value")
         for control in self.work.job.controls.values() if self.work else ():
             control.observe(self._hide, "value")
-        self.refresh()
+        self._show()
 
     def _build(self) -> None:
         self.image = widgets.Image(
@@ -145,7 +150,7 @@ class Explorer(widgets.VBox):
                     boxes.put(every[name], value)
             finally:
                 self._held = False
-        self.refresh()
+        self._show()
 
     def press(self, one: Try) -> None:
         """Set the state of a try.
@@ -154,7 +159,16 @@ class Explorer(widgets.VBox):
         """
         self.move(**{n: v for n, v in self._first.items() if n not in one.values} | one.values)
 
-    def refresh(self, _change: object = None) -> None:
+    def refresh(self) -> None:
+        """Compute anew for the values of this moment, and redraw."""
+        self.results.forget()
+        self._show()
+
+    def _move_to(self, name: str, change: Any) -> None:
+        self._came = (name, change.old) if isinstance(change.owner, boxes.SLIDERS) else None
+        self._show()
+
+    def _show(self) -> None:
         """Redraw for the values of this moment; from any thread, and the latest wins.
 
         Whoever holds the lock redraws until nothing newer is pending, so a slow redraw is never
@@ -164,15 +178,19 @@ class Explorer(widgets.VBox):
         while not self._held and self._pending and self._lock.acquire(blocking=False):
             try:
                 self._pending = False
-                self._redraw(self.values)
+                with self.results.nothing_beforehand():
+                    self._redraw(self.values)
             finally:
                 self._lock.release()
+            if self._came and not self._pending:
+                name, before = self._came
+                self.results.prepare(self.values, name, self.controls[name], before)
 
     def _redraw(self, values: dict[str, Any]) -> None:
         with self._busy.working():
             try:
                 self._hide()
-                result = self._compute(**values)
+                result = self.results.of(values)
                 self.image.value = self._picture.of(result)
                 self._alt.value = html.escape(self._describe(result), quote=False)
                 self.text.value = self._summarise(result)
