@@ -30,6 +30,10 @@ def nothing(_values: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def _is_slider(control: widgets.Widget) -> bool:
+    return isinstance(control, boxes.SLIDERS)
+
+
 class Explorer(widgets.VBox):
     """Controls, a figure, a summary in words.
 
@@ -131,6 +135,12 @@ class Explorer(widgets.VBox):
         return self.controls | dict(self.work.job.controls if self.work else {})
 
     @property
+    def _sliders(self) -> dict[str, widgets.Widget]:
+        """Those that are shown."""
+        shown = self.controls.keys() - self.hidden
+        return {n: c for n, c in self.controls.items() if n in shown and _is_slider(c)}
+
+    @property
     def hidden(self) -> set[str]:
         """The names of the controls that are hidden now."""
         return {name for name, box in self._every_box.items() if box.layout.display == "none"}
@@ -165,7 +175,7 @@ class Explorer(widgets.VBox):
         self._show()
 
     def _move_to(self, name: str, change: Any) -> None:
-        self._came = (name, change.old) if isinstance(change.owner, boxes.SLIDERS) else None
+        self._came = (name, change.old) if _is_slider(change.owner) else None
         self._show()
 
     def _show(self) -> None:
@@ -182,9 +192,8 @@ class Explorer(widgets.VBox):
                     self._redraw(self.values)
             finally:
                 self._lock.release()
-            if self._came and not self._pending:
-                name, before = self._came
-                self.results.prepare(self.values, name, self.controls[name], before)
+            if self._came and self._came[0] in self._sliders and not self._pending:
+                self.results.prepare(self.values, self._sliders, *self._came)
 
     def _redraw(self, values: dict[str, Any]) -> None:
         with self._busy.working():
