@@ -483,12 +483,13 @@ explorer
 # The buttons beside *try* set what the questions are about. *Train codebooks* trains the values, with gradients that
 # are averaged (learning rate 1) or summed (0.0001); its diamond stays.
 #
-# 1. *16 values*: **How many times as large is the ruler's error, and how do their accuracies differ?** *4 values*:
+# 1. *ruler*: **How many times as large is the ruler's error, and how do their accuracies differ?** Go down to 4.
 #    **Which of the ruler's values does hardly a weight use?**
-# 2. *Pruned, from histogram*: **Where do its values lie, and where the best ones?** Move k up: **from where on do the
-#    curves of error meet?** Then the other beginnings.
-# 3. *Pruned, from linear*: train here and from histogram. **Where do the two diamonds lie in the plot of accuracy, and
-#    where in that of error?** *2 values*: train. **What becomes of the error, and what of the accuracy?**
+# 2. *stuck*: From histogram. **Where do its values lie, and where the best ones?** Move k up. **From where on do the
+#    curves of error meet? And from the other beginnings?**
+# 3. *train*: Press *Train codebooks*, then once more from histogram. **Where do the two diamonds lie in the plot of
+#    accuracy, and where in that of error?**
+# 4. *two values*: Press *Train codebooks*. **What becomes of the error, and what of the accuracy?**
 #
 # <details><summary>Answers</summary>
 #
@@ -498,8 +499,7 @@ explorer
 #    optimum at 10 to 18 values, on MNIST it comes nearer only. From some 20 on all beginnings fall behind the best:
 #    the more values, the more ways to be stuck. The accuracy no longer minds.
 # 3. Within a few images of each other and of the network that is not shared; and both *above* the curve of error.
-#    With two values a layer the squared error about doubles on glyphs, quadruples on MNIST, and the accuracy is
-#    about 96 %.
+# 4. The squared error about doubles on glyphs, quadruples on MNIST, and the accuracy is about 96 %.
 # </details>
 
 # %% [markdown] exercises

@@ -520,11 +520,12 @@ explorer
 # %% [markdown] explore-questions
 # The buttons beside *try* set what the questions are about.
 #
-# 1. *fixed, 92 %*: move *gap bits* from 1 to 8. **Which parts shrink, and which one turns round?** *Huffman, 92 %*:
-#    **what is left to grow?**
-# 2. *fixed, 71 %*, then *92 %* and *98 %*: **where is the shortest bar each time, and why does it move?**
-# 3. *One gap bit, 98 %*: **what does a filler cost with Huffman, and what does it deserve? How many bytes does ANS
-#    save?**
+# 1. *parts*: Fixed codes: move the gap bits from 1 to 8. **Which parts shrink, and which one turns round?** The same
+#    with Huffman: **what is left to grow?**
+# 2. *sparsity*: Fixed codes, the sparsity at 71, at 92 and at 98 %: **where is the shortest bar each time, and why
+#    does it move?**
+# 3. *fillers*: 98 %, one gap bit: **what does a filler cost with Huffman, and what does it deserve? How many bytes
+#    does ANS save?**
 #
 # <details><summary>Answers</summary>
 #
@@ -548,18 +549,21 @@ file_explorer = explore_file(content, data)
 file_explorer
 
 # %% [markdown] explore-file-questions
-# 1. *Values of fc1*, *gaps of fc1*: flip bits there and in the bytes around. **How many weights change each time?**
-# 2. *A bias above 0*, *a bias below 0*: the last of the four bytes of a float, with its sign and exponent. Flip each
-#    of its eight bits. **Which bit ruins the network, and why only with one of the two?**
-# 3. Press *Flip a hundred random bits*. **In which parts is nearly every flip refused, and in which is nearly none?**
+# 1. *values*: Flip bits in the values of fc1, here and elsewhere: **how many weights change each time?**
+# 2. *gaps*: **And how many in the gaps of fc1?**
+# 3. *bias*: The last byte of a bias above 0, with its sign and exponent: flip each of its eight bits. **Which one ruins
+#    the network?**
+# 4. *below 0*: The same of a bias below 0: **why does it not ruin the network?**
+# 5. Press *Flip a hundred random bits*: **in which parts is nearly every flip refused, and in which is nearly none?**
 #
 # <details><summary>Answers</summary>
 #
-# 1. In the values mostly one, two or three, as the codes soon fall into step again; now and then thousands, when by
-#    then there is one value too many or too few. In the gaps thousands: everything after that place moves.
-# 2. The highest of the exponent, bit 6: it makes 3 · 10³⁷ of 0.1, which drowns all else. A bias below 0 becomes as
-#    large below 0, and the ReLU makes 0 of it: one unit of 300 is lost.
-# 3. Refused: names, shapes and the tables, where a single change no longer fits the rest. Never: biases and
+# 1. Mostly one, two or three, as the codes soon fall into step again; now and then thousands, when by then there is
+#    one value too many or too few.
+# 2. Thousands: everything after that place moves.
+# 3. The highest of the exponent, bit 6: it makes 3 · 10³⁷ of 0.1, which drowns all else.
+# 4. It becomes as large below 0, and the ReLU makes 0 of it: one unit of 300 is lost.
+# 5. Refused: names, shapes and the tables, where a single change no longer fits the rest. Never: biases and
 #    codebooks, for which any bits are a number.
 # </details>
 

@@ -639,12 +639,13 @@ explorer
 # The buttons beside *try* set what the questions are about. *Train students* trains five, each with the teacher and
 # alone; *labels* is how many of the 10,000 images have one, while the teacher answers to all.
 #
-# 1. *Saw every digit*: move the temperature. **From which on can you see the second answer, and where can you
-#    no longer tell the answers apart? Where in between is teaching best?**
-# 2. *Saw no 3*: raise the bias from 0. **At which are most images right? What do the other digits pay beyond
-#    that, and what does the student alone do?**
-# 3. *50 labels* and *10,000 labels*: train. **How many points is the teacher worth?** *300 units*: train. **Do larger
-#    students need no teacher?** (These take a minute or two.)
+# 1. *temperature*: **From which temperature on can you see the second answer, and where can you no longer tell the
+#    answers apart? Where in between is teaching best?**
+# 2. *bias*: Raise the bias from 0. **At which bias are most images right? What do the other digits pay beyond that, and
+#    what does the student alone do?**
+# 3. *labels*: Press *Train students*, with 50 labels and then with 10,000. **How many points is the teacher worth each
+#    time?** (Each takes a minute or two.)
+# 4. *units*: Press *Train students*. **Do those of 300 units need no teacher?**
 #
 # <details><summary>Answers</summary>
 #
@@ -653,8 +654,8 @@ explorer
 # 2. At about 6 on glyphs and 7 on MNIST. Beyond that 5s and 8s above all turn into 3s: at 10 about a quarter of the 8s are wrong,
 #    and of the 5s a seventh on glyphs and more than a quarter on MNIST. The student alone gains less than a point at the best
 #    bias.
-# 3. At 50 labels 36 points on glyphs and 37 on MNIST, at 10,000 half a point and 0.6. Students of 300 units gain as well, 0.5
-#    and 1.0: they are wider, and still no LeNet-5.
+# 3. At 50 labels 36 points on glyphs and 37 on MNIST, at 10,000 half a point and 0.6.
+# 4. They gain as well, 0.5 and 1.0 points: they are wider, and still no LeNet-5.
 # </details>
 
 # %% [markdown] exercises
