@@ -578,7 +578,7 @@ explorer
 #
 # 1. *Saw every digit*: move the temperature. **From which on can you see the second answer, and where can you
 #    no longer tell the answers apart? Where in between is teaching best?**
-# 2. *Never saw a 3*: raise the bias from 0. **At which are most images right? What do the other digits pay beyond
+# 2. *Saw no 3*: raise the bias from 0. **At which are most images right? What do the other digits pay beyond
 #    that, and what does the student alone do?**
 # 3. *50 labels* and *10,000 labels*: train. **How many points is the teacher worth?** *300 units*: train. **Do larger
 #    students need no teacher?** (These take a minute or two.)

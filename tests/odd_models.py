@@ -111,6 +111,67 @@ class Masks(Reads):
         return F.linear(x, self.fc.weight * (self.fc.weight > 0), self.fc.bias)
 
 
+class AsksKind(nn.Module):
+    """Calls of its layers those that are linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                x = layer(x)
+        return x
+
+
+class AsksByType(AsksKind):
+    def forward(self, x):
+        for layer in [layer for layer in self.layers if type(layer) is Dense]:
+            x = layer(x)
+        return x
+
+
+class AsksAHelper(AsksKind):
+    def is_linear(self, layer):
+        return is_weighted(layer)
+
+    def forward(self, x):
+        for layer in filter(self.is_linear, self.layers):
+            x = layer(x)
+        return x
+
+
+class AsksByName(AsksKind):
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x) if type(layer).__name__ == "Linear" else x
+        return x
+
+
+class AsksBeforeItRuns(AsksKind):
+    """Says in its `__init__` alone what its layers are: nothing is asked at a call."""
+
+    def __init__(self):
+        super().__init__()
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+Dense = nn.Linear
+WEIGHTED = (nn.Linear, nn.Conv2d)
+
+
+def is_weighted(layer):
+    return isinstance(layer, WEIGHTED)
+
+
 class Adapted(nn.Module):
     """Calls a part that hangs at a layer."""
 
@@ -400,6 +461,11 @@ MODELS = {
     "reads": (Reads, ROWS),
     "reads without bias": (lambda: Reads(bias=False), ROWS),
     "reads and masks": (Masks, ROWS),
+    "asks for a kind": (AsksKind, ROWS),
+    "asks by type": (AsksByType, ROWS),
+    "asks a helper": (AsksAHelper, ROWS),
+    "asks by name": (AsksByName, ROWS),
+    "asks before it runs": (AsksBeforeItRuns, ROWS),
     "adapter": (Adapted, ROWS),
     "words tied": (TiedWords, ROWS),
     "listed": (Listed, ROWS),

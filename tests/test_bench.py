@@ -1,4 +1,4 @@
-"""The table of figures in README is what the command writes, and of the versions in the lock."""
+"""The table in measured.md is what the command writes, and of the versions in the lock."""
 
 import datetime
 import re
@@ -32,8 +32,8 @@ def test_the_machine_is_named_in_words():
     assert re.search(r"\d+ cores .* GB of memory, .*; \w+, Python 3\.\d+", bench.machine())
 
 
-def test_readme_has_a_row_of_every_figure_and_the_locks_torch():
-    _, rest = bench.README.read_text(encoding="utf-8").split(bench.BEGIN)
+def test_measured_has_a_row_of_every_figure_and_the_locks_torch():
+    _, rest = bench.MEASURED.read_text(encoding="utf-8").split(bench.BEGIN)
     written = rest.split(bench.END)[0]
     torch = re.search(r"^torch==(.*)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
     assert re.search(r"Measured on \d{4}-\d\d-\d\d on a machine with ", written)

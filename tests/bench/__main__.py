@@ -1,8 +1,8 @@
 """`make bench`: the figures that the course quotes, as ratios within one run.
 
 Machines are shared and noisy: each pair is timed in turns, A B A B, and medians are quoted. Names
-as arguments choose figures: `make bench ARGS="masks browser"`. `make bench ARGS=--readme` runs all
-and writes them into README.md.
+as arguments choose figures: `make bench ARGS="masks browser"`. `make bench ARGS=--write` runs all
+and writes them into course/measured.md.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests import ROOT
 from tests.bench import chapters, coding, distilling, explorers, library, quantized
 from tests.bench.rows import Row
 
-README = ROOT / "README.md"
+MEASURED = ROOT / "course" / "measured.md"
 BEGIN, END = "<!-- make bench -->", "<!-- end of make bench -->"
 FIGURES = {
     "counts": library.counts,
@@ -50,7 +50,7 @@ def machine() -> str:
 
 
 def table(rows: Iterable[Row], words: str, day: datetime.date) -> str:
-    """The rows as README shows them, with the machine that they were measured on."""
+    """The rows as measured.md shows them, with the machine that they were measured on."""
     lines = [
         f"Measured on {day} on a machine with {words}. Ratios are those of one run; times on "
         "another machine are others.",
@@ -78,11 +78,13 @@ def _figure(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
     parser.add_argument("figures", nargs="*", type=_figure, metavar="figure")
-    parser.add_argument("--readme", action="store_true", help="all of them, into README.md")
-    parser.add_argument("--machine", help="the machine in words, for the table in README.md")
+    parser.add_argument("--write", action="store_true", help="all of them, into course/measured.md")
+    parser.add_argument(
+        "--machine", help="the machine in words, for the table in course/measured.md"
+    )
     args = parser.parse_args()
-    if args.readme and args.figures:
-        parser.error("--readme takes all figures")
+    if args.write and args.figures:
+        parser.error("--write takes all figures")
     words = args.machine or machine()
     print(words)
     rows = []
@@ -90,9 +92,11 @@ def main() -> None:
         for row in FIGURES[name]():
             print(row, flush=True)
             rows.append(row)
-    if args.readme:
-        text = put_in(README.read_text(encoding="utf-8"), table(rows, words, datetime.date.today()))
-        README.write_text(text, encoding="utf-8")
+    if args.write:
+        text = put_in(
+            MEASURED.read_text(encoding="utf-8"), table(rows, words, datetime.date.today())
+        )
+        MEASURED.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

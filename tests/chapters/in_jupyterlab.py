@@ -13,12 +13,20 @@ from playwright.sync_api import Locator, Page
 
 from tests import ROOT
 from tests.chapters import jupyter
+from tests.chapters.small import HIGH
 
 _CELLS = """() => jupyterapp.shell.currentWidget.content.widgets.map(cell => ({
     source: cell.model.sharedModel.source,
     outputs: cell.model.outputs ? cell.model.outputs.toJSON() : [],
 }))"""
 _SHUT_DOWN = "() => jupyterapp.serviceManager.sessions.shutdownAll()"
+_NEEDED = """explorer => {
+    const words = document.createTreeWalker(
+        explorer.querySelector('.shrink-summary'), NodeFilter.SHOW_TEXT).nextNode();
+    const range = document.createRange();
+    range.selectNodeContents(words);
+    return range.getClientRects()[0].bottom - explorer.getBoundingClientRect().top;
+}"""
 _CHECK = re.compile(r"(\w+)\.check\(\)")
 
 
@@ -69,7 +77,9 @@ class Chapter:
         cell = self.page.locator(".jp-CodeCell", has_text=call)
         itself = cell.locator(".shrink-explorer")
         itself.wait_for()
-        return Explorer(self.page, itself)
+        explorer = Explorer(self.page, itself)
+        explorer.fits_a_laptop()
+        return explorer
 
     def assert_checks_wait(self) -> None:
         """Each check shows its panel: not done yet."""
@@ -104,6 +114,11 @@ class Explorer:
     def says(self, words: str | re.Pattern) -> None:
         """Wait until these words stand in it."""
         self.itself.get_by_text(words).wait_for()
+
+    def fits_a_laptop(self) -> None:
+        """At 1280 by 800 all from the first control to the summary's first line is in view."""
+        assert self.page.viewport_size["width"] == 1280
+        assert self.itself.evaluate(_NEEDED) <= HIGH
 
     def box(self, number: int) -> Locator:
         """The number box of the slider of this number, from 0 on."""

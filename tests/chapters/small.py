@@ -13,6 +13,8 @@ from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.training import predict
 
+HIGH = 679  # pixels of a notebook that JupyterLab shows in a window of 1280 by 800
+
 
 @dataclass(frozen=True)
 class Small:

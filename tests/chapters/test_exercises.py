@@ -23,7 +23,7 @@ from tests import ROOT, depth
 from tests.chapters.judging import judge, rejected
 from tests.chapters.notebooks import CHAPTERS, solutions
 
-SEEDS, FEW_SEEDS = depth.seeds(30), depth.seeds(8, few=2)
+SEEDS, FEW_SEEDS = depth.seeds(30, few=2), depth.seeds(8, few=1)
 NAMES = [c[3:] for c in CHAPTERS if (ROOT / "tests" / "chapters" / c[3:] / "answers.py").is_file()]
 EXERCISES = {
     (name, exercise.name): exercise

@@ -13,6 +13,7 @@ import base64
 import dataclasses
 import importlib
 import io
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,15 +23,20 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
+from matplotlib.text import Text
 from PIL import Image
 
 from shrink.classroom import cache
 from shrink.classroom.data import ten_digits
-from tests.chapters.small import forget_answers
+from shrink.classroom.explorers.controls import SLIDERS
+from tests.chapters.small import HIGH, forget_answers
 
 CHAPTERS = sorted(path.parent.name for path in Path(__file__).parent.glob("*/small.py"))
 MODULES = [importlib.import_module(f"tests.chapters.{name}.small") for name in CHAPTERS]
 EVERY = [small for module in MODULES for small in module.EXPLORERS]
+NARROW = 568  # pixels that JupyterLab, its side bar open, leaves an output at 1000 by 700
+SMALLEST = 8 * 96 / 72  # pixels of 8 points
+ROW, LINE, FRAME = 32, 28, 12  # pixels of a row of controls, a line of words, a job's frame
 
 
 @pytest.fixture(scope="module", params=EVERY, ids=lambda small: small.name)
@@ -253,6 +259,30 @@ def test_an_error_of_mine_is_shown_and_gone_with_the_reference(explorer, small):
     assert "no &lt;such&gt; key" in explorer.message.value and shown(explorer) == before
     explorer.controls["source"].value = "reference"
     assert explorer.message.value == "" and shown(explorer) == before
+
+
+def test_at_1000_by_700_no_text_is_smaller_than_8_points(explorer):
+    scale = min(1, NARROW / (100 * explorer.figure.get_figwidth())) * 100 / 72  # of a point
+    for text in explorer.figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            assert scale * text.get_fontsize() >= SMALLEST, text.get_text()
+            assert "$" not in text.get_text(), "an exponent is smaller than its number"
+
+
+def test_at_1280_by_800_controls_picture_and_the_first_words_are_seen_together(explorer):
+    """By arithmetic, with three buttons to try in a row and choices in two rows."""
+    rows = max(sliders_of(explorer.controls), math.ceil(len(explorer.tries) / 3)) + 2
+    height = ROW * rows + 100 * explorer.figure.get_figheight() + LINE + FRAME
+    if explorer.work:
+        job = explorer.work.job
+        sliders = sliders_of(job.controls)
+        height += ROW * (1 + sliders + (sliders < len(job.controls)))
+        height += LINE * bool(job.about) + FRAME * bool(job.controls)
+    assert height <= HIGH
+
+
+def sliders_of(controls):
+    return sum(isinstance(control, SLIDERS) for control in controls.values())
 
 
 def test_what_cannot_be_compared_is_refused(built, digits):

@@ -19,6 +19,7 @@ from shrink.quantization.calibration import (
     percentile_range,
     squared_error_range,
 )
+from tests import depth
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated")
 
@@ -307,7 +308,7 @@ def squared_error(x, low, high, bits, symmetric=False):
 
 
 @pytest.mark.parametrize("symmetric", [False, True], ids=["asymmetric", "symmetric"])
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 4, 8] if depth.DEEP else [4])
 @pytest.mark.parametrize("name", DATA)
 def test_the_squared_error_is_nearly_the_least(name, bits, symmetric):
     x = DATA[name]
@@ -431,7 +432,7 @@ def plain_divergence(counts, i, levels):
     return result
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", depth.seeds(40, few=8))
 def test_the_threshold_is_that_of_a_plain_loop(seed):
     random = np.random.default_rng(seed)
     bins = int(random.integers(2, 90))

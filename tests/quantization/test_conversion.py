@@ -31,6 +31,8 @@ from shrink.quantization.integer import (
 )
 
 NAMES = ("lenet-300-100", "lenet-5")
+# Ten thousand images take the convolutions seconds.
+ON_ALL_IMAGES = ("lenet-300-100", pytest.param("lenet-5", marks=pytest.mark.deep))
 
 
 def random(*shape, seed=0):
@@ -135,12 +137,12 @@ def networks(glyphs, trained):
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_ALL_IMAGES)
 def test_int8_costs_less_than_a_tenth_of_a_point(glyphs, trained, networks, name):
     assert abs(accuracy(networks[name], glyphs.test) - trained[name][1]) <= 0.001
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_ALL_IMAGES)
 def test_4_bits_a_channel_cost_less_than_a_point(glyphs, trained, name):
     net, before = trained[name]
     network = quantize_model(net, glyphs.train.images[:500], weight_bits=4, per_channel=True)
@@ -743,7 +745,7 @@ def test_the_original_is_left_alone_and_all_layers_within_are_found():
     assert net[1][0].bias.any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_ALL_IMAGES)
 def test_dynamic_networks_keep_the_accuracy(glyphs, trained, name):
     net, before = trained[name]
     assert abs(accuracy(quantize_dynamically(net), glyphs.test) - before) <= 0.002
@@ -931,6 +933,7 @@ def test_a_view_that_mixes_images_is_refused():
         quantize_model(net, random(20, 1, 16, 16))
 
 
+@pytest.mark.deep  # Dynamo takes seconds
 def test_a_model_compiled_in_place_is_named():
     net = nn.Sequential(nn.Linear(6, 4))
     net.compile(backend="eager")

@@ -1,4 +1,4 @@
-"""The record of a paper's table: how it was made; as text, in a notebook, for a README."""
+"""The record of a paper's table: how it was made; as text, in a notebook, for results.md."""
 
 import html
 import math
@@ -37,7 +37,7 @@ class Record:
         )
 
     def markdown(self) -> str:
-        """The tables for a README."""
+        """The tables for results.md."""
         return "\n\n".join(map(_markdown, self.tables()))
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from shrink.plain import (
 )
 from shrink.quantization import QParams, dequantize, qparams_of, quantize
 from shrink.quantization.arguments import check_floats, int8_bits
+from shrink.quantization.asking import asks_for_kinds
 from shrink.quantization.forms import (
     WEIGHTED,
     check_weighted,
@@ -53,8 +54,9 @@ def quantize_dynamically(
     Any model is taken, not only a chain. What does more than `nn.Linear` or `nn.Conv2d` do stays
     as it is, in floats: a subclass with a forward or methods of its own (as of LoRA), a layer with
     hooks or with an attribute that is called as one of `NAMES`, a dilated convolution or one that
-    pads with a word or with pixels, and the layers of `nn.MultiheadAttention` and
-    `nn.TransformerEncoderLayer`, which read their weights and do not call them.
+    pads with a word or with pixels, the layers of `nn.MultiheadAttention` and
+    `nn.TransformerEncoderLayer`, which read their weights and do not call them, and those of a
+    module that asks in its forward which of its layers are linear or convolutions.
 
     The arguments are those of `quantize_model`.
 
@@ -86,8 +88,12 @@ def quantize_dynamically(
 
 
 def _called_layers(whole: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """Each place of a linear layer or convolution: whose part it is, its name there, the layer."""
-    for parent in whole.modules():
+    """Each place of a linear layer or convolution: whose part it is, its name there, the layer.
+
+    What is inside a module that asks for the kinds of its layers is left out.
+    """
+    asked = {part for m in whole.modules() if asks_for_kinds(m, WEIGHTED) for part in m.modules()}
+    for parent in (part for part in whole.modules() if part not in asked):
         for name, part in parent._modules.items():
             weighted = any(kind in type(part).__mro__ for kind in WEIGHTED)
             read = isinstance(parent, READERS) or isinstance(part, NonDynamicallyQuantizableLinear)

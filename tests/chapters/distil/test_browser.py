@@ -13,8 +13,8 @@ def test_chapter_06_in_jupyterlab(run_chapter, record_property):
     with run_chapter("06_distil") as chapter:
         explorer = chapter.explorer("explore_distillation(data")
         explorer.key_to_pixels(presses=20, record_property=record_property)
-        assert "T = 39.8" in explorer.summary
-        assert explorer.box(TEMPERATURE).input_value().startswith("39.8")
+        assert "T = 90.5" in explorer.summary
+        assert explorer.box(TEMPERATURE).input_value().startswith("90.5")
         move_the_bias(explorer)
         choose(explorer)
         train_and_stop(explorer)

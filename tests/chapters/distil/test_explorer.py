@@ -379,7 +379,7 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
     assert (
         artists["soft_title"]
         .get_text()
-        .startswith(f"at T = 10: {most:.3g} % a {shown.soft[0].argmax()}, ")
+        .startswith(f"T = 10: {most:.3g} % for {shown.soft[0].argmax()}, ")
     )
 
 
@@ -405,12 +405,12 @@ def test_the_latest_runs_are_in_the_plot_and_all_in_the_table(explorer):
     runs = tuple(run_of(width=10 + i) for i in range(11))
     shown = dataclasses.replace(explorer.result, runs=runs)
     distil_figure.update(artists, shown)
-    places = np.arange(1, 7)
+    places = np.arange(1, 6)
     for name, height in (("distilled", 91), ("alone", 80.5)):
-        expected = np.stack([places, np.full(6, height)], 1)
+        expected = np.stack([places, np.full(5, height)], 1)
         assert artists["runs"][name].get_xydata() == pytest.approx(expected)
     texts = [text.get_text() for text in artists["run_texts"]]
-    assert texts == [f"50\n{width}" for width in range(15, 21)]
+    assert texts == [f"50\n{width}" for width in range(16, 21)]
     assert artists["invitation"].get_text() == ""
     table = distil_view.summarise(shown)
     assert re.findall(r"<tr><td>(\d+)</td>", table) == [str(i) for i in range(1, 12)]

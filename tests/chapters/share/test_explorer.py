@@ -360,7 +360,7 @@ def test_the_words_hold_the_numbers(lab):
     shown = view(lab, 5, weights="pruned", init="density", layer="fc2")
     words = summarise(shown)
     for text in (
-        "<b>5 values and 0</b> a layer, k-means from density, pruned weights",
+        "<b>5 values and 0</b> per layer, k-means from density, pruned weights",
         f"<b>{100 * shown.accuracy:.2f} %</b> right of 150 validation images",
         f"not shared {100 * shown.dense_accuracy:.2f} %",
         f"the ruler {100 * shown.accuracies['ruler'][3]:.2f} %",

@@ -49,7 +49,7 @@ def explore_coding(
         seed: of the network.
     """
     lab = CodingLab(dataset, code_lengths, seed)
-    slider = wide(460, words=80)
+    slider = wide(340, words=80)
     controls = {
         "gap_bits": widgets.IntSlider(
             5, min=GAP_BITS[0], max=GAP_BITS[-1], description="gap bits", **slider

@@ -16,7 +16,7 @@ from shrink.chapters.code.sizes import GAP_BITS
 from shrink.chapters.code.view import CODES, STACK, Codes, View
 from shrink.classroom import plots
 
-SIZE = (6.2, 4.4)  # inches
+SIZE = (6.4, 4.4)  # inches
 DENSE = plots.COLOURS["dense"]
 IN = {"fixed": "fixed codes", "huffman": "Huffman codes", "ans": "ANS"}
 WIDTH = 30  # of a bar, points

@@ -52,7 +52,7 @@ def explore_file(content: bytes, dataset: Dataset) -> Explorer:
         job=Job("Flip a hundred random bits", lab.flip_many),
         size=SIZE,
     )
-    explorer.work.start_button.layout.width = "auto"  # its words are long
+    explorer.work.start_button.layout = widgets.Layout(width="auto", flex="0 0 auto")  # long words
     return explorer
 
 

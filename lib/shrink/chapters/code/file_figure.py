@@ -16,7 +16,7 @@ from shrink.chapters.code.parts import COLOURS, PARTS, part_of
 from shrink.classroom import plots
 from shrink.coding.codec_bytes import Region
 
-SIZE = (6.2, 4.6)  # inches
+SIZE = (6.4, 4.6)  # inches
 ASPECT = 1.75  # of the map, width to height
 LIGHTER = 0.4  # how much white a byte of 255 is given
 REFUSED = -11  # where refused flips stand on the axis of accuracy, %
@@ -152,7 +152,7 @@ def _update_picture(artists: Mapping[str, Any], view: View) -> None:
         title = "the file is read:\nthe same network"
     artists["picture_title"].set_text(title)
     by_pixel = outcome.tensor == "fc1.weight"
-    key = "by pixel, dark where most" if by_pixel else "dark where changed"
+    key = "by pixel; the darker, the more" if by_pixel else "dark where changed"
     artists["key"].set_text(key if outcome.changed else "")
 
 

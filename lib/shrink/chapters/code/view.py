@@ -80,15 +80,15 @@ def describe(view: View) -> str:
     filled = 100 * view.fillers[here] / max(view.entries[here], 1)
     of_codes = "; ".join(
         f"of its {what} the commonest, {codes.symbols[0]}, is {100 * codes.share[0]:.0f} % of all, "
-        f"has {codes.lengths[0]} bits by Huffman and deserves {-np.log2(codes.share[0]):.2f}"
+        f"has {codes.lengths[0]} bits by Huffman and deserves {np.log2(1 / codes.share[0]):.2f}"
         for what, codes in zip(("gaps", "values"), view.codes, strict=True)
         if codes.symbols
     )
     return (
         f"Bars of the file's bytes in {CODES[view.code]} codes, {view.sparsity} % pruned and with "
-        f"{view.k} values, by gap bits {bars}; at "
-        f"{view.gap_bits} gap bits {filled:.0f} % of the entries are fillers, and at the entropy "
-        f"it would have {view.least[here]:,.0f}. The codes of {view.layer}: {of_codes}."
+        f"{view.k} values, by gap bits {bars}; at {view.gap_bits} gap bits {filled:.0f} % of the "
+        f"entries are fillers, and at the entropy it would have {view.least[here]:,.0f}. The codes "
+        f"of {view.layer}: {of_codes}."
     )
 
 

@@ -32,10 +32,16 @@ def explore_distillation(
         ValueError: there is only one seed.
     """
     lab = DistillationLab(dataset, soften, seeds)
-    slider = wide(430, words=120)
+    slider = wide(340, words=116)
     controls = {
         "temperature": widgets.FloatLogSlider(
-            TAUGHT_AT, min=-1, max=2, step=0.05, description="temperature, T", **slider
+            TAUGHT_AT,
+            base=2,
+            min=-3.25,
+            max=6.75,
+            step=0.25,
+            description="temperature, T",
+            **slider,
         ),
         "bias": widgets.FloatSlider(
             0, min=-5, max=15, step=0.25, description="bias of that digit", **slider
@@ -43,12 +49,12 @@ def explore_distillation(
         "student": widgets.Dropdown(
             options=[
                 ("saw every digit", "none"),
-                *((f"never saw a {digit}", str(digit)) for digit in range(10)),
+                *((f"saw no {digit}", str(digit)) for digit in range(10)),
                 ("is your last one", TRAINED),
             ],
             value="3",
             description="the student",
-            **wide(220, words=74),
+            **wide(230, words=90),
         ),
         "digit": toggle("image", list(range(10)), width=32, value=2),
         "source": whose("soften by", soften),
@@ -74,10 +80,14 @@ def explore_distillation(
 def _of_training() -> dict[str, widgets.Widget]:
     """The controls of the button: what the students learn from, and how large they are."""
     alphas = [(f"{alpha:g}", alpha) for alpha in ALPHAS]
-    labelled = [(f"{n:,}", n) for n in LABELLED]
     return {
         "alpha": toggle("alpha", alphas, width=42, value=ALPHA),
-        "labelled": toggle("labels", labelled, width=60, value=IMAGES),
+        "labelled": widgets.Dropdown(
+            options=[(f"{n:,}", n) for n in LABELLED],
+            value=IMAGES,
+            description="labels",
+            **wide(130, words=44),
+        ),
         "width": toggle("units", list(WIDTHS), width=46, value=WIDTH),
         "missing": widgets.Dropdown(
             options=["none", *map(str, range(10))],
@@ -100,7 +110,7 @@ def _tries() -> list[Try]:
             student="none",
         ),
         Try(
-            "2 · never saw a 3",
+            "2 · saw no 3",
             "Raise the bias from 0: at which are most images right? What do the other digits pay "
             "beyond that, and what does the student alone do?",
             digit=3,

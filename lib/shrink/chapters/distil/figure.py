@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from shrink.chapters.distil.view import Run, Sweep, View
 from shrink.classroom import plots
 
-SIZE = (6.2, 3.9)  # inches
+SIZE = (6.4, 3.9)  # inches
 TEACHER, ALONE, DISTILLED = plots.COLOURS["dense"], "#000000", plots.COLOURS["distilled"]
 UNSEEN = plots.COLOURS["fine-tuned"]  # the class that is missing
-SHOWN = 6  # runs in the plot, the latest; the table has them all
+SHOWN = 5  # runs in the plot, the latest; the table has them all
 INVITATION = "press Train students:\neach run adds a pair"
 CLASSES = np.arange(10)
 
@@ -21,7 +21,7 @@ CLASSES = np.arange(10)
 def draw(figure: Figure, view: View) -> dict[str, Any]:
     """Draw the axes, and the artists that `update` moves."""
     above, below = figure.add_gridspec(2, 1)
-    digit, soft, sweep = above.subgridspec(1, 3, width_ratios=(3, 9, 11)).subplots()
+    digit, soft, sweep = above.subgridspec(1, 3, width_ratios=(2, 9, 10)).subplots()
     errors, runs = below.subgridspec(1, 2, width_ratios=(12, 11)).subplots()
     return {
         **_draw_digit(digit),
@@ -38,7 +38,7 @@ def _draw_digit(ax: Axes) -> dict[str, Any]:
 
 
 def _bars(ax: Axes, left: float, right: float, **style: Any) -> Any:
-    """A bar a class, from its number + `left` to + `right`, all as one artist: they draw faster."""
+    """A bar for each class, from its number + `left` to + `right`, all as one artist, so faster."""
     edges = np.stack([CLASSES + left, CLASSES + right], axis=1).ravel()
     return ax.stairs(np.zeros(19), edges, fill=True, lw=0, **style)
 
@@ -108,7 +108,7 @@ def _draw_runs(ax: Axes, sweep: Sweep) -> dict[str, Any]:
     ax.set_yticks([50, 80, 90, 95, 98, 99])
     ax.set_xticks(range(1, SHOWN + 1), [""] * SHOWN)
     ax.tick_params(axis="x", length=0)
-    ax.set_xlabel("labels, and units a layer", labelpad=26)  # under texts, which no layout sees
+    ax.set_xlabel("labels, and units per layer", labelpad=26)  # under texts, which no layout sees
     (pairs,) = ax.plot([], [], color=TEACHER, lw=1)
     points = {
         name: ax.plot([], [], marker, color=colour, mfc=face, ms=6)[0]
@@ -134,7 +134,7 @@ def update(artists: Mapping[str, Any], view: View) -> None:
     first, second = np.argsort(-view.soft[0], kind="stable")[:2]
     of_first, of_second = (100 * view.soft[0, i] for i in (first, second))
     artists["soft_title"].set_text(
-        f"at T = {view.temperature:.3g}: {of_first:.3g} % a {first}, {of_second:.2g} % a {second}"
+        f"T = {view.temperature:.3g}: {of_first:.3g} % for {first}, {of_second:.2g} % for {second}"
     )
     _update_sweep(artists, view)
     _update_errors(artists, view)

@@ -36,7 +36,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Run:
-    """Students that the button has trained, a pair a seed; accuracies are fractions."""
+    """Students that the button has trained, a pair for each seed; accuracies are fractions."""
 
     temperature: float
     alpha: float
@@ -95,14 +95,14 @@ def describe(view: View) -> str:
     if view.missing is not None:
         others = np.delete(distilled, view.missing)
         wrong = (
-            f"which never saw a {view.missing}, at a bias of {view.bias:+.2f} "
+            f"which saw no {view.missing}, at a bias of {view.bias:+.2f} "
             f"{distilled[view.missing]:.1f} % of these wrong, "
             f"alone {alone[view.missing]:.1f} %, of the other digits up to {others.max():.1f} %"
         )
     return (
-        f"A {view.digit}, and bars of the answers at T = {view.temperature:.3g}: of the teacher "
-        f"{_largest(view.soft[0])}, of the student {_largest(view.soft[1])}. A curve over the "
-        f"temperature of teaching: {100 * sweep.distilled[:, at].mean():.2f} % right at "
+        f"The digit {view.digit}, and bars of the answers at T = {view.temperature:.3g}: of the "
+        f"teacher {_largest(view.soft[0])}, of the student {_largest(view.soft[1])}. A curve over "
+        f"the temperature of teaching: {100 * sweep.distilled[:, at].mean():.2f} % right at "
         f"{sweep.temperatures[at]:g}, alone {100 * sweep.alone.mean():.2f} %. Of the student, "
         f"{wrong}. {f'{len(view.runs)} runs' if view.runs else 'No runs yet'}."
     )

@@ -1,16 +1,19 @@
 """The squared errors of quantizing, those of clipping apart from those of rounding."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shrink.chapters.quantize.network import Setting, in_parts, spans
+from shrink.chapters.quantize.ordered import Ordered
 from shrink.chapters.quantize.view import CLIPS
 from shrink.quantization import QParams, choose_qparams
 
 CHUNK = 2**15  # numbers at a time: they stay in the cache
+FEW = 20_000  # levels of all parts
 
 
 def by_rows(x: Tensor, by: str) -> Tensor:
@@ -44,13 +47,21 @@ def squared_errors(x: Tensor, p: QParams, left: Tensor | None = None) -> tuple[f
     return float(sums[0]), float(sums[1])
 
 
-def over_clips(x: Tensor, setting: Setting, bits: int) -> np.ndarray:
-    """The errors of clipping and of rounding (2, clips) where each range is cut to a part."""
+def over_clips(x: Tensor, ordered: Ordered, setting: Setting, bits: int) -> np.ndarray:
+    """The errors of clipping and of rounding (2, clips) where each range is cut to a part.
+
+    Where there are few levels in all, x in order tells all errors at once; else x is quantized for
+    each clip.
+    """
     low, high = spans(in_parts(x, setting.by))
     edge = torch.maximum(-low, high)
-    found = []
-    for clip in CLIPS.tolist():
-        ends = low.maximum(-clip * edge), high.minimum(clip * edge)
-        p = choose_qparams(*ends, bits, setting.symmetric)
-        found.append(squared_errors(by_rows(x, setting.by), p))
-    return np.array(found).T
+    clips = torch.from_numpy(CLIPS).to(edge).view(-1, 1, 1, 1)
+    p = choose_qparams(
+        low.maximum(-clips * edge), high.minimum(clips * edge), bits, setting.symmetric
+    )
+    if low.numel() * 2**bits <= FEW:
+        return ordered.errors(p)
+    rows = by_rows(x, setting.by)
+    each = zip(p.scale, p.zero_point, strict=True)
+    every = [replace(p, scale=scale, zero_point=zero) for scale, zero in each]
+    return np.array([squared_errors(rows, one) for one in every]).T

@@ -1,6 +1,8 @@
 """What chapter 03's explorer computes: a network quantized, at each number of bits."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +20,14 @@ from shrink.chapters.quantize.network import (
     disturbed,
     in_parts,
     left,
+    magnitudes,
     ranges_of,
     see,
     spans,
     weight_spans,
 )
-from shrink.chapters.quantize.sizes import bytes_of_activations, bytes_of_file
+from shrink.chapters.quantize.ordered import Ordered
+from shrink.chapters.quantize.sizes import bytes_of_activations, bytes_of_file, has_zero_points
 from shrink.chapters.quantize.view import BITS, Histogram, Point, View
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise
@@ -33,6 +37,7 @@ from shrink.classroom.explorers.strip import Strip
 from shrink.quantization import QParams, choose_qparams
 
 REMEMBERED = 500  # results
+LARGE = 6  # of those with as many numbers as the network
 
 
 class QuantizationLab:
@@ -47,8 +52,8 @@ class QuantizationLab:
         self.net = prepared.network(dataset, seeds[0])
         self.labels = dataset.validation.labels[:IMAGES].cpu().numpy()
         self.images = dataset.validation.images[:IMAGES, 0].cpu().numpy()
-        self._memory = Memory(REMEMBERED)
-        self._mine: tuple[Hashable, dict[int, Point]] = (None, {})
+        self._memory, self._large = Memory(REMEMBERED), Memory(LARGE)
+        self._mine: tuple[Hashable, Memory] = (None, Memory(0))
         swept, self._static = prepared.on_show(dataset, self.net)  # ranges of the first seed
         others = [prepared.another(dataset, seed) for seed in seeds[1:]]
         sweeps = np.stack([swept, *(right for right, _ in others)], 1)
@@ -86,35 +91,35 @@ class QuantizationLab:
         )
         if setting.mine:
             mine.refuse_what_it_has_no_form_for(setting)
-        points, dense = self._points(setting, bits), self._dense(setting)
-        changed = np.flatnonzero(points[bits].answers != dense)
+        found, dense = self._answers(setting, bits), self._dense(setting)
+        point = self._once(setting)(("point", setting, bits), lambda: self._point(setting, bits))
+        changed = np.flatnonzero(found[bits] != dense)
         return View(
             bits=bits,
             setting=setting,
-            point=points[bits],
-            histogram=self._histogram(setting, points[bits].part),
+            point=point,
+            histogram=self._histogram(setting, point.part),
             curve=self._curve(setting, bits),
-            accuracies=self._accuracies(points),
+            accuracies=self._accuracies(found),
             band=self.bands[Setting(what, symmetric, by)],
             dense_accuracy=self.accuracy(dense),
             images=len(self.labels),
             bytes=self._bytes(setting, bits),
             changed=len(changed),
             other_changed=int((self.other_answers != dense).sum()),
-            strip=Strip.of(self.images, changed, dense, points[bits].answers),
+            strip=Strip.of(self.images, changed, dense, found[bits]),
         )
 
-    def _accuracies(self, points: Mapping[int, Point]) -> np.ndarray:
-        """At each number of bits; NaN where there is no point."""
-        return np.array([self.accuracy(points[b].answers) if b in points else np.nan for b in BITS])
+    def _accuracies(self, found: Mapping[int, np.ndarray]) -> np.ndarray:
+        """At each number of bits; NaN where there are no answers."""
+        return np.array([self.accuracy(found[b]) if b in found else np.nan for b in BITS])
 
     # --- ranges, and what they leave -------------------------------------------------------
 
     def _ranges(self, setting: Setting, bits: int) -> Sequence[tuple] | None:
         """Of each layer's weights, or of its inputs; None where each batch has its own."""
         if setting.what == "weights":
-            spanned = ("spans", setting)
-            return self._memory.once(spanned, lambda: weight_spans(self.net, setting))
+            return self._memory.once(("spans", setting), lambda: self._weight_spans(setting))
         if setting.by == DYNAMIC:
             return None
         if found := self._static.get((setting, bits)):
@@ -123,35 +128,46 @@ class QuantizationLab:
         seen = self._memory.once(looked, lambda: see(self.net, setting))
         return ranges_of(seen, setting, bits)
 
+    def _weight_spans(self, setting: Setting) -> Sequence[tuple[Tensor, Tensor]]:
+        if setting.percentile == 100:
+            return weight_spans(self.net, setting)
+        sizes = self._large.once(
+            ("magnitudes", *parted(setting)), lambda: magnitudes(self.net, setting)
+        )
+        return weight_spans(self.net, setting, sizes)
+
     def _left(self, setting: Setting, bits: int, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """What quantizing leaves of x, by the library or by the student."""
         if setting.mine:
             return mine.left(self.exercises, bits, x, low, high)
         return left(setting, bits, x, low, high)
 
-    def _points(self, setting: Setting, bits: int) -> dict[int, Point]:
-        """The point at each number of bits; those of mine at which it fails are missing.
-
-        What mine gave is forgotten as soon as another setting, or another answer, is on show.
-        """
+    def _once(self, setting: Setting) -> Callable[..., Any]:
+        """What remembers; that of mine forgets as soon as another setting or answer is on show."""
         if not setting.mine:
-            once = self._memory.once
-            return {b: once((setting, b), lambda b=b: self._point(setting, b)) for b in BITS}
+            return self._memory.once
         key = (setting, *(exercise.student for exercise in self.exercises.values()))
         if self._mine[0] != key:
-            self._mine = (key, {})
-        points = self._mine[1]
-        for b in sorted(set(BITS) - set(points), key=lambda b: b != bits):
+            self._mine = (key, Memory(REMEMBERED))
+        return self._mine[1].once
+
+    def _answers(self, setting: Setting, bits: int) -> dict[int, np.ndarray]:
+        """The answers at each number of bits; those of mine at which it fails are missing."""
+
+        def ask(b: int) -> np.ndarray:
+            return answers(self.net, setting, b, self._ranges(setting, b), self._left)
+
+        found, once = {}, self._once(setting)
+        for b in sorted(BITS, key=lambda b: b != bits):
             try:
-                points[b] = self._point(setting, b)
+                found[b] = once(("answers", setting, b), partial(ask, b))
             except (Exception, SystemExit):
-                if b == bits:
+                if b == bits or not setting.mine:
                     raise
-        return points
+        return found
 
     def _point(self, setting: Setting, bits: int) -> Point:
         x, ranges = self._on_show(setting), self._ranges(setting, bits)
-        found = answers(self.net, setting, bits, ranges, self._left)
         parts = in_parts(x, setting.by)
         ends = ranges[ON_SHOW[setting.what]] if ranges else spans(parts)
         low, high = (
@@ -164,7 +180,6 @@ class QuantizationLab:
         reach = torch.maximum(-low, high) / edge.where(edge > 0, 1)
         part = int((high - low).flatten().argsort(stable=True)[low.numel() // 2])
         return Point(
-            answers=found,
             clipping=clipping,
             rounding=rounding,
             reach=reach.median().item(),
@@ -190,8 +205,13 @@ class QuantizationLab:
         return self._memory.once(("dense", weights and setting.outlier), make)
 
     def _curve(self, setting: Setting, bits: int) -> np.ndarray:
-        key = ("curve", *parted(setting), setting.symmetric, bits)
-        return self._memory.once(key, lambda: over_clips(self._on_show(setting), setting, bits))
+        x = self._on_show(setting)
+
+        def make() -> np.ndarray:
+            ordered = self._large.once(parted(setting), lambda: Ordered.of(x, setting.by))
+            return over_clips(x, ordered, setting, bits)
+
+        return self._memory.once(("curve", *parted(setting), setting.symmetric, bits), make)
 
     def _histogram(self, setting: Setting, part: int) -> Histogram:
         key = ("histogram", *parted(setting), part)
@@ -203,8 +223,9 @@ class QuantizationLab:
         if setting.what == "activations":
             return bytes_of_activations(self.net, bits)
         ranges = self._ranges(setting, bits)
+        shape = (setting.symmetric, setting.by, bits, *has_zero_points(setting, bits, ranges))
         return self._memory.once(
-            ("bytes", setting, bits), lambda: bytes_of_file(self.net, setting, bits, ranges)
+            ("bytes", *shape), lambda: bytes_of_file(self.net, setting, bits, ranges)
         )
 
 

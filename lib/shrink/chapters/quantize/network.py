@@ -132,16 +132,31 @@ def ranges_of(seen: Sequence[Calibrator], setting: Setting, bits: int) -> Ranges
     return ranges
 
 
-def weight_spans(net: Network, setting: Setting) -> list[tuple[Tensor, Tensor]]:
-    """The ranges of each layer's weights, clipped at the percentile: low and high."""
-    found = []
-    for w in disturbed(net, setting):
-        clip = math.inf
-        if setting.percentile < 100:
-            magnitudes = in_parts(w, setting.by, fill=math.nan).abs()
-            clip = magnitudes.nanquantile(setting.percentile / 100, -1, keepdim=True)
-        found.append(spans(in_parts(w, setting.by), clip))
-    return found
+def magnitudes(net: Network, setting: Setting) -> list[Tensor]:
+    """Of each layer's weights, by parts and in order; what fills a last group up is NaN, last."""
+    parts = (in_parts(w, setting.by, fill=math.nan).abs() for w in disturbed(net, setting))
+    return [torch.from_numpy(np.sort(x.cpu().numpy())).to(x.device) for x in parts]
+
+
+def weight_spans(
+    net: Network, setting: Setting, sizes: Sequence[Tensor] | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """The ranges of each layer's weights, clipped at the percentile: low and high.
+
+    `sizes` are the layers' `magnitudes`, of which the clip is a quantile; without them nothing is
+    clipped.
+    """
+    layers = disturbed(net, setting)
+    clips = [_quantile(x, setting.percentile / 100) for x in sizes] if sizes else [math.inf] * 3
+    return [spans(in_parts(w, setting.by), clip) for w, clip in zip(layers, clips, strict=True)]
+
+
+def _quantile(x: Tensor, fraction: float) -> Tensor:
+    """Of sorted numbers along the last axis, which stays; NaNs at its end do not count."""
+    place = fraction * ((~x.isnan()).sum(-1, keepdim=True) - 1)
+    below = place.floor().long()
+    above = place.ceil().long()
+    return x.gather(-1, below).lerp(x.gather(-1, above), (place - below).to(x.dtype))
 
 
 def left(setting: Setting, bits: int, x: Tensor, low: Tensor, high: Tensor) -> Tensor:

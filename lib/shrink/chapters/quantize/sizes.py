@@ -6,6 +6,7 @@ from torch import Tensor
 
 from shrink.chapters.quantize.network import GROUP, Network, Setting, disturbed, in_parts
 from shrink.classroom import formats, measure
+from shrink.quantization import choose_qparams
 
 Bytes = tuple[int, int, int, int]  # in float32, quantized; of that the integers, and the scales
 
@@ -15,6 +16,15 @@ def bytes_of_activations(net: Network, bits: int) -> Bytes:
     numbers = [x.shape[1] for x in net.inputs]
     packed = sum(-(-n * bits // 8) for n in numbers)
     return 4 * sum(numbers), packed, packed, 0
+
+
+def has_zero_points(
+    setting: Setting, bits: int, ranges: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[bool, ...]:
+    """Whether each layer stores zero points; no range changes a file's length otherwise."""
+    return tuple(
+        bool(choose_qparams(*ends, bits, setting.symmetric).zero_point.any()) for ends in ranges
+    )
 
 
 def bytes_of_file(

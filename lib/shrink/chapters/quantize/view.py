@@ -18,7 +18,6 @@ BINS = 120
 class Point:
     """What comes of a setting at some number of bits; the errors are sums of squares."""
 
-    answers: np.ndarray  # to each image
     clipping: float
     rounding: float
     reach: float  # the range as a part of the largest magnitude, the median over the ranges

@@ -54,18 +54,17 @@ def explore_sharing(
         ValueError: there is only one seed, or one of the exercises.
     """
     lab = SharingLab(dataset, {e.name: e for e in exercises}, seeds)
-    slider = wide(400)
     controls = {
         "k": widgets.IntSlider(
-            8, min=int(KS[0]), max=int(KS[-1]), description="values, k", **slider
+            8, min=int(KS[0]), max=int(KS[-1]), description="values, k", **wide(300, words=60)
         ),
-        "init": toggle("begin", list(sharing.INITS), width=78),
-        "weights": toggle("weights", list(KINDS), width=64),
+        "init": toggle("begin", list(sharing.INITS), width=86),
+        "weights": toggle("weights", list(KINDS), width=72),
         "layer": toggle("layer", ["fc1", "fc2", "fc3"], width=44),
         "source": whose("by", exercises),
     }
     of_training = {
-        "epochs": widgets.IntSlider(1, min=1, max=10, description="epochs", **slider),
+        "epochs": toggle("epochs", [1, 2, 5, 10], width=40),
         "reduction": toggle("gradients", list(RATES)),
     }
     return Explorer(

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 from shrink.chapters.share.view import BAND, BINS, KS, Run, View
 from shrink.classroom import plots
 
-SIZE = (6.2, 4.1)  # inches
+SIZE = (6.4, 4.1)  # inches
 DENSE, SHARED, TUNED = (plots.COLOURS[name] for name in ("dense", "shared", "fine-tuned"))
 OPTIMUM, RULER = "#000000", plots.COLOURS["quantized"]
 LEGEND = {"borderaxespad": 0, "labelspacing": 0.2, "handlelength": 1.7}

@@ -20,7 +20,7 @@ class Run:
     init: str
     reduction: str
     mine: bool
-    errors: tuple[float, ...]  # squared, as a part of the squared weights, a layer each
+    errors: tuple[float, ...]  # squared, as a part of the squared weights, one per layer
     before: float  # the accuracy before the training
     accuracy: float
     steps: int
@@ -75,9 +75,9 @@ def summarise(view: View) -> str:
     layer = f"fc{view.layer + 1}"
     zeros = " and 0" if view.weights == "pruned" else ""
     sentences = [
-        f"<b>{view.k} values{zeros}</b> a layer, k-means from {view.init}, {view.weights} weights: "
-        f"<b>{100 * view.accuracy:.2f} %</b> right of {view.images:,} validation images, not "
-        f"shared {100 * view.dense_accuracy:.2f} %; the optimum "
+        f"<b>{view.k} values{zeros}</b> per layer, k-means from {view.init}, {view.weights} "
+        f"weights: <b>{100 * view.accuracy:.2f} %</b> right of {view.images:,} validation images, "
+        f"not shared {100 * view.dense_accuracy:.2f} %; the optimum "
         f"{100 * view.accuracies['optimum'][here]:.2f} %, the ruler "
         f"{100 * view.accuracies['ruler'][here]:.2f} %.",
         f"Answers that changed: {view.changed:,}; by another seed: {view.other_changed:,}.",

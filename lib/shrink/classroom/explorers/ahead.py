@@ -1,7 +1,9 @@
 """While nothing moves, the next stops of a slider are computed, so that they are there at once."""
 
+import atexit
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -12,6 +14,7 @@ STOPS = 6  # on either side of where the slider is
 _REST = 0.03  # seconds without a move until it begins: a key that is held comes sooner
 _PATIENCE = 2.0  # seconds without work until its thread ends
 _preparing = threading.local()
+_living: "weakref.WeakSet[Ahead]" = weakref.WeakSet()
 
 
 class GaveWay(Exception):
@@ -40,6 +43,7 @@ class Ahead:
         self._moved, self._done = threading.Event(), threading.Event()
         self._working = threading.Lock()
         self._thread: threading.Thread | None = None
+        _living.add(self)
 
     @contextmanager
     def instead(self) -> Iterator[None]:
@@ -82,6 +86,14 @@ class Ahead:
                 if moved.is_set():
                     return
                 call()
+
+
+@atexit.register
+def _end() -> None:
+    """Leave no thread within torch, which ends badly there, when Python ends."""
+    for one in list(_living):
+        with one.instead():
+            pass
 
 
 def next_stops(slider: widgets.Widget, before: Any) -> list[Any]:
