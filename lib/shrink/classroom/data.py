@@ -158,8 +158,8 @@ def _digits() -> Dataset:
     """Scikit-learn's 1797 real digits, 8x8, blown up to 20x20 in the middle of 28x28 (bilinear).
 
     For tests that must take a second. Too few to teach from: one of 400 test images is a quarter
-    of a point, and a 95 % interval around an error of 3 % is 1.7 points to either side, which is
-    more than most of what the chapters show.
+    of a point, and a 95 % interval around an error of 3 % is 1.7 points to either side, more than
+    most effects that the chapters show.
     """
     from sklearn.datasets import load_digits  # here, as it takes longer than all else of load()
 

@@ -581,7 +581,7 @@ def test_gather_draws_and_tells(tmp_path, capsys):
     assert main(["gather", str(tmp_path), "--out", str(tmp_path / "new" / "out")]) == 0
     told = capsys.readouterr().out
     assert (
-        "01-measure, 30 students, 1 kind of machine: time an image, µs, mean ± standard deviation"
+        "01-measure, 30 students, 1 kind of machine: time per image, µs, mean ± standard deviation"
         in told
     )
     assert "02-prune, 30 students, glyphs: accuracy on validation" in told
