@@ -28,7 +28,6 @@ PARTS = {
 }
 BYTES = ((plots.COLOURS["shared"], ""), (plots.COLOURS["coded"], "\\\\\\"))  # colours and hatches
 SHAPES = "osD^"  # of the layers' points
-PAPER = {"fc": "white", "ec": "none", "pad": 0.5}  # under words that lines cross
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def _draw_bytes(ax: Axes) -> dict[str, Any]:
     for i, (colour, hatch) in enumerate(BYTES):
         bars += ax.barh(i, 1, 0.4, left=1e-3, color=colour, hatch=hatch, ec="white", lw=0)
         at = ax.get_yaxis_transform()
-        words.append(ax.text(0.01, i - 0.28, "", transform=at, bbox=PAPER))
+        words.append(ax.text(0.01, i - 0.28, "", transform=at, bbox=plots.PAPER))
     ax.set(ylim=(1.35, -0.7), yticks=[], xlim=(2, 16_000), xlabel="KB on chip, log scale")
     ticks = [8, 32, 128, 512, 2048, 8192]
     ax.set_xticks(ticks, list(map(str, ticks)))
