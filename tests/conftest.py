@@ -58,7 +58,7 @@ def keep_mnist_at_hand():
         os.environ["SHRINK_DATA"] = str(cache_dir())
 
 
-DRIVES_A_BROWSER = ("test_browser.py", "test_busy.py")
+DRIVES_A_BROWSER = ("test_browser.py", "test_busy.py", "test_other_front_ends.py", "test_access.py")
 NOTEBOOKS = "test_notebooks.py"
 OF_ALL_CHAPTERS = (NOTEBOOKS, "test_exercises.py")
 LONGEST = (*DRIVES_A_BROWSER, NOTEBOOKS)  # minutes each: they begin, so that all end together

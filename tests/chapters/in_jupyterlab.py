@@ -1,9 +1,9 @@
-"""A chapter that runs from top to bottom in JupyterLab, and its explorer in a student's hands."""
+"""A chapter that runs from top to bottom in a browser, and its explorer in a student's hands."""
 
 import os
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,10 @@ _CELLS = """() => jupyterapp.shell.currentWidget.content.widgets.map(cell => ({
     source: cell.model.sharedModel.source,
     outputs: cell.model.outputs ? cell.model.outputs.toJSON() : [],
 }))"""
+_MAKE_ROOM = """() => {
+    const [commands, toggle] = [window.jupyterapp?.commands, 'application:toggle-left-area'];
+    return commands?.hasCommand(toggle) && commands.execute(toggle);
+}"""
 _SHUT_DOWN = "() => jupyterapp.serviceManager.sessions.shutdownAll()"
 _NEEDED = """explorer => {
     const words = document.createTreeWalker(
@@ -39,21 +43,28 @@ class Lab:
 
     @contextmanager
     def chapter(
-        self, name: str, *, chromium: str, scratch: Path, before: Sequence[str] = (), after=()
+        self,
+        name: str,
+        *,
+        chromium: str,
+        scratch: Path,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+        only: str = ".*",
+        at: str = jupyter.LAB,
     ) -> Iterator["Chapter"]:
         """Run a chapter as students get it, in a new browser; look at the end for what went wrong.
 
-        `before` and `after` are sources of cells that stand around it. Each of the chapter's checks
-        must have shown that it is not done yet, and no cell an exception or a warning.
+        `before`, `after` and `only` are those of `copy`; `at` is `LAB` or `NOTEBOOK`. Each of the
+        chapter's checks must have shown that it is not done yet, and no cell an exception or a
+        warning.
         """
-        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-        cell = nbformat.v4.new_code_cell
-        notebook.cells = [*map(cell, before), *notebook.cells, *map(cell, after)]
-        folder = self.root / scratch.name
-        folder.mkdir()
-        nbformat.write(notebook, folder / f"{name}.ipynb")
+        path = self.copy(name, scratch.name, before=before, after=after, only=only)
         with jupyter.browser(chromium, scratch) as (page, errors):
-            jupyter.open_notebook(page, self.url, f"{folder.name}/{name}.ipynb")
+            jupyter.open_notebook(page, self.url, path, at)
+            if at == jupyter.NOTEBOOK:
+                page.evaluate("() => jupyterapp.restored")
+                errors.clear()  # Notebook 7.6 has one of its own, with an empty notebook too
             try:
                 jupyter.run_all(page)
                 chapter = Chapter(page)
@@ -63,6 +74,29 @@ class Lab:
                 assert errors == []
             finally:
                 page.evaluate(_SHUT_DOWN)
+
+    def copy(
+        self,
+        name: str,
+        folder: str,
+        *,
+        before: Sequence[str] = (),
+        after: Sequence[str] = (),
+        only: str = ".*",
+    ) -> str:
+        """Write a student's copy of a chapter into a new folder; its path, as the server has it.
+
+        Args:
+            before, after: sources of cells that stand around it.
+            only: what is left in it: the cells whose ids match.
+        """
+        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        kept = [cell for cell in notebook.cells if re.fullmatch(only, cell.id)]
+        cell = nbformat.v4.new_code_cell
+        notebook.cells = [*map(cell, before), *kept, *map(cell, after)]
+        (self.root / folder).mkdir()
+        nbformat.write(notebook, self.root / folder / f"{name}.ipynb")
+        return f"{folder}/{name}.ipynb"
 
 
 @dataclass(frozen=True)
@@ -170,6 +204,19 @@ class Explorer:
         self.page.wait_for_function("n => window.times.length > n", arg=drawn)
         self.stop()
 
+    def sums_up(self, words: str) -> None:
+        """Wait until the summary holds these words; it comes after the picture."""
+        self.itself.locator(".shrink-summary", has_text=words).wait_for()
+
+    def redraws_on(self, act: Callable[[], None]) -> None:
+        """Do something, and wait until it has brought another picture."""
+        picture = self.itself.locator(jupyter.FIGURE)
+        before = picture.get_attribute("src")
+        act()
+        self.page.wait_for_function(
+            "([picture, before]) => picture.src !== before", arg=[picture.element_handle(), before]
+        )
+
     def stop(self) -> None:
         """Stop long work before it ends by itself."""
         self.button("Stop").click()
@@ -188,7 +235,7 @@ class Explorer:
     def shoot(self, name: str) -> None:
         """Keep a picture when `$SHRINK_SCREENSHOTS` names a folder."""
         if folder := os.environ.get("SHRINK_SCREENSHOTS"):
-            self.page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
+            self.page.evaluate(_MAKE_ROOM)
             self.itself.evaluate("element => element.scrollIntoView({block: 'center'})")
             self.page.wait_for_timeout(500)
             self.page.screenshot(path=Path(folder) / name)

@@ -1,4 +1,4 @@
-"""JupyterLab in a real Chromium: a server of its own, a page, a notebook run from top to bottom."""
+"""Jupyter in a real Chromium: a server of its own, a page, a notebook run from top to bottom."""
 
 import os
 import secrets
@@ -54,6 +54,7 @@ _SHOW = """async text => {
     await notebook.scrollToItem(index, 'center').catch(() => {});  // another scroll came between
 }"""
 _ENDS = ("min", "now", "max")
+LAB, NOTEBOOK, VOILA = "lab/tree", "notebooks", "voila/render"  # what begins their paths
 SLIDER = ".noUi-handle"
 FIGURE = "img.shrink-figure.widget-image"
 PATIENCE = 60_000  # ms until a wait is given up: a busy machine is slow, and what comes ends it
@@ -63,7 +64,8 @@ PATIENCE = 60_000  # ms until a wait is given up: a busy machine is slow, and wh
 def server(root: Path, scratch: Path, *, dark: bool = False, **environment: str) -> Iterator[str]:
     """JupyterLab on a free local port, with settings of its own; the URL takes a path as {path}.
 
-    Its kernels have the test's environment and what `environment` adds.
+    Notebook 7 and Voilà answer there too, under their own paths. The kernels have the test's
+    environment and what `environment` adds.
     """
     settings = scratch / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
@@ -90,6 +92,7 @@ def server(root: Path, scratch: Path, *, dark: bool = False, **environment: str)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
     command += [f"--IdentityProvider.token={token}", "--allow-root", "--expose-app-in-browser"]
+    command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
     url = f"http://127.0.0.1:{port}"
     log = scratch / "server.log"
     with open(log, "w") as output:
@@ -136,9 +139,9 @@ def _where(message: ConsoleMessage) -> str:
     return f"{message.text} ({message.location['url']}:{message.location['lineNumber']})"
 
 
-def open_notebook(page: Page, url: str, name: str) -> None:
-    """Open a notebook in JupyterLab and wait until its session can be asked for."""
-    page.goto(url.format(path=f"lab/tree/{name}") + "&reset")
+def open_notebook(page: Page, url: str, name: str, at: str = LAB) -> None:
+    """Open a notebook in JupyterLab, or at `NOTEBOOK`; wait until its session can be asked for."""
+    page.goto(url.format(path=f"{at}/{name}") + "&reset")
     page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context?.sessionContext")
 
 

@@ -11,6 +11,7 @@ To put a chapter's explorer under these laws:
 
 import base64
 import dataclasses
+import html
 import importlib
 import io
 import math
@@ -237,7 +238,8 @@ def test_without_widgets_there_are_a_picture_and_its_text(explorer):
     assert base64.b64decode(data["image/png"]) == explorer.image.value
     assert metadata["image/png"]["alt"] == data["text/plain"] == explorer.alt
     assert len(explorer.alt.split()) > 5
-    assert "application/vnd.jupyter.widget-view+json" in data
+    assert f'alt="{html.escape(explorer.alt)}" src="data:image/png;base64,' in data["text/html"]
+    assert data["image/png"] in data["text/html"] and explorer.text.value in data["text/html"]
 
 
 def test_mine_without_an_answer_is_told_and_gone_with_the_reference(explorer, small):

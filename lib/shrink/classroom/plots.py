@@ -65,11 +65,14 @@ class Plot(Figure):
     def _repr_html_(self) -> str:
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
-        data = base64.b64encode(buffer.getvalue()).decode()
-        return (
-            f'{STYLE_SHEET}<img class="shrink-figure" alt="{html.escape(self.alt)}" '
-            f'src="data:image/png;base64,{data}">'
-        )
+        return image_html(buffer.getvalue(), self.alt)
+
+
+def image_html(png: bytes, alt: str) -> str:
+    """A picture as HTML that needs nothing else, with its text alternative."""
+    data = base64.b64encode(png).decode()
+    image = f'alt="{html.escape(alt)}" src="data:image/png;base64,{data}"'
+    return f'{STYLE_SHEET}<img class="shrink-figure" {image}>'
 
 
 def new(panels: int = 1, *, alt: str, width: float = 4.5, height: float = 2.8) -> tuple[Plot, list]:

@@ -1,6 +1,7 @@
 """`shrink update` of copies that other front ends saved: as of the same copy saved by Jupyter."""
 
 import json
+import os
 
 import pytest
 from nbformat.v4 import new_markdown_cell
@@ -137,6 +138,13 @@ def test_what_is_no_notebook_is_refused_by_name(room, change, told):
     room.copy.write_text(json.dumps(document | change))
     with pytest.raises(CourseError, match=told):
         read_notebook(room.copy)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes by name here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "02_prune.ipynb")
+    with pytest.raises(CourseError, match="not a file"):
+        read_notebook(tmp_path / "02_prune.ipynb")
 
 
 def test_what_is_written_is_the_same_for_the_same_content(room):

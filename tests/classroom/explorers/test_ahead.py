@@ -56,8 +56,8 @@ class Computing:
     def move(self, x, before=0, **more):
         with self.results.nothing_beforehand():
             self.results.of({"x": x, **more})
-        slider = widgets.IntSlider(x, min=0, max=100)
-        self.results.prepare({"x": x, **more}, "x", slider, before)
+        sliders = {"x": widgets.IntSlider(x, min=0, max=100)}
+        self.results.prepare({"x": x, **more}, sliders, "x", before)
 
 
 def test_the_next_stops_are_computed_once_while_nothing_moves():
@@ -69,6 +69,16 @@ def test_the_next_stops_are_computed_once_while_nothing_moves():
     assert len(computing.asked) == 5
     computing.results.forget()
     assert computing.results.of({"x": 50}) == -50 and computing.asked[5:] == [50]
+
+
+def test_of_other_sliders_one_stop_on_either_side_is_computed_last():
+    asked = []
+    results = Results(lambda **values: asked.append(tuple(values.values())))
+    sliders = {name: widgets.IntSlider(5, min=0, max=10) for name in "ab"}
+    results.prepare({"a": 5, "kind": "one", "b": 5}, sliders, "b", 4)
+    assert results.wait(20)
+    places = [(5, "one", b) for b in (6, 4, 7, 3)] + [(6, "one", 5), (4, "one", 5)]
+    assert asked == places
 
 
 def test_it_gives_way_at_once_and_goes_on_from_the_latest_place():
@@ -92,7 +102,7 @@ def test_a_students_function_is_asked_each_time_and_never_beforehand():
     computing = Computing()
     for _ in range(2):
         computing.move(50, source="mine")
-    assert not computing.results.wait(0.05)
+    assert computing.results.wait(20) and computing.results._ahead._thread is None
     assert computing.asked == [50, 50]
 
 
@@ -101,7 +111,7 @@ def test_what_fails_beforehand_fails_when_it_is_asked_for():
         return 1 / (x - 51)
 
     results = Results(compute)
-    results.prepare({"x": 50}, "x", widgets.IntSlider(50, min=0, max=100), 0)
+    results.prepare({"x": 50}, {"x": widgets.IntSlider(50, min=0, max=100)}, "x", 0)
     assert results.wait(20)
     with pytest.raises(ZeroDivisionError):
         results.of({"x": 51})

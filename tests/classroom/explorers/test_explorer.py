@@ -13,6 +13,7 @@ from PIL import Image
 
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.explorers import busy
+from shrink.classroom.explorers import explorer as frame
 from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.explorers.jobs import Job
 from shrink.classroom.explorers.tries import Try
@@ -33,8 +34,8 @@ def update(artists, x):
     text.set_text(f"{x:g}")
 
 
-def explorer(compute=lambda x: x, *, draw=draw, update=update, frame=None, job=None, **controls):
-    """`frame` are other arguments of the explorer."""
+def explorer(compute=lambda x: x, *, draw=draw, update=update, more=None, job=None, **controls):
+    """`more` are other arguments of the explorer."""
     slider = widgets.FloatSlider(2, min=0, max=10, step=0.5, description="x")
     return Explorer(
         compute,
@@ -45,7 +46,7 @@ def explorer(compute=lambda x: x, *, draw=draw, update=update, frame=None, job=N
         job=job,
         size=(3, 2),
         alt=lambda x: f"A dot at x < {x + 1:g}",
-        **(frame or {}),
+        **(more or {}),
     )
 
 
@@ -422,12 +423,21 @@ def test_what_is_typed_between_the_stops_is_sent_so_that_the_front_end_does_not_
     assert batch.continuous_update
 
 
-def test_without_a_picture_there_is_still_the_widget():
+def test_without_a_picture_there_is_still_the_error():
     def compute(x):
         raise ValueError("never")
 
     data, _ = DisplayFormatter().format(explorer(compute))
-    assert "image/png" not in data and "application/vnd.jupyter.widget-view+json" in data
+    assert "image/png" not in data and "ValueError: never" in data["text/html"]
+
+
+def test_the_widget_is_shown_where_a_person_can_move_it_and_its_picture_everywhere(monkeypatch):
+    one = explorer(lambda x: x)
+    there, _ = DisplayFormatter().format(one)
+    monkeypatch.setattr(frame, "is_live", lambda: True)
+    live, _ = DisplayFormatter().format(one)
+    assert live.pop("application/vnd.jupyter.widget-view+json")["model_id"] == one.model_id
+    assert live == there and set(there) == {"text/html", "image/png", "text/plain"}
 
 
 def test_the_alternative_text_is_that_of_the_picture_in_the_widget_and_without_it():
@@ -451,7 +461,7 @@ class Trying:
         self.times = widgets.FloatLogSlider(5, base=2, min=0, max=4, step=1, description="times")
         self.it = explorer(
             self.compute,
-            frame={"tries": tries, "hidden": hidden},
+            more={"tries": tries, "hidden": hidden},
             job=Job("Go", lambda *_: None, {"epochs": self.epochs}),
             kind=self.kind,
             times=self.times,
@@ -479,7 +489,7 @@ def test_a_try_sets_its_state_with_one_redraw_whatever_was_there():
 
 def test_a_try_leaves_the_switch_to_mine_where_it_is():
     source = widgets.ToggleButtons(options=["reference", "mine"])
-    it = explorer(lambda x, source: x, frame={"tries": [Try("far", x=9)]}, source=source)
+    it = explorer(lambda x, source: x, more={"tries": [Try("far", x=9)]}, source=source)
     source.value = "mine"
     it.press(it.tries[0])
     assert it.values == {"x": 9, "source": "mine"}
@@ -544,7 +554,7 @@ def test_controls_are_hidden_also_where_the_picture_fails():
         return x if x != 5 else 1 / 0
 
     times = widgets.IntSlider(3, min=1, max=9)
-    it = explorer(compute, frame={"hidden": fails}, times=times)
+    it = explorer(compute, more={"hidden": fails}, times=times)
     it.controls["x"].value = 5
     assert it.hidden == {"times"} and it.error
     it.controls["x"].value = 6

@@ -4,10 +4,12 @@ Each test here starts a kernel, which takes seconds; those marked `deep` are mor
 """
 
 import time
+from queue import Empty
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from shrink.classroom.grading import patience
 from shrink.classroom.grading.check import as_text, check, find_chapters
 from shrink.classroom.grading.strict.grading import grade
 from tests import ROOT
@@ -111,3 +113,19 @@ def test_whoever_saved_it_plain_and_strict_say_the_same(tmp_path, front_end):
     (submission,) = grade([str(path)], ROOT)
     assert {row.exercise: row.state for row in submission.rows} == plain
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_cell_that_prints_without_end_is_left_after_a_while(monkeypatch):
+    """Also where it catches the interrupt, as a loop around a bare except does."""
+    monkeypatch.setattr(patience, "SECONDS", 2)
+    kernel = patience.WatchedKernel("python3")
+    try:
+        cell = "import time\nwhile True:\n    try: print(1); time.sleep(0.05)\n    except: print(2)"
+        message = kernel.execute_cell_input(cell, allow_stdin=False)
+        with pytest.raises(Empty):
+            kernel.await_reply(message, timeout=1)
+        kernel.interrupt()
+        with pytest.raises(Empty):
+            kernel.await_idle(message, timeout=patience.SECONDS)
+    finally:
+        kernel.stop()

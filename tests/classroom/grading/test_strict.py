@@ -10,7 +10,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from shrink import chapters, cli
 from shrink.classroom.book.builder import build_chapter
 from shrink.classroom.book.notebook import exercises, notebook_bytes
+from shrink.classroom.grading.strict.grading import _awaited
 from shrink.classroom.grading.strict.notes import of_exercise, of_notebook
 from shrink.classroom.grading.strict.runner import Job, Runner
 from shrink.classroom.grading.strict.source import NotAdmitted, admit, code_cells
@@ -539,6 +542,23 @@ def test_a_stop_ends_what_runs(course, solved, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
     assert not running(tmp_path / "tmp") and not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="threads get no signals here")
+def test_ctrl_c_is_heard_though_it_does_not_end_the_waiting():
+    """As where it comes to another thread, or just before the waiting begins."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # even behind &
+    never = Future()
+    ends_any_wait = threading.Timer(5, never.set_result, [None])
+    ends_any_wait.start()
+    threading.Timer(0.2, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _awaited(never)
+        assert not never.done()
+    finally:
+        ends_any_wait.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 def running(folder):

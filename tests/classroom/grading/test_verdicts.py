@@ -176,7 +176,6 @@ def exercise():
 def plain(exercise, sources, report, monkeypatch):
     """How plain check has it, of cells that run in an IPython of their own."""
     monkeypatch.setenv("SHRINK_CHECK_REPORT", str(report))
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     shell = InteractiveShell()
     cells = [new_code_cell(source) for source in [SETUP, *sources]]
     if is_late(exercise.name, [Seen.of(cell) for cell in cells]):

@@ -47,6 +47,8 @@ def read_notebook(path: Path) -> NotebookNode:
 
     Raises `CourseError` when the file is not a notebook of format 4.
     """
+    if path.exists() and not path.is_file():  # a pipe would be read for ever
+        raise CourseError(f"{path} cannot be read as a notebook (it is not a file)")
     try:
         document = _document(path.read_bytes())
         if str(version := document["nbformat"]) == "4":

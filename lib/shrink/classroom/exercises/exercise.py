@@ -12,7 +12,6 @@ fails in its check and nowhere else:
     magnitude_mask.check()
 """
 
-import html
 import json
 import os
 import random
@@ -23,8 +22,6 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Literal
 
-from IPython.display import HTML, display
-
 from shrink.classroom.exercises.attempt import (
     ABSENT,
     Attempt,
@@ -34,11 +31,11 @@ from shrink.classroom.exercises.attempt import (
     printable,
     show,
 )
+from shrink.classroom.exercises.front_end import is_live, show_panel
 
 STUB_MESSAGE = "your turn"
 
 State = Literal["done", "not done yet", "wrong"]
-_COLOURS: dict[State, str] = {"done": "#009E73", "not done yet": "#E69F00", "wrong": "#D55E00"}
 
 
 class ExerciseError(AssertionError):
@@ -146,16 +143,16 @@ class Exercise:
             self._thread.students_turn = before
 
     def check(self, seed: int | None = None) -> None:
-        """Show whether the answer is right: a panel in a live notebook, otherwise an exception.
+        """Show whether the answer is right: a panel at a live front end, otherwise an exception.
 
         Raises:
-            ExerciseError: the exercise is not done yet or wrong, and nobody is looking at a live
-                notebook (nbval, nbconvert, pytest).
+            ExerciseError: the exercise is not done yet or wrong, and a program runs the cell, such
+                as nbval, nbconvert or pytest.
         """
         outcome = self.judge(random.SystemRandom().randrange(10**6) if seed is None else seed)
         _report(self, outcome)
-        if _live_notebook():
-            display(HTML(_panel(outcome)))
+        if is_live():
+            show_panel(outcome.state, outcome.message)
         elif outcome.state == "done":
             print(outcome.message)
         else:
@@ -204,27 +201,6 @@ def is_stub(function: Callable) -> bool:
         (code.co_code, code.co_names) == (stub.co_code, stub.co_names)
         and STUB_MESSAGE in code.co_consts
         for stub in _STUBS
-    )
-
-
-def _live_notebook() -> bool:
-    """Whether a person watches: JupyterLab and Notebook 7 name their session, nbval does not.
-
-    A pytest that was started from a notebook inherits that name; pytest names itself too.
-    """
-    return "JPY_SESSION_NAME" in os.environ and "PYTEST_VERSION" not in os.environ
-
-
-def _panel(outcome: Outcome) -> str:
-    """The outcome as HTML that is legible on light and dark themes."""
-    first, *rest = outcome.message.splitlines()
-    first = first.removesuffix(f": {outcome.state}")
-    details = f"<pre style='margin:4px 0 0'>{html.escape(chr(10).join(rest))}</pre>" if rest else ""
-    colour = _COLOURS[outcome.state]
-    return (
-        f"<div role='status' style='border-left:6px solid {colour};padding:6px 12px;"
-        "color:var(--jp-content-font-color1,inherit);background:var(--jp-layout-color2,#8881)'>"
-        f"<b>{outcome.state}</b> &nbsp; {html.escape(first)}{details}</div>"
     )
 
 

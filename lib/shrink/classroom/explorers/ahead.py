@@ -41,6 +41,7 @@ class Ahead:
         self._told = threading.Condition()
         self._calls: Sequence[Callable[[], object]] = ()
         self._moved, self._done = threading.Event(), threading.Event()
+        self._done.set()
         self._working = threading.Lock()
         self._thread: threading.Thread | None = None
         _living.add(self)

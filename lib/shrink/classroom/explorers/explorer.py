@@ -4,7 +4,6 @@ Each change sends one PNG into an image of fixed size. Callbacks run on other th
 one in JupyterLab, so an explorer has a lock of its own and touches no global state.
 """
 
-import base64
 import html
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from shrink.classroom.exercises.front_end import is_live
 from shrink.classroom.explorers import controls as boxes
 from shrink.classroom.explorers import tries as buttons
 from shrink.classroom.explorers.busy import Busy
@@ -22,12 +22,17 @@ from shrink.classroom.explorers.look import HEAD
 from shrink.classroom.explorers.picture import Draw, Picture, Update
 from shrink.classroom.explorers.results import Results
 from shrink.classroom.explorers.shells import hear_beside_cells
+from shrink.classroom.explorers.static import static_view
 from shrink.classroom.explorers.tries import Try
 
 
 def nothing(_values: Mapping[str, Any]) -> tuple[str, ...]:
     """No control is ever hidden."""
     return ()
+
+
+def _is_slider(control: widgets.Widget) -> bool:
+    return isinstance(control, boxes.SLIDERS)
 
 
 class Explorer(widgets.VBox):
@@ -131,6 +136,12 @@ class Explorer(widgets.VBox):
         return self.controls | dict(self.work.job.controls if self.work else {})
 
     @property
+    def _sliders(self) -> dict[str, widgets.Widget]:
+        """Those that are shown."""
+        shown = self.controls.keys() - self.hidden
+        return {n: c for n, c in self.controls.items() if n in shown and _is_slider(c)}
+
+    @property
     def hidden(self) -> set[str]:
         """The names of the controls that are hidden now."""
         return {name for name, box in self._every_box.items() if box.layout.display == "none"}
@@ -165,7 +176,7 @@ class Explorer(widgets.VBox):
         self._show()
 
     def _move_to(self, name: str, change: Any) -> None:
-        self._came = (name, change.old) if isinstance(change.owner, boxes.SLIDERS) else None
+        self._came = (name, change.old) if _is_slider(change.owner) else None
         self._show()
 
     def _show(self) -> None:
@@ -182,9 +193,8 @@ class Explorer(widgets.VBox):
                     self._redraw(self.values)
             finally:
                 self._lock.release()
-            if self._came and not self._pending:
-                name, before = self._came
-                self.results.prepare(self.values, name, self.controls[name], before)
+            if self._came and self._came[0] in self._sliders and not self._pending:
+                self.results.prepare(self.values, self._sliders, *self._came)
 
     def _redraw(self, values: dict[str, Any]) -> None:
         with self._busy.working():
@@ -218,10 +228,9 @@ class Explorer(widgets.VBox):
         (self.add_class if busy else self.remove_class)("shrink-busy")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and a PNG with its text for viewers that have no widgets."""
-        data = super()._repr_mimebundle_(**kwargs)
-        if data is None or not self.image.value:
-            return data
-        data["image/png"] = base64.b64encode(self.image.value).decode()
-        data["text/plain"] = self.alt
-        return data, {"image/png": {"alt": self.alt}}
+        """The widget, where a person can move it; and what is shown where there are no widgets."""
+        widget = super()._repr_mimebundle_(**kwargs) if is_live() else {}
+        data, metadata = static_view(
+            self.image.value, self.alt, self.text.value, self.message.value
+        )
+        return widget | data, metadata

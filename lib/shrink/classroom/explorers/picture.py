@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axis import Axis
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
 from shrink.classroom import plots
@@ -41,8 +43,9 @@ class Picture:
             self._begin(result)
         self._update(self._artists, result)
         self._canvas.restore_region(self._background)
+        renderer = self._canvas.get_renderer()
         for artist in sorted(_flat(self._artists), key=Artist.get_zorder):
-            self.figure.draw_artist(artist)
+            _redraw(artist, renderer)
         return png.encode(np.asarray(self._canvas.buffer_rgba()))
 
     def _begin(self, result: Any) -> None:
@@ -55,6 +58,16 @@ class Picture:
         self.figure.set_layout_engine("none")  # frozen: the axes never jump
         self._background = self._canvas.copy_from_bbox(self.figure.bbox)
         self._artists = artists
+
+
+def _redraw(artist: Artist, renderer: RendererBase) -> None:
+    """Draw it; an axis without measuring where its label goes, which the first drawing has told."""
+    if not isinstance(artist, Axis):
+        artist.draw(renderer)
+        return
+    for tick in artist._update_ticks():
+        tick.draw(renderer)
+    artist.label.draw(renderer)
 
 
 def _flat(artists: Any) -> list[Artist]:

@@ -41,11 +41,19 @@ class Results:
         return self._ahead.instead()
 
     def prepare(
-        self, values: Mapping[str, Any], name: str, slider: widgets.Widget, before: Any
+        self, values: Mapping[str, Any], sliders: Mapping[str, widgets.Widget], moved: str, was: Any
     ) -> None:
-        """Once nothing moves, compute what the next stops of a slider show; it was at `before`."""
-        if not _is_mine(values) and (stops := next_stops(slider, before)):
-            self._ahead.prepare([partial(self.of, {**values, name: stop}) for stop in stops])
+        """Once nothing moves, compute what the next stops show of the slider `moved`, that was at
+        `was`, and then what one stop of each other slider shows, on either side.
+        """
+        if _is_mine(values):
+            return
+        stops = [(moved, stop) for stop in next_stops(sliders[moved], was)]
+        for name, slider in sliders.items():
+            if name != moved:
+                stops += [(name, stop) for stop in next_stops(slider, slider.value)[:2]]
+        if stops:
+            self._ahead.prepare([partial(self.of, {**values, name: stop}) for name, stop in stops])
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until all is prepared; whether it is."""

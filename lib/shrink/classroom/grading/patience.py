@@ -3,9 +3,12 @@
 After a cell that took too long nbval expects each cell below to fail, and says nothing when it
 does. And it says nothing of a cell that took too long and then came to an end.
 
-nbval's own limit for what a cell printed is five seconds. On a busy machine that is too few, and a
-cell fails though it ran. Where `quit()` or a crash ends Python, nbval waits for the answer until
-the cell's time is over, and blames the cell below.
+nbval's own limit for what a cell printed is five seconds without a message. On a busy machine that
+is too few, and a cell fails though it ran; and where a cell prints without end, and catches the
+interrupt, nbval reads on for ever.
+
+Where `quit()` or a crash ends Python, nbval waits for the answer until the cell's time is over, and
+blames the cell below.
 """
 
 import os
@@ -31,10 +34,25 @@ class PythonEnded(Exception):
 class WatchedKernel(RunningKernel):
     """A kernel whose end is noticed at once, in the cell that brought it about."""
 
+    _until = float("inf")  # when what a cell printed must have come
+
+    def await_reply(self, msg_id: str, timeout: float | None = None) -> None:
+        """Wait until the cell has run; raises `Empty` when it has not after `timeout` seconds."""
+        self._until = float("inf")
+        try:
+            super().await_reply(msg_id, timeout)
+        finally:
+            self._until = time.monotonic() + SECONDS
+
     def get_message(self, stream: str, timeout: float | None = None) -> dict:
-        """The next message; raises `PythonEnded`, or `Empty` after `timeout` seconds."""
+        """The next message; raises `PythonEnded`, or `Empty` after `timeout` seconds.
+
+        `Empty` as well where a cell prints without end, though there is always a next message.
+        """
         end = float("inf") if timeout is None else time.monotonic() + timeout
         while True:
+            if time.monotonic() >= self._until:
+                raise Empty
             try:
                 wait = max(0.0, min(_GLANCE, end - time.monotonic()))
                 message = super().get_message(stream, timeout=wait)

@@ -81,8 +81,7 @@ def _run_nbval(
     command += ["-p", "no:cacheprovider", "-q", "--color=no", "--noconftest"]
     command += ["-c", str(settings), "--rootdir", str(copy.parent), f"--junitxml={junit}"]
     command += [f"--nbval-cell-timeout={timeout:g}", str(copy)]
-    taken_out = ("JPY_SESSION_NAME", "PYTEST_ADDOPTS")  # of a notebook's terminal; of the user's
-    environment = {name: v for name, v in os.environ.items() if name not in taken_out}
+    environment = {name: v for name, v in os.environ.items() if name != "PYTEST_ADDOPTS"}
     environment |= {"SHRINK_CHECK_REPORT": str(report), "PYTHONDONTWRITEBYTECODE": "1"}
     environment |= {FOLDER: str(folder)}
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
