@@ -378,8 +378,8 @@ explorer
 # <details><summary>Answers</summary>
 #
 # 1. fc3, and fc2 a little. A small layer with large weights costs little to keep, and all signals pass through it.
-# 2. Yes, at 0.9. The two are equal somewhere between 0.7 and 0.85: up to there the damage is no more than what a change of
-#    the seed does. At 0.9 *bitmap*; at 0.99 *CSR*.
+# 2. Yes, at 0.9. The two are equal somewhere between 0.7 and 0.8: up to there the damage is no more than that of a change
+#    of the seed. At 0.9 *bitmap*; at 0.99 *CSR*.
 # 3. Nearly all.
 # 4. Whether at once or little by little makes a difference that one seed cannot show; we promise none.
 # 5. In fc1, whose weights lie between ±1/28. At 0.96 none of them is left, and no signal passes. The trained network

@@ -145,8 +145,8 @@ class Explorer:
         return self.itself.locator(".shrink-summary").inner_text()
 
     def says(self, words: str | re.Pattern) -> None:
-        """Wait until these words stand in it."""
-        self.itself.get_by_text(words).wait_for()
+        """Wait until these words stand in it, where all can read them."""
+        self.itself.locator("> :not(.shrink-alt)").get_by_text(words).wait_for()
 
     def fits_a_laptop(self) -> None:
         """At 1280 by 800 all from the first control to the summary's first line is in view."""

@@ -27,6 +27,8 @@ COLOURS = {
     "coded": "#E69F00",
     "distilled": "#56B4E9",
 }
+ALL = "#949494"  # of what others are a part; seen on a light ground and on a dark one
+PAPER = {"fc": "white", "ec": "none", "pad": 0.5}  # a box under words that lines cross
 SCALE = 1.35 if os.environ.get("SHRINK_PROJECT") == "1" else 1.0  # for a projector
 
 mpl.rcParams.update(
@@ -105,6 +107,7 @@ def accuracy_axis(ax: Axes) -> None:
     )
     ax.set_yticks([10, 50, 80, 90, 95, 98, 99, 99.5])
     ax.set_yticks([], minor=True)
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set_ylim(5, 99.7)
     ax.set_ylabel("accuracy, %")
 

@@ -15,13 +15,16 @@ SLIDERS = (widgets.FloatSlider, widgets.IntSlider, widgets.FloatLogSlider)
 
 
 def toggle(
-    description: str, options: list, width: int = 92, value: Any = None
+    description: str, options: list, width: int | None = 92, value: Any = None
 ) -> widgets.ToggleButtons:
-    """A choice among a few options, `value` or the first, as buttons `width` pixels wide."""
+    """A choice among a few options, `value` or the first, as buttons `width` pixels wide.
+
+    Without a width each button is as wide as its words.
+    """
     buttons = widgets.ToggleButtons(
         options=options,
         description=description,
-        style={"button_width": f"{width}px", "description_width": "initial"},
+        style={"button_width": f"{width}px" if width else "auto", "description_width": "initial"},
         layout=widgets.Layout(display="flex", margin="2px 12px 2px 2px", width="auto"),
     )
     if value is not None:
