@@ -261,7 +261,8 @@ WRONG = {
         lambda *_: 0: r"with this bias \d+ of 200 images are right; with another \d+",
         _grid_of_integers: "images are right; with another|hint: +whole numbers",
         _subtracted_and_whole: (
-            "wrong where the best bias is about 0.24.*about -14: this is the number to subtract"
+            "(wrong where the best bias is about 0.24.*about -14: |hint: +)"
+            "this is the number to subtract"
         ),
     },
     "soft_losses": {
