@@ -24,8 +24,7 @@ def explore() -> Explorer:
         summarise,
         controls={"percent": slider},
         size=(WIDTH / 100, HEIGHT / 100),
-        alt="Ten digits with a network's answers, the weights of sixty of its units, and the "
-        "length of its file, as weights are taken away",
+        alt=describe,
     )
 
 
@@ -40,6 +39,16 @@ def summarise(view: View) -> str:
         f"<b>{view.left:,} of {view.weights:,} weights</b> are left, the largest. "
         f"<b>{view.right} of 10 answers</b> are right{it_takes}. "
         f"The file has <b>{view.file_bytes:,} bytes</b>, {share:.0f} % of the whole network's."
+    )
+
+
+def describe(view: View) -> str:
+    """What the figure shows, for those who do not see it."""
+    answers = ", ".join(map(str, view.answers))
+    return (
+        f"The digits 0 to 9, and below them what the network takes them for: {answers}. Squares of "
+        f"60 of its 300 units, with a dot for each weight that is left, {view.percent} % of all "
+        f"being gone. A bar as long as its file: {view.file_bytes:,} of {view.dense_bytes:,} bytes."
     )
 
 

@@ -65,6 +65,14 @@ def macs(units: int) -> int:
     return units * (INPUTS + OUTPUTS)
 
 
+def describe(view: UnitsView) -> str:
+    """What the figure shows, for those who do not see it."""
+    return (
+        f"Two bars, with {view.units:,} of {MOST:,} units: multiply-accumulates "
+        f"{share(view.macs_share)} of those of the largest network, time {share(view.time_share)}."
+    )
+
+
 def summarise(view: UnitsView) -> str:
     """The numbers of the view in words."""
     low, median, high = (1e6 * t for t in (view.time.low, view.time.median, view.time.high))

@@ -3,7 +3,7 @@
 import ipywidgets as widgets
 import torch
 
-from shrink.chapters.measure.units import MOST, UnitsLab, summarise
+from shrink.chapters.measure.units import MOST, UnitsLab, describe, summarise
 from shrink.chapters.measure.units_figure import draw, update
 from shrink.classroom.explorers.controls import wide
 from shrink.classroom.explorers.explorer import Explorer
@@ -23,6 +23,5 @@ def explore_units(device: torch.device | str | None = None) -> Explorer:
         summarise,
         controls={"units": units},
         size=(8.0, 1.6),
-        alt="Two bars: the multiply-accumulates for one image, and the time it takes, as shares of "
-        f"those with {MOST:,} units",
+        alt=describe,
     )
