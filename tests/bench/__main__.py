@@ -1,8 +1,8 @@
 """`make bench`: the figures that the course quotes, as ratios within one run.
 
 Machines are shared and noisy: each pair is timed in turns, A B A B, and medians are quoted. Names
-as arguments choose figures: `make bench ARGS="masks browser-03"`. `make bench ARGS=--write` runs all
-and writes them into course/measured.md.
+as arguments choose figures: `make bench ARGS="masks browser-03"`, or `browser` for all of those.
+`make bench ARGS=--write` runs all and writes them into course/measured.md.
 """
 
 import argparse
