@@ -1,15 +1,15 @@
 # %% [markdown] title
 # # 01 · Measure: what a network costs
 #
-# **You will** count what two small networks do for an image, measure how long they take for it, and
-# estimate the energy. The three do not agree, and you will find out why.
+# **You will** count what two small networks compute for one image, measure how long it takes them, and
+# estimate the energy. The three figures do not agree, and you will find out why.
 #
 # **You will be able to**
-# - count parameters, bytes and multiply-accumulates of any network, and say what follows from each of them,
-# - time a network so that another person can judge the figure, and say what limits it on your machine,
+# - count parameters, bytes and multiplications of any network, and say what each count is good for,
+# - time a network so that others can judge the figure, and say what limits it on your machine,
 # - tell a count from a measurement and a measurement from an estimate.
 #
-# **You need** some PyTorch (the first five cells tell you whether it is enough) and 90 minutes, 40 of
+# **You need** some PyTorch (five cells near the top tell you whether it is enough) and 90 minutes, 40 of
 # them for the three core exercises; those marked *more* take another 25. Run the cells from the
 # top; where a cell says *exercise*, write the function yourself. No GPU is needed.
 
@@ -33,12 +33,27 @@ from shrink.chapters.measure import (
     time_call,
 )
 from shrink.chapters.measure.explorer import explore_costs
+from shrink.chapters.measure.units_explorer import explore_units
 from shrink.classroom import class_work, measure, models, plots, training
 from shrink.classroom.baselines import baseline
 from shrink.classroom.data import load, ten_digits
 
 seed = 0
 data = load(device=training.pick_device())
+
+# %% [markdown] first-look
+# ## A first look
+#
+# Take a network with one hidden layer: 784 numbers, one for each pixel of an image, go into the *units* of that
+# layer, and these into 10. Each of its weights takes one *multiply-accumulate* for an image: a product, added to a sum.
+# The slider sets the number of units. The multiply-accumulates are counted, the time for an image is measured on
+# your machine.
+#
+# **Halve the units again and again. What becomes of the count, and what of the time? Where do the two part?** Why
+# they do is what this chapter is about.
+
+# %% first-look-explorer
+explore_units(device=data.validation.images.device)
 
 # %% [markdown] selftest
 # ## Five cells of PyTorch
@@ -55,7 +70,7 @@ images = torch.rand(64, 1, 28, 28)
 images.flatten(1).shape
 
 # %% [markdown] selftest-2-text
-# **2.** True or False, and what for?
+# **2.** True or False? And what is `torch.no_grad()` good for?
 
 # %% selftest-2
 layer = nn.Linear(784, 300)
@@ -87,18 +102,18 @@ math.ceil(math.log2(300))
 # %% [markdown] problem
 # ## The problem in one number
 #
-# LeNet-300-100 recognises a digit of 28 by 28 pixels. 784 numbers go into 300 units, these into 100, these into 10.
+# LeNet-300-100 recognises a digit of 28 by 28 pixels. The 784 pixels feed 300 units, these feed 100, and these 10.
 #
-# The digits are MNIST's, handwritten, or, offline, *glyphs*: synthetic ones, drawn from fonts; the line above says
-# which. They are split in three: networks are trained on one part, every choice is made on the *validation* images,
-# and the *test* images are kept for the last figures.
+# The digits are the handwritten ones of MNIST or, if that has not been downloaded, *glyphs*: synthetic digits, drawn
+# from fonts. The line that begins with `data:` at the top says which. They are split in three: networks are trained on
+# one part, every choice is made on the *validation* images, and the *test* images are kept for the final figures.
 #
 # For one image LeNet-300-100 does 784 · 300 + 300 · 100 + 100 · 10 = 266,200 *multiply-accumulates* (MACs): a product,
 # added to a sum.
 #
 # How many of them can your machine do in a second? We measure it on a large matrix product, which is
-# what it does best. (`measure_roofs` measures how fast memory is as well; we need that later.) Then we know how
-# long an image should take, and we measure how long it takes.
+# what it does best. (`measure_roofs` also measures how fast memory is; we need that later.) So we know how
+# long an image should take, and we measure how long it does take.
 
 # %% problem-number
 net = baseline("lenet-300-100", data, seed=seed)
@@ -115,9 +130,9 @@ print(f"that is {takes.median / should:.0f} times as long")
 # **Where does the rest of the time go?** Keep your guess; we come back to it. A network has several costs, and
 # they are not proportional to each other. We take them one by one.
 #
-# One of them is *memory*. A processor computes with the numbers that are on its own chip, where there is
-# little room: some megabytes at most, in *SRAM*, which a PC uses as a *cache*, a copy of what was
-# needed last. All else lies in *DRAM*, on other chips: gigabytes, and slow and costly to reach.
+# One of them is *memory*. A processor computes with numbers on its own chip. There it has little room, some
+# megabytes of *SRAM*, which a PC uses as a *cache*: it holds copies of the numbers used last. All other numbers
+# lie in *DRAM*, on other chips. That is gigabytes large, but slow and costly to reach.
 
 # %% [markdown] by-hand
 # ## One layer by hand
@@ -128,20 +143,20 @@ print(f"that is {takes.median / should:.0f} times as long")
 # |---|---|---|
 # | parameters | 3 · 2 weights and 2 biases | 8 |
 # | bytes | 4 each | 32 |
-# | multiply-accumulates for an image | one for each weight | 6 |
-# | numbers that move to compute | 8 parameters, 3 inputs, 2 outputs | 13 |
-# | operations a byte | 2 · 6 / (4 · 13) | 0.23 |
-# | arithmetic, at 4.6 pJ a multiply-accumulate | 6 · 4.6 pJ | 27.6 pJ |
-# | fetching the parameters from DRAM, at 640 pJ each | 8 · 640 pJ | 5120 pJ |
+# | multiply-accumulates for one image | one for each weight | 6 |
+# | numbers read or written | 8 parameters, 3 inputs, 2 outputs | 13 |
+# | operations per byte, two for each multiply-accumulate | 2 · 6 / (4 · 13) | 0.23 |
+# | energy of the arithmetic, 4.6 pJ per multiply-accumulate | 6 · 4.6 pJ | 27.6 pJ |
+# | energy to fetch the parameters from DRAM, 640 pJ each | 8 · 640 pJ | 5120 pJ |
 #
 # A picojoule (pJ) is a millionth of a millionth of a joule. The two prices are those of Horowitz (2014),
-# for the chips of that time. **The layer spends 185 times as much energy to fetch its numbers as to compute with
-# them.** That is why it pays to make a network small, even where nobody minds a long file.
+# for the chips of that time. **The layer spends 185 times as much energy on fetching its parameters as on computing
+# with them.** That is why it pays to make a network small, even where nobody minds a long file.
 
 # %% by-hand-code
 tiny = nn.Linear(3, 2)
 (layer,) = cost.layers(tiny, torch.zeros(1, 3))
-print(parameters_and_bytes(tiny), layer, f"{cost.intensity(layer):.2f} operations a byte")
+print(parameters_and_bytes(tiny), layer, f"{cost.intensity(layer):.2f} operations per byte")
 
 # %% [markdown] mathematics
 # ## The mathematics
@@ -155,21 +170,23 @@ print(parameters_and_bytes(tiny), layer, f"{cost.intensity(layer):.2f} operation
 # | $s, p$ | `stride`, `padding` | the kernel moves by $s$; $p$ zeros stand on each side |
 # | $B$ | `batch` | images that go through a layer together |
 #
-# A kernel that moves over an image of height $H$ takes
+# From top to bottom of an image of height $H$, a kernel stops at
 #
 # $$H' = \left\lfloor \frac{H + 2p - h}{s} \right\rfloor + 1$$
 #
-# places, and $W'$ across. At each it gives one number for each of the $K$ channels, which sums over the
-# kernel and over the channels of its group:
+# places; from left to right at $W'$, by the same formula. At each place the layer gives one number for each of its $K$
+# output channels: a sum over the kernel and over the input channels of one group. So
 #
 # $$\text{MACs} = K\,H'\,W' \cdot \frac{C}{g}\,h\,w$$
 #
-# A linear layer is the case of one place: inputs times outputs. The *arithmetic intensity* of a layer is
-# what it computes for each byte that it moves. Parameters move once for the whole batch, inputs and outputs
-# for each image. A multiply-accumulate is two operations, a float32 four bytes:
+# A linear layer has only one place: its MACs are inputs times outputs.
+#
+# The *arithmetic intensity* $I$ of a layer is the number of operations that it does for each byte that it moves.
+# Parameters move once for the whole batch, inputs and outputs once for each image. A multiply-accumulate is two
+# operations, and a float32 is four bytes:
 #
 # $$I = \frac{2 \cdot B \cdot \text{MACs}}{4\,\big(\text{parameters} + B\,(\text{inputs} + \text{outputs})\big)}
-# \text{ operations a byte}$$
+# \text{ operations per byte}$$
 
 # %% mathematics-code
 conv = nn.Conv2d(20, 50, kernel_size=5)
@@ -198,8 +215,8 @@ def convolve(image, kernel, stride):
 
 
 # %% [markdown] naive-agree-text
-# The loops, PyTorch's convolution and the formula agree. So does a counter that is not ours: PyTorch has
-# one, which watches what runs and counts two operations a multiply-accumulate.
+# The loops, PyTorch's convolution and the formula agree. So does PyTorch's own counter. It watches the layers run,
+# and counts two operations for each multiply-accumulate.
 
 # %% naive-agree
 small = nn.Conv2d(2, 3, kernel_size=3, stride=2, bias=False)
@@ -231,7 +248,7 @@ plots.digits(
 for name, model in networks.items():
     print(f"{name}: {parameters_and_bytes(model)[0]:,} parameters")
     for layer in cost.layers(model, image):
-        print(f"  {layer.name:6} {layer.parameters:8,} parameters {layer.macs:10,} MACs an image")
+        print(f"  {layer.name:6} {layer.parameters:8,} parameters {layer.macs:10,} MACs per image")
 
 # %% real-shares
 plot, panels = plots.new(2, alt="Share of parameters and of multiply-accumulates, layer by layer")
@@ -247,7 +264,7 @@ for panel, (name, model) in zip(panels, networks.items(), strict=True):
 plot
 
 # %% [markdown] real-reading
-# In LeNet-300-100 a weight is used once an image, so the two shares are nearly the same. In LeNet-5 they are
+# LeNet-300-100 uses each weight once per image, so the two shares are nearly the same. In LeNet-5 they are
 # not. **Which of its layers would you shrink to make the file shorter, and which to save arithmetic?**
 #
 # <details><summary>Answer</summary>
@@ -256,12 +273,12 @@ plot
 # "How many parameters?" is one question of several.
 # </details>
 #
-# And the file? It is the bytes of the parameters and a header with their names and shapes.
+# How long is the file? It holds the bytes of the parameters, and a header with their names and shapes.
 
 # %% real-file
 for name, model in networks.items():
     _, in_memory = parameters_and_bytes(model)
-    on_disk = measure.write("model.safetensors", model.state_dict())
+    on_disk = measure.write("results/model.safetensors", model.state_dict())
     print(f"{name}: {in_memory:,} bytes of numbers, {on_disk:,} bytes on disk")
 
 # %% [markdown] latency
@@ -292,23 +309,22 @@ panels[1].legend()
 plot
 
 # %% [markdown] latency-rule
-# The first calls ask for memory, fill caches, choose an algorithm, and often take longer. Some of the later ones
-# are interrupted, because the machine has other things to do. A mean mixes all that; one call alone may be any
-# of these dots. So we **let some calls go first, time many, give the median, and say how far the middle half
-# spreads** (the quartiles). With it we say how many images went through together (the *batch*), on which device,
-# and how many *threads*, cores at work at the same time, there were.
+# The first calls ask for memory, fill caches, choose an algorithm, and often take longer. Some later ones are
+# interrupted, because the machine has other things to do. A mean mixes all that, and a single call may be any
+# of these dots. So we **make some calls before we time any, time many, report the median, and say between which times
+# the middle half lies** (the quartiles). We add how many images went through together (the *batch*), the device,
+# and the number of *threads*: the cores that work at the same time.
 #
-# That makes a time one can judge. It does not make it one for ever: the quartiles say how calls differ within
-# a second, and the next minute the whole lot may lie elsewhere. **So compare only times that were taken beside each
-# other.**
+# Such a time can be judged, but it does not hold for ever. The quartiles say how calls differ within a second; a
+# minute later all of them may be slower. **So compare only times that were taken side by side.**
 
 # %% latency-networks
 for name, model in networks.items():
     print(f"{name:13} {latency.latency(model, image)}")
 
 # %% [markdown] latency-layers-text
-# Now layer by layer, each alone, on what it gets inside the network; and the two poolings, which multiply
-# nothing at all. For 64 images:
+# Now each layer alone, on the input that it gets inside the network, for 64 images. The last two lines are LeNet-5's
+# poolings, which multiply nothing at all.
 
 # %% latency-layers
 batch = data.validation.images[:64]
@@ -317,34 +333,35 @@ for name, model in networks.items():
     for layer, found in latency.layer_latencies(model, batch).items():
         us = 1e6 * found.median
         print(
-            f"{name:13} {layer:6} {macs[layer]:11,} MACs {us:6.0f} µs {macs[layer] / us:8,.0f} MACs a µs"
+            f"{name:13} {layer:6} {macs[layer]:11,} MACs {us:6.0f} µs {macs[layer] / us:8,.0f} MACs per µs"
         )
 for name, shape in {"pool1": (64, 20, 24, 24), "pool2": (64, 50, 8, 8)}.items():
     pool = latency.latency(nn.MaxPool2d(2), torch.rand(shape, device=image.device))
     print(f"lenet-5       {name:6} {0:11,} MACs {1e6 * pool.median:6.0f} µs")
 
 # %% [markdown] latency-layers-reading
-# If time followed arithmetic, all layers would get the same done in a microsecond, and pooling would be
-# free. **Which layers get most done, which least? What do the slow ones have in common?**
+# If time followed arithmetic, every layer would do as many MACs per microsecond as the others, and pooling would be
+# free. **Which layers do the most, which the fewest? What do the slow ones have in common?**
 #
 # <details><summary>Answer</summary>
 #
-# Usually the large layers get most done, and the last layers, of a few thousand MACs an image, least: there is too little to do
-# for the time it takes to start. Pooling multiplies nothing, and has to read every number all the same.
+# Usually the large layers do the most. The last layers, with a few thousand MACs per image, do the fewest: each
+# call takes time to start, and they have little to do once it has. Pooling multiplies nothing, but has to read every
+# number all the same.
 # </details>
 
 # %% [markdown] roofline
 # ## What limits a layer
 #
-# A processor waits for numbers as well as computing with them. It does at most $P$ operations a second, and
-# gets at most $M$ bytes a second from memory. A layer that does $I$ operations for each byte cannot be faster than
+# A processor computes, and it waits for numbers. It does at most $P$ operations a second, and gets at most $M$ bytes a
+# second from memory. A layer that does $I$ operations for each byte cannot be faster than
 #
 # $$\min(P,\; M \cdot I) \text{ operations a second}$$
 #
-# That is the *roofline* (Williams et al. 2009): on the left a layer is limited by memory, on the right by
-# arithmetic. $P$ and $M$ were measured at the top: $P$ by a product of two large matrices, $M$ by the sum over
-# an array too large for most caches. A second $M$ comes from an array of four megabytes, which a cache can hold,
-# as it can our networks. Each point is a layer as it ran.
+# That is the *roofline* (Williams et al. 2009). In the picture below, layers on the left are limited by memory, and
+# layers on the right by arithmetic. We measured both roofs at the top: $P$ on a product of two large matrices, $M$ on
+# the sum over an array too large for most caches. A second, faster $M$ comes from an array of four megabytes, which
+# may fit into a cache, as our networks may. Each point is a layer as it ran.
 
 # %% roofline-measured
 points = {}
@@ -366,7 +383,7 @@ plot, (panel,) = plots.new(
 )
 ceilings = {"memory": roofs.memory, "cache": roofs.cache}
 drawings.roofline(panel, roofs.flops, ceilings, points)
-panel.set(title=f"measured in float32, {roofs.threads} threads, {roofs.device}")
+panel.set(title=f"measured in float32, {takes.conditions}")
 plot
 
 # %% [markdown] roofline-reading
@@ -375,15 +392,15 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# Usually: at batch 64 the large layers come nearest to the roof of arithmetic. At batch 1 the large linear layers lie near
-# a roof of memory. The smallest layers lie far below: each call of a layer takes some microseconds, whatever
-# there is to compute. A roof is what is possible, not a promise.
+# Usually the large layers at batch 64 come nearest to the roof of arithmetic. At batch 1 the large linear layers lie near
+# a roof of memory. The smallest layers lie far below: each call of a layer takes some microseconds, however little
+# it computes. A roof is a limit, not a promise.
 #
 # A point *above* the flat roof means that the machine was busy with something else while the roof was measured: run
 # the chapter's first measurement again.
 # </details>
 #
-# Now we can say where the time of our image went.
+# Now we can say where the time of our one image went.
 
 # %% roofline-answer
 in_bytes = 4 * parameters_and_bytes(net)[0]
@@ -393,14 +410,14 @@ print(f"to fetch the parameters from memory:     {1e6 * in_bytes / roofs.memory:
 print(f"to fetch them from the cache, if there:  {1e6 * in_bytes / roofs.cache:6.1f} µs")
 
 # %% [markdown] roofline-answer-reading
-# **One image uses each weight once, and each weight has to come from somewhere.** Compare the lines: on a
-# processor the way of the numbers is usually most of the time, the calling of layers much of the rest, and arithmetic
-# little. (On a GPU it is mostly the calling.) So a network of fewer bytes can be faster without computing less.
+# **One image uses each weight once, and each weight has to come from somewhere.** Compare the lines. On a
+# CPU most of the time usually goes into moving numbers, much of the rest into calling the layers, and little into
+# arithmetic. (On a GPU the calls take most of it.) So a network of fewer bytes can be faster even if it computes as much.
 
 # %% [markdown] energy
 # ## Energy: an estimate
 #
-# Nobody has a power meter at hand that resolves a microjoule. So we estimate, from a table that Horowitz gave
+# Nobody has a power meter at hand that resolves a microjoule. So we estimate, from a table that Horowitz published
 # in 2014, for chips of 45 nm. In pJ:
 #
 # | | 32-bit float | 16-bit float | 8-bit integer |
@@ -413,16 +430,16 @@ print(f"to fetch them from the cache, if there:  {1e6 * in_bytes / roofs.cache:6
 # | | 5 | 10 | 50 | 640 |
 #
 # (45 nm is the width of the smallest structures. A KB of memory is 1024 bytes, and a MB 1024 KB; where the course
-# gives the length of a *file* in KB, a KB is 1000 bytes.) A large memory costs more at each access than a small one;
-# between the sizes of the table we interpolate, on logarithmic scales. For integers of fewer than 8 bits there
-# are no figures: we take 0.2 pJ times (bits / 8)². Newer chips need less of everything, but a number from far away
-# still costs much more than computing with it.
+# gives the length of a *file* in KB, a KB is 1000 bytes.) Each access to a large memory costs more than one to a small
+# memory; between the sizes of the table we interpolate, on logarithmic scales. For a product of integers of fewer than
+# 8 bits the table has no price: we take 0.2 pJ times (bits / 8)². Newer chips need less of everything, but fetching a
+# number from far away still costs much more than computing with it.
 #
-# To get from prices to a network we need a machine, and we assume a simple one. For each image a layer
-# reads its parameters and inputs from SRAM once, and writes its outputs there once. SRAM holds the inputs and
-# outputs of the whole batch first, then as many parameters as fit; all layers share it. The parameters that do not
-# fit come from DRAM, once a batch, and inputs and outputs that do not fit go there and back. Instructions,
-# control and leakage are left out. **So the figures are for comparing, and not for a battery.** (Exercise 3 has you
+# To get from prices to the energy of a network we need a machine, and we assume a simple one. For each image a layer
+# reads its parameters and inputs from SRAM once, and writes its outputs there once. The inputs and outputs of the whole
+# batch have the first claim on SRAM; then come as many parameters as fit, of all layers together. Parameters that do not
+# fit come from DRAM once per batch, and inputs and outputs that do not fit go there and back. We leave out instructions,
+# control and leakage. **So compare these figures with each other; do not plan a battery with them.** (In exercise 3 you
 # write this machine.)
 
 # %% energy-price
@@ -445,18 +462,18 @@ for name, model in networks.items():
         )
 
 # %% [markdown] energy-reading
-# **For one image at a time, which part leads? And for 64? Which part has not changed?**
+# **For one image at a time, which part is largest? And for 64? Which parts have not changed?**
 #
 # <details><summary>Answer</summary>
 #
-# DRAM, by far. With 64 images a parameter's way from DRAM is shared by 64: for LeNet-300-100 SRAM and DRAM then cost
-# about the same. Arithmetic and SRAM are as before.
+# DRAM, by far. In a batch of 64, one fetch from DRAM serves 64 images: for LeNet-300-100 SRAM and DRAM then cost
+# about the same, while LeNet-5 still pays most for DRAM. Arithmetic and SRAM have not changed.
 # </details>
 
 # %% [markdown] predict
 # ## Predict
 #
-# We send 256 images through LeNet-300-100 at once. How many times as long as for one image does it take?
+# We send 256 images through LeNet-300-100 at once. How many times as long does that take as sending one?
 # Write your guess in place of `None`. It is not marked.
 
 # %% predict-guess
@@ -513,10 +530,10 @@ explorer
 # %% [markdown] exercise-1
 # ### 1 · Parameters and bytes (core, 10 minutes)
 #
-# Write `parameters_and_bytes(model)`: return two whole numbers, the parameters of any model, and the bytes
-# of everything its file must hold. That is its parameters and its *buffers*: numbers that belong to a model
-# and are not trained, such as the running means of batch norm. Each number takes the bytes of its own type. A
-# tensor that is used in two places counts once.
+# Write `parameters_and_bytes(model)`: return two whole numbers, the number of parameters of a model, and the bytes
+# of all numbers that its file must hold. These are the parameters and the *buffers*: numbers that belong to a model
+# and are not trained, such as the running means of batch norm. The type of a number says how many bytes it takes. A
+# tensor that is used in two places counts once. The model may be any.
 #
 # Example: `parameters_and_bytes(nn.Linear(3, 2))` is `(8, 32)`.
 #
@@ -544,21 +561,21 @@ parameters_and_bytes.check()
 # %% [markdown] exercise-2
 # ### 2 · Multiply-accumulates of a convolution (core, 15 minutes)
 #
-# Write `conv_macs(layer, size)`: the multiply-accumulates of an `nn.Conv2d` for one image, whose height and
-# width are `size`. The layer knows its `in_channels`, `out_channels`, `groups`, and `kernel_size`,
-# `stride`, `padding`, `dilation`: these four are pairs (height, width). Products with the zeros of the padding
-# count, the bias does not.
+# Write `conv_macs(layer, size)`: the multiply-accumulates of an `nn.Conv2d` for one image; `size` is its height and
+# width. The layer knows its `in_channels`, `out_channels` and `groups`, and four pairs (height, width):
+# `kernel_size`, `stride`, `padding` and `dilation`. Products with the zeros of the padding count, adding the bias
+# does not.
 #
-# Where `dilation` is $d$, the kernel's numbers stand $d$ pixels apart, so that it reaches over $d\,(h - 1) + 1$
-# pixels in place of $h$.
+# With a `dilation` of $d$ the kernel's numbers stand $d$ pixels apart, so the kernel reaches over $d\,(h - 1) + 1$
+# pixels instead of $h$.
 #
 # Example: `conv_macs(nn.Conv2d(8, 8, kernel_size=3, stride=2, padding=1, groups=8), (4, 4))` is 288: 8
 # channels of 2 by 2 numbers, each the sum of 9 products.
 #
 # <details><summary>Hint</summary>
 #
-# How many places down, how many across (they may differ: everything is a pair)? How many numbers does the layer give,
-# then, and how many products is each of them the sum of? `//` rounds down.
+# At how many places does the kernel stop down, and at how many across? (They may differ: everything is a pair.) So how
+# many numbers does the layer give, and how many products add up to each of them? `//` rounds down.
 # </details>
 
 
@@ -586,24 +603,24 @@ conv_macs.check()
 # Write `layer_energy(layer, price, room, batch)`: return three numbers in pJ, `(arithmetic, sram, dram)`, for
 # **one** image of the batch.
 #
-# `layer` has `macs`, `parameters`, `inputs` and `outputs`, all but the second for one image. `price` has `mac`, the pJ
-# of a multiply-accumulate, and `sram` and `dram`, those of one number read or written there. `room` is how
-# many numbers SRAM holds (it may be a fraction). The machine:
+# `layer` has `macs`, `inputs` and `outputs`, for one image, and `parameters`. `price` gives costs in pJ: `mac` for one
+# multiply-accumulate, `sram` and `dram` for one number read or written there. `room` is how many numbers fit into SRAM
+# (it need not be whole). The machine:
 #
 # 1. For each image, each parameter is read from SRAM once (wherever it came from), each input is read there once,
 #    and each output is written there once.
-# 2. SRAM holds the inputs and outputs of the **whole batch** first. In the room that is left parameters stay, from
-#    one batch to the next.
-# 3. The parameters that did not fit come from DRAM, once for the whole batch.
-# 4. Of the batch's inputs and outputs, each number that did not fit crosses to or from DRAM once.
+# 2. The inputs and outputs of the **whole batch** take their room in SRAM first. Parameters fill the room that is left,
+#    and stay there from one batch to the next.
+# 3. The parameters that do not fit come from DRAM, once for the whole batch.
+# 4. Each input or output of the batch that does not fit moves to or from DRAM once.
 #
 # Example: 6 MACs, 8 parameters, 3 inputs, 2 outputs, prices 1, 10 and 100, room for 9, batch 1: `(6, 130, 400)`.
 # Five of the nine places go to inputs and outputs, four parameters stay, four come from DRAM.
 #
 # <details><summary>Hint</summary>
 #
-# Say the unit of each line aloud: numbers or pJ, of the batch or of an image? And what if there is more room than is
-# needed, or less: no count may come out negative, and no more parameters can stay than there are.
+# Say the unit of each line aloud: numbers or pJ, for the batch or for one image? With too little room no count may
+# become negative, and with plenty no more parameters can stay than there are.
 # </details>
 
 
@@ -628,10 +645,10 @@ layer_energy.check()
 # %% [markdown] exercise-4
 # ### 4 · A stopwatch that can be trusted (more, 15 minutes)
 #
-# Write `time_call(function, warm_up, runs, clock)`: call `function()` first `warm_up` times without timing
-# it, then `runs` times, each timed by itself. `clock()` returns the time in seconds. Return the quartiles
-# of those times, `(low, median, high)`: a quarter of the calls took less than the first, half less than the second,
-# a quarter more than the third, by the rule of `np.quantile`.
+# Write `time_call(function, warm_up, runs, clock)`: first call `function()` `warm_up` times without timing
+# it, then `runs` times, and time each of these calls by itself. `clock()` returns the time in seconds. Return the
+# quartiles of the times, `(low, median, high)`: a quarter of the calls took less than the first, half less than the
+# second, a quarter more than the third, by the rule of `np.quantile`.
 #
 # Example: with `warm_up=0` and three calls that take 9, 1 and 3 seconds, the answer is `(2.0, 3.0, 6.0)`.
 #
@@ -665,14 +682,14 @@ time_call.check()
 # ### 5 · Fewer, and slower (more, 10 minutes)
 #
 # "It has fewer multiply-accumulates, so it is faster." Break that sentence on this machine. Return two networks
-# `(fewer, more)` of PyTorch's own layers (`nn.Sequential` of `nn.` layers), which take an image of shape
-# (1, 1, 28, 28) to 10 numbers. The first must have fewer multiply-accumulates than the second, more than none,
-# and yet take at least 1.5 times as long for one image. The check counts and measures, now and here, on one
-# thread of the processor.
+# `(fewer, more)`, built of PyTorch's own layers (`nn.Sequential` of `nn.` layers). Each takes an image of shape
+# (1, 1, 28, 28) and gives 10 numbers. The first must have fewer multiply-accumulates than the second, but not none,
+# and still take at least 1.5 times as long for one image. The check counts and measures, here and now, on one
+# thread of the CPU.
 #
 # <details><summary>Hint</summary>
 #
-# Look at the points far below the roofs once more. What did all of them pay for?
+# Look once more at the points far below the roofs. What does each of those layers spend its time on?
 # </details>
 
 
@@ -694,20 +711,22 @@ fewer_but_slower.check()
 # %% [markdown] bill
 # ## What they cost
 #
-# Each chapter ends with a bill. A network is written to a file, the file is read back, and what comes out of it
-# is counted, timed, and tested on the **test** images, which, apart from the ten digits above, are used for nothing else.
+# Each chapter ends with a bill. A network is written to a file and read back, and the network that was read is
+# counted, timed, and tested on the **test** images, which, apart from the ten digits above, are used for nothing else.
 # The row goes into
-# `running_table.json` beside this notebook, where the next chapters add theirs.
+# `results/running_table.json`, where the next chapters add theirs: whatever a chapter writes lies in the folder
+# `results`, beside the notebooks.
 #
-# Three kinds of figures stand side by side. Parameters, bytes and MACs are *counted*, and the same everywhere. Accuracy and
-# time are *measured*, and have a spread. Energy is *estimated*, here for a machine with 64 KB of SRAM that
+# Three kinds of figures stand side by side. Parameters, bytes and MACs are *counted*, and are the same everywhere. Accuracy
+# and time are *measured*, and have a spread. Energy is *estimated*, here for a machine with 64 KB of SRAM that
 # fetches the bytes of the file for one image at a time. Beside the accuracy stands its 95 % interval: how far it
-# might move with another draw of test images. *nonzero* are the parameters that are not 0. The time is that of one
-# image: the median and the quartiles.
+# might move with other test images. *nonzero* counts the parameters that are not 0. The time is for one image, the
+# median with the quartiles.
 
 # %% bill-table
 for name, model in networks.items():
-    report = measure.measure(f"dense, {name}", model, data.test, data.name, "model.safetensors")
+    path = "results/model.safetensors"
+    report = measure.measure(f"dense, {name}", model, data.test, data.name, path)
     table = measure.record(report)
 table
 
@@ -716,15 +735,15 @@ table
 #
 # <details><summary>Answer</summary>
 #
-# The file is 1.6 times as long, and since the energy for one image is mostly that of fetching the file, it is about that
-# many times as large. About arithmetic and time it says nothing: both are several times as large as the parameters suggest.
+# The file is 1.6 times as long. The energy grows by about as much, because most of it goes into fetching the file. About
+# MACs and time the parameters say nothing: divide the rows and see.
 # </details>
 
 # %% [markdown] breaks
 # ## Where it breaks
 #
-# **An estimate is as good as its assumptions.** We assumed that each weight is read from SRAM once an image, however
-# often it is used. That takes large *registers*, the few numbers that a processor holds right where it computes.
+# **An estimate is as good as its assumptions.** We assumed that each weight is read from SRAM once per image, however
+# often it is used. For that it must stay in a *register*, right where the processor computes, and registers are few.
 # Suppose there are none, so that each product reads its weight and its input from SRAM. Real chips lie
 # between the two. With 2 MB of SRAM and one image nothing comes from DRAM, and the four layers of LeNet-5 cost:
 
@@ -746,9 +765,10 @@ plot
 
 # %% [markdown] breaks-reading
 # **Which layer would you shrink to save energy?** With registers fc1, without them conv2: the answer depends on one
-# sentence of the assumptions. An energy that is quoted without them says little.
+# sentence of the assumptions. An energy quoted without its assumptions says little.
 #
-# **A measurement is as good as its conditions.** The same network, the same machine, with one thread and with all:
+# **A measurement is as good as its conditions.** Here are the same network and the same machine, with one thread and
+# with all:
 
 # %% breaks-threads
 threads = torch.get_num_threads()
@@ -763,16 +783,16 @@ torch.set_num_threads(threads)
 #
 # <details><summary>Answer</summary>
 #
-# For 256 images usually yes. For one image there is so little to share that a second thread may gain nothing, or cost
-# time. A difference that does not come back is no finding.
+# For 256 images usually yes. One image leaves so little to share out that a second thread may gain nothing, or cost
+# time. A difference that does not come back is not a finding.
 # </details>
 
 # %% [markdown] class
 # ## The class is the experiment
 #
 # Do the same networks take the same time for everyone? Your name (a nickname will do) is the seed of *your* two
-# networks. They are not trained; does that matter for the time? Write it in place of `None`, run both cells and
-# send the file to your teacher, who puts those of the whole class into one picture.
+# networks. Write it in place of `None`, run both cells and send the file, which then lies in `results`, to your
+# teacher, who puts the whole class into one picture. The networks are not trained: **does that matter for the time?**
 
 # %% class-name
 my_name = None
@@ -793,7 +813,7 @@ if my_name is not None:
 # ## The papers
 #
 # Mark Horowitz, *Computing's Energy Problem (and what we can do about it)*, ISSCC 2014. Read it for the table, and for
-# the argument that followed from it: that arithmetic is cheap, and moving numbers is not. Its claim for us: fetching a
+# the argument that follows from it: arithmetic is cheap, and moving numbers is not. Its claim for us: fetching a
 # 32-bit number from DRAM costs more than a hundred times as much as multiplying by it.
 #
 # Samuel Williams, Andrew Waterman and David Patterson, *Roofline: An Insightful Visual Performance Model for Multicore
@@ -809,10 +829,10 @@ print(f"of {len(reached)} points above the roof of memory: {'; '.join(over_memor
 print(f"above the roof of arithmetic: {'; '.join(over_arithmetic) or 'none'}")
 
 # %% [markdown] paper-reading
-# Our verdicts. *Energy*: **not reproduced**, because we have nothing to measure it with. We use the table, and we call what
-# comes out an estimate. *Roofline*: **as far as the cell above says**. A point above the roof of memory does not refute it: our
-# networks are so small that they can stay in the cache, which is faster. A point above the roof of arithmetic would, were
-# the machine all ours; mostly it says that the roof was measured in a bad moment. And the points far below say that a roof is a
-# bound and not a forecast.
+# Our verdicts. *Energy*: **not reproduced**, because we have nothing to measure it with. We use the table, and call the
+# result an estimate. *Roofline*: **as far as the cell above says**. A point above the roof of memory does not refute it:
+# our networks are so small that they can stay in the cache, which is faster. A point above the roof of arithmetic would
+# refute it on a machine that does nothing else; here it mostly means that the machine was busy while the roof was
+# measured. And the points far below show that a roof is a limit and not a forecast.
 #
 # You can now say what a network costs, in which sense, and how you know. The next chapter makes one smaller.

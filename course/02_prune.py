@@ -1,13 +1,12 @@
 # %% [markdown] title
 # # 02 · Prune: take weights away
 #
-# **You will** remove nine of ten weights from a trained network, and look at what that costs and at
-# what it really saves.
+# **You will** remove nine of ten weights from a trained network, and find out what that costs and what it really saves.
 #
 # **You will be able to**
 # - choose which weights go, exactly as many as you want, and keep them gone while the rest is trained,
-# - say which layers a ranking spares, and when it empties one,
-# - store what is left in fewer bytes, and say from which sparsity on that pays.
+# - say which layers a ranking by magnitude spares, and when it empties one,
+# - store the remaining weights in fewer bytes, and say how many must be gone before that pays.
 #
 # **You need** chapter 01, and 90 minutes, 40 of them for the three core exercises. What is marked *more* takes another
 # 35. Run the cells from the top. No GPU is needed.
@@ -46,8 +45,8 @@ data = load(device=training.pick_device())
 #
 # The data and their three parts are those of chapter 01, and so is the network, LeNet-300-100: 784 pixels go into 300
 # units, these into 100, these into 10. It comes trained. How long is its file, and how many of its weights are near
-# zero? We call a weight small when it has less than a tenth of the magnitude of the largest in its layer. (Weights
-# are what we count and prune; the 410 biases of the units stay.)
+# zero? We call a weight small when its magnitude is less than a tenth of the largest in its layer. (We count and prune
+# weights only. The 410 biases of the units stay.)
 
 # %% problem-number
 net = baseline("lenet-300-100", data, seed=seed)
@@ -77,7 +76,7 @@ plots.digits(ten.images[:, 0].cpu().numpy(), [str(answer) for answer in answers]
 #
 # At a *sparsity* of 0.5, half of them go. Which four? By magnitude the order is 0.05, 0.1, 0.2, 0.4,
 # then 0.7, 1, 2, 3. So 0.1, 0.2, −0.05 and −0.4 become zero, and −3.0 stays: it is the most
-# negative weight, and the largest. What is left:
+# negative weight, but the largest in magnitude. After pruning:
 #
 # | 0 | −3.0 | 0 | 1.0 | 0 | 0.7 | 0 | 2.0 |
 # |---|---|---|---|---|---|---|---|
@@ -98,9 +97,9 @@ plots.digits(ten.images[:, 0].cpu().numpy(), [str(answer) for answer in answers]
 # m_i = \text{False for the } k \text{ smallest } |w_i| \qquad
 # \hat w_i = m_i\, w_i$$
 #
-# Pruning only decides $m$. That the mask is a thing of its own is what makes it useful: we can
-# count it, compare it with another, and put it on again after each training step. (In the output
-# below, −0 is zero with a sign.)
+# Pruning only decides $m$. Because the mask is kept apart from the weights, we can count it, compare
+# it with another, and apply it again after each training step. (In the output below, −0 is zero with
+# a sign.)
 
 # %% mathematics-code
 weight = torch.tensor([0.1, -3.0, 0.2, 1.0, -0.05, 0.7, -0.4, 2.0])
@@ -122,7 +121,7 @@ at_once.tolist() == one_by_one == mask.tolist()
 
 # %% [markdown] naive-warning
 # Three ways, one mask. But a threshold fails on some weights, and at some sparsities. In the exercises
-# you will find such weights, and write a mask that does not fail.
+# you will find such weights, and write a function that does not fail on them.
 
 # %% [markdown] real
 # ## On the real network
@@ -139,7 +138,7 @@ for name, w in weights.items():
     print(f"{name}: {w.numel():7,} weights, mean magnitude {size:.3f}, {kept:.1f} % kept")
 
 # %% [markdown] real-plot-text
-# Counts stand on a logarithmic scale, each tick ten times the last: most of the weights lie in the
+# The counts are on a logarithmic scale, where each tick is ten times the one below: most of the weights lie in the
 # shaded band.
 
 # %% real-plot
@@ -159,44 +158,44 @@ for name, model in {"dense": net, "pruned": pruned}.items():
 
 # %% [markdown] real-file
 # The file is as long as before, to the byte. **A zero in float32 takes four bytes, like any other
-# number.** Pruning makes weights that *could* be stored in less; the storing is another step.
+# number.** After pruning, the weights *could* be stored in fewer bytes; to do so is another step.
 
 # %% [markdown] formats
 # ## Zeros that are not stored
 #
-# A sparse format lists the values that are left and says where they belong. There are three usual
-# ways to say it. Our eight weights, as a matrix of one row, in *count × bytes*:
+# A sparse format lists the nonzero values and says where they belong. There are three usual
+# ways to say it. Here are our eight weights as a matrix of one row; bytes are given as *count × bytes*:
 #
-# | format | where the values belong | bytes of that | values | shape |
+# | format | where the values belong | bytes for that | values | shape |
 # |---|---|---|---|---|
 # | dense | every place is filled | 0 | 8 × 4 | 0 |
-# | bitmap | one bit a weight: `01010101` | 1 | 4 × 4 | 8 |
+# | bitmap | one bit per weight: `01010101` | 1 | 4 × 4 | 8 |
 # | CSR (compressed sparse rows) | the column of each value, `1 3 5 7`, and where each row starts and ends, `0 4` | 4 × 1 + 2 × 4 | 4 × 4 | 8 |
 # | relative | the zeros skipped before each value, `1 1 1 1`, in 5 bits each | 3, and 1 to say "5 bits" | 4 × 4 | 8 |
 #
 # The shape is two integers of 4 bytes, which a dense matrix has in the header of its file. Columns take
 # the smallest integer that holds them: one byte here, two for 784 columns.
 #
-# A gap of 5 bits counts up to 31 zeros. Where more come, a *filler* is stored: the gap 31 with the
-# value 0, which takes 32 places, 31 zeros and its own. Fewer bits a gap are shorter, and need more
-# fillers.
+# A gap of 5 bits counts up to 31 zeros. Where more zeros come, we store a *filler*: the gap 31 with the
+# value 0. It takes 32 places, 31 for the zeros and one for its own value. With fewer bits each gap is
+# shorter, but more fillers are needed.
 
 # %% formats-by-hand
 row = (weight * mask)[None]
 {format: sparse.num_bytes(sparse.encode(row, format)) for format in sparse.FORMATS}
 
 # %% [markdown] formats-network
-# Even of eight weights two formats are shorter than dense. CSR is not: its row bounds and its shape
-# cost more than four zeros save. Now the network that has lost 80 %. We write its weights in each
-# format; the length is that of the whole file, with names, shapes and biases.
+# Even for eight weights two formats are shorter than dense. CSR is not: its row bounds and its shape
+# cost more than four zeros save. Now we take the network that has lost 80 % and write its weights in
+# each format. The length is that of the whole file, with names, shapes and biases.
 
 # %% formats-network-sizes
 for format in sparse.FORMATS:
     print(f"{format:9} {measure.size(formats.pack(pruned.state_dict(), format)):9,} bytes")
 
 # %% [markdown] formats-curves
-# How sparse must a network be before it pays? A value takes 32 bits, so the bits for "where" must cost
-# less than the zeros save. For the first layer, counted to the byte:
+# How sparse must a layer be before a format pays? Each zero that is not stored saves 32 bits, and the bits for
+# "where" must cost less than that saves in all. For the first layer, counted to the byte:
 
 # %% formats-break-even
 for format in sparse.FORMATS[1:]:
@@ -222,21 +221,21 @@ panels[1].set(yscale="log", xlim=(80, 100), title="above 80 %, on a log scale")
 plot
 
 # %% [markdown] formats-reading
-# A bitmap costs one bit a weight, kept or not. CSR and relative indices pay by the value. **Why do gaps
-# of 5 bits, which are so much shorter than a column and a row, lose to CSR when few weights are left?**
-# (Think of the fillers.)
+# A bitmap costs one bit for each weight, kept or not. CSR and relative indices cost bits only for the weights that are
+# kept: a column of 16 bits in CSR, a gap of 5 bits in relative indices. **So why do the short gaps lose to CSR when few
+# weights are left?** (Think of the fillers.)
 #
 # <details><summary>Answer</summary>
 #
-# Every 32 zeros in a row cost a filler: a gap and a value, 37 bits, for nothing. At a sparsity of 99 % a hundred
-# places hold one weight, so there are more fillers than weights.
+# Every 32 zeros in a row cost a filler: a gap and a value, 37 bits, for nothing. At a sparsity of 99 % one place in
+# a hundred holds a weight, so there are more fillers than weights.
 # </details>
 
 # %% [markdown] latency
 # ## Is it faster now?
 #
-# Four of five multiplications are with zero. We time the product of the first layer with one image, on
-# the processor: dense, with our `sparse.csr_matmul`, which touches only the weights that are left,
+# Four of five multiplications are with zero. We time the product of the first layer with one image on
+# the CPU, in three ways: dense, with our `sparse.csr_matmul`, which touches only the nonzero weights,
 # and with PyTorch's own sparse product.
 
 # %% latency-measured
@@ -260,21 +259,21 @@ for s in (0.8, 0.95, 0.99):
 # %% [markdown] latency-reading
 # A dense product walks through memory in order and multiplies many numbers at once; a sparse one has
 # to look up where each number belongs. **Sparse is not faster by itself.** Ours skips every zero and
-# is slower all the same; PyTorch's, which is tuned, needs a high sparsity before it can win. **At 99 % one
-# would hope for a hundred times faster. How many times is it on your machine?**
+# is slower all the same; PyTorch's, which is tuned, needs a high sparsity before it can win. At 99 % we
+# might hope for a hundred times the speed. **How many times as fast is it on your machine?**
 #
 # <details><summary>Answer</summary>
 #
-# At best a few times: what is left to compute is a hundredth, and the rest is looking up, and calling the
-# product at all. (Chapter 01: at batch 1 the dense product was not limited by arithmetic to begin with.)
+# At best a few times. Only a hundredth of the arithmetic is left, but looking up the places takes time, and so does
+# calling the product at all. (Chapter 01: at batch 1 the dense product was not limited by arithmetic to begin with.)
 # </details>
 
 # %% [markdown] predict
 # ## Predict
 #
 # We take the trained network as it came, prune more and more of it by the global ranking, and train
-# nothing. At which sparsity, in percent, has it lost **five points** of its accuracy (from 98 % to 93 %, say)? Write your
-# guess in place of `None`. It is not marked.
+# nothing. At which sparsity, in percent, has it lost **five points** of its accuracy (from 98 % to 93 %, say)?
+# Write your guess in place of `None`. It is not marked.
 
 # %% predict-guess
 my_guess = None
@@ -300,8 +299,8 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} %'}; measured:
 # ## Which layer can lose how much?
 #
 # We prune one layer at a time and leave the others whole. The *sensitivity* of a layer is how fast
-# the accuracy falls. We look at the validation images: this is what sparsities are chosen by, and a
-# choice must not see the test images (the end of the chapter shows why). The scale of accuracy is
+# the accuracy falls. We measure it on the validation images, because sparsities are chosen by such curves, and a
+# choice must not see the test images (the end of the chapter shows why). The accuracy axis is
 # stretched towards 100 %.
 
 
@@ -315,13 +314,13 @@ plots.accuracy_axis(panel)
 percents = {name: 100 * np.array(curve) for name, curve in curves.items()}
 plots.curves(panel, 100 * np.array(grid), percents, baseline=("dense", percents["fc1.weight"][0]))
 panel.set(xlabel="sparsity of this layer alone, %", xlim=(48, 101), title="one layer pruned")
+print(f"one validation image is {100 / len(data.validation):.2f} points of accuracy")
 plot
 
 # %% [markdown] sensitivity-reading
 # **Which layer is the most fragile, and how much of it did the global ranking keep, above, at 80 %?** The
-# ranking knows nothing of accuracy, and spares that layer all the same. (Mind the small differences:
-# one validation image is 0.05 points on glyphs and 0.02 on MNIST, so a line a little above dense is a
-# few images.)
+# ranking knows nothing of accuracy, and spares that layer all the same. (Where a line lies a little above dense, compare
+# the difference with the share of one image, which the cell prints.)
 #
 # <details><summary>Answer</summary>
 #
@@ -331,15 +330,15 @@ plot
 # %% [markdown] schedule
 # ## At once, or little by little
 #
-# A network that has lost weights can be trained on while the zeros are held: *fine-tuning*. All weights
-# may go at once before that, which is *one-shot* pruning. In *gradual* pruning (Zhu and Gupta 2017) the
-# sparsity rises a little every hundred steps or so while training goes on, fast at first, when there
-# is much to spare,
+# A pruned network can be trained further while its zeros are held: that is *fine-tuning*. In *one-shot* pruning all
+# weights go at once, and fine-tuning follows. In *gradual* pruning (Zhu and Gupta 2017) training goes on while the
+# sparsity rises every hundred steps or so: fast at first, when many weights can be spared, then more slowly. The
+# sparsity $s_t$ at training step $t$ is
 #
 # $$s_t = s_f + (s_i - s_f)\left(1 - \frac{t - t_0}{t_1 - t_0}\right)^3$$
 #
-# for steps $t$ between $t_0$ (`begin`) and $t_1$ (`end`). Before, it is $s_i$ (`initial`), afterwards
-# $s_f$ (`final`). `pruning.prune_gradually` follows the schedule; the explorer below lets you compare.
+# from step $t_0$ (`begin`) to step $t_1$ (`end`). Before that it is $s_i$ (`initial`), and afterwards
+# $s_f$ (`final`). `pruning.prune_gradually` follows the schedule; in the explorer below you can compare the two.
 
 # %% schedule-shown
 steps = np.arange(1000)
@@ -379,8 +378,8 @@ explorer
 # <details><summary>Answers</summary>
 #
 # 1. fc3, and fc2 a little. A small layer with large weights costs little to keep, and all signals pass through it.
-# 2. Yes, at 0.9. The two are equal somewhere between 0.7 and 0.85: up to there the damage is no more than what a change of
-#    the seed does. At 0.9 *bitmap*; at 0.99 *CSR*.
+# 2. Yes, at 0.9. The two are equal somewhere between 0.7 and 0.8: up to there the damage is no more than that of a change
+#    of the seed. At 0.9 *bitmap*; at 0.99 *CSR*.
 # 3. Nearly all.
 # 4. Whether at once or little by little makes a difference that one seed cannot show; we promise none.
 # 5. In fc1, whose weights lie between ±1/28. At 0.96 none of them is left, and no signal passes. The trained network
@@ -403,8 +402,8 @@ explorer
 #
 # Write `magnitude_mask(weight, sparsity)`: a bool tensor of the shape and on the device of
 # `weight`, with exactly `round(sparsity * n)` False, where no pruned weight is larger in magnitude
-# than a kept one. Where magnitudes are equal you may choose which of them go. (Python's `round` takes
-# 2.5 to 2: use it as it is.)
+# than a kept one. Where magnitudes are equal you may choose which of them go. (Python's `round` turns
+# 2.5 into 2: use it as it is.)
 #
 # Example: `magnitude_mask(torch.tensor([2.0, -2.0, 2.0, 2.0]), 0.5)` has exactly two False.
 #
@@ -435,8 +434,9 @@ magnitude_mask.check()
 # ### 2 · One ranking for all (core, 10 minutes)
 #
 # Write `global_masks(weights, sparsity)`: `weights` is a dict of names and tensors of different
-# shapes; return a dict of masks with the same names, with exactly `round(sparsity * n)` False over
-# all layers together, the smallest magnitudes wherever they are. You may call `magnitude_mask`.
+# shapes. Return a dict of masks with the same names. All masks together hold exactly
+# `round(sparsity * n)` False, for the $n$ weights of all layers: the smallest magnitudes go, whichever
+# layer they are in. You may call `magnitude_mask`.
 #
 # Example: for `{"a": torch.tensor([0.1, 0.2]), "b": torch.tensor([1.0, 2.0])}` and sparsity 0.5 all
 # of `a` goes and all of `b` stays.
@@ -467,10 +467,10 @@ global_masks.check()
 # ### 3 · One step that keeps the zeros (core, 15 minutes)
 #
 # Write `masked_step(weights, masks, optimizer)`. `loss.backward()` has been called, so the gradients
-# are there. Take one step of the optimizer, after which every pruned weight is exactly zero and every
-# kept weight is what that step makes of it. The optimizer may be any: SGD, SGD with momentum or
-# weight decay, Adam. Momentum is a running mean of past gradients, by which a weight moves even
-# when its gradient is zero, and it may date from the time before the weight was pruned.
+# are there. Take one step of the optimizer. After it every pruned weight is exactly zero, and every
+# kept weight has the value that this step gives it. The optimizer may be any: SGD, SGD with momentum or
+# weight decay, Adam. (Momentum is a running mean of past gradients. It moves a weight even when the
+# gradient is zero, and it may date from the time before the weight was pruned.)
 # `weights` is a dict of names and parameters, `masks` a dict of bool tensors, True = keep. A weight
 # without a mask is trained as usual. Change the weights in place; what you return is ignored.
 #
@@ -479,8 +479,8 @@ global_masks.check()
 #
 # <details><summary>Hint</summary>
 #
-# You cannot know what an optimizer remembers, nor what it adds to the gradient. Let it do what it does,
-# and then? A parameter is changed in place inside `with torch.no_grad():`.
+# You cannot know what an optimizer remembers, nor what it adds to the gradient. Let it take its step. What is left to
+# do then? A parameter is changed in place inside `with torch.no_grad():`.
 # </details>
 
 
@@ -508,20 +508,20 @@ masked_step.check()
 # - A *gap* is the number of zeros since the entry before: a whole number from 0 to
 #   `2**gap_bits - 1`, in any integer type.
 # - Where more zeros come, store a *filler*: the greatest gap, with the value 0. Its zero takes a place
-#   as well, so it leads `2**gap_bits` places on. Use no filler that is not needed.
+#   as well, so a filler covers `2**gap_bits` places. Use no filler that is not needed.
 # - Zeros after the last nonzero are not stored. Values have the weight's type.
 #
-# Example: sixteen weights, of which numbers 1, 4 and 15 (counted from 0) are 3.4, 0.9 and 1.7, and
-# `gap_bits=3`: `gaps` is `[1, 2, 7, 2]`, `values` is `[3.4, 0.9, 0.0, 1.7]`.
+# Example: sixteen weights are 0 except those at places 1, 4 and 15 (counted from 0), which are 3.4, 0.9 and 1.7.
+# With `gap_bits=3`, `gaps` is `[1, 2, 7, 2]` and `values` is `[3.4, 0.9, 0.0, 1.7]`.
 #
 # With gaps packed to their bits and values in float32, $e$ entries take
-# $\lceil e \cdot \mathtt{gap\_bits} / 8 \rceil + 4\,e$ bytes. So few bits make the gaps short, and the
-# fillers many.
+# $\lceil e \cdot \mathtt{gap\_bits} / 8 \rceil + 4\,e$ bytes. So with fewer bits the gaps are shorter, but there
+# are more fillers.
 #
 # <details><summary>Hint</summary>
 #
 # A loop over `weight.flatten().tolist()` with a count of zeros will do. At a nonzero: *while* more zeros
-# have been counted than fit, append a filler and take off what it covers. Which type does
+# have been counted than fit, append a filler and subtract the places that it covers. Which type does
 # `torch.tensor([])` have, for a weight of zeros only?
 # </details>
 
@@ -554,8 +554,8 @@ relative_indices.check()
 # ### 5 · What each layer can lose (more, 10 minutes)
 #
 # Write `sensitivity(weights, evaluate, sparsities)`: prune one layer at a time, by magnitude and
-# exactly `round(sparsity * n)` of its weights, while all others are whole. `weights` is a dict of
-# names and tensors, which you leave as they are; `evaluate` takes a dict with **all** the names and
+# exactly `round(sparsity * n)` of its weights, and leave all other layers whole. `weights` is a dict of
+# names and tensors; do not change it. `evaluate` takes a dict with **all** the names and
 # returns the accuracy on the validation images. Return a dict with the same names; each holds a list
 # of accuracies, one for each of `sparsities`, in their order. You may call `magnitude_mask`.
 #
@@ -564,7 +564,7 @@ relative_indices.check()
 #
 # <details><summary>Hint</summary>
 #
-# `{**weights, name: pruned}` is a new dict with one entry exchanged. `weights` does not change.
+# `{**weights, name: pruned}` is a new dict with one entry replaced. `weights` does not change.
 # </details>
 
 
@@ -589,7 +589,7 @@ sensitivity.check()
 # %% [markdown] exercise-6
 # ### 6 · Break the masks (more, 10 minutes)
 #
-# Four masks that are easily written, all of them wrong:
+# Here are four masks that are easy to write, and all of them are wrong:
 #
 # | | what it does |
 # |---|---|
@@ -599,12 +599,12 @@ sensitivity.check()
 # | signed | prunes the k smallest values, not magnitudes |
 #
 # On many weights some of them are right by luck. Return one pair `(weight, sparsity)`, with at most
-# twelve weights, on which **all four** give a mask that is wrong by the rule of exercise 1.
+# twelve weights, for which **all four** give a mask that is wrong by the rule of exercise 1.
 #
 # <details><summary>Hint</summary>
 #
 # What must the k-th and the (k+1)-th smallest magnitude have in common, for a threshold between
-# them to fail? And for *signed* to fail: of which sign is a weight that must stay?
+# them to fail? And for *signed* to fail, which sign must a weight that stays have?
 # </details>
 
 
@@ -623,10 +623,10 @@ break_the_masks.check()
 # %% [markdown] rounds
 # ## Prune, train, prune
 #
-# Between one-shot and gradual lies what Han et al. do, pruning in rounds: some weights go, the rest is
-# trained, more go. Here are five rounds, each two epochs
-# long. Masks only grow: what is gone does not come back. **Beside it the dense network is trained for the same extra
-# steps.** Without that control we would credit pruning with what the training did.
+# Han et al. prune in rounds, which lies between one-shot and gradual: some weights go, the rest is trained, more go.
+# Here are five rounds, each two epochs long. A weight that is gone does not come back. **Beside the pruned network, the
+# dense one is trained for the same extra steps.** Without that control we would credit pruning with what the training
+# did.
 
 # %% rounds-prepare
 rounds = [0.6, 0.8, 0.9, 0.95, 0.98]
@@ -638,7 +638,7 @@ live = models.weights(pruned)
 tuned, same_steps, states = [], [], []
 
 # %% [markdown] rounds-hold
-# `hold_masks` sets the pruned weights to zero now, and again after each step of the optimizer. We note
+# `hold_masks` sets the pruned weights to zero at once, and again after each step of the optimizer. We note
 # the accuracy after each round, and keep the states for later.
 
 
@@ -672,23 +672,23 @@ panel.set(xlabel="sparsity, %", title="fine-tuning against its control", ylim=(5
 plot
 
 # %% [markdown] rounds-reading
-# Compare the trained lines with each other, not with the dashed one. **Up to which sparsity does the pruned
+# Compare the two trained lines with each other, not with the dashed one. **Up to which sparsity does the pruned
 # network keep up with the dense one that was trained as long? And what would you have claimed without
-# it?** This is one seed; the paper at the end of the chapter has five.
+# that control?** This is one seed; the table at the end of the chapter has five.
 #
 # <details><summary>Answer</summary>
 #
-# Within a few validation images up to about 95 %; at 98 % it falls behind. Without the control one might have claimed that
-# pruning to 80 % improves the network.
+# Up to 90 % within a few validation images. At 95 % it begins to fall behind, and at 98 % it is clearly behind. Without
+# the control we might have claimed that pruning to 80 % improves the network.
 # </details>
 
 # %% [markdown] bill
 # ## What it cost and what it bought
 #
 # The network of the third round has lost 90 % of its weights; the control has had the same steps. Each
-# is written to a file, read back and tested, on the **test** images. Apart from the ten digits
-# at the top, which decided nothing, we have not looked at them. The rows go into the running table. (The columns are
-# explained in chapter 01.)
+# is written to a file, read back and tested on the **test** images. We have not looked at these before, except for
+# the ten digits at the top, which decided nothing. The rows go into the running table. (Chapter 01 explains its
+# columns.)
 
 # %% bill-table
 for model, state in zip((pruned, control), states[rounds.index(0.9)], strict=True):
@@ -706,7 +706,7 @@ for name, (model, format) in rows.items():
         model,
         data.test,
         data.name,
-        "model.safetensors",
+        "results/model.safetensors",
         encode=lambda state, format=format: formats.pack(state, format),
         decode=lambda arrays, format=format: formats.unpack(arrays, format),
     )
@@ -714,27 +714,27 @@ for name, (model, format) in rows.items():
 table
 
 # %% [markdown] bill-reading
-# The interval is for other test images. All rows here see the same ones, and each network is one training run:
-# another seed could turn a small difference round. So from this table alone we claim neither that pruning costs
-# accuracy nor that it improves it; the paper's table below has five seeds. (Two rows may agree to the image by
-# chance.)
+# The interval says how far an accuracy might move with other test images. All rows here see the same ones, and each
+# network is one training run: another seed could reverse a small difference. So from this table alone we claim
+# neither that pruning costs accuracy nor that it improves it; the table below, after the paper, has five seeds. (Two rows
+# may agree to the image by chance.)
 #
-# The bytes are another matter. Three rows hold the same weights, decoded from three files: pruning
-# alone has not shortened the first of them at all. The formats have, and the estimated energy follows the
-# bytes. **Which columns has pruning not moved at all?** The decoded network is dense again, so it computes
+# The bytes are another matter. Three rows hold the same weights, decoded from three files. Pruning
+# alone has not shortened the first file at all. The formats have shortened the other two, and the estimated energy
+# follows the bytes. **Which columns has pruning not moved at all?** The decoded network is dense again, so it computes
 # with its zeros.
 #
 # <details><summary>Answer</summary>
 #
-# Parameters and MACs, and the time (what it differs by is noise).
+# Parameters, MACs and time (its differences are noise).
 # </details>
 
 # %% [markdown] breaks
 # ## Where it breaks
 #
-# **Before training, a global ranking empties a layer.** At initialisation the weights of a layer lie
-# between $\pm 1/\sqrt{\text{inputs}}$: in fc1, which has 784 inputs, between ±1/28, in the others between
-# ±1/17 and ±1/10. A threshold that rises reaches the end of fc1 first. If one layer is empty, no signal
+# **Before training, a global ranking empties a layer.** PyTorch draws the first weights of a layer
+# from the range $\pm 1/\sqrt{\text{inputs}}$: ±1/28 in fc1, which has 784 inputs, ±1/17 in fc2 and
+# ±1/10 in fc3. A rising threshold passes the end of fc1's range first. Once one layer is empty, no signal
 # passes, and no training brings it back. Training spreads the weights, and the largest of every layer
 # grow:
 
@@ -746,8 +746,8 @@ for name, w in weights.items():
     print(f"{name}: largest magnitude {before:.3f} before training, {after:.3f} after")
 
 # %% [markdown] breaks-empty-text
-# What is left of each layer, over the sparsity of the network. A line that ends: nothing is left of that
-# layer from there on.
+# The picture shows how much of each layer is kept, over the sparsity of the network. Where a line ends, nothing of that
+# layer is left.
 
 # %% breaks-empty
 grid = np.round(np.arange(0.8, 1, 0.005), 3)
@@ -767,7 +767,7 @@ plot
 # %% [markdown] breaks-choice
 # **A choice made on the test set flatters itself.** We make 100 networks that are pruned to 90 %, each by
 # a ranking with a little noise in it. Someone picks the one that does best on 500 images and reports its
-# accuracy *on those images*. How does it do on images that did not choose it? We play this with the
+# accuracy *on those images*. How does it do on images that had no part in the choice? We play this with the
 # validation images, 300 times, so that the test set stays unread.
 
 # %% breaks-choice-played
@@ -796,19 +796,19 @@ print(f"reported, on the images that chose: {np.mean(reported):.2f} %")
 print(f"the same networks on other images:  {np.mean(on_others):.2f} %")
 
 # %% [markdown] breaks-choice-reading
-# Choosing finds a network a little better than the average, and reports it as much better than it is.
-# That does not go away with repetition: who picks the best always picks good luck with it. Sparsity,
-# number of epochs, seed: whatever is chosen by a look at the test images spoils them in the same way.
-# That is why some of our images neither train nor test.
+# The network that was picked is at best a little better than the average, but it is reported as much better than it is.
+# Repetition does not cure that: whoever picks the best picks good luck along with it. Sparsity,
+# number of epochs, seed: any choice made on the test images spoils them in the same way.
+# That is why the validation images are a part of their own.
 
 # %% [markdown] class
 # ## The class is the experiment
 #
 # One network is one throw of the dice. A class has thirty. Your name (a nickname will do) is the seed of *your*
-# network: it is trained from scratch, pruned to 90 %, and trained on; a copy that was not pruned takes
+# network: it is trained from scratch, pruned to 90 %, and fine-tuned; a copy that was not pruned takes
 # the same steps. **Do you expect yours to recover?** Write the name in place of `None`, run both cells, and send
-# the file to your teacher, who puts those of the whole class into one picture. It takes half a minute on glyphs
-# and about three on MNIST.
+# the file, which then lies in `results`, to your teacher, who puts the whole class into one picture. The training may take some minutes; a
+# bar shows how far it is.
 
 # %% class-name
 my_name = None
@@ -842,13 +842,13 @@ if my_name is not None:
 # train, prune, retrain, and figure 6 for the sensitivity of layers. Its claim for our network: 22 K of
 # 267 K weights are enough, with no loss of accuracy.
 #
-# Does that hold? Below is what `shrink reproduce pruning` gave on MNIST, five networks from five seeds,
-# each measured on the model read back from its file, beside three controls: the dense network with the same extra
-# steps, as many weights of each layer kept at *random* places, and a small dense network whose file is
-# no longer than the pruned one's. It prunes to 92 % in four rounds of five epochs, and stores what is left in
-# relative indices. "No loss" means less than 0.1 points, ten of the 10,000 test images; that margin and the
-# recipe were fixed before the test errors of these runs were read. (The *test error* is what is wrong of the test
-# images, in %: 100 less the accuracy. ± is the standard deviation over seeds.) You can run it
+# Does that hold? Below are the results of `shrink reproduce pruning` on MNIST: five networks from five seeds,
+# each read back from its file and measured. It prunes to 92 % in four rounds of five epochs, and stores the remaining
+# weights in relative indices. Three controls stand beside it: the dense network with the same extra
+# steps, a network that keeps as many weights of each layer at *random* places, and a small dense network whose file is
+# no longer than the pruned one's. "No loss" means less than 0.1 points, ten of the 10,000 test images; that margin and
+# the recipe were fixed before the test errors of these runs were read. (The *test error* is the share of test
+# images that are answered wrongly, in %. ± is the standard deviation over seeds.) You can run it
 # yourself; it resumes where you stop it.
 
 # %% paper-table
@@ -864,10 +864,10 @@ panel.set(ylabel="test error, %", title="each dot is a seed; the bar is their me
 plot
 
 # %% [markdown] paper-reading
-# Three things to read off. *Against the network it came from*, pruning cost nothing that five seeds can show.
+# We read three things off. *Against the network it came from*, pruning cost nothing that five seeds can show.
 # *Against the dense network with the same extra steps* it gained nothing either: what looks like a gain
-# is the training's. *Against random places and the small dense network* it wins clearly: it matters
+# comes from the training. *Against random places and the small dense network* it wins clearly: it matters
 # which weights are kept, and a small network, trained as long from the start, did not get there.
 #
-# You can now choose the weights that go, keep them gone, and store what is left in a tenth of the bytes.
-# The next chapters store each of those weights in less.
+# You can now choose the weights that go, keep them gone, and store the rest in far fewer bytes.
+# The next chapters spend fewer bits on each weight that remains.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from shrink.classroom import CourseError, archives, data, mnist
-from shrink.classroom.book import lab
+from shrink.classroom.book import lab, page
 from shrink.classroom.grading.check import CellError, Result, Status, as_json, as_text
 from shrink.cli import main
 from tests import ROOT
@@ -118,7 +119,8 @@ def test_core_done_is_success_and_more_is_told_apart(tmp_path):
     path = chapter(work, **core)
     before = path.read_bytes()
     path.with_name("02_prune.before-update-1.ipynb").write_text("not a notebook")
-    (work.parent / "notebooks").mkdir()
+    for name in ("course", "notebooks"):
+        (work.parent / name).mkdir()
     (work.parent / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "--bad"')
     (work / "conftest.py").write_text("1 / 0")
     ended = subprocess.run(
@@ -303,6 +305,13 @@ def test_update_says_what_became_of_each_chapter(course, monkeypatch, capsys):
     assert capsys.readouterr().out == "02_prune: copied\n02_prune: unchanged\n"
 
 
+def test_update_fails_where_a_chapter_cannot_be_brought_up_to_date(course, capsys):
+    (course / "work" / ".shrink" / "02_prune.ipynb").mkdir(parents=True)
+    assert main(["update", "--root", str(course)]) == 1
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith("02_prune: could not be brought up to date (") and ".ipynb" in told
+
+
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [
@@ -341,6 +350,8 @@ def test_doctor_finds_a_sound_machine(course, capsys):
     told = capsys.readouterr().out
     for what in ("torch", "jupyterlab", "sliders", "cache", "work", "mnist", "glyphs", "device"):
         assert re.search(rf"^ok +{what} ", told, re.MULTILINE)
+    assert re.search("^later +chapters .* once glyphs are drawn$", told, re.MULTILINE)
+    assert told.splitlines()[-1].startswith("this machine can run the course; `shrink warm` makes")
     assert len(told.splitlines()) < 24 and not (course / "work").exists()
 
 
@@ -349,12 +360,17 @@ def test_doctor_names_each_problem_and_its_remedy(monkeypatch, tmp_path, capsys)
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
     monkeypatch.setenv("SHRINK_DATA", str(tmp_path))
     monkeypatch.setenv("SHRINK_DEVICE", "abacus")
-    monkeypatch.setattr("shrink.classroom.book.doctor.PACKAGES", ("torch", "no-package"))
-    monkeypatch.setattr("shrink.classroom.book.doctor.jupyter_path", lambda *_: [])
+    monkeypatch.setattr("shrink.classroom.book.doctor.LAB", ("jupyterlab", "no-package"))
+    monkeypatch.setattr("jupyter_core.paths.jupyter_path", lambda *_: [])
     monkeypatch.setattr("shrink.classroom.book.doctor.ENOUGH", 1e9)
     assert main(["doctor"]) == 1
-    problems = re.findall(r"^problem (\S+) +.*; \S", capsys.readouterr().out, re.MULTILINE)
+    told = capsys.readouterr().out
+    problems = re.findall(r"^problem (\S+) +.*; \S", told, re.MULTILINE)
     assert problems == ["no-package", "sliders", "cache", "course", "mnist", "device"]
+    assert told.splitlines()[-1] == (
+        "this machine cannot run the course until this is mended: "
+        'no-package: run `pip install "shrink[lab]"` (5 more above)'
+    )
 
 
 def test_mnist_is_tried_once_and_the_first_start_does_not_hang(monkeypatch, tmp_path):
@@ -401,9 +417,16 @@ def test_lab_for_a_projector_makes_figures_larger(monkeypatch, tmp_path, project
     """The flag reaches the environment of JupyterLab, and there a figure and its type."""
     seen = {}
     monkeypatch.delenv("SHRINK_PROJECT", raising=False)
-    monkeypatch.setattr(os, "execve", lambda program, words, environment: seen.update(environment))
+
+    def become(_program, _words, environment):
+        seen.update(environment)
+        raise SystemExit  # it never returns
+
+    monkeypatch.setattr(os, "execve", become)
     monkeypatch.setattr(lab, "prepare", lambda *_: [])
-    main(["lab", *["--project"][: int(project)], "--root", str(ROOT)])
+    monkeypatch.setattr(page, "refresh", lambda *_: None)
+    with pytest.raises(SystemExit):
+        main(["lab", *["--project"][: int(project)], "--root", str(ROOT)])
     assert ("SHRINK_PROJECT" in seen) == project
     code = "from shrink.classroom import plots; p, (ax,) = plots.new(alt=''); "
     code += "print(p.get_figwidth(), ax.title.get_fontsize())"
@@ -467,9 +490,13 @@ def made(monkeypatch):
     calls = []
     for chapter in ("prune", "share"):
         prepared = import_module(f"shrink.chapters.{chapter}.prepared")
-        for what in ("first_picture", "further_cells"):
-            note = lambda dataset, call=(chapter, what): calls.append((*call, dataset.name))  # noqa: E731
-            monkeypatch.setattr(prepared, what, note)
+
+        def note(what, dataset, chapter=chapter):
+            calls.append((chapter, what, dataset.name))
+
+        monkeypatch.setattr(prepared, "first_picture", partial(note, "first_picture"))
+        further = lambda dataset, note=note: [partial(note, "further_cells", dataset)]  # noqa: E731
+        monkeypatch.setattr(prepared, "further_cells", further)
     return calls
 
 
@@ -478,13 +505,13 @@ def test_warm_makes_what_explorers_and_the_cells_below_need(made, monkeypatch, c
     assert main(["warm", "2", "04_share"]) == 0
     steps = ("first_picture", "further_cells")
     assert made == [(chapter, step, "digits") for chapter in ("prune", "share") for step in steps]
-    assert "prune ...\nshare ...\nall is made" in capsys.readouterr().out
+    assert "02_prune ...\n04_share ...\nall is made" in capsys.readouterr().out
 
 
 def test_prepare_ships_first_pictures_on_both_data_sets(made, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(archives, "folder", lambda: tmp_path / "lib" / "shipped")
     monkeypatch.setattr(data, "load", lambda name: SimpleNamespace(name=name))
-    for name in ("notebooks", "lib/shipped"):
+    for name in ("course", "notebooks", "lib/shipped"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "pyproject.toml").touch()
     assert main(["prepare", "prune", "--root", str(tmp_path)]) == 0
@@ -493,7 +520,8 @@ def test_prepare_ships_first_pictures_on_both_data_sets(made, monkeypatch, tmp_p
 
 
 def test_prepare_needs_the_source_tree(tmp_path, capsys):
-    (tmp_path / "notebooks").mkdir()
+    for name in ("course", "notebooks"):
+        (tmp_path / name).mkdir()
     (tmp_path / "pyproject.toml").touch()
     assert main(["prepare", "--root", str(tmp_path)]) == 1
     assert "no source tree here" in capsys.readouterr().err

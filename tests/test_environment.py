@@ -1,5 +1,7 @@
 """The environment: what is tested is what the lock, and with it environment.yml, installs."""
 
+import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from shrink.cli import main
 from tests import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -48,8 +51,9 @@ def test_the_lock_has_exact_versions_in_order():
 
 
 def test_the_lock_holds_every_dependency():
-    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
-    for requirement in map(Requirement, wanted):
+    extras = PROJECT["optional-dependencies"]
+    wanted = [PROJECT["dependencies"], *(extras[name] for name in ("lab", "course", "test"))]
+    for requirement in map(Requirement, itertools.chain(*wanted)):
         assert requirement.specifier.contains(str(LOCK[requirement.name].specifier)[2:])
 
 
@@ -67,6 +71,53 @@ def test_environment_yml_installs_the_lock():
     assert Requirement(python.replace("=", "==")).specifier.contains("3.11") and pip == "pip"
     assert packages == {"pip": ["-r requirements.lock", "-e ."]}
     assert "https://download.pytorch.org/whl/cpu" in (ROOT / "environment.yml").read_text()
+
+
+BLOCKED = """
+import importlib, pkgutil, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1:]:
+            raise ModuleNotFoundError(f"blocked: {name}", name=name)
+sys.meta_path.insert(0, Blocker())
+import shrink.chapters
+for module in pkgutil.walk_packages(shrink.chapters.__path__, "shrink.chapters."):
+    importlib.import_module(module.name)
+"""
+
+
+def test_the_notebooks_need_no_extra():
+    """No chapter, nor what it imports, asks for a package that comes with an extra."""
+    extras = map(Requirement, itertools.chain(*PROJECT["optional-dependencies"].values()))
+    names = {requirement.name.replace("-", "_") for requirement in extras}
+    assert {"jupyterlab", "nbval", "pytest", "jupytext", "nbformat"} <= names
+    command = [sys.executable, "-c", BLOCKED, *names]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        (["lab"], "jupyterlab", "lab"),
+        (["update"], "nbformat", "lab"),
+        (["check"], "nbval", "lab"),
+        (["check"], "pytest", "lab"),
+        (["check", "--strict"], "jupytext", "course"),
+        (["build"], "jupytext", "course"),
+    ],
+)
+def test_a_command_that_needs_an_extra_says_which(monkeypatch, capsys, words, package, extra):
+    def find(name, *_):
+        return None if name == package else find_spec(name)
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    assert main([*words, "--root", str(ROOT)]) != 0
+    told = capsys.readouterr().err
+    assert told == f'shrink: {package} is not installed here: run `pip install "shrink[{extra}]"`\n'
+    extras = PROJECT["optional-dependencies"][extra]
+    assert package in {requirement.name for requirement in map(Requirement, extras)}
 
 
 @pytest.fixture
@@ -144,6 +195,7 @@ def make(tmp_path, target, **variables):
     command = ["make", target, *(f"{name}={value}" for name, value in variables.items())]
     outer = ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")  # of the make that runs the tests
     environment = {name: value for name, value in os.environ.items() if name not in outer}
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
     return subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )
@@ -153,6 +205,7 @@ FAKE = """#!/bin/sh
 echo "$@" >> "{log}"
 case "$1 $2 $3" in
   "-m venv --clear") mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && cp "$0" "$4/bin/shrink";;
+  "--version  ") echo "Python 3.99";;
   "-m pip install") test ! -e "{log}.broken";;
 esac
 """
@@ -180,6 +233,22 @@ def test_make_installs_once_and_starts_afresh_after_an_interrupted_install(tmp_p
     log.unlink()
     assert make(tmp_path, "lab", PYTHON=fake).returncode == 0
     assert log.read_text().splitlines() == ["lab"]
+
+
+@needs_make
+def test_all_tests_run_on_each_end_of_the_supported_pythons_that_is_at_hand(tmp_path):
+    for name in ("own", "python3.99"):
+        (tmp_path / name).write_text(FAKE.format(log=tmp_path / "log"))
+        (tmp_path / name).chmod(0o755)
+    ends = "python3.99 python-that-is-not-here"
+    ended = make(tmp_path, "test-all", PYTHON=tmp_path / "own", ENDS=ends, ARGS="-x")
+    assert ended.returncode == 0, ended.stderr
+    assert "then 10 each on: python3.99\n" in ended.stdout and "about 12 minutes" in ended.stdout
+    words = (tmp_path / "log").read_text().splitlines()
+    words = [line for line in words if line.startswith(("-m venv", "-m pytest"))]
+    deep, short = (line for line in words if "pytest" in line)
+    assert words == ["-m venv --clear .venv", deep, "-m venv --clear .venv-python3.99", short]
+    assert deep.endswith("--deep -x") and short.endswith("-m not browser -x")
 
 
 @needs_make

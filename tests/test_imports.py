@@ -22,6 +22,7 @@ LEVELS = (
     "classroom/grading",
     "classroom/class_work",
     "chapters",
+    "start",
     "papers",
     "cli",
 )
@@ -36,6 +37,7 @@ COMPOSES = {  # a file of the codec holds quantized and shared tensors
 # They ask `shrink.chapters` which chapters there are, and import none of them by name.
 KNOW_THE_LIST = {"classroom/grading/identify.py", "classroom/grading/strict/grading.py"}
 LIBRARIES = {"torch", "numpy", *sys.stdlib_module_names}  # those of a technique
+CONTENT = ("chapters", "start")  # what has explorers and figures of its own
 DRAW = {"classroom/plots.py", "classroom/class_work/group.py", "chapters/code/standings.py"}
 
 
@@ -101,13 +103,13 @@ def _may_import_of_ours(name: list[str], file: str) -> bool:
 
 def _explores(file: str) -> bool:
     path = PurePosixPath(file)
-    in_a_chapter = path.parts[0] == "chapters" and path.stem.endswith("explorer")
-    return file.startswith("classroom/explorers/") or in_a_chapter
+    of_content = path.parts[0] in CONTENT and path.stem.endswith("explorer")
+    return file.startswith("classroom/explorers/") or of_content
 
 
 def _is_figure(file: str) -> bool:
     path = PurePosixPath(file)
-    return path.parts[0] == "chapters" and path.stem.endswith(("figure", "drawings"))
+    return path.parts[0] in CONTENT and path.stem.endswith(("figure", "drawings"))
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -119,7 +121,7 @@ def test_the_rule_sees_the_files():
     named = {*COMPOSES, *KNOW_THE_LIST, *DRAW, "chapters/prune/explorer.py", "pruning/masks.py"}
     assert named <= FILES.keys()
     folders = {str(PurePosixPath(file).parent) for file in FILES}
-    assert {name for name in LEVELS[1:-1] if name not in ("chapters", "papers")} <= folders
+    assert {name for name in LEVELS[1:-1] if name not in ("chapters", "start", "papers")} <= folders
     rooms = {folder for folder in folders if folder.startswith("classroom/")}
     assert all(level(room.split("/")) > 1 for room in rooms), "a room of no level"
 
@@ -175,6 +177,8 @@ def test_the_rule_sees_the_files():
         ("chapters/prune/masks.py", "from shrink import chapters"),
         ("chapters/prune/masks.py", "from shrink.papers import reproduce"),
         ("papers/pruning.py", "from shrink.cli import main"),
+        ("start/network.py", "import ipywidgets"),
+        ("classroom/book/lab.py", "from shrink.start.stills import outputs"),
         ("papers/pruning.py", "import ipywidgets"),
     ],
 )
@@ -209,6 +213,7 @@ def test_the_rule_can_fail(file, source):
         ("chapters/prune/explorer.py", "import ipywidgets\nfrom matplotlib.axes import Axes"),
         ("chapters/prune/__init__.py", "from shrink.classroom.class_work import Experiment"),
         ("papers/distillation.py", "from shrink.chapters.distil.teacher import ask"),
+        ("start/explorer.py", "import ipywidgets"),
         ("cli.py", "from shrink import chapters\nfrom shrink.papers import reproduce"),
     ],
 )

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from shrink.cli import main
-from tests import ROOT
+from tests import CHAPTERS, ROOT
 
 TEACHING = ROOT / "course" / "teaching.md"
 PAGES = sorted((ROOT / "course" / "teaching").glob("*.md"))
-CHAPTERS = sorted(path.stem for path in (ROOT / "course").glob("[0-9][0-9]_*.py"))
 
 
 def hand_out():

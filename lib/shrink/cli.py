@@ -4,7 +4,6 @@ The commands import what they need themselves, so that `shrink --help` does not 
 """
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -13,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from shrink.classroom import CourseError
+from shrink.classroom.book.extras import require
+from shrink.classroom.book.places import places, repository
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,21 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if args.command is _check else 1
 
 
-def course_folder(given: str | None) -> Path:
-    """The folder of the course: `given`, or the nearest one at or above the current folder.
-
-    Raises `CourseError` when it holds no `notebooks/` and `pyproject.toml`.
-    """
-    here = Path.cwd()
-    for folder in [Path(given).resolve()] if given else [here, *here.parents]:
-        if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
-            return folder
-    raise CourseError(
-        f"no course in {given or here}: it is the folder that holds notebooks/ and pyproject.toml; "
-        "go there, or pass --root"
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="shrink", description="The course Shrink.")
     version = f"%(prog)s {metadata.version('shrink')}"
@@ -59,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(command=function)
         if root:
-            command.add_argument("--root", metavar="FOLDER", help="the folder of the course")
+            text = "the folder of the course, or the one that holds work/"
+            command.add_argument("--root", metavar="FOLDER", help=text)
         return command
 
     lab = add("lab", _lab, "open JupyterLab in work/, with a copy of each chapter")
@@ -73,13 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="print one JSON document")
     text = "print a table for a spreadsheet (with --strict)"
     form.add_argument("--csv", action="store_true", help=text)
-    text = "print all that is said of each exercise (with --strict)"
+    text = "print the full report on each exercise (with --strict)"
     form.add_argument("--detail", action="store_true", help=text)
     strict = check.add_argument_group("grading, for teachers")
-    text = "grade notebooks or folders of them, and trust nothing in them but the answers"
+    text = "grade notebooks, or folders of them; trust nothing in them except the answers"
     strict.add_argument("--strict", action="store_true", help=text)
-    strict.add_argument("--chapter", help="what they are of, 2 or 02_prune; else each says itself")
-    text = "beyond what torch takes (2048)"
+    strict.add_argument("--chapter", help="2 or 02_prune (default: each notebook says it)")
+    text = "memory of each, beyond what torch takes (default: 2048)"
     strict.add_argument("--memory", type=_megabytes, metavar="MB", help=text)
     check.set_defaults(usage_error=check.error)
     get = add("data", _data, "fetch MNIST (11 MB) into the cache", root=False)
@@ -89,24 +76,22 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--solved", action="store_true", help="with solutions, into build/solved/")
     how.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     add("update", _update, "bring the chapters in work/ up to date; answers are carried over")
-    again = add("reproduce", _reproduce, "run a paper's table on MNIST; resumes after a kill")
+    again = add("reproduce", _reproduce, "compute a paper's table on MNIST; resumes when stopped")
     papers = ["pruning", "deep-compression", "deep-compression-smaller", "distillation"]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
     again.add_argument("--out", type=Path, metavar="FILE", help="default: work/<paper>.json")
-    text = "merge what a class handed in into one picture an experiment, without names"
+    text = "draw what a class handed in: one picture per experiment, without names"
     gather = add("gather", _gather, text, root=False)
-    gather.add_argument(
-        "folder", type=Path, help="holds the files class-*.json, or folders of them"
-    )
-    text = "where the pictures go (default: the same folder)"
+    gather.add_argument("folder", type=Path, help="with the files class-*.json, or folders of them")
+    text = "for the pictures (default: the same folder)"
     gather.add_argument("--out", type=Path, metavar="FOLDER", help=text)
-    baselines = add("baselines", _baselines, "train the shipped networks afresh (for authors)")
+    baselines = add("baselines", _baselines, "train the shipped networks again (for authors)")
     baselines.add_argument("name", choices=["glyphs", "mnist"])
-    text = "make all that chapters show and is not kept yet, as before a lesson; resumes"
+    text = "compute beforehand what chapters show, as before a lesson; resumes when stopped"
     warm = add("warm", _warm, text, root=False)
     warm.add_argument("chapters", nargs="*", type=_chapter, metavar="chapter", help="2 or 02_prune")
-    text = "make what ships of the chapters' first pictures (for authors)"
+    text = "compute what ships for the chapters' first pictures (for authors)"
     prepare = add("prepare", _prepare, text)
     prepare.add_argument(
         "chapters", nargs="*", type=_chapter, metavar="chapter", help="2 or 02_prune"
@@ -131,32 +116,30 @@ def _megabytes(text: str) -> int:
 
 
 def _chapter(text: str) -> str:
-    """The folder of a chapter that is given by its number, its name, or both."""
-    names = _numbered()
+    """The name, `02_prune`, of a chapter that is given by its number, its name, or both."""
+    from shrink import chapters
+
+    names = chapters.numbered()
     for name in names:
         number, _, chapter = name.partition("_")
         if text in (name, chapter, number, number.lstrip("0")):
-            return chapter
+            return name
     raise argparse.ArgumentTypeError(f"no chapter {text!r}; there are {', '.join(names)}")
 
 
-def _numbered() -> list[str]:
-    """The chapters' names with their numbers, in order."""
-    from shrink.chapters import experiments
-
-    return [experiment.name.replace("-", "_", 1) for experiment in experiments()]
-
-
 def _lab(args: argparse.Namespace) -> int:
-    from shrink.classroom.book import lab
+    require("lab", "jupyterlab", "nbformat")
+    from shrink.classroom.book import lab, page
+    from shrink.start.stills import outputs
 
-    root = course_folder(args.root)
+    place = places(args.root)
     if said := lab.try_mnist_once():
         print(said)
-    copies = lab.prepare(root / "notebooks", root / "work")
+    copies = lab.prepare(place.notebooks, place.work)
+    page.refresh(place.notebooks, place.work, partial(outputs, place.work))
     new = f", new in it: {', '.join(path.stem for path in copies)}" if copies else ""
-    print(f"your chapters are in {root / 'work'}{new}")
-    return lab.start(lab.command(root / "work", args.extra), project=args.project)
+    print(f"your chapters are in {place.work}{new}")
+    return lab.start(lab.command(place.work, args.extra), project=args.project)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -165,10 +148,11 @@ def _check(args: argparse.Namespace) -> int:
     only_strict = ("chapter", "csv", "detail", "memory")
     if given := [n for n in only_strict if getattr(args, n) not in (None, False)]:
         args.usage_error(f"--{given[0]} goes with --strict")
+    require("lab", "nbformat", "nbval", "pytest")
     from shrink.classroom.grading import check
 
     only_paths = args.chapters and all(map(check.is_path, args.chapters))
-    work = None if only_paths else course_folder(args.root) / "work"
+    work = None if only_paths else places(args.root).work
     results = []
     for path in check.find_chapters(args.chapters, work):
         print(f"checking {path} ...", file=sys.stderr, flush=True)
@@ -181,13 +165,14 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _check_strict(args: argparse.Namespace) -> int:
+    root = repository(args.root)
+    require("course", "jupytext", "nbformat")
     from shrink.classroom.grading.strict import grading, report, tables
 
     form = report.as_detail if args.detail else report.as_summary
     if args.csv or args.json:
         form = tables.as_csv if args.csv else tables.as_json
     to = sys.stderr if args.csv or args.json else sys.stdout
-    root = course_folder(args.root)
     print(grading.WARNING, file=to, flush=True)
     timeout, memory = args.timeout or grading.TIMEOUT, args.memory or grading.MEMORY
     graded = grading.grade(args.chapters, root, args.chapter, timeout, memory)
@@ -207,9 +192,10 @@ def _data(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
+    root = repository(args.root)
+    require("course", "jupytext", "nbformat")
     from shrink.classroom.book import builder
 
-    root = course_folder(args.root)
     if args.check:
         if differing := builder.check_built(root / "course", root / "notebooks"):
             names = ", ".join(differing)
@@ -222,19 +208,22 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _update(args: argparse.Namespace) -> int:
-    from shrink.classroom.book import update
+    require("lab", "nbformat")
+    from shrink.classroom.book import page, update
+    from shrink.start.stills import outputs
 
-    root = course_folder(args.root)
-    for change in update.update(root / "notebooks", root / "work"):
-        print(change)
-    return 0
+    place = places(args.root)
+    changes = update.update(place.notebooks, place.work)
+    print("\n".join(map(str, changes)))
+    page.refresh(place.notebooks, place.work, partial(outputs, place.work))
+    return 1 if any(change.what == "failed" for change in changes) else 0
 
 
 def _baselines(args: argparse.Namespace) -> int:
+    folder = repository(args.root) / "lib" / "shrink" / "classroom" / "shipped"
     from shrink.classroom import baselines, data
     from shrink.classroom.training import pick_device
 
-    folder = course_folder(args.root) / "lib" / "shrink" / "classroom" / "shipped"
     if not folder.parent.is_dir():
         raise CourseError(f"no source tree here: {folder.parent} is missing")
     print("\n".join(baselines.ship(folder, data.load(args.name, pick_device()))))
@@ -242,36 +231,40 @@ def _baselines(args: argparse.Namespace) -> int:
 
 
 def _warm(args: argparse.Namespace) -> int:
+    from shrink import chapters
     from shrink.classroom import data
     from shrink.classroom.training import pick_device
 
     dataset = data.load(device=pick_device())
-    for chapter, content in prepared(args.chapters):
+    for chapter, content in _prepared(args.chapters):
         print(f"{chapter} ...", flush=True)
-        content.first_picture(dataset)
-        content.further_cells(dataset)
+        for make in chapters.steps(content, dataset):
+            make()
     print("all is made and kept")
     return 0
 
 
 def _prepare(args: argparse.Namespace) -> int:
+    root = repository(args.root)
     from shrink.classroom import archives, data
 
-    root = course_folder(args.root)
     if not archives.folder().is_relative_to(root):
         raise CourseError(f"no source tree here: the package is in {archives.folder().parents[1]}")
     for name in ("glyphs", "mnist"):
         dataset = data.load(name)
-        for chapter, content in prepared(args.chapters):
-            print(archives.ship(f"{chapter}-{name}", partial(content.first_picture, dataset)))
+        for chapter, content in _prepared(args.chapters):
+            path = f"{chapter[3:]}-{name}"
+            print(archives.ship(path, partial(content.first_picture, dataset)))
     return 0
 
 
-def prepared(chapters: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
-    """What is prepared, of these chapters or of all that prepare something."""
-    for chapter in chapters or [name[3:] for name in _numbered()]:
-        if importlib.util.find_spec(f"shrink.chapters.{chapter}.prepared"):
-            yield chapter, importlib.import_module(f"shrink.chapters.{chapter}.prepared")
+def _prepared(names: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
+    """What is prepared, of the chapters of these names, or of all that prepare something."""
+    from shrink import chapters
+
+    for name in names or chapters.numbered():
+        if content := chapters.prepared(name):
+            yield name, content
 
 
 def _reproduce(args: argparse.Namespace) -> int:
@@ -279,7 +272,7 @@ def _reproduce(args: argparse.Namespace) -> int:
     from shrink.classroom.training import pick_device
     from shrink.papers.reproduce import reproduce
 
-    out = args.out or course_folder(args.root) / "work" / f"{args.paper}.json"
+    out = args.out or places(args.root).work / f"{args.paper}.json"
     print(reproduce(args.paper, data.load("mnist", pick_device()), args.seeds, out))
     print(f"the record is in {out}")
     return 0
@@ -309,12 +302,17 @@ def _say(text: str) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    from shrink import chapters
     from shrink.classroom.book import doctor
 
     try:
-        root = course_folder(args.root)
+        work = places(args.root).work
     except CourseError:
-        root = None
-    findings = doctor.examine(root)
-    print("\n".join(map(str, findings)))
+        work = None
+    steps = {name: partial(chapters.steps, content) for name, content in _prepared(())}
+    findings = []
+    for finding in doctor.examine(work, steps):
+        print(finding, flush=True)
+        findings.append(finding)
+    print(doctor.verdict(findings))
     return 1 if any(finding.remedy for finding in findings) else 0

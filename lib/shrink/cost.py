@@ -1,7 +1,7 @@
 """What a network costs, computed from its shapes: counts, bytes, and an estimate of the energy.
 
-Nothing here is measured. Counts are exact; the energy is an estimate for a machine that is drawn
-up in `layer_energy`, from figures of 2014. What takes time is measured, in `shrink.latency`.
+Nothing here is measured. Counts are exact; the energy is an estimate, from figures of 2014, for the
+machine that `layer_energy` describes. `shrink.latency` measures times.
 """
 
 import math
@@ -78,8 +78,8 @@ class Energy:
 def parameters_and_bytes(model: nn.Module) -> tuple[int, int]:
     """The number of parameters, and the bytes that its parameters and buffers take.
 
-    What is used in two places is one tensor, and counts once. A file is a little longer than these
-    bytes: it has names and shapes as well. Raises as `nonzeros`, but on meta.
+    A tensor that is used in two places counts once. A file is a little longer than these bytes: it
+    has names and shapes as well. Raises as `nonzeros`, except on meta.
 
     >>> parameters_and_bytes(nn.Linear(3, 2))
     (8, 32)
@@ -92,8 +92,8 @@ def parameters_and_bytes(model: nn.Module) -> tuple[int, int]:
 def nonzeros(model: nn.Module) -> int:
     """The number of parameters that are not zero, of those that the model uses.
 
-    Of a weight that torch computes at each call (its pruning, a parametrization, weight and
-    spectral norm) the result counts, not what it is made of.
+    If torch computes a weight at each call (its pruning, a parametrization, weight and spectral
+    norm), the result counts, not the tensors that it is computed from.
 
     Raises:
         TypeError: the model is no module, or a parameter or buffer of it is not dense.
@@ -131,9 +131,9 @@ def conv_macs(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> 
     288
 
     Raises:
-        TypeError: `size` is not of whole numbers.
-        ValueError: the image is smaller than the kernel, or `size` has not one number a dimension
-            of the kernel, or the layer is transposed, lazy, or no convolution.
+        TypeError: a number in `size` is not whole.
+        ValueError: the image is smaller than the kernel, `size` does not have one number for each
+            dimension of the kernel, or the layer is transposed, lazy, or not a convolution.
     """
     if isinstance(layer, _ConvTransposeNd) or not hasattr(layer, "kernel_size"):
         raise ValueError(f"no rule counts {layer}, which is transposed or no convolution")
@@ -187,20 +187,20 @@ COMPUTING = {"forward", "_conv_forward", "__call__", "__getattr__", "weight", "b
 def layers(model: nn.Module, example: Tensor) -> list[Layer]:
     """What each layer with parameters does for one image, in the order in which they run.
 
-    The model runs once, as it does in use (`eval`), and each layer is seen by a hook; the hooks are
-    gone afterwards, and the model is as it was. What a model multiplies beside its layers is not
-    seen, and refused where it is with their weights. A layer that runs twice is there twice, with
-    its parameters each time.
+    The model runs once, in `eval` mode, and a hook looks at each layer; afterwards the hooks are
+    gone, and the model is as it was. Products outside of the layers are not counted; products with
+    a layer's weight outside of that layer are refused. A layer that runs twice is listed twice,
+    with its parameters each time.
 
     Args:
         example: images (n, ...) on the model's device; n does not matter.
 
     Raises:
-        TypeError: the model is no module, or the example no tensor.
-        ValueError: a layer has parameters and no rule in `RULES`, or a forward of its own, which
-            the rule of its class does not count (as of LoRA); its weight is computed at each call,
-            with what to run first, or packed by torch's own quantization; the model multiplies by
-            it without calling the layer; or there is no image, or no axis of images.
+        TypeError: the model is not a module, or the example not a tensor.
+        ValueError: a layer has parameters and no rule in `RULES`, or a forward of its own that the
+            rule of its class does not count (as in LoRA); its weight is computed at each call (the
+            message says what to run first) or packed by torch's own quantization; the model
+            multiplies by it without calling the layer; or there is no image, or no axis of images.
 
     >>> from torch import zeros
     >>> layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), zeros(5, 3))
@@ -273,7 +273,7 @@ def macs(model: nn.Module, example: Tensor) -> int:
 
 
 def intensity(layer: Layer, batch: int = 1, num_bits: int = 32) -> float:
-    """The arithmetic intensity, in operations a byte: a multiply-accumulate is two operations.
+    """The arithmetic intensity, in operations per byte: a multiply-accumulate is two operations.
 
     The parameters move once for the whole batch, inputs and outputs once for each image.
     Source: Williams et al. 2009, "Roofline", who call it operational intensity.
@@ -289,14 +289,14 @@ def intensity(layer: Layer, batch: int = 1, num_bits: int = 32) -> float:
 def prices(on_chip: float, num_bits: int = 32) -> Prices:
     """What arithmetic and memory cost at 45 nm, for numbers of `num_bits`.
 
-    Reading from SRAM costs more where there is more of it. Between 8 KB, 32 KB and 1 MB (1 KB =
-    1024 bytes) we interpolate on a log-log scale, and beyond them extrapolate. Numbers of fewer
-    bits lie packed, so memory costs bits/32 of what a 32-bit word does. 32 and 16 bits are floats;
-    from 8 bits down they are integers, which add up in 32 bits.
+    Reading from a larger SRAM costs more. Between 8 KB, 32 KB and 1 MB (1 KB = 1024 bytes) we
+    interpolate on a log-log scale, and beyond them we extrapolate. Numbers of fewer bits lie
+    packed, so in memory they cost bits/32 of a 32-bit word. 32 and 16 bits are floats; 8 bits and
+    fewer are integers, which are added up in 32 bits.
 
     Source: Horowitz 2014, "Computing's energy problem", ISSCC; 8 KB of SRAM and DRAM for 32 bits as
     Han et al. 2015 quote it, larger SRAM in the same proportion.
-    Differs: an integer product of fewer than 8 bits is an estimate of ours: 0.2 pJ x (bits / 8)².
+    Differs: for an integer product of fewer than 8 bits we estimate 0.2 pJ x (bits / 8)².
 
     Raises:
         ValueError: `on_chip` is not above 0, or no price is known for `num_bits`.
@@ -331,18 +331,17 @@ def layer_energy(layer: Layer, price: Prices, room: float, batch: int = 1) -> En
 
     The machine, in five sentences:
 
-    1. Registers hold what a layer is at work on: for each image a parameter and an input is read
-       from SRAM once, however often it is used, and an output is written once.
+    1. Registers hold the numbers that a layer is working on: for each image every parameter and
+       input is read from SRAM once, however often it is used, and every output is written once.
     2. SRAM holds `room` numbers: first the inputs and outputs of the whole batch, then parameters.
-    3. Parameters for which there is room stay, from batch to batch. The others come from DRAM, once
-       a batch.
-    4. Inputs and outputs for which there is no room go to DRAM or come from there, once.
+    3. Parameters that fit stay, from batch to batch. The others come from DRAM, once per batch.
+    4. Inputs and outputs that do not fit go to DRAM or come from there, once.
     5. Nothing else costs: no instructions, no control, no decoding, no leakage, no ReLU or pooling,
        no adding of biases, nor how images get to the chip and answers from it.
 
     Registers of real chips are small, so they read more often: (1) makes `sram` a lower bound, and
-    two reads a product would be the upper one. (5) leaves out most of what a CPU uses. So use it
-    to compare, and to see which of the three parts leads.
+    two reads per product would be the upper one. (5) leaves out most of what a CPU uses. So use it
+    to compare, and to see which of the three parts is largest.
 
     Raises `ValueError` when `batch` is below 1.
 
@@ -365,8 +364,8 @@ def share_room(network: Sequence[Layer], room: float, batch: int = 1) -> list[tu
     """How layers share SRAM for `room` numbers: what is live of each, and the parameters that stay.
 
     Room for the inputs and outputs of the hungriest layer is set aside; the rest keeps parameters,
-    of the first layers first. So a larger batch shares their way from DRAM among more images, and
-    leaves less room for them to stay.
+    of the first layers first. So with a larger batch one fetch from DRAM serves more images, but
+    fewer parameters have room to stay.
 
     >>> fc = Layer("fc", macs=6, parameters=8, inputs=3, outputs=2)
     >>> share_room([fc, fc], room=15)
@@ -398,10 +397,10 @@ def energy(
         network: as `layers` returns them, or any iterable of such.
         batch: images that pass each layer together.
         num_bits: of parameters, inputs and outputs.
-        stored_bytes: what all the parameters take where they are stored, if that is not
-            `num_bits` each: the length of a compressed file. Expanding them costs nothing
-            here, and they are kept on the chip as they are stored.
-        by: what gives the energy of one layer: (layer, price, room, batch).
+        stored_bytes: the bytes of all parameters as stored, if that is not `num_bits` each: the
+            length of a compressed file. Expanding them costs nothing here, and they stay compressed
+            on the chip.
+        by: the function (layer, price, room, batch) → energy of one layer.
 
     Raises:
         TypeError: `batch` or `num_bits` is not whole, or another number is none.

@@ -1,7 +1,7 @@
-"""What takes time, measured on the machine at hand: calls, layers, and what the machine can do.
+"""Times, measured on the machine at hand: of calls and of layers, and what the machine can do.
 
-Every figure from here is a measurement, and another run gives another. Each says what it was taken
-with. What follows from shapes alone is in `shrink.cost`.
+Every figure from here is a measurement, and another run gives another. Each says how it was taken.
+`shrink.cost` has all that follows from shapes alone.
 """
 
 import itertools
@@ -56,9 +56,9 @@ def time_call(
 ) -> tuple[float, float, float]:
     """The quartiles of a function's time: a quarter of the calls took less, half, three quarters.
 
-    The first calls are slower (memory is asked for, caches are cold), so `warm_up` of them go
-    before and are not timed. The median does not mind a few calls in which the machine was busy
-    elsewhere; a mean does.
+    The first calls are slower (memory is asked for, caches are cold), so `warm_up` calls are made
+    first and not timed. A few calls in which the machine was busy elsewhere do not move the median;
+    they do move a mean.
 
     Args:
         clock: returns the time in seconds; read before and after each of the `runs` calls.
@@ -87,8 +87,8 @@ def latency(model: nn.Module, images: Tensor, warm_up: int = 10, runs: int = 100
     """The time that the model takes for a batch of images, on their device, in `eval` mode.
 
     On a GPU each call waits until the work is done, and convolutions compute in float32 proper.
-    The model is left as it was. Raises `TypeError` when the images are no tensor or the model no
-    module, and `ValueError` on meta, where nothing is computed.
+    The model is left as it was. Raises `TypeError` when the images are not a tensor or the model is
+    not a module, and `ValueError` on meta, where nothing is computed.
     """
     _check_images(images)
     check_module(model)
@@ -101,9 +101,9 @@ def latency(model: nn.Module, images: Tensor, warm_up: int = 10, runs: int = 100
 def layer_latencies(
     model: nn.Module, images: Tensor, warm_up: int = 3, runs: int = 20
 ) -> dict[str, Latency]:
-    """The time of each layer with parameters, by name: each alone, on what it gets in the model.
+    """The time of each layer with parameters, by name: each alone, on its input in the model.
 
-    A layer that runs twice is timed on what it got last. Computing a weight at each call, as a
+    A layer that runs twice is timed on its last input. Computing a weight at each call, as a
     parametrization does, is part of its layer's time.
 
     Raises `ValueError` when a layer takes more than one tensor, and as `latency`.
@@ -175,7 +175,7 @@ class Roofs:
     device: str
 
     def at(self, intensity: float) -> float:
-        """The most operations a second at so many operations a byte, the bytes from memory.
+        """The most operations a second at so many operations per byte, the bytes from memory.
 
         Source: Williams et al. 2009, "Roofline".
 
@@ -189,8 +189,8 @@ class Roofs:
 def measure_roofs(device: torch.device | str = "cpu", rounds: int = 20) -> Roofs:
     """Measure what the machine can do: a large product, a large sum, a small sum read once more.
 
-    A roof is what was reached at best, so each figure is that of the fastest of its runs, which
-    come in turns: what else the machine does for a moment spoils few of each.
+    A roof is the best that was reached, so each figure is that of its fastest run. The runs take
+    turns, so that a moment in which the machine is busy spoils only a few of each.
     """
     device = torch.device(device)
     n, few = (1024, 2**20) if device.type == "cpu" else (4096, 2**23)  # a GPU is slow to start

@@ -44,8 +44,9 @@ def browser(chapter: str) -> Iterator[Row]:
             with _session(chapter) as page:
                 first = jupyter.run_until_figure(page, call)
                 jupyter.show_cell(page, call)
+                explorer = jupyter.cell(page, call)
                 times = {
-                    slider: jupyter.key_to_pixels(page, presses=40, slider=number)
+                    slider: jupyter.key_to_pixels(page, 40, number, explorer)
                     for slider, number in sliders.items()
                 }
         where = f"chapter {chapter[:2]} on {name}"

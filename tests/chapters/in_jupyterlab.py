@@ -108,8 +108,7 @@ class Chapter:
     def explorer(self, call: str) -> "Explorer":
         """The explorer of the code cell whose source holds `call`, scrolled into view."""
         jupyter.show_cell(self.page, call)
-        cell = self.page.locator(".jp-CodeCell", has_text=call)
-        itself = cell.locator(".shrink-explorer")
+        itself = jupyter.cell(self.page, call).locator(".shrink-explorer")
         itself.wait_for()
         explorer = Explorer(self.page, itself)
         explorer.fits_a_laptop()
@@ -146,8 +145,8 @@ class Explorer:
         return self.itself.locator(".shrink-summary").inner_text()
 
     def says(self, words: str | re.Pattern) -> None:
-        """Wait until these words stand in it."""
-        self.itself.get_by_text(words).wait_for()
+        """Wait until these words stand in it, where all can read them."""
+        self.itself.locator("> :not(.shrink-alt)").get_by_text(words).wait_for()
 
     def fits_a_laptop(self) -> None:
         """At 1280 by 800 all from the first control to the summary's first line is in view."""
@@ -175,7 +174,7 @@ class Explorer:
 
     def key(self, name: str, slider: int = 0) -> None:
         """Press a key on a slider."""
-        self.page.locator(jupyter.SLIDER).nth(slider).focus()
+        self.itself.locator(jupyter.SLIDER).nth(slider).focus()
         self.page.keyboard.press(name)
 
     def key_to_pixels(self, presses: int, record_property=None) -> None:
@@ -183,7 +182,7 @@ class Explorer:
 
         The times are printed and recorded.
         """
-        times = sorted(jupyter.key_to_pixels(self.page, presses))
+        times = sorted(jupyter.key_to_pixels(self.page, presses, explorer=self.itself))
         median, p95 = statistics.median(times), times[int(0.95 * len(times))]
         print(f"key press to pixels: median {median:.0f} ms, p95 {p95:.0f} ms")
         if record_property:

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Locator, Page, sync_playwright
 
 _CHROMIUM = (
     "--no-sandbox",
@@ -23,8 +23,7 @@ _CHROMIUM = (
     "--disable-component-update",
     "--disable-sync",
 )
-_WATCH = """selector => {
-    const image = document.querySelector(selector);
+_WATCH = """image => {
     window.times = [];
     window.pressed = undefined;
     document.addEventListener('keydown', () => { window.pressed = performance.now() }, true);
@@ -74,6 +73,20 @@ def server(root: Path, scratch: Path, *, dark: bool = False, **environment: str)
     )
     if dark:
         (settings / "themes.jupyterlab-settings").write_text('{"theme": "JupyterLab Dark"}')
+    command = [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", "--allow-root"]
+    command += [f"--ServerApp.root_dir={root}", "--expose-app-in-browser"]
+    command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
+    with started(command, scratch, **environment) as url:
+        yield url
+
+
+@contextmanager
+def started(command: Sequence[str], scratch: Path, **environment: str) -> Iterator[str]:
+    """The server that the command starts, on a free local port; the URL takes a path as {path}.
+
+    It has the test's environment and what `environment` adds, and folders of its own for what a
+    user has in theirs.
+    """
     folders = {
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
@@ -89,14 +102,14 @@ def server(root: Path, scratch: Path, *, dark: bool = False, **environment: str)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     token = secrets.token_hex(12)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
-    command += [f"--IdentityProvider.token={token}", "--allow-root", "--expose-app-in-browser"]
-    command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
+    where = [f"--port={port}", "--ServerApp.port_retries=0", "--no-browser"]
+    where += [f"--IdentityProvider.token={token}"]
     url = f"http://127.0.0.1:{port}"
     log = scratch / "server.log"
     with open(log, "w") as output:
-        process = subprocess.Popen(command, env=given, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command, *where], env=given, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         _wait_for(f"{url}/api/status?token={token}", process, log)
         yield f"{url}/{{path}}?token={token}"
@@ -156,6 +169,11 @@ def start_all(page: Page) -> None:
     page.evaluate(f"() => {{ ({_RUN_ALL})().finally(() => {{ window.finished = true; }}); }}")
 
 
+def cell(page: Page, text: str) -> Locator:
+    """The code cell whose source holds the text, with its output."""
+    return page.locator(".jp-CodeCell", has_text=text)
+
+
 def show_cell(page: Page, text: str) -> None:
     """Scroll to the first cell whose source holds the text; JupyterLab keeps no others attached."""
     page.evaluate(_SHOW, text)
@@ -167,7 +185,8 @@ def run_until_figure(page: Page, text: str) -> float:
     start_all(page)
     for _ in range(3000):
         show_cell(page, text)
-        if page.evaluate("s => document.querySelector(s)?.naturalWidth > 100", FIGURE):
+        figure = cell(page, text).locator(FIGURE)
+        if figure.count() and figure.first.evaluate("image => image.naturalWidth > 100"):
             break
         page.wait_for_timeout(100)
     seconds = page.evaluate("() => (performance.now() - window.began) / 1000")
@@ -175,15 +194,19 @@ def run_until_figure(page: Page, text: str) -> float:
     return seconds
 
 
-def key_to_pixels(page: Page, presses: int, slider: int = 0) -> list[float]:
+def key_to_pixels(
+    page: Page, presses: int, slider: int = 0, explorer: Locator | None = None
+) -> list[float]:
     """Milliseconds from each arrow key on a slider to the new pixels on screen.
 
-    It moves right, and turns where it ends.
+    It moves right, and turns where it ends. `explorer` may be left out where there is but one.
     """
-    page.locator(FIGURE).first.wait_for()
-    handle, key = page.locator(SLIDER).nth(slider), "ArrowRight"
+    explorer = explorer or page.locator("body")
+    figure = explorer.locator(FIGURE).first
+    figure.wait_for()
+    handle, key = explorer.locator(SLIDER).nth(slider), "ArrowRight"
     handle.focus()
-    page.evaluate(_WATCH, FIGURE)
+    figure.evaluate(_WATCH)
     for i in range(presses):
         low, now, high = (float(handle.get_attribute(f"aria-value{e}")) for e in _ENDS)
         key = {low: "ArrowRight", high: "ArrowLeft"}.get(now, key)

@@ -16,7 +16,6 @@ from shrink.classroom.book.syntax import answered_functions
 from tests import ROOT
 
 COURSE = ROOT / "course"
-CHAPTERS = sorted(path.stem for path in COURSE.glob("[0-9][0-9]_*.py"))
 
 
 def failing_cells(notebook, **environment):

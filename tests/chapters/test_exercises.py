@@ -18,10 +18,10 @@ import time
 
 import pytest
 
-from shrink.classroom.exercises.exercise import STUB_MESSAGE
-from tests import ROOT, depth
+from shrink.classroom.exercises.stub import STUB_MESSAGE
+from tests import CHAPTERS, ROOT, depth
 from tests.chapters.judging import judge, rejected
-from tests.chapters.notebooks import CHAPTERS, solutions
+from tests.chapters.notebooks import solutions
 
 SEEDS, FEW_SEEDS = depth.seeds(30, few=2), depth.seeds(8, few=1)
 NAMES = [c[3:] for c in CHAPTERS if (ROOT / "tests" / "chapters" / c[3:] / "answers.py").is_file()]

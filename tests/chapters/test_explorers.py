@@ -242,6 +242,12 @@ def test_without_widgets_there_are_a_picture_and_its_text(explorer):
     assert data["image/png"] in data["text/html"] and explorer.text.value in data["text/html"]
 
 
+def test_its_widgets_are_those_that_every_front_end_has(explorer):
+    """They are ipywidgets' own; Colab shows others only once a cell has allowed them."""
+    own = {"@jupyter-widgets/base", "@jupyter-widgets/controls"}
+    assert {widget._view_module for widget in inside(explorer)} <= own
+
+
 def test_mine_without_an_answer_is_told_and_gone_with_the_reference(explorer, small):
     needs_exercises(small)
     before = shown(explorer)

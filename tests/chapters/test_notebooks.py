@@ -13,9 +13,8 @@ import pytest
 from shrink import chapters
 from shrink.classroom.book import builder
 from shrink.classroom.class_work.gather import gather
-from tests import ROOT
+from tests import CHAPTERS, ROOT
 from tests.chapters.notebooks import (
-    CHAPTERS,
     COURSE,
     build,
     build_before_and_after,
@@ -37,6 +36,13 @@ def test_there_are_chapters():
 
 def test_committed_notebooks_are_what_the_build_writes():
     assert builder.check_built(COURSE, NOTEBOOKS) == []
+
+
+def test_each_chapter_first_installs_what_its_next_cell_imports():
+    for number_and_name in chapters.numbered():
+        cells = nbformat.read(NOTEBOOKS / f"{number_and_name}.ipynb", as_version=4).cells
+        names = [cell.id for cell in cells if cell.cell_type == "code"]
+        assert names[:2] == ["install", "setup"], number_and_name
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -88,7 +94,7 @@ def test_the_class_experiment_writes_what_gather_takes(chapter, tmp_path, monkey
     exec(cells["class-name"], names)
     assert names["my_name"] is None
     exec(cells["class-run"], names)
-    assert list(tmp_path.glob("*.json")) == []
+    assert list(tmp_path.rglob("*.json")) == []
     names["my_name"] = "Ada"
     exec(cells["class-run"], names)
     gathered = gather(tmp_path, chapters.experiments())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import shrink
-from shrink import cli
+from shrink import chapters
 from shrink.chapters.distil import lessons
 from shrink.chapters.distil.pupils import taught
 from shrink.chapters.prune import prepared as pruning
@@ -88,8 +88,7 @@ def test_what_ships_is_of_the_code_as_it_is(name, monkeypatch):
     monkeypatch.setattr(
         cache, "cached_tensors", lambda path, make: pytest.fail(f"{path.name} does not ship")
     )
-    ((_, prepared),) = cli.prepared([chapter])
-    prepared.first_picture(loaded)
+    chapters.prepared(chapter).first_picture(loaded)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -188,7 +188,7 @@ def test_the_environment_chooses(monkeypatch):
     monkeypatch.setenv("SHRINK_DATASET", "digits")
     assert data.load(announce=False).name == "digits"
     monkeypatch.setenv("SHRINK_DATASET", "cifar")
-    with pytest.raises(CourseError, match="SHRINK_DATASET names mnist, glyphs or digits, not"):
+    with pytest.raises(CourseError, match="SHRINK_DATASET must be mnist, glyphs or digits, not"):
         data.load()
 
 

@@ -249,10 +249,21 @@ def test_the_table_starts_again_when_its_file_was_deleted(tmp_path):
     assert record(report("pruned"), path).rows == (report("pruned"),)
 
 
-def test_the_table_lies_in_the_folder_where_the_student_works(tmp_path, monkeypatch):
+def test_the_table_lies_beside_the_notebooks_in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     record(report())
-    assert json.loads((tmp_path / "running_table.json").read_text())[0]["name"] == "dense"
+    table = json.loads((tmp_path / "results" / "running_table.json").read_text())
+    assert [row["name"] for row in table] == ["dense"]
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_table_among_the_notebooks_is_taken_over_once(tmp_path, monkeypatch):
+    """As an earlier course wrote it; a table that is deleted after that stays deleted."""
+    monkeypatch.chdir(tmp_path)
+    record(report("dense"), "running_table.json")
+    assert record(report("pruned")).rows == (report("dense"), report("pruned"))
+    (tmp_path / "results" / "running_table.json").unlink()
+    assert record(report("shared")).rows == (report("shared"),)
 
 
 @pytest.mark.parametrize(

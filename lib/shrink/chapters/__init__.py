@@ -3,9 +3,18 @@
 They are found by their folders. Whoever needs the list asks here; a frame knows no chapter.
 """
 
+from __future__ import annotations
+
 import importlib
+import importlib.util
 import pkgutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shrink.classroom.data import Dataset
 
 
 def names() -> list[str]:
@@ -19,7 +28,7 @@ def find(name: str) -> ModuleType | None:
     >>> find("02_prune").EXPERIMENT.name, find("99_moon")
     ('02-prune', None)
     """
-    name = name[3:] if name[:2].isdecimal() else name
+    name = _unnumbered(name)
     return importlib.import_module(f"{__name__}.{name}") if name in names() else None
 
 
@@ -27,3 +36,24 @@ def experiments() -> list:
     """The class experiments of all chapters, in the chapters' order."""
     found = (find(name).EXPERIMENT for name in names())
     return sorted(found, key=lambda experiment: experiment.name)
+
+
+def numbered() -> list[str]:
+    """The chapters' names with their numbers, `02_prune`, in order."""
+    return [experiment.name.replace("-", "_", 1) for experiment in experiments()]
+
+
+def prepared(name: str) -> ModuleType | None:
+    """What a chapter prepares; None where it is nothing."""
+    module = f"{__name__}.{_unnumbered(name)}.prepared"
+    return importlib.import_module(module) if importlib.util.find_spec(module) else None
+
+
+def steps(content: ModuleType, dataset: Dataset) -> Iterator[Callable[[], object]]:
+    """What makes all that takes long in a chapter, thing by thing, of what it prepares."""
+    yield partial(content.first_picture, dataset)
+    yield from content.further_cells(dataset)
+
+
+def _unnumbered(name: str) -> str:
+    return name[3:] if name[:2].isdecimal() else name

@@ -1,9 +1,9 @@
-"""What the chapters' first pictures need and what takes long to make: it ships with the package.
+"""Results that ship with the package: those of the chapters' first pictures, and all slow ones.
 
-`cache.kept` looks here before it looks into the cache. An archive has what one chapter needs on one
-data set, each file under a label that ends in the key of all that it was made of. Neither torch's
-version nor the device counts: what ships was made once, by `shrink prepare`. Where a part has
-changed the label is another one, and the thing is made again on the student's machine.
+`cache.kept` looks here before it looks into the cache. An archive holds the results that one
+chapter needs on one data set, each file under a label that ends in the key of everything it was
+made of. Torch's version and the device do not count: `shrink prepare` made these files once. If a
+part changes, so does the label, and the result is made again on the student's machine.
 """
 
 import functools

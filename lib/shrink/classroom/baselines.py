@@ -46,10 +46,10 @@ SECONDS = {"lenet-300-100": 0.004, "lenet-5": 0.02, "separable": 0.015}  # a ste
 def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
     """The trained dense network `name`, with the initial weights and image order of `seed`.
 
-    Seed 0 is shipped for `glyphs` and `mnist`; the rest comes from the cache or is trained now,
-    with a progress bar, and a training that is killed goes on where it was. A shipped file that is
-    damaged or another one is passed over, and a line says so. The model comes on the device of the
-    data, in evaluation mode.
+    Seed 0 is shipped for `glyphs` and `mnist`; other networks come from the cache or are trained
+    now, with a progress bar; a killed training resumes. A shipped file that is damaged or not the
+    expected one is ignored, and a line says so. The model is on the device of the data, in
+    evaluation mode.
 
     Raises:
         ValueError: there is no model of that name, or no recipe for it on this data.
@@ -121,8 +121,8 @@ def _prune(model: nn.Module, name: str, dataset: Dataset, seed: int) -> None:
 def shipped_key(name: str, data: str) -> str:
     """What the shipped network was made of: its recipe, and the code that builds and trains it.
 
-    Of the images the code that draws or chooses them counts, and no pixel: where a font library
-    draws glyphs a shade otherwise the shipped network serves as well.
+    For the images the code that draws or chooses them counts, not the pixels: if a font library
+    draws glyphs slightly differently, the shipped network serves as well.
     """
     return key_of(models.MODELS[name], RECIPES[name, data], PIXELS[data], train)
 

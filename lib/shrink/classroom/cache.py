@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shrink.classroom import archives
 from shrink.classroom.made_of import devices_in, key_of
+from shrink.classroom.progress import unless_asking
 from shrink.files import patiently, sweep, write_atomically
 
 _saying = threading.Lock()
@@ -83,7 +84,7 @@ def kept(
     with archives.noting(label) as note:
         found = archives.find(label)
         if found is None:
-            found = cached_tensors(_path(name, key, made_of), make)
+            found = cached_tensors(_path(name, key, made_of), unless_asking(make))
         note(found)
         return found
 

@@ -1,4 +1,4 @@
-"""Where a training is after each epoch: a file that a training takes up that was killed."""
+"""A training's state after each epoch, in a file from which a killed training resumes."""
 
 import hashlib
 import io
@@ -28,9 +28,9 @@ def save(path: Path | None, parts: Mapping[str, Any], plan: str, losses: list[fl
 
 
 def resume(path: Path | None, parts: Mapping[str, Any], plan: str) -> list[float]:
-    """Take up the states stored at `path`, if they belong to this plan; the losses so far.
+    """Load the states stored at `path`, if they belong to this plan; return the losses so far.
 
-    A file that is damaged, of another plan or no checkpoint is not taken up, and a line says so.
+    A file that is damaged, of another plan or not a checkpoint is ignored, and a line says so.
     """
     if path is None or not os.path.exists(path):
         return []

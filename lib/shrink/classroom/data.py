@@ -83,7 +83,7 @@ def load(
 def _named_by_the_environment() -> str | None:
     name = os.environ.get("SHRINK_DATASET") or None
     if name not in (None, "mnist", "glyphs", "digits"):
-        raise CourseError(f"SHRINK_DATASET names mnist, glyphs or digits, not {name!r}")
+        raise CourseError(f"SHRINK_DATASET must be mnist, glyphs or digits, not {name!r}")
     return name
 
 
@@ -137,7 +137,7 @@ def _glyphs(show_progress: bool) -> Dataset:
 
 
 def glyphs_file() -> Path:
-    """Where the drawn glyphs are kept, once they are."""
+    """Where the glyphs are kept once they have been drawn."""
     return kept_path("glyphs", *_drawing())
 
 
@@ -158,8 +158,8 @@ def _digits() -> Dataset:
     """Scikit-learn's 1797 real digits, 8x8, blown up to 20x20 in the middle of 28x28 (bilinear).
 
     For tests that must take a second. Too few to teach from: one of 400 test images is a quarter
-    of a point, and a 95 % interval around an error of 3 % is 1.7 points to either side, which is
-    more than most of what the chapters show.
+    of a point, and a 95 % interval around an error of 3 % is 1.7 points to either side, more than
+    most effects that the chapters show.
     """
     from sklearn.datasets import load_digits  # here, as it takes longer than all else of load()
 

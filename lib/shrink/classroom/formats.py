@@ -1,8 +1,8 @@
 """A model's weights in fewer bytes: the named arrays that go into its file, and back.
 
-A weight is a tensor of two or more axes of a type with a fraction; integers, truth values and all
-of fewer axes, as biases are, stay as they are. The arrays of a weight have its name, a "/" and
-theirs, so that no name of a tensor has one. A tensor under two names gives the same arrays under
+A weight is a floating-point tensor of two or more axes; integers, bools and tensors of fewer axes,
+such as biases, stay as they are. The arrays of a weight are named by the weight, a "/" and the
+array, so no tensor may have a "/" in its name. A tensor under two names gives the same arrays under
 both, which `measure.write` stores once.
 """
 
@@ -114,7 +114,7 @@ def _quantized(weight: Tensor, num_bits: int, options: dict) -> Parts:
 
 
 def unpack_quantized(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that `pack_quantized` stored, as near as its integers are: for `load_state_dict`.
+    """The tensors that `pack_quantized` stored, to within its rounding, for `load_state_dict`.
 
     >>> unpack_quantized(pack_quantized({"fc.weight": torch.eye(2)}, 2, symmetric=True))
     {'fc.weight': tensor([[1., 0.],
@@ -144,12 +144,12 @@ def _dequantized(part: Parts) -> Tensor:
 def pack_shared(
     state: Mapping[str, Tensor], shared: Mapping[str, sharing.Shared], gap_bits: int = 5
 ) -> dict[str, Tensor]:
-    """The tensors of a model, those that are shared as numbers into a codebook, the rest as is.
+    """The tensors of a model: shared ones as numbers into a codebook, the others unchanged.
 
     A shared weight becomes `<weight>/codebook` (float32), `<weight>/numbers` (⌈log2 k⌉ bits each,
-    packed) and `<weight>/layout` (int32: how many numbers, shape). Where zeros are kept and it is
-    shorter, only the other weights have numbers: `<weight>/gaps` and `<weight>/gap_bits` say where
-    they belong, as in `sparse.encode_relative`, and 0 is the first value. On the CPU.
+    packed) and `<weight>/layout` (int32: how many numbers, shape). If zeros are kept and that is
+    shorter, only the nonzero weights have numbers: `<weight>/gaps` and `<weight>/gap_bits` say
+    where they belong, as in `sparse.encode_relative`, and 0 is the first value. On the CPU.
 
     >>> shared = {"fc.weight": sharing.share(torch.tensor([[1.0, 1.0], [5.0, 6.0]]), k=2)}
     >>> packed = pack_shared({"fc.weight": shared["fc.weight"].weight}, shared)

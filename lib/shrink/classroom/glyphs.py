@@ -1,6 +1,6 @@
 """Draws `glyphs`, the synthetic data set: digits of 19 typefaces, each bent in its own way.
 
-It stands in for MNIST where there is no network. Each image starts as a digit set in one of the
+It stands in for MNIST if that has not been downloaded. Each image starts as a digit in one of the
 faces that matplotlib ships, fitted into a box of 20 x 20 pixels in a field of 28 x 28, white on
 black, as in MNIST. Then a random affine map, a smooth random displacement (elastic distortion),
 a stroke that is thicker or not, blur, uneven ink and contrast make it one of its kind. Away from

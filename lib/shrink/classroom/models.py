@@ -99,10 +99,10 @@ def build(name: str, seed: int, **options: object) -> nn.Module:
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that compression is about, by name: matrices and kernels, no biases.
+    """The parameters that we compress, by name: matrices and kernels, no biases.
 
     Raises `ValueError` when torch computes one at each call (its pruning, a parametrization, weight
-    and spectral norm), with what to run first: what it is made of is not what the model multiplies.
+    and spectral norm), and says what to run first: the model multiplies by the computed weight.
 
     >>> list(weights(build("lenet-300-100", seed=0)))
     ['fc1.weight', 'fc2.weight', 'fc3.weight']

@@ -27,6 +27,8 @@ COLOURS = {
     "coded": "#E69F00",
     "distilled": "#56B4E9",
 }
+ALL = "#949494"  # of what others are a part; seen on a light ground and on a dark one
+PAPER = {"fc": "white", "ec": "none", "pad": 0.5}  # a box under words that lines cross
 SCALE = 1.35 if os.environ.get("SHRINK_PROJECT") == "1" else 1.0  # for a projector
 
 mpl.rcParams.update(
@@ -105,6 +107,7 @@ def accuracy_axis(ax: Axes) -> None:
     )
     ax.set_yticks([10, 50, 80, 90, 95, 98, 99, 99.5])
     ax.set_yticks([], minor=True)
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set_ylim(5, 99.7)
     ax.set_ylabel("accuracy, %")
 
@@ -115,7 +118,7 @@ def curves(
     ys: Mapping[str, Sequence[float]],
     baseline: tuple[str, float] | None = None,
 ) -> None:
-    """One line a name, with a legend; the baseline is a dashed grey line across.
+    """One line per name, with a legend; the baseline is a dashed grey line across.
 
     Lines differ in their markers as well as in their colours.
     """
@@ -128,7 +131,7 @@ def curves(
 
 
 def bars(ax: Axes, names: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:
-    """Groups of bars side by side, one group a name, one colour and hatch a key of `values`."""
+    """Groups of bars: one group per name, one colour and hatch per key of `values`."""
     width = 0.8 / len(values)
     for i, ((label, heights), hatch) in enumerate(zip(values.items(), itertools.cycle(["", "//"]))):
         places = np.arange(len(names)) + (i - (len(values) - 1) / 2) * width

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from shrink.classroom import CourseError
+from shrink.classroom import CourseError, written
 from shrink.classroom.cache import kept_if_possible
 from shrink.files import write_atomically
 
-RUNNING_TABLE = Path("running_table.json")
+RUNNING_TABLE = written.RESULTS / "running_table.json"
 PATIENCE = 10.0  # seconds to wait for others who write the table
 _not_written: dict[Path, dict[tuple[str, str], "Report"]] = {}  # rows for which there was no room
 
@@ -132,7 +132,8 @@ def record(report: Report, path: Path | str = RUNNING_TABLE) -> Table:
     A row of the same name and data is replaced. Deleting the file is safe, and so is recording in
     several chapters at once: each waits for the others, and a lock dies with its process. Where the
     table cannot be written, or stays locked, a line says so, once; the rows last as long as the
-    process, and are written with the next one that can be.
+    process, and are written with the next one that can be. A table that an earlier course wrote
+    beside the chapters is taken over.
 
     Raises:
         CourseError: the file is there and is no running table; it is left as it is.
@@ -142,6 +143,7 @@ def record(report: Report, path: Path | str = RUNNING_TABLE) -> Table:
     with kept_if_possible():
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
+            written.fetch(path)
             rows = _with(_not_written.get(path, {}) | new, path)
             text = json.dumps([asdict(r) for r in rows], indent=1) + "\n"
             write_atomically(path, text.encode())

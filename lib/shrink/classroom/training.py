@@ -70,7 +70,7 @@ def pick_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise CourseError(
-            f"no device {name!r} here ({reason}); SHRINK_DEVICE=cpu does without"
+            f"no device {name!r} here ({reason}); SHRINK_DEVICE=cpu works without it"
         ) from None
     return torch.device(name)
 
@@ -115,17 +115,17 @@ def train(
 
     Args:
         model, split: on one device.
-        loss: of the logits of a batch, its images and its labels; without it, cross entropy.
-        augment: what a batch's images are changed by, with a generator on the CPU, as by `shifted`.
-        examples: makes each batch, in place of `augment`. What it returns besides images and labels
-            is given to the loss after these, as a teacher's answers (`classroom/teacher.py`).
+        loss: (logits, images, labels) of a batch → its loss; without it, cross entropy.
+        augment: (images, generator on the CPU) → the images to train on, for example `shifted`.
+        examples: makes each batch, instead of `augment`. After images and labels the loss also
+            gets whatever else this returns, such as a teacher's answers.
         hold: called with the optimizer; the context it returns is open while the model trains,
             as with `lambda optimizer: pruning.hold_masks(weights, masks, optimizer)`.
         progress: called after each step with the steps done and the steps in all.
         stop: when set, training ends after the step under way; the model keeps what it has.
-        checkpoint: a file written after each epoch, and taken up where it stands after a kill;
-            removed when training is complete. A stopped training keeps it. A damaged or foreign one
-            is not taken up, and one that cannot be written is not; a line says either.
+        checkpoint: a file written after each epoch, from which a killed training resumes; removed
+            when training is complete. A stopped training keeps it. If it is damaged or belongs to
+            another training, or cannot be written, training goes on without it and a line says so.
 
     Raises:
         ValueError: both `augment` and `examples` are given.

@@ -15,15 +15,15 @@ from shrink.coding.symbols import alphabet, integers, occurrences, whole
 
 LEAST = 2**16  # a state is 2^16 to 2^32 - 1; what would lead beyond goes to the stream, 16 bits
 HIGHEST = 16  # bits of precision: a frequency of 1 then still fits between the bounds of the state
-PER_LANE = 4096  # symbols: enough that 4 bytes a lane hardly count, few enough for numpy's lanes
+PER_LANE = 4096  # symbols: enough that 4 bytes per lane hardly count, few enough for numpy's lanes
 
 
 def quantize_counts(counts: Tensor, precision: int = 12) -> Tensor:
     """Frequencies that add up to 2^precision and cost these counts the fewest bits.
 
-    Each symbol that occurs gets 1. What is left is given away one by one, each to the symbol that
-    saves the most bits by it: from f to f + 1 these are count · log2((f + 1) / f), fewer each time,
-    so that what is given is never regretted.
+    Each symbol that occurs gets 1. The rest is given away one by one, each time to the symbol that
+    saves most bits: going from f to f + 1 saves count · log2((f + 1) / f). That is less each time,
+    so no later choice makes an earlier one wrong.
 
     Args:
         counts: how often each symbol occurs: integers from 0, (symbols,), at most 2^57 together.
@@ -163,7 +163,7 @@ def decode(stream: Tensor, frequencies: Tensor, count: int) -> Tensor:
 
 
 def rounds(count: int) -> int:
-    """How often `decode` takes one symbol from each lane, for so many symbols: at most 4096 times.
+    """How often `decode` takes a symbol from every lane, for `count` symbols: at most 4096 times.
 
     >>> rounds(100), rounds(5000)
     (100, 2500)
@@ -200,7 +200,7 @@ def _check_end(states: np.ndarray, words: int) -> None:
 
 
 def _checked_frequencies(frequencies: Tensor) -> tuple[np.ndarray, int]:
-    """The frequencies and the precision, of which they are 2^b."""
+    """The frequencies, and the precision b: they add up to 2^b."""
     row = alphabet(frequencies, "frequencies")
     total = sum(row.tolist())
     precision = max(total.bit_length() - 1, 0)

@@ -13,7 +13,7 @@ from shrink.coding.codec_format import AXES, CodecError
 
 @dataclass(frozen=True)
 class Region:
-    """Bytes `start` to `end` of a file: of which tensor ("" of none), and what of it."""
+    """Bytes `start` to `end` of a file: which tensor they belong to ("" for none), and as what."""
 
     start: int
     end: int
@@ -23,7 +23,7 @@ class Region:
 
 @dataclass
 class Cursor:
-    """A place `at` in a file's content, and what the bytes before it were, of which tensor."""
+    """A place `at` in a file's content, and the regions that have been read before it."""
 
     content: bytes
     at: int = 0

@@ -1,10 +1,10 @@
-"""The Deep Compression file: its constants, and what a file may ask of who reads it.
+"""The Deep Compression file: its constants, and how much work a file may cause its reader.
 
     "SHRK", version, number of tensors
     of each tensor: name, kind, shape, and what the kind needs
     CRC-32 of all that
 
-Version 2 has tensors that are the same as an earlier one, of which it holds the number alone. A
+Version 2 may store, in place of a tensor that equals an earlier one, that one's number alone. A
 file without them is written as version 1, so that an earlier Shrink reads it too.
 """
 
@@ -41,14 +41,14 @@ TENSOR_STEPS = {DENSE: 2, QUANTIZED: 36, SHARED: 8, SPARSE: 16, TIED: 1}
 
 
 class CodecError(ValueError):
-    """A file is no such file, or damaged: the message says what is wrong, and where."""
+    """Bytes are no Deep Compression file, or a damaged one: the message says what, and where."""
 
 
 @dataclass
 class Limits:
     """What a file may still ask for: numbers in tensors, and steps of work to decode them.
 
-    Who writes keeps them as who reads does, so that whatever is written can be read. A step is
+    Writer and reader keep the same limits, so that whatever is written can be read. A step is
     some ten microseconds: one round of ANS, or what 32 bytes of Huffman's stream take.
     """
 
@@ -57,7 +57,7 @@ class Limits:
 
     @classmethod
     def of(cls, most: int) -> "Limits":
-        """Those of a file of at most so many numbers, 0 to 2^35 - 1; `TypeError`, `ValueError`."""
+        """The limits of a file with at most `most` numbers; raises unless it is 0 to 2^35 - 1."""
         most = whole_number("most", most, 0, 2**35 - 1)
         return cls(most, max(STEPS, most // 16))
 
@@ -84,7 +84,7 @@ class Limits:
 
 
 def steps_of(code: str, count: int, k: int, size: int) -> int:
-    """The steps to decode `count` symbols below k from so many bytes of a stream."""
+    """The steps to decode `count` symbols below k from a stream of `size` bytes."""
     if code == "fixed":
         return 2 + count // 512
     if code == "huffman":

@@ -156,7 +156,7 @@ class Writer:
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the highest bit says that more come."""
+    """Seven bits per byte, the lowest first; the highest bit says that more bytes follow."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)

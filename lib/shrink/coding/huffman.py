@@ -19,7 +19,7 @@ NO_BIT = 2
 
 
 def entropy(counts: Tensor) -> float:
-    """Bits a symbol that no code beats on average: Σ p · log2(1 / p), where p = count / total.
+    """The bits per symbol that no code beats on average: Σ p · log2(1 / p), p = count / total.
 
     Args:
         counts: integers from 0, (symbols,).
@@ -56,7 +56,7 @@ def code_lengths(counts: Tensor, max_length: int | None = None) -> Tensor:
     Raises:
         TypeError: counts are no integers, or max_length is no whole number.
         ValueError: a count is below 0 or their sum above 2^57, more than one axis, more than 65 536
-            symbols, or max_length is out of range or too short for so many symbols.
+            symbols, or max_length is out of range or too short for that many symbols.
 
     >>> code_lengths(torch.tensor([8, 1, 0, 2, 1]))
     tensor([1, 3, 0, 2, 3], dtype=torch.uint8)
@@ -320,7 +320,7 @@ def _kraft(table: np.ndarray) -> int:
 
 
 def _bit_rows(table: np.ndarray, order: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """Each symbol's code, one bit a column: uint8 (symbols, longest), NO_BIT where it has ended."""
+    """Each symbol's code, a column per bit: uint8 (symbols, longest), NO_BIT where it has ended."""
     places = np.arange(table.max(initial=0))
     bits = begins[:, None] >> (LONGEST - 1 - places) & 1
     rows = np.full((len(table), len(places)), NO_BIT, np.uint8)

@@ -164,7 +164,7 @@ def decode_csr(arrays: Mapping[str, Tensor]) -> Tensor:
 
 
 def csr_matmul(arrays: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """x @ W.T, of the weights that are kept alone: gather, multiply, add up row by row.
+    """x @ W.T, with the kept weights alone: gather, multiply, add up row by row.
 
     >>> csr_matmul(encode_csr(torch.tensor([[0.0, 2.0], [3.0, 0.0]])), torch.tensor([[1.0, 10.0]]))
     tensor([[20.,  3.]])
@@ -324,7 +324,7 @@ def _column_type(columns: int) -> torch.dtype:
 
 
 def _take(arrays: Mapping[str, Tensor], *names: str) -> list[Tensor]:
-    """The arrays of these names, on the CPU; each of a right type and, but for dense, one axis."""
+    """The arrays of these names, on the CPU; each of a right type and, dense excepted, one axis."""
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays must map names to tensors, not be a {type(arrays).__name__}")
     if set(arrays) != set(names):

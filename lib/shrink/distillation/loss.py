@@ -23,7 +23,7 @@ LOGITS = "logits and probabilities"
 def soften(logits: Tensor, temperature: float) -> Tensor:
     """The softmax of logits / temperature: the higher the temperature, the more even.
 
-    Towards 0 it becomes one-hot, where one logit is the largest; at 1 it is the softmax; towards
+    Towards 0 it becomes one-hot, if one logit is the largest; at 1 it is the softmax; towards
     infinity every class gets the same.
 
     Args:
@@ -192,8 +192,8 @@ def best_bias(logits: Tensor, labels: Tensor, missing: int) -> float:
     """The number that, added to the logit of class `missing`, makes the most images right.
 
     A student that has seen no image of a class may know it from a teacher's answers to others, and
-    hold it for too unlikely. One number puts that right: so it would, if it were chosen on the test
-    images, as the paper's was; take others.
+    yet find it too unlikely. One number corrects that. Choose it on images that are not the test
+    images; the paper chose it on these.
 
     Args:
         logits: float (n, classes), finite.
@@ -242,7 +242,7 @@ def _soft_loss(student_logits: Tensor, q: Tensor, temperature: float) -> Tensor:
 
 
 def _scaled_logs(logits: Tensor, temperature: float) -> Tensor:
-    """T · log of the softened answers, which does not overflow however small T is."""
+    """T · log of the softened answers, without overflow however small T is."""
     levelled = _levelled(logits)
     return levelled - temperature * _cooled(levelled, temperature).logsumexp(-1, keepdim=True)
 

@@ -1,7 +1,7 @@
 """Magnitude pruning: which weights go, and how they stay gone while the rest is trained.
 
-A mask is a bool tensor of the weight's shape, True where the weight is kept. Choosing masks and
-applying them are apart, so that any other way of choosing can use the rest of this file.
+A mask is a bool tensor of the weight's shape, True where the weight is kept. Choosing masks is kept
+apart from applying them, so that any other way of choosing can use the rest of this file.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +54,7 @@ def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
     Source: Han, Pool, Tran, Dally 2015, "Learning both Weights and Connections for Efficient
         Neural Networks", section 3.
     Differs: the paper prunes below a threshold, a quality parameter times the layer's standard
-        deviation, so that the sparsity is a result; here it is asked for and met exactly.
+        deviation, so that the sparsity is a result; here it is given and met exactly.
     """
     check_weight("weight", weight)
     pruned = number_pruned(sparsity, weight.numel())
@@ -62,7 +62,7 @@ def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
 
 
 def global_masks(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-    """One mask a layer, from one ranking of all weights: the smallest go, wherever they are.
+    """One mask per layer, from one ranking of all weights: the smallest go, wherever they are.
 
     Of n weights in all, exactly round(sparsity · n) are pruned; a layer of small weights loses
     more than one of large weights, and may lose everything. A tensor under several names, as tied
@@ -86,7 +86,7 @@ def global_masks(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Te
         ValueError: there is no weight, one is empty or holds NaN, they lie on different devices,
             one is a view of another, or `sparsity` lies outside 0 to 1.
 
-    Source: Han et al. 2015, section 3, with one threshold for the network in place of one a layer.
+    Source: Han et al. 2015, section 3, but with one threshold for the network, not one per layer.
     """
     check_weights(weights)
     first = first_names(weights)

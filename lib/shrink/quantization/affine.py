@@ -74,24 +74,24 @@ def choose_qparams(
 ) -> QParams:
     """The scale and zero point with which the integers span x_min to x_max.
 
-    The range is widened to hold zero, and zero is met exactly: it is q = zero_point. So padding,
-    pruned weights and what a ReLU cuts off stay zero.
+    The range is widened to include zero, and zero is exactly q = zero_point. So padding, pruned
+    weights and the zeros that a ReLU gives stay zero.
 
     Args:
-        x_min, x_max: floats of one shape, or numbers: one range, or one a channel.
+        x_min, x_max: floats of one shape, or numbers: one range, or one per channel.
         num_bits: 2 to 16.
         symmetric: zero point 0, and a scale that covers the larger magnitude. The integers reach
             from -2^(b-1) to 2^(b-1) - 1; `signed` must be True.
-        narrow: without the lowest integer, so that the rest lie even about zero. At 2 bits
+        narrow: without the lowest integer, so that the others lie evenly around zero. With 2 bits
             these are -1, 0 and 1: ternary.
 
-    A range of no width gets the scale 1 (it holds nothing but zero).
+    A range of no width gets the scale 1 (it holds only zero).
 
     Source: Jacob et al. 2018, section 2.1 and 3 (uint8, asymmetric); symmetric as in Krishnamoorthi
     2018, section 2.2.
 
     Raises:
-        TypeError: a bound is bool or complex, or no number at all, or num_bits is not whole.
+        TypeError: a bound is bool or complex, or not a number, or num_bits is not whole.
         ValueError: a bound is NaN or infinite, x_min is above x_max, num_bits is not 2 to 16, or
             symmetric and unsigned.
 
@@ -187,7 +187,7 @@ def _by_group(x: Tensor, group: int, options: tuple) -> QParams:
 
 
 def quantize(x: Tensor, qparams: QParams) -> Tensor:
-    """The nearest integers, q = round(x / scale) + zero_point; what lies outside saturates.
+    """The nearest integers, q = round(x / scale) + zero_point; numbers outside saturate.
 
     Halves are rounded to even. An infinity becomes the lowest or highest integer.
 
@@ -243,7 +243,7 @@ def dequantize(q: Tensor, qparams: QParams) -> Tensor:
 
 
 def fake_quantize(x: Tensor, qparams: QParams) -> Tensor:
-    """The floats that are left of x after quantizing: float32 of x's shape, on the grid of q.
+    """Quantize and dequantize: x with its rounding and clipping errors, float32 of x's shape.
 
     >>> p = choose_qparams(-1.0, 1.0, num_bits=2, symmetric=True, narrow=True)
     >>> fake_quantize(torch.tensor([-5.0, -0.6, 0.2, 0.5, 0.6]), p)
@@ -262,7 +262,7 @@ def pack_bits(q: Tensor, num_bits: int) -> Tensor:
 
     Raises:
         TypeError: q is bool, complex or sparse, or num_bits is not whole.
-        ValueError: a value needs more bits or is no whole number, or num_bits is not 1 to 7.
+        ValueError: a value needs more bits or is not whole, or num_bits is not 1 to 7.
 
     >>> pack_bits(torch.tensor([1, 2, 3, 0, 2]), num_bits=2)  # 01 10 11 00 | 10
     tensor([108, 128], dtype=torch.uint8)

@@ -1,7 +1,7 @@
 """Calibration: the range that activations are quantized to, from a few hundred inputs.
 
 A wide range clips nothing and rounds coarsely; a narrow one rounds finely and clips. Each method
-draws that line elsewhere. A `Calibrator` sees batches one by one and keeps a histogram, no numbers.
+strikes another balance. A `Calibrator` sees batches one by one and keeps only a histogram.
 """
 
 import math
@@ -24,7 +24,7 @@ NARROWER = 0.96 ** np.arange(170)  # the clips that are tried, as parts of the w
 class Histogram:
     """How often numbers lie in each of 2 · HALF bins of one width, from -edge to edge.
 
-    Zeros, which every quantization meets exactly, are counted apart: after a ReLU they are many.
+    Zeros, which every quantization keeps exactly, are counted apart: after a ReLU they are many.
     `edge` is a power of two and doubles when a number lies beyond it; then pairs of bins become
     one, and nothing is lost. `low` and `high` are the least and the largest number seen, or 0.
 
@@ -118,8 +118,8 @@ def squared_error_range(
     other, three times. Within a bin the numbers are taken to lie evenly, which makes the error an
     integral that is known exactly.
 
-    A lone outlier T is not clipped for nothing: with N other numbers and a step of c/255 the best
-    clip is T / (1 + N / 780 300), so that among few numbers it is kept.
+    Clipping a lone outlier T has its price: with N other numbers and a step of c/255 the best clip
+    c is T / (1 + N / 780 300), so that among few numbers the outlier is kept.
     """
     low, high = histogram.low, histogram.high
     if low == high:
@@ -160,8 +160,8 @@ def entropy_range(
     """The range that loses the least information, by `entropy_threshold`, on both sides alike.
 
     Only half of the integers are for positive numbers, unless there are no negative ones. With 11
-    bits and more there are not enough bins, and the range is that of all numbers. It is so, too,
-    where a lone outlier lies far out: between, no bin has anything to compare.
+    bits and more there are not enough bins, and the range is that of all numbers. So it is if a
+    lone outlier lies far out: the bins between are empty, and there is nothing to compare.
 
     Source: Migacz 2017, "8-bit inference with TensorRT", slides 18 to 40.
     Differs: numbers that are 0 are left out, and the first bin is not copied from the second.
@@ -177,12 +177,12 @@ def entropy_range(
 
 
 def entropy_threshold(counts: np.ndarray | Tensor, levels: int) -> int:
-    """How many bins of a histogram of magnitudes to keep, so that `levels` of them tell the most.
+    """How many bins of a histogram of magnitudes to keep, so that `levels` integers lose least.
 
-    For each number i of bins: P is what is kept, with all that lies beyond added to the last bin;
-    Q is what is kept, in `levels` equal parts, the count of each part spread evenly over
-    those of its bins that are not empty. The i with the least relative entropy KL(P‖Q), both
-    normalised, wins; the first of equal ones. Where Q has nothing and P has, it is infinite.
+    For each number i of bins: P is the first i bins, with all counts beyond added to the last; Q is
+    the first i bins in `levels` equal parts, the count of each part spread evenly over those of its
+    bins that are not empty. Both are normalised. The i with the least relative entropy KL(P‖Q)
+    wins, the first of equal ones. KL is infinite where Q is 0 in a bin and P is not.
 
     Args:
         counts: (bins,), at least 0; the first bin begins at zero.
@@ -229,11 +229,11 @@ METHODS = ("min-max", "moving average", *FROM_HISTOGRAM)
 
 
 class Calibrator:
-    """Sees batches of activations, and then has the parameters to quantize them with.
+    """Looks at batches of activations, and then gives the parameters to quantize them with.
 
     Args:
-        method: one of `METHODS`. "min-max" takes all that it saw; "moving average" the average of
-            the batches' ranges, a new batch counting for a tenth (Jacob et al. 2018, section 3.1);
+        method: one of `METHODS`. "min-max" spans all numbers seen; "moving average" averages the
+            ranges of the batches, with a weight of 0.1 for each new one (Jacob et al. 2018, 3.1);
             "percentile", "squared error" and "entropy" are the functions above.
         num_bits: 2 to 16.
         symmetric: zero point 0.

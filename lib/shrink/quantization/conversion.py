@@ -102,9 +102,8 @@ def quantize_model(
     """A network of integers that does what the model does: a new one; the model stays as it is.
 
     Batch norms are folded into the layers before them, and ReLUs fused. Weights are symmetric
-    without the lowest integer, activations have one range a layer, found by running the model on
-    the calibration data. The last layer's sums are not requantized: nothing follows that
-    would want int8.
+    without the lowest integer. Activations have one range per layer, found by running the model on
+    the calibration data. The last layer's sums are not requantized, since no layer follows.
 
     Args:
         model: a chain of linear layers, convolutions, batch norms, ReLUs, max pooling, flattening
@@ -112,7 +111,7 @@ def quantize_model(
         calibration_data: a few hundred inputs (n, ...), as the network will get them: not the test
             images, and no labels are needed.
         weight_bits, activation_bits: 2 to 8, held in int8.
-        per_channel: a scale for each output channel of the weights.
+        per_channel: one scale for each output channel of the weights.
         symmetric: activations with zero point 0; after a ReLU that wastes half of the integers.
         method, percentile: as `calibration.Calibrator` has them.
         batch_size: of the calibration data.

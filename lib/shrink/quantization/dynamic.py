@@ -48,8 +48,8 @@ def quantize_dynamically(
     """A copy of the model whose linear layers and 2-D convolutions multiply integers, else floats.
 
     Each batch that comes to a layer is quantized by its own range. So nothing is calibrated,
-    and nothing clipped; but ranges and scales are computed at run time, in floats, and what the
-    network says of an image depends on the others in its batch.
+    and nothing clipped; but ranges and scales are computed at run time, in floats, and the answer
+    for an image depends on the others in its batch.
 
     Any model is taken, not only a chain. What does more than `nn.Linear` or `nn.Conv2d` do stays
     as it is, in floats: a subclass with a forward or methods of its own (as of LoRA), a layer with

@@ -71,7 +71,7 @@ def on_sums(
 def weight_qparams(
     weight: Tensor, num_bits: int, axis: int | None, least: Tensor | None = None
 ) -> QParams:
-    """Symmetric, without the lowest integer; scales of at least `least`, one an output.
+    """Symmetric, without the lowest integer; scales of at least `least`, one per output.
 
     So a bias fits in half of int32 beside weights that are next to nothing, as of a dead channel.
     """

@@ -23,7 +23,7 @@ CHUNK = 2**19  # sums at a time: few enough for the cache, many enough to share 
 
 
 def wrap(x: Tensor, num_bits: int) -> Tensor:
-    """What is left of whole numbers in an accumulator of so many bits: x modulo 2^b, int64.
+    """Whole numbers as an accumulator of `num_bits` holds them: x modulo 2^b, int64.
 
     Two's complement, -2^(b-1) to 2^(b-1) - 1. Wrapping once at the end gives what wrapping after
     each addition gives, so this is what an accumulator holds however often it overflowed.
@@ -158,7 +158,7 @@ class Requantize(nn.Module):
     nothing: where there is one, the lowest integer is the zero point.
 
     Args:
-        factor: float64 above 0, s_x · s_w / s_y: (), or (outputs,) for a scale a channel.
+        factor: float64 above 0, s_x · s_w / s_y: (), or (outputs,) for one scale per channel.
         y: the parameters of the result, one for all.
         relu: clamp at zero.
 
@@ -193,8 +193,8 @@ class QuantizedLinear(nn.Module):
 
     `forward` raises `ValueError` for another number of inputs.
 
-    Σ (q_x - z_x) q_w + q_b is Σ q_x q_w + bias, where `bias` holds q_b - z_x Σ q_w: what does not
-    depend on the input is added up once, beforehand.
+    Σ (q_x - z_x) q_w + q_b is Σ q_x q_w + bias, where `bias` holds q_b - z_x Σ q_w: the terms that
+    do not depend on the input are added up once, beforehand.
 
     Args:
         weight: int8 (outputs, inputs), zero point 0.
@@ -323,8 +323,8 @@ class IntegerMaxPool2d(nn.Module):
 class IntegerNetwork(nn.Module):
     """A network of integer layers: images → logits, both floats of one type, integers in between.
 
-    `forward` raises `TypeError` when the images are not floating point: pixels of 0 to 255 are to
-    be scaled first, as those were that the network was calibrated on.
+    `forward` raises `TypeError` when the images are not floating point: pixels of 0 to 255 must be
+    scaled first, like the images that the network was calibrated on.
 
     Args:
         x: the parameters of the input.

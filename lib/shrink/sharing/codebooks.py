@@ -36,7 +36,7 @@ def assign(values: Tensor, codebook: Tensor) -> Tensor:
 
 
 def nearest(values: Tensor, codebook: Tensor) -> Tensor:
-    """As `assign`, of a codebook known to be good: int64."""
+    """As `assign`, for a codebook that was checked: int64."""
     codebook = codebook.double()
     middles = (codebook[1:] + codebook[:-1]) / 2
     return torch.bucketize(values.detach().double().contiguous(), middles)
@@ -83,7 +83,7 @@ def distortion(values: Tensor, codebook: Tensor) -> float:
 
 
 def num_bytes(count: int, k: int) -> int:
-    """Of `count` shared weights: numbers of ⌈log2 k⌉ bits, packed, and k values of 4 bytes.
+    """The bytes of `count` shared weights: packed numbers of ⌈log2 k⌉ bits, k values of 4 bytes.
 
     >>> num_bytes(1000, 16)  # 500 and 64
     564

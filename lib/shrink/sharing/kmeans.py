@@ -22,9 +22,9 @@ def initial_codebook(values: Tensor, k: int, init: str = "linear", seed: int = 0
     Args:
         values: float, any shape, at least one number.
         k: 1 to 65 536.
-        init: "linear": at equal distances, from the least number to the largest. "density": so that
-            as many numbers lie between each two. "histogram": where bins of equal width hold the
-            most numbers. "random": k of the numbers.
+        init: "linear": at equal distances, from the least number to the largest. "density": with
+            as many numbers between each two. "histogram": at the fullest of many bins of
+            equal width. "random": k of the numbers.
         seed: for "random" alone.
 
     Source: Han, Mao, Dally 2016, section 3.2, which calls "random" Forgy.
@@ -80,7 +80,7 @@ def fit_codebook(values: Tensor, k: int, init: str = "linear", seed: int = 0) ->
 
 
 def _lloyd(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """K-means on sorted numbers of which more than k differ, from these values on."""
+    """K-means on sorted numbers, more than k of them different, from these values on."""
     sums, squares = (np.concatenate([[0.0], (x**power).cumsum()]) for power in (1, 2))
     before = None
     for _ in range(STEPS):

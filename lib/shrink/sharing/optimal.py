@@ -61,11 +61,11 @@ def optimal_codebooks(values: Tensor, most: int) -> list[Tensor]:
 
 
 def _best_cuts(moments: list[np.ndarray], n: int, k: int) -> list[np.ndarray]:
-    """For each number of clusters: where the last of them begins, of the first i numbers."""
+    """For each number of clusters: where the last one begins, among the first i numbers."""
     weight, first, second = moments
 
     def cost(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """Of clusters from start to end: the squared distances to their means."""
+        """The squared distances to their means, of clusters from start to end."""
         mass, sums = weight[end] - weight[start], first[end] - first[start]
         return second[end] - second[start] - sums * sums / mass
 
@@ -100,7 +100,7 @@ def _starts(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _stretches(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The whole numbers of all stretches low..high, laid end to end, and whose each one is."""
+    """The whole numbers of all stretches low..high, laid end to end, and the stretch of each."""
     lengths = high - low + 1
     which = np.arange(len(low)).repeat(lengths)
     return np.arange(len(which)) + (low - _starts(low, high))[which], which

@@ -212,7 +212,7 @@ def replaced(**parts):
 
 def hidden(*names):
     """What is said of these mistakes: they are among those that an input does not break."""
-    return "".join(rf".*{name} \([\d.]+ times\)" for name in names) + ": less than half"
+    return "".join(rf".*{name} \([\d.]+ times\)" for name in names) + ": on your input neither"
 
 
 APART = replaced(
@@ -235,7 +235,7 @@ WRONG = {
         changed(right_soft, Tensor.tolist): r"probabilities are a float tensor.*given: +\[",
         changed(right_soft, lambda p: p[..., :1]): "the shape and device of the logits",
         lambda logits, temperature: right_soft(logits, temperature * 1.01): (
-            r"not as at a temperature of [\d.]+"
+            r"not the probabilities at a temperature of [\d.]+"
         ),
     },
     "distillation_loss": {
@@ -248,7 +248,7 @@ WRONG = {
         _exchanged_without_t2: (
             "in parts: right at alpha = 0, wrong at alpha = 1, right at alpha = 0 and temperature "
             "= 1, wrong at alpha = 1 and temperature = 1\n +at alpha = 1 and temperature = 1: this "
-            "is KL.p ‖ q., which asks"
+            "is KL.p ‖ q., which checks"
         ),
         _hard_part_softened_and_t: (
             "in parts: wrong at alpha = 0, wrong at alpha = 1, right at alpha = 0 and temperature "
@@ -261,7 +261,8 @@ WRONG = {
         lambda *_: 0: r"with this bias \d+ of 200 images are right; with another \d+",
         _grid_of_integers: "images are right; with another|hint: +whole numbers",
         _subtracted_and_whole: (
-            "wrong where the best bias is about 0.24.*about -14: this is what to take off the logit"
+            "(wrong where the best bias is about 0.24.*about -14: |hint: +)"
+            "this is the number to subtract"
         ),
     },
     "soft_losses": {

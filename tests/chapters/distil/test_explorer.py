@@ -379,7 +379,7 @@ def test_the_artists_are_where_the_view_says(explorer, controls):
     assert (
         artists["soft_title"]
         .get_text()
-        .startswith(f"T = 10: {most:.3g} % for {shown.soft[0].argmax()}, ")
+        .startswith(f"at T = 10 the teacher says\n{most:.3g} % for {shown.soft[0].argmax()}, ")
     )
 
 

@@ -249,7 +249,7 @@ FUNCTIONS_OF_THEIRS = {
     ): r"fewer\['1'\] has a tensor of a type of its own",
 }
 
-CALLS = r"the function is to be called 8 times, 2 to warm up and 6 that are timed; it was called "
+CALLS = r"the function must be called 8 times, 2 to warm up and 6 timed; it was called "
 WRONG = {
     "parameters_and_bytes": {
         changed(
@@ -319,7 +319,7 @@ WRONG = {
         (lambda: (many(), nn.ModuleList([nn.Linear(784, 10)]))): "more raised .*forward",
         (
             lambda: (nn.Sequential(*many(), nn.Unflatten(1, (2, 5))), wide(300))
-        ): r"fewer is to take an image of shape \(1, 1, 28, 28\) to 10 .*given: +\(1, 2, 5\)",
+        ): r"fewer must take an image of shape \(1, 1, 28, 28\) and give 10 .*given: +\(1, 2, 5\)",
         (
             lambda: (nn.Sequential(nn.Flatten(), nn.LSTM(784, 10)), wide(300))
         ): "is a LSTM, in which PyTorch's counter does not see",

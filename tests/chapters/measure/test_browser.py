@@ -15,7 +15,7 @@ def test_chapter_01_in_jupyterlab(run_chapter):
     with run_chapter("01_measure", after=[SLOW]) as chapter:
         explorer = chapter.explorer("explore_costs(layer")
         explorer.key_to_pixels(presses=4)
-        assert explorer.box(0).input_value() == "128"  # four quarters of a doubling
+        assert explorer.box(0).input_value() == "32"  # four quarters of a doubling
         assert "measured here" in explorer.summary.lower()
 
         explorer.fill(1, "100")
@@ -24,6 +24,9 @@ def test_chapter_01_in_jupyterlab(run_chapter):
         explorer.key("End", slider=1)
         explorer.says("an image of a batch of 256")
         assert explorer.box(1).input_value() == "256"
+
+        explorer.press("4 bits", says="an image of a batch of 1, numbers of 32 bits")
+        assert [explorer.box(slider).input_value() for slider in range(2)] == ["256", "1"]
 
         measure_and_stop(explorer)
         explorer.shoot("explorer-01.png")

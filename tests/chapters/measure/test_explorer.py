@@ -11,10 +11,11 @@ import torch
 from shrink import cost
 from shrink.chapters.measure import figure as measure_figure
 from shrink.chapters.measure import lab as measure_lab
+from shrink.chapters.measure.drawings import roofline, spread
 from shrink.chapters.measure.explorer import explore_costs
 from shrink.chapters.measure.lab import NETWORKS, STEPS, MeasureLab
 from shrink.chapters.measure.view import BATCHES, MEMORIES, number, summarise
-from shrink.classroom import models
+from shrink.classroom import models, plots
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.cost import Energy
 from tests.chapters.measure.small import EXERCISES, ROOFS, Machine
@@ -316,11 +317,21 @@ def test_titles_and_alternative_text_have_the_numbers(explorer):
     assert "fc2 " in explorer.alt and "roof of arithmetic is at 100" in explorer.alt
 
 
-def test_labels_of_near_points_are_apart():
+def test_names_of_near_points_are_apart():
     near = {"a": (1, 10.0), "b": (1.1, 9.0), "c": (4, 8.5), "far": (100, 9.5)}
-    heights = measure_figure.spread(near)
+    heights = spread(near, apart=1.9, near=6)
     assert heights["a"] > 1.8 * heights["b"] > 1.8 * 1.8 * heights["c"]
-    assert heights["far"] == pytest.approx(9.5 / 1.25)
+    assert (heights["a"], heights["far"]) == (10, 9.5)
+
+
+def test_no_two_names_in_the_roofline_of_the_text_cover_each_other():
+    plot, (ax,) = plots.new(alt="", width=7, height=3.6)
+    layers = {f"fc{i}": (0.5 + 0.01 * i, (10 - i / 5) * 1e9) for i in range(5)}
+    roofline(ax, 1e11, {"memory": 2e10}, {"one": layers, "two": layers})
+    plot.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == 10
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_measuring_leaves_the_students_seed_alone(machine):

@@ -28,11 +28,11 @@ def test_a_model_that_takes_too_long_is_told_so(monkeypatch):
         ([10, 20], [1.01e-4, 1e-4], "too close to call: the first takes 1.01 times as long"),
         ([10, 20], [1e-4, 1e-4], "fewer multiply-accumulates and is faster too"),
         ([20, 10], [1e-4, 1.6e-4], "more multiply-accumulates and is faster: exchange them"),
-        ([20, 10], [1e-4, 1.4e-4], "more multiply-accumulates, it is to have fewer"),
-        ([20, 10], [9e-4, 1e-4], "more multiply-accumulates, it is to have fewer"),
+        ([20, 10], [1e-4, 1.4e-4], "more multiply-accumulates, and must have fewer"),
+        ([20, 10], [9e-4, 1e-4], "more multiply-accumulates, and must have fewer"),
         ([0, 10], [9e-4, 1e-4], "fewer: none of its products"),
         ([0, 0], [9e-4, 1e-4], "fewer and more: none of its products"),
-        ([10, 10], [9e-4, 1e-4], "both have as many"),
+        ([10, 10], [9e-4, 1e-4], "both have the same number"),
     ],
 )
 def test_what_is_said_of_counts_and_times(macs, seconds, message):

@@ -184,7 +184,7 @@ def _filled_up_with_ones(q, num_bits):
 
 
 RETURN_TWO = r"return two numbers, \(scale, zero_point\)"
-SHAPE = "the shape and device of what they stand for"
+SHAPE = "the shape and device of the numbers that they stand for"
 INT8 = r"the integers are of dtype torch\.int8.*given: +"
 TOO_LITTLE = [
     ((X([0.7, 380.0]), 1.0, 3), r": cast before clamp: .*: wrong sign, truncation, no clamp\)"),
@@ -216,7 +216,7 @@ WRONG = {
     "scale_and_zero_point": {
         _levels_and_sign: (
             r"in parts: wrong for the scale of a range around 0.*"
-            r"\n +for the scale of a range around 0: 2\*\*num_bits integers have.*"
+            r"\n +for the scale of a range around 0: between 2\*\*num_bits integers there.*"
             r"\n +for the zero point of a range from 0 on: your zero point has the wrong sign"
         ),
         lambda *args: "a pair": RETURN_TWO,

@@ -180,7 +180,7 @@ PAIR = r"return a pair, \(multiplier, shift\)"
 PAIR_OF_TENSORS = "return a pair of tensors"
 WRONG = {
     "accumulate": {
-        changed(right_sums, torch.Tensor.long): "numbers are right, but they are to be torch.int32",
+        changed(right_sums, torch.Tensor.long): "numbers are right, but they must be torch.int32",
         changed(right_sums, torch.Tensor.tolist): r"return a tensor.*given: +\[\[",
         changed(right_sums, torch.Tensor.flatten): "sums: a row for each of the 3 inp",
         changed(right_sums, lambda y: y + 1): r"sums\[0, 0\] is -?\d+, not",
@@ -207,7 +207,7 @@ WRONG = {
             "bias, right with a factor, right with the zero point z_y, wrong beyond int8"
             "\\n +with the bias: the bias q_b is missing.*\\n +beyond int8: int8 wraps"
         ),
-        changed(right_outputs, torch.Tensor.long): "to be torch.int8",
+        changed(right_outputs, torch.Tensor.long): "must be torch.int8",
         changed(right_outputs, lambda y: (y.int() + 128).byte()): r"y\[0, 0\] is -?\d+, not \d+",
         _int8_matmul: "your code raised RuntimeError",
     },
@@ -225,13 +225,13 @@ WRONG = {
         changed(right_layer, lambda pair: pair[0]): PAIR_OF_TENSORS,
         changed(right_layer, lambda pair: [t.detach().numpy() for t in pair]): PAIR_OF_TENSORS,
         changed(right_layer, lambda pair: (pair[0].flatten(1), pair[1])): (
-            r"weight is to keep its shape.*\(3, 2, 3, 3\).*\(3, 18\)"
+            r"weight must keep its shape.*\(3, 2, 3, 3\).*\(3, 18\)"
         ),
         changed(right_layer, lambda pair: (pair[0], pair[1][:, None])): (
-            "the bias is to keep its shape"
+            "the bias must keep its shape"
         ),
         changed(right_layer, lambda pair: (pair[0].double(), pair[1])): (
-            "weight is to keep its dtype.*torch.float32.*torch.float64"
+            "weight must keep its dtype.*torch.float32.*torch.float64"
         ),
         changed(right_layer, lambda pair: (pair[0], pair[1] + 0.01)): (
             "the weight is right, the bias is not"

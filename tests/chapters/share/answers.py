@@ -185,7 +185,7 @@ WRONG = {
     "shared_bytes": {
         (lambda *args: True): "return a whole number of bytes",
         changed(right_bytes, lambda count: count + 1): (
-            r"numbers of \d+ bits are \d+ bits or \d+ bytes"
+            r"assignments of \d+ bits are \d+ bits or \d+ bytes"
         ),
     },
     "largest_k": {

@@ -14,12 +14,13 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-from shrink.classroom.book.builder import BASES, build_chapter
+from shrink.classroom.book.builder import build_chapter
+from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.notebook import exercises, notebook_bytes
 from shrink.classroom.book.update import Change, update
 from shrink.classroom.grading.strict.grading import grade
 from shrink.classroom.grading.strict.report import as_detail
-from tests import ROOT
+from tests import ROOT, START
 
 WRONG = "@{0}.answer\ndef {0}(*arguments):\n    return 'wrong on purpose'"
 
@@ -53,7 +54,9 @@ def read_commit(commit: str, folder: Path) -> dict[str, tuple[NotebookNode, Note
     )
     subprocess.run(["tar", "-x"], cwd=folder, input=archive.stdout, check=True)
     pairs = {}
-    for path in sorted((folder / "course").glob("[0-9][0-9]_*.py")):
+    files = {path.stem: path for path in sorted((folder / "course").glob("[0-9][0-9]_*.py"))}
+    files.pop(START, None)
+    for path in files.values():
         solved = exercises(build_chapter(path, solved=True))
         answers = {name: cell.source for name, cell in solved.items()}
         first = next(iter(answers))

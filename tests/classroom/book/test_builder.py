@@ -1,20 +1,22 @@
 """The builder: what the two notebooks hold, that they are stable, and what it refuses."""
 
 import difflib
+import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 
 from shrink.classroom import CourseError
 from shrink.classroom.book.builder import (
-    BASES,
     BuildError,
     build,
     build_chapter,
     check_built,
 )
+from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.notebook import exercises, read_notebook
 
 CHAPTER = '''\
@@ -363,3 +365,41 @@ def test_a_file_that_is_no_notebook_is_refused(tmp_path, content):
     (tmp_path / "x.ipynb").write_text(content)
     with pytest.raises(CourseError, match=r"x\.ipynb cannot be read as a notebook"):
         read_notebook(tmp_path / "x.ipynb")
+
+
+@pytest.fixture
+def install(course, monkeypatch):
+    """Builds the chapter with this line in pyproject.toml, and gives what its first cell does."""
+
+    def run(line, installed):
+        (course.parent / "pyproject.toml").write_text(f"[project.urls]\n{line}")
+        ran = []
+        shell = SimpleNamespace(run_line_magic=lambda *words: ran.append(words))
+        with monkeypatch.context() as patch:
+            patch.setattr(importlib.util, "find_spec", lambda _: installed or None)
+            exec(sources(course, solved=False)["install"], {"get_ipython": lambda: shell})
+        return ran
+
+    return run
+
+
+def test_the_first_code_cell_installs_shrink_where_it_is_missing(course, install):
+    line = 'Install = "git+https://example.org/shrink"'
+    asked = ("pip", "install -q git+https://example.org/shrink")
+    assert install(line, installed=False) == [asked] and install(line, installed=True) == []
+    for solved in (False, True):
+        assert list(sources(course, solved))[:3] == ["problem", "install", "setup"]
+
+
+def test_without_an_address_the_first_cell_says_what_to_do(install, capsys):
+    assert install("", installed=False) == []
+    assert "ask who gave you this notebook for Shrink's .whl file" in capsys.readouterr().out
+    assert install("", installed=True) == [] and capsys.readouterr().out == ""
+
+
+def test_only_the_builder_has_a_cell_of_that_name_and_only_above_a_setup(course, install):
+    edit(course, "# %% setup", "# %% install")
+    with pytest.raises(BuildError, match="another cell of this name"):
+        install("", installed=True)
+    edit(course, "# %% install", "# %% look")
+    assert "install" not in sources(course, solved=False)

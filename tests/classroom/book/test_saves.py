@@ -9,7 +9,7 @@ import pytest
 
 from shrink.classroom.book import copies
 from shrink.classroom.book import update as module
-from shrink.classroom.book.builder import BASES
+from shrink.classroom.book.copies import BASES
 from shrink.classroom.book.notebook import notebook_bytes, read_notebook
 from shrink.classroom.book.update import copy_missing, update
 from shrink.files import lock
@@ -194,7 +194,27 @@ def test_a_full_disk_leaves_the_students_file(room, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(copies, "write_atomically", full)
-        with pytest.raises(OSError, match="No space"):
-            room.update()
+        told = str(room.update())
+    assert "01_prune: could not be brought up to date" in told
+    assert f"{room.copy}: No space left on device" in told
     assert room.copy.read_bytes() == before
     assert room.update().what == "updated"
+
+
+def test_chapters_that_cannot_be_written_are_named_and_the_others_go_on(room, monkeypatch):
+    """One that is to be copied, one that is to be brought up to date, and one after both."""
+    write = module.write_atomically
+
+    def refuse_some(path, content):
+        if path.name[:2] in ("00", "01"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return write(path, content)
+
+    for name in ("00_first", "02_last"):
+        room.publish(CHAPTER, name)
+    monkeypatch.setattr(module, "write_atomically", refuse_some)
+    monkeypatch.setattr(copies, "write_atomically", refuse_some)
+    first, second, last = update(room.notebooks, room.work)
+    assert (first.what, second.what, last.what) == ("failed", "failed", "copied")
+    assert first.why == f"{room.work / BASES / '00_first.ipynb'}: Permission denied"
+    assert ANSWER in room.sources().values()

@@ -138,7 +138,7 @@ def test_a_second_try_replaces_the_first_and_no_other(tmp_path, monkeypatch):
         hand_in(PRUNE, name, FOUND, dataset)
     again = {"lenet-300-100": FOUND["lenet-300-100"] | {"dense": np.float32(50)}}
     assert hand_in(PRUNE, "ADA", again, "glyphs").path.exists()
-    assert len(os.listdir()) == 3
+    assert os.listdir() == ["results"] and len(os.listdir("results")) == 3
     values = {g.dataset: g.values()["lenet-300-100"] for g in gather(".").groups}
     assert sorted(values["glyphs"][:, 0]) == [50, 97.25] and values["mnist"][:, 0] == [97.25]
 
@@ -581,7 +581,7 @@ def test_gather_draws_and_tells(tmp_path, capsys):
     assert main(["gather", str(tmp_path), "--out", str(tmp_path / "new" / "out")]) == 0
     told = capsys.readouterr().out
     assert (
-        "01-measure, 30 students, 1 kind of machine: time an image, µs, mean ± standard deviation"
+        "01-measure, 30 students, 1 kind of machine: time per image, µs, mean ± standard deviation"
         in told
     )
     assert "02-prune, 30 students, glyphs: accuracy on validation" in told

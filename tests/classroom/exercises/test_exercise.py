@@ -16,7 +16,8 @@ from shrink.classroom.book.builder import build_chapter
 from shrink.classroom.exercises import exercise as module
 from shrink.classroom.exercises import front_end
 from shrink.classroom.exercises.attempt import Mistake, Wrong, show
-from shrink.classroom.exercises.exercise import Exercise, ExerciseError, is_stub
+from shrink.classroom.exercises.exercise import Exercise, ExerciseError
+from shrink.classroom.exercises.stub import is_stub
 
 CHAPTER = """\
 # %% double
@@ -77,7 +78,7 @@ def panels(monkeypatch):
     """The panels that a live front end shows."""
     shown = []
     monkeypatch.setattr(module, "is_live", lambda: True)
-    monkeypatch.setattr(front_end, "display", lambda data, raw: shown.append(data["text/html"]))
+    monkeypatch.setattr(front_end, "display", lambda data, **_: shown.append(data["text/html"]))
     return shown
 
 

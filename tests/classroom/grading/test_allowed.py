@@ -6,7 +6,8 @@ from types import ModuleType
 import pytest
 
 from shrink.classroom.grading.strict.allowed import IMPORTABLE, MODULES, WITHHELD, in_words
-from tests.chapters.notebooks import CHAPTERS, COURSE
+from tests import CHAPTERS
+from tests.chapters.notebooks import COURSE
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

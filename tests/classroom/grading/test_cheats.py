@@ -12,7 +12,8 @@ import pytest
 from shrink.classroom.book.builder import build_chapter
 from shrink.classroom.book.notebook import exercises
 from shrink.classroom.grading.strict import runner
-from tests.chapters.notebooks import CHAPTERS, COURSE
+from tests import CHAPTERS
+from tests.chapters.notebooks import COURSE
 from tests.classroom.grading.cheating import judged_strictly
 
 HEAD = "@magnitude_mask.answer\ndef magnitude_mask(weight, sparsity):\n"

@@ -17,6 +17,7 @@ CHAPTERS = names_by_chapter()
 CELLS = [new_code_cell(source) for source in (SETUP, RIGHT, CHECK)]
 NOTEBOOK = notebook_bytes(new_notebook(cells=CELLS))
 EMPTY = new_notebook()
+PAGE = notebook_bytes(new_notebook(cells=[new_code_cell("show()")]))
 NAMES = [
     "02_prune (1).ipynb",
     "Copy of 02_prune.ipynb",
@@ -101,6 +102,9 @@ FILES = {
     "s/02_prune.ipynb": (b'{"nbformat": 3, "worksheets": []}', "its format is 3"),
     "t/02_prune.ipynb": (NOTEBOOK[:200], "cannot be read as a notebook"),
     "u/homework.txt": (NOTEBOOK[:200], "cannot be read as a notebook"),
+    "w/00_start.ipynb": (NOTEBOOK, ""),
+    "x/results/homework.ipynb": (NOTEBOOK, ""),
+    "y/results/answers.pdf": (b"%PDF-1.7", None),
     "v/02_prune.ipynb": (b"<<<<<<< HEAD\n", "cannot be read as a notebook"),
 }
 LITTER = {
@@ -113,6 +117,12 @@ LITTER = {
     "a/running_table.json": b"{}",
     "a/model.safetensors": b"x",
     "a/photo.png": b"x",
+    "a/results/network.file": b"x",
+    "a/results/class-02-prune-mnist-ada-12345.json": b"{}",
+    "a/00_start.ipynb": PAGE,
+    "results/running_table.json": b"[]",
+    "00_start.ipynb": PAGE,
+    "Copy of 00_start (1).ipynb": PAGE,
     "a/.ipynb_checkpoints/02_prune-checkpoint.ipynb": NOTEBOOK,
     "a/.shrink/02_prune.ipynb": NOTEBOOK,
     "__MACOSX/a/._02_prune.ipynb": b"\x00\x05\x16\x07",

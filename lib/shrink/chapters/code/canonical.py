@@ -45,7 +45,7 @@ def _counting(next_code: Callable[[int, int, int], int], order: Callable = sorte
     return canonical_codes
 
 
-@known("a symbol of length 0 has no code, and must not make the next ones larger: leave it out")
+@known("a symbol of length 0 has no code and must not change those of the others: leave it out")
 def _numbers_all(lengths: list[int]) -> list[str]:
     """Counts on over symbols without a code too."""
     codes, code, before = [""] * len(lengths), 0, 0
@@ -75,18 +75,18 @@ MISTAKES = (
     Mistake(
         "moved up before one is added",
         _counting(lambda code, before, length: (code << length - before) + 1),
-        "first one more, then zeros at the end: the next code begins where the one before ends",
+        "add 1 first, and then put zeros at the end",
     ),
     Mistake(
         "in the order of symbols",
         _counting(lambda code, before, length: code + 1 << max(length - before, 0), order=list),
-        "codes rise with their length; only within a length with the symbol",
+        "shorter codes come first; the order of the symbols counts only among equal lengths",
     ),
     _leading_zeros_lost,
     Mistake(
         "one zero at a time",
         _counting(lambda code, before, length: code + 1 << (length > before)),
-        "where the length grows by two, two zeros are put at the end, and so on",
+        "put as many zeros at the end as the length grows by: two where it grows by two",
     ),
     _numbers_all,
     _reversed,

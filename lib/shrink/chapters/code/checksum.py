@@ -35,7 +35,7 @@ def _register(
     return crc32
 
 
-@known("this reads each byte from its highest bit; here the lowest comes first, to the right")
+@known("this takes the highest bit of each byte first; here the lowest comes first")
 def _highest_bit_first(content: bytes) -> int:
     register = ONES
     for byte in content:
@@ -50,7 +50,7 @@ MISTAKES = (
     Mistake(
         "not inverted at the end",
         _register(last=0),
-        "at the end all bits of the register are inverted: ^ 0xFFFFFFFF",
+        "at the end invert all bits of the register: ^ 0xFFFFFFFF",
     ),
     Mistake(
         "neither ones nor inverted",
@@ -65,12 +65,12 @@ MISTAKES = (
     Mistake(
         "asked after the shift",
         _register(step=lambda register: register >> 1 ^ POLYNOMIAL * (register >> 1 & 1)),
-        "whether the lowest bit is 1 is asked before it is shifted out",
+        "look at the lowest bit before you shift it out",
     ),
     Mistake(
         "always",
         _register(step=lambda register: register >> 1 ^ POLYNOMIAL),
-        "the constant is put in only where the bit shifted out was a 1",
+        "XOR with the constant only where the bit that was shifted out is a 1",
     ),
     _highest_bit_first,
 )
@@ -93,7 +93,7 @@ def _wrong_checksum(given: Any, right: int, content: bytes) -> Wrong | None:
     if given == right:
         return None
     return Wrong(
-        f"of {len(content)} bytes the checksum is another",
+        f"this is not the checksum of these {len(content)} bytes",
         expected=f"{right:#010x}",
         given=f"{given:#010x}",
     )

@@ -15,23 +15,23 @@ from shrink.classroom.explorers.tries import Try
 
 TRIES = (
     Try(
-        "1 · fixed, 92 %",
-        "Move the gap bits from 1 to 8: which parts shrink, and which one turns round?",
-        code="fixed",
+        "1 parts",
+        "Fixed codes: move the gap bits from 1 to 8. Which parts shrink, and which one turns "
+        "round? The same with Huffman: what is left to grow?",
         gap_bits=1,
-    ),
-    Try("1 · Huffman, 92 %", "The same with Huffman: what is left to grow?", gap_bits=1),
-    Try("2 · fixed, 71 %", "Where is the shortest bar?", code="fixed", sparsity=71),
-    Try(
-        "2 · fixed, 98 %",
-        "Where is the shortest bar now, and why has it moved?",
         code="fixed",
-        sparsity=98,
     ),
     Try(
-        "3 · one gap bit, 98 %",
-        "What does a filler cost with Huffman, and what does it deserve? How many bytes does ANS "
-        "save?",
+        "2 sparsity",
+        "Fixed codes, the sparsity at 71, at 92 and at 98 %: where is the shortest bar each time, "
+        "and why does it move?",
+        sparsity=71,
+        code="fixed",
+    ),
+    Try(
+        "3 fillers",
+        "98 %, one gap bit: what does a filler cost with Huffman, and what does it deserve? How "
+        "many bytes does ANS save?",
         gap_bits=1,
         sparsity=98,
     ),

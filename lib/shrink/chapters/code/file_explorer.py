@@ -13,6 +13,14 @@ from shrink.classroom.explorers.explorer import Explorer
 from shrink.classroom.explorers.jobs import Job
 from shrink.classroom.explorers.tries import Try
 
+QUESTIONS = (
+    "Flip bits in the values of fc1, here and elsewhere: how many weights change each time?",
+    "And how many in the gaps of fc1?",
+    "The last byte of a bias above 0, with its sign and exponent: flip each of its eight bits. "
+    "Which one ruins the network?",
+    "The same of a bias below 0: why does it not ruin the network?",
+)
+
 
 def explore_file(content: bytes, dataset: Dataset) -> Explorer:
     """The explorer of chapter 05's file: its bytes as pixels, and a bit that can be flipped.
@@ -58,16 +66,17 @@ def explore_file(content: bytes, dataset: Dataset) -> Explorer:
 
 def _tries(lab: FileLab) -> list[Try]:
     """Those for which the file has what they are about: fc1 may be stored in another way."""
-    found = []
-    for what in ("values", "gaps"):
-        if (byte := _middle_of(lab, "fc1.weight", what)) is not None:
-            question = "How many weights change when a bit of it is flipped?"
-            found.append(Try(f"1 · {what} of fc1", question, byte=byte, checksum="repaired"))
-    for words, sign in (("above", 1), ("below", -1)):
-        if (byte := _last_byte_of_a_bias(lab, sign)) is not None:
-            question = "Flip each of its eight bits: which one ruins the network?"
-            found.append(Try(f"2 · a bias {words} 0", question, byte=byte, checksum="repaired"))
-    return found
+    places = {
+        "1 values": _middle_of(lab, "fc1.weight", "values"),
+        "2 gaps": _middle_of(lab, "fc1.weight", "gaps"),
+        "3 bias": _last_byte_of_a_bias(lab, 1),
+        "4 below 0": _last_byte_of_a_bias(lab, -1),
+    }
+    return [
+        Try(label, question, byte=byte, checksum="repaired")
+        for (label, byte), question in zip(places.items(), QUESTIONS, strict=True)
+        if byte is not None
+    ]
 
 
 def _middle_of(lab: FileLab, tensor: str, what: str) -> int | None:

@@ -41,12 +41,12 @@ def _differences(positions: list[int], gap_bits: int) -> list[int]:
     return _walk([place + i for i, place in enumerate(positions)], top, takes=top)
 
 
-@known("more zeros than a gap can count need fillers, as many as it takes")
+@known("where more zeros come than a gap can count, fillers go first, as many as it takes")
 def _no_filler(positions: list[int], gap_bits: int) -> list[int]:
     return [b - a - 1 for a, b in zip([-1, *positions], positions, strict=False)]
 
 
-@known("one filler may not be enough: a while, or a division")
+@known("one filler may not be enough: use a while loop, or a division")
 def _one_filler(positions: list[int], gap_bits: int) -> list[int]:
     found, size = [], 2**gap_bits
     for zeros in _no_filler(positions, gap_bits):
@@ -78,7 +78,7 @@ MISTAKES = (
     Mistake(
         "first place not counted",
         lambda positions, b: _walk(positions, 2**b - 1, 2**b, first=0),
-        "before the first place come as many zeros as its number says; nothing lies at 0 already",
+        "before the first weight come as many zeros as its position says; you have one fewer",
     ),
 )
 
@@ -132,10 +132,10 @@ def _fault(given: list[int], right: list[int], positions: list[int], gap_bits: i
     if not positions:
         return "no weight is left, so there is no gap to store"
     if met and met[-1] > positions[-1]:
-        return f"the gaps lead on to place {met[-1]}, and the last weight is before that"
+        return f"the gaps lead on to place {met[-1]}, beyond the last weight"
     if len(given) > len(right):
         return f"{len(right)} gaps are enough, and you store {len(given)}"
-    return f"a filler has the greatest gap, here {top}; what is left comes after it"
+    return f"a filler has the greatest gap, here {top}; the rest of the zeros come after it"
 
 
 def _reference(positions: list[int], gap_bits: int) -> list[int]:

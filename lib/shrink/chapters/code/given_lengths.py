@@ -1,4 +1,4 @@
-"""What a student's `code_lengths` gave, looked at before bytes are counted by it."""
+"""The lengths that a student's `code_lengths` returns, checked before they are used."""
 
 import numpy as np
 import torch
@@ -10,11 +10,11 @@ from shrink.coding import huffman
 
 
 def checked(lengths: object, counts: Tensor) -> Tensor:
-    """The lengths of the codes of symbols that occur so often, as int64 (symbols,).
+    """These lengths, of symbols with these counts, as int64 (symbols,).
 
     Raises:
-        ExerciseError: they are something else, a symbol that occurs has none, one is far too long,
-            or no prefix code has them.
+        ExerciseError: they are not whole numbers of that shape, a symbol that occurs has none, one
+            is far too long, or no prefix code has them.
     """
     if isinstance(lengths, list | tuple | np.ndarray):
         lengths = torch.as_tensor(lengths)

@@ -67,7 +67,7 @@ def _merging(
     return code_lengths
 
 
-@known("the same length for all is no gain: what comes often gets a short code")
+@known("the same length for all gains nothing: a symbol that comes often gets a short code")
 def fixed_length(counts: list[int]) -> list[int]:
     occurring = sum(count > 0 for count in counts)
     return [max(1, math.ceil(math.log2(occurring))) * (count > 0) for count in counts]
@@ -80,8 +80,8 @@ def _ranks(counts: list[int]) -> dict[int, int]:
 
 
 @known(
-    "each symbol in turn one bit longer is right only where counts halve from one to the next (it "
-    "also comes out where a merged group does not count as much as its two together)"
+    "one bit more for each next symbol is right only where counts halve from one to the next (it "
+    "is also what you get if a merged group does not count as much as its two together)"
 )
 def one_bit_more_each(counts: list[int]) -> list[int]:
     ranks = _ranks(counts)
@@ -126,7 +126,7 @@ def split_from_the_top(counts: list[int]) -> list[int]:
 NOT_PUT_BACK = Mistake(
     "not put back in order",
     _merging(pick=list),
-    "a merged group counts as much as its two together: look for the two rarest afresh, groups and "
+    "a merged group counts as much as its two together: sort again before each merger, groups and "
     "symbols alike",
 )
 MISTAKES = (
@@ -138,7 +138,7 @@ MISTAKES = (
     Mistake(
         "the most frequent merged",
         _merging(pick=lambda groups: sorted(groups, reverse=True)),
-        "it is the two rarest that are merged, and so get the longest codes",
+        "merge the two rarest, which then get the longest codes; these are the two commonest",
     ),
     Mistake(
         "a bit for one symbol of each",

@@ -1,4 +1,4 @@
-"""The byte league of chapter 05: networks from files that came from a stranger, and what they get.
+"""The byte league of chapter 05: networks from strangers' files, and how well they do.
 
 A student hands in the file itself, so nobody claims an accuracy: whoever gathers them measures it.
 """
@@ -30,8 +30,8 @@ Point = tuple[int, float]  # bytes of a file, and the error of its network in %
 class League:
     """What every student makes as short and as good as they can: a file of a network.
 
-    The result is the file, as `coding.codec` writes it, with at most `most` bytes: who gathers the
-    class reads it as it came from a stranger, and measures the network in it. `model` is one of
+    The result is the file, as `coding.codec` writes it, with at most `most` bytes. Whoever gathers
+    the class reads it as a stranger's file, and measures the network in it. `model` is one of
     `models`.
     """
 
@@ -43,7 +43,7 @@ class League:
 
     @property
     def largest(self) -> int:
-        """The most bytes of what is handed in: the file in base64, and what else a result has."""
+        """The most bytes of a result: the file in base64, and the rest of the result."""
         return LARGEST + 4 * -(-self.most // 3)
 
     def checked(self, found: object) -> dict[str, bytes]:
@@ -109,9 +109,9 @@ def evaluate(files: Sequence[bytes], name: str, dataset: str) -> tuple[list[Poin
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
-    """The points than which no other has fewer bytes or errs less without being worse in the other.
+    """The points that no other beats in bytes or error without losing in the other.
 
-    They come by their bytes, and equal ones once.
+    They are sorted by bytes, and equal points come once.
 
     >>> frontier([(30, 2.0), (10, 4.0), (20, 4.0), (20, 3.0), (40, 2.0)])
     [(10, 4.0), (20, 3.0), (30, 2.0)]

@@ -1,6 +1,7 @@
 """What chapter 05's explorer shows without delay: what its network codes at each sparsity."""
 
 import copy
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +50,9 @@ def first_picture(dataset: Dataset) -> None:
     sweep(baseline(NAME, dataset), tuned, dataset.validation)
 
 
-def further_cells(dataset: Dataset) -> None:
-    """Make what the cells below the explorer need."""
+def further_cells(dataset: Dataset) -> Iterator[Callable[[], object]]:
+    """What makes the things that the cells below the explorer need, one by one."""
+    yield from ()
 
 
 def _measure(net: nn.Module, asked: Split, stop: int) -> dict[str, Tensor]:

@@ -13,9 +13,9 @@ from shrink.classroom.class_work.group import Group
 
 @dataclass(frozen=True)
 class Standings(Group):
-    """The files of a league, as they were measured here: the points of the results, in their order.
+    """The files of a league as measured here: one point per result, in their order.
 
-    `dense` is the point of the network that nobody has made smaller.
+    `dense` is the point of the network before anybody made it smaller.
     """
 
     points: tuple[Point, ...]
@@ -46,10 +46,10 @@ def _draw_league(
     frontier: Sequence[tuple[float, float]],
     dense: tuple[float, float],
 ) -> None:
-    """Errors in % over bytes, both on log scales: a dot a student, the best, and the dense network.
+    """Errors in % over bytes, on log scales: one dot per student, the best, and the dense network.
 
-    An error below 0.05 stands at 0.05. The frontier is a stair: with so many bytes at hand, none
-    of the class errs less.
+    An error below 0.05 stands at 0.05. The frontier is a stair: nobody in the class errs less with
+    as many bytes.
     """
 
     def seen(some: Sequence[tuple[float, float]]) -> np.ndarray:

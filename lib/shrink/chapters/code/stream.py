@@ -37,34 +37,35 @@ def _all_of_it(bits: str, codes: list[str], count: int) -> list[int] | None:
 
 
 @known(
-    "where the bits end before all symbols are found, return None: a reader that goes on with "
-    "what it has hands on a damaged file",
+    "where the bits end before all symbols are found, return None: a reader that returns what it "
+    "has so far passes on a damaged file",
 )
 def _too_few_given_back(bits: str, codes: list[str], count: int) -> list[int] | None:
     return _all_of_it(bits, codes, count)[:count]
 
 
-@known("the last code may end with the last bit: look whether all are found after each symbol")
+@known("the last code may end with the last bit: after each symbol ask whether all are found")
 def _stops_one_bit_late(bits: str, codes: list[str], count: int) -> list[int] | None:
     """Only stops when a bit follows that is none of the last code's."""
     found = _all_of_it(bits[:-1], codes, count)[:count]
     return found if bits and len(found) == count else None
 
 
-@known("bits that are left over after count symbols are no mistake: they fill up the last byte")
+@known("bits that are left over after count symbols are allowed: they fill up the last byte")
 def _refuses_what_is_left_over(bits: str, codes: list[str], count: int) -> list[int] | None:
     found = _all_of_it(bits, codes, count)
     return found if len(found) == count else None
 
 
 @known(
-    "a symbol is its place among all codes, the empty ones too", "numbered without the empty ones"
+    "a symbol is the position of its code among all codes, empty ones included",
+    "numbered without the empty ones",
 )
 def _among_those_with_a_code(bits: str, codes: list[str], count: int) -> list[int] | None:
     return _read(bits, [code for code in codes if code], count)
 
 
-@known("where the bits begin no code the file is damaged: return None, do not read on behind them")
+@known("where the bits begin no code the file is damaged: return None, and do not skip them")
 def _skips_what_is_no_code(bits: str, codes: list[str], count: int) -> list[int] | None:
     found, at = [], 0
     while at < len(bits) and len(found) < count:
@@ -83,7 +84,7 @@ MISTAKES = (
     Mistake(
         "none of none",
         lambda bits, codes, count: _read(bits, codes, count) if count else None,
-        "count may be 0: then nothing is read, and the list is empty",
+        "count may be 0: then nothing is read, and the answer is an empty list",
     ),
     _among_those_with_a_code,
 )

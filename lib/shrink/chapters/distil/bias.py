@@ -20,7 +20,7 @@ from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.numbers import About, about
 from shrink.classroom.exercises.parts import Part
 
-_ALLOWED = 0.01  # of all images may be wrong that need not be
+_ALLOWED = 0.01  # of all images: how far the count may be from the best
 
 
 def _bias(result: Any) -> Any:
@@ -35,7 +35,7 @@ def right_with(logits: Tensor, labels: Tensor, missing: int, bias: float) -> int
 
 
 def _gaps(logits: Tensor, missing: int) -> Tensor:
-    """What each image needs to become one of the class: the largest other logit, less its own."""
+    """What each image needs to become one of the class: the largest other logit minus its own."""
     others = torch.cat([logits[:, :missing], logits[:, missing + 1 :]], 1)
     return others.amax(1) - logits[:, missing]
 
@@ -84,13 +84,13 @@ BIAS_MISTAKES = (
     Mistake(
         "mean shortfall",
         lambda logits, labels, missing: _gaps(logits, missing)[labels == missing].mean().item(),
-        "by this much the images of the missing class fall short on average, so that half of them "
-        "still do: try many, and count",
+        "this is how much the images of the missing class lack on average, so about half of them "
+        "still lack something: try many biases, and count",
     ),
     Mistake(
         "subtracted",
         lambda logits, labels, missing: -best(logits, labels, missing),
-        "this is what to take off the logit; return what to add to it",
+        "this is the number to subtract from the logit; return the one to add",
     ),
     Mistake(
         "whole numbers",
@@ -100,7 +100,8 @@ BIAS_MISTAKES = (
     Mistake(
         "0 to 10",
         _best_of(torch.arange(501) / 50),
-        "the biases that you try end too early: how far apart the logits are says how far to go",
+        "the biases that you try end too early: how far to go depends on how far apart the logits "
+        "are",
     ),
     Mistake(
         "only up",
@@ -110,14 +111,14 @@ BIAS_MISTAKES = (
     Mistake(
         "as many as there are",
         lambda *case: _candidates(case[0], case[2])[(case[1] == case[2]).sum()].item(),
-        "with this bias as many images are held for the class as there are of it; the question is "
-        "how many are right: try many, and count",
+        "with this bias the class is answered as often as it occurs; the question is how many "
+        "answers are right: try many biases, and count",
     ),
     Mistake(
         "to all logits",
         lambda logits, labels, missing: _candidates(logits, missing)[0].item(),
-        "a number that is added to all logits changes no answer, so the first that you tried looks "
-        "as good as any: add it to the logit of the missing class alone",
+        "adding the same number to every logit changes no answer, so the first that you tried "
+        "looks as good as any: add it to the logit of the missing class alone",
     ),
 )
 

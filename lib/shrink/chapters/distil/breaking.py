@@ -32,7 +32,7 @@ def _check_break_the_loss(answer: Attempt, rng: random.Random) -> None:
         [replace(m, name=f"{m.name} ({float(m(*case)) / right:.2f} times)") for m in BREAKABLE],
         lambda mistake: 0.5 < float(mistake(*case)) / right < 2,
         given,
-        f"less than half or more than twice the right loss, {right:.3g}, is wanted",
+        f"on your input neither below half nor above twice the right loss, {right:.3g}",
         "far enough off",
     )
 
@@ -43,7 +43,7 @@ def _case_of(student: Any, teacher: Any, labels: Any, temperature: Any, alpha: A
     images, classes = student.shape
     integers = isinstance(labels, Tensor) and labels.dtype == torch.int64
     one_each = integers and labels.shape == (images,)
-    _need(one_each, "labels are integers, int64, one an image", labels)
+    _need(one_each, "labels are integers, int64, one per image", labels)
     within = ((labels >= 0) & (labels < classes)).all()
     _need(within, f"labels lie from 0 to {classes - 1}", labels)
     temperature, alpha = plain(temperature), plain(alpha)
@@ -60,10 +60,10 @@ def _need_logits(student: Any, teacher: Any) -> None:
         floats = isinstance(logits, Tensor) and logits.is_floating_point()
         _need(floats and logits.dim() == 2, "logits are float tensors (images, classes)", logits)
     same = student.shape == teacher.shape
-    _need(same, "student and teacher answer for the same images and classes", teacher)
+    _need(same, "student and teacher have logits for the same images and classes", teacher)
     images, classes = student.shape
     within = 1 <= images <= MOST_IMAGES and 2 <= classes <= MOST_CLASSES
-    most = f"at most {MOST_IMAGES} images and {MOST_CLASSES} classes, and two classes at least"
+    most = f"at most {MOST_IMAGES} images and {MOST_CLASSES} classes, and at least two classes"
     _need(within, most, student)
     for logits in (student, teacher):
         within = (logits.abs() <= LARGEST_LOGIT).all()

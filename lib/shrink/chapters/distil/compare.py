@@ -22,7 +22,7 @@ def comparable(result: Any) -> Any:
 
 
 def is_near(given: Tensor, right: Tensor) -> Tensor:
-    """Where numbers agree, as float32 can have them."""
+    """Where numbers agree, to the precision of float32."""
     given, right = given.detach().double(), right.detach().double()
     return torch.isclose(given, right, rtol=TOLERANCE, atol=TOLERANCE)
 
@@ -44,7 +44,7 @@ def wrong_gradient(loss: Tensor, of: Tensor, right: Tensor, name: str) -> Wrong 
         what = f"no gradient reaches {name}: with detach(), item() or no_grad nothing is learned"
     elif not is_near(found, right).all():
         what = (
-            f"its gradient for {name} is not: let all of it depend on them, and take no root of 0"
+            f"its gradient for {name} is not: all of it must depend on them, and take no root of 0"
         )
     else:
         return None
@@ -60,8 +60,8 @@ def reaches_teacher(loss: Tensor, teacher: Tensor) -> Wrong | None:
     if found is None or not found.any():
         return None
     return Wrong(
-        "the loss is right, and a gradient goes to the teacher's features: the teacher is not to "
-        "come towards the student, so detach() them",
+        "the loss is right, and a gradient goes to the teacher's features: the teacher must not "
+        "move towards the student, so detach() them",
         expected=None,
         given=found,
         known_mistakes=False,

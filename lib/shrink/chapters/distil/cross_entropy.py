@@ -50,17 +50,17 @@ PAIR_MISTAKES = (
     Mistake(
         "entropy added",
         _pair(lambda ce, kl, p, q, _: (ce, ce + _entropy(q))),
-        "KL is the cross entropy less the entropy of q; here it is added",
+        "KL is the cross entropy minus the entropy of q; here the entropy is added",
     ),
     Mistake(
         "the student's entropy",
         _pair(lambda ce, kl, p, q, _: (ce, ce - _entropy(p))),
-        "it is the teacher's entropy, of q, that is taken off; the student's has a gradient",
+        "subtract the teacher's entropy, that of q; the student's has a gradient",
     ),
     Mistake(
         "KL exchanged",
         _pair(lambda ce, kl, p, q, _: (ce, kl_of_logs(p, q).mean())),
-        "the cross entropy is right, and KL has its arguments exchanged: the teacher's q weighs",
+        "the cross entropy is right, but KL's arguments are exchanged: the teacher's q comes first",
     ),
     Mistake(
         "T² in them",
@@ -70,7 +70,7 @@ PAIR_MISTAKES = (
     Mistake(
         "the same twice",
         _pair(lambda ce, kl, *_: (ce, ce)),
-        "the second is to be 0 where the student answers as the teacher does",
+        "the second, KL, must be 0 where the student answers as the teacher does",
     ),
     Mistake(
         "0 log 0",

@@ -72,7 +72,7 @@ DISTANCE_MISTAKES = (
     Mistake(
         "not divided",
         _loss_with(divided=lambda d: d),
-        "the distances are as the networks have them: each network's are divided by their mean",
+        "divide the distances of each network by their mean",
     ),
     Mistake(
         "by the teacher's mean",
@@ -93,7 +93,7 @@ DISTANCE_MISTAKES = (
     Mistake(
         "squares",
         _loss_with(loss=lambda a, b: (a - b).square().mean()),
-        "this is the mean square of the differences; Huber's loss is half of that up to 1, and "
+        "this is the mean square of the differences; Huber's loss is half the square up to 1, and "
         "linear beyond",
     ),
     Mistake(
@@ -104,8 +104,8 @@ DISTANCE_MISTAKES = (
     Mistake(
         "features",
         lambda student, teacher: F.huber_loss(student.flatten(1), teacher.flatten(1)),
-        "this compares the features; it is the distances within each network that are compared, "
-        "so that the two may have different numbers of features",
+        "this compares the features; compare the distances within each network, so that the two "
+        "may have different numbers of features",
     ),
 )
 

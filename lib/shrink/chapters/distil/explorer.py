@@ -99,41 +99,36 @@ def _of_training() -> dict[str, widgets.Widget]:
 
 def _tries() -> list[Try]:
     """The states that the chapter's questions are about."""
-    usual = {"student": "none", "alpha": ALPHA, "missing": "none"}
+    of_training = {"student": "none", "alpha": ALPHA, "missing": "none"}
     few, every = LABELLED[0], LABELLED[-1]
     return [
         Try(
-            "1 · saw every digit",
+            "1 temperature",
             "From which temperature on can you see the second answer, and where can you no longer "
             "tell the answers apart? Where in between is teaching best?",
             digit=2,
             student="none",
         ),
         Try(
-            "2 · saw no 3",
-            "Raise the bias from 0: at which are most images right? What do the other digits pay "
-            "beyond that, and what does the student alone do?",
+            "2 bias",
+            "Raise the bias from 0. At which bias are most images right? What do the other digits "
+            "pay beyond that, and what does the student alone do?",
             digit=3,
+            student="3",
         ),
         Try(
-            f"3 · {few} labels",
-            "Train: how many points is the teacher worth?",
+            "3 labels",
+            f"Press Train students, with {few} labels and then with {every:,}. How many points is "
+            "the teacher worth each time?",
             labelled=few,
             width=WIDTH,
-            **usual,
+            **of_training,
         ),
         Try(
-            f"3 · {every:,} labels",
-            "Train: and how many points is it worth here?",
-            labelled=every,
-            width=WIDTH,
-            **usual,
-        ),
-        Try(
-            f"3 · {WIDTHS[-1]} units",
-            "Train: do larger students need no teacher?",
+            "4 units",
+            f"Press Train students. Do those of {WIDTHS[-1]} units need no teacher?",
             labelled=every,
             width=WIDTHS[-1],
-            **usual,
+            **of_training,
         ),
     ]

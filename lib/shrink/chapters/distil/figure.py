@@ -62,7 +62,7 @@ def _draw_soft(ax: Axes) -> dict[str, Any]:
     ax.set(ylim=(0, 1.25), xlabel="answer", ylabel="%")
     ax.set_yticks([0, 0.5, 1], ["0", "50", "100"])
     ax.legend(loc="upper right", ncols=2, columnspacing=1, handlelength=1.2, borderaxespad=0)
-    return {"soft": [teacher, student], "soft_title": ax.set_title("softened answers")}
+    return {"soft": [teacher, student], "soft_title": ax.set_title("softened\nanswers")}
 
 
 def _draw_sweep(ax: Axes, sweep: Sweep) -> dict[str, Any]:
@@ -108,7 +108,9 @@ def _draw_runs(ax: Axes, sweep: Sweep) -> dict[str, Any]:
     ax.set_yticks([50, 80, 90, 95, 98, 99])
     ax.set_xticks(range(1, SHOWN + 1), [""] * SHOWN)
     ax.tick_params(axis="x", length=0)
-    ax.set_xlabel("labels, and units per layer", labelpad=26)  # under texts, which no layout sees
+    ax.set_xlabel(
+        "labels, and units per layer", labelpad=26 * plots.SCALE
+    )  # under texts, which no layout sees
     (pairs,) = ax.plot([], [], color=TEACHER, lw=1)
     points = {
         name: ax.plot([], [], marker, color=colour, mfc=face, ms=6)[0]
@@ -134,7 +136,8 @@ def update(artists: Mapping[str, Any], view: View) -> None:
     first, second = np.argsort(-view.soft[0], kind="stable")[:2]
     of_first, of_second = (100 * view.soft[0, i] for i in (first, second))
     artists["soft_title"].set_text(
-        f"T = {view.temperature:.3g}: {of_first:.3g} % for {first}, {of_second:.2g} % for {second}"
+        f"at T = {view.temperature:.3g} the teacher says\n"
+        f"{of_first:.3g} % for {first}, {of_second:.2g} % for {second}"
     )
     _update_sweep(artists, view)
     _update_errors(artists, view)

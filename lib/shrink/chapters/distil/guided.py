@@ -1,4 +1,4 @@
-"""Students that are guided from inside: by hints, or by how far apart the teacher holds images."""
+"""Students guided by the teacher's features: by hints, or by the distances between images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from shrink.distillation import distillation_loss
 
 WAYS = ("hint", "distance")
 LAYER = "fc2"  # of the student
-SECONDS = 0.0015  # a step, about
+SECONDS = 0.0015  # of a step, about
 
 
 class _Guided(nn.Module):
@@ -44,9 +44,9 @@ def guided(
 ) -> nn.Module:
     """A student that learns its lesson, and from the teacher's features besides.
 
-    To its loss come `weight` times `hint_loss`, or `distance_loss`, of what its second hidden layer
-    has before the ReLU and the teacher's features. It is trained with a progress bar, unless it is
-    in the cache, and comes in evaluation mode.
+    Its loss gets one more term: `weight` times `hint_loss`, or `distance_loss`, between its second
+    hidden layer before the ReLU and the teacher's features. It is trained with a progress bar,
+    unless it is in the cache, and comes in evaluation mode.
 
     Args:
         answers, features: the teacher's on the split's images, (n, 10) and (n, features).
@@ -54,7 +54,7 @@ def guided(
         order: the seed of the order of the images.
 
     Raises:
-        ValueError: there is no such way, or the lesson is to miss a digit.
+        ValueError: there is no such way, or the lesson misses a digit.
     """
     if way not in WAYS:
         raise ValueError(f"way must be one of {', '.join(WAYS)}, not {way!r}")
@@ -114,7 +114,7 @@ def each_guided(
     way: str,
     weight: float,
 ) -> Students:
-    """A student a lesson, each `guided` by itself; arguments and errors as there."""
+    """One student per lesson, each `guided` by itself; arguments and errors as there."""
     parts = (split, answers, features)
     made_of = (*parts, tuple(lessons), recipe, way, weight, guided)
 

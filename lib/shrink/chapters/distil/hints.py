@@ -47,8 +47,8 @@ HINT_MISTAKES = (
     Mistake(
         "summed over the features",
         _of_differences(lambda d: d.square().flatten(1).sum(1).mean() / 2),
-        "the features are summed, and the mean is over the images alone: the mean over both is "
-        "asked for, so that a weight suits layers of any size",
+        "this sums over the features and takes the mean over the images alone; take the mean over "
+        "both, so that one weight suits layers of any size",
     ),
     Mistake(
         "magnitudes",
@@ -58,17 +58,17 @@ HINT_MISTAKES = (
     Mistake(
         "length",
         _of_differences(lambda d: d.flatten(1).norm(dim=1).mean() / 2),
-        "this is the length of the difference, with a root; no root",
+        "this is the length of the difference, which takes a root: leave the root out",
     ),
     Mistake(
         "no regressor",
         lambda student, teacher, regressor: (student - teacher).square().mean() / 2,
-        "the regressor does nothing here: it makes the teacher's kind of features of the student's",
+        "the regressor does nothing here: send the student's features through it",
     ),
     Mistake(
         "regressor on the teacher",
         lambda student, teacher, regressor: (student - regressor(teacher)).square().mean() / 2,
-        "it is the student's features that go through the regressor, not the teacher's",
+        "send the student's features through the regressor, not the teacher's",
     ),
 )
 

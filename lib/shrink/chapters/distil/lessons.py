@@ -1,6 +1,6 @@
-"""What chapter 06 teaches above its explorer, and what it asks of the students.
+"""The students of chapter 06's cells above the explorer, and what is measured of them.
 
-The cells of the text ask for the same. What they need of it is kept, and ships.
+The cells of the text ask for the same. The results that they need are kept, and ship.
 """
 
 import torch

@@ -66,7 +66,7 @@ def right_gradient(z: Tensor, v: Tensor, y: Tensor, temperature: float, alpha: f
     return ((1 - alpha) * hard + alpha * temperature * soft) / len(z)
 
 
-# Those that `break_the_loss` is to tell from the right one.
+# Those on which the input of `break_the_loss` must differ from the right one.
 BREAKABLE = (
     Mistake(
         "no T²",
@@ -82,13 +82,13 @@ BREAKABLE = (
     Mistake(
         "arguments exchanged",
         _loss_with(lambda z, v, t: kl(v, z, t)),
-        "this is KL(p ‖ q), which asks what the student says that the teacher does not; the "
-        "teacher's q comes first and weighs the logarithms",
+        "this is KL(p ‖ q), which checks only the answers that the student gives; the teacher's q "
+        "comes first, and weights the logarithms",
     ),
     Mistake(
         "teacher not softened",
         _loss_with(lambda z, v, t: kl_of_logs(logs(v), logs(z, t)).mean()),
-        "the teacher's logits are not divided by the temperature: both are softened alike",
+        "the teacher's logits are not divided by the temperature: soften both",
     ),
     Mistake(
         "alpha exchanged",
@@ -98,7 +98,7 @@ BREAKABLE = (
     Mistake(
         "over the images",
         _loss_with(lambda z, v, t: kl_of_logs(*((x / t).log_softmax(0) for x in (v, z))).mean()),
-        "the softmax goes over the images, and not over the classes: the last axis",
+        "the softmax goes over the images; take it over the classes, the last axis",
     ),
 )
 
@@ -114,7 +114,7 @@ LOSS_MISTAKES = (
         "cross entropy",
         _loss_with(lambda z, v, t: -(logs(v, t).exp() * logs(z, t)).sum(-1).mean()),
         "this soft part is the cross entropy: its gradient is right, and its value is too large by "
-        "the entropy of q. Take sum(q * log q) off it, too: KL is 0 where the two agree",
+        "the entropy of q. Add sum(q * log q), which is below 0: KL is 0 where the two agree",
     ),
     Mistake(
         "no logarithm",

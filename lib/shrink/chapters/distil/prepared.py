@@ -1,7 +1,7 @@
 """What chapter 06's explorer shows without delay: what teacher and students answer."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,10 @@ def first_picture(dataset: Dataset) -> None:
     Prepared(dataset, SEEDS)
 
 
-def further_cells(dataset: Dataset) -> None:
-    """Make the students themselves: those of the sweep, of whom cells below look at some."""
+def further_cells(dataset: Dataset) -> Iterator[Callable[[], object]]:
+    """What makes the things that the cells below the explorer need, one by one.
+
+    That is the students themselves, those of the sweep, of whom some are looked at.
+    """
     split, teacher = shown(dataset), baseline(TEACHER, dataset)
-    list(taught(split, teacher, hot_lessons(), RECIPE))
+    yield lambda: list(taught(split, teacher, hot_lessons(), RECIPE))

@@ -30,8 +30,8 @@ class Lesson:
     """What a student begins with and learns from: the seed of its weights, and its loss.
 
     The loss is `distillation_loss` with this temperature and alpha; with alpha 0 the student is on
-    its own, and learns from labels. Of the digit `missing` it sees no image. The recipe's learning
-    rate is for it `rate` times as high.
+    its own, and learns from labels. It sees no image of the digit `missing`. Its learning rate is
+    the recipe's times `rate`.
     """
 
     seed: int
@@ -93,11 +93,11 @@ def taught(
     width: int = 30,
     order: int = 0,
 ) -> Students:
-    """A student a lesson, as `teach` trains them: with a progress bar, and then they are kept.
+    """One student per lesson, as `teach` trains them, with a progress bar; then they are kept.
 
     Args:
-        teacher: who answers to the split's images, a network or `taught` students, of which the
-            first is the teacher; or the answers themselves, logits (n, 10).
+        teacher: a network that answers to the split's images, or `taught` students, the first of
+            whom is the teacher; or the answers themselves, logits (n, 10).
     """
     known = teacher.made_of if isinstance(teacher, Students) else teacher
     made_of = (split, known, tuple(lessons), recipe, width, order, teach)
@@ -145,14 +145,14 @@ def teach(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[Pupils, Training]:
-    """Train a student a lesson, with two hidden layers of `width` units, all on the same batches.
+    """Train one student per lesson, with two hidden layers of `width` units, on the same batches.
 
     Args:
         split: the images, and the labels for those who learn from labels.
         answers: the teacher's logits on these images, (n, 10).
         recipe: for all lessons.
-        labelled: only the first so many images have a label: a batch then has as many out of these
-            for the labels' part of the loss as it has for the teacher's part. Without it, all.
+        labelled: how many images, the first ones, have a label; all if it is not given. For the
+            labels' part of the loss a batch has as many of these as of all for the teacher's part.
         order: the seed of the order of the images.
         progress, stop: as `train` has them.
 
@@ -193,7 +193,7 @@ def build(seed: int, width: int = 30) -> nn.Module:
 def _loss(lessons: Sequence[Lesson], device: torch.device) -> Callable[..., Tensor]:
     """The sum of the students' losses, each of which moves its own weights alone.
 
-    A student's loss is scaled by its rate: with SGD that is to scale the learning rate. In place of
+    A student's loss is scaled by its rate: with SGD that scales the learning rate. In place of
     KL(q ‖ p) stands the cross entropy of p with q, which has the same gradient.
     """
     rates, alphas, temperatures = (

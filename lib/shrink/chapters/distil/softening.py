@@ -30,15 +30,15 @@ SOFTEN_MISTAKES = (
     Mistake(
         "overflow",
         lambda logits, temperature: _shares((logits / temperature).exp()),
-        "exp() of more than 88 is infinite in float32, and of all below -103 it is 0, so that 0 is "
-        "divided by 0: take the largest of each row off first, which changes no share, or call "
-        "torch.softmax",
+        "exp() of more than 88 is infinite in float32, and below -103 it is 0, so that a row "
+        "becomes 0 / 0: subtract the largest logit of each row first, which changes no answer, or "
+        "call torch.softmax",
     ),
     Mistake(
         "largest of all",
         lambda logits, temperature: _shares(((logits - logits.max()) / temperature).exp()),
-        "this takes the largest of all logits off: where a row lies far below it, all its exp() "
-        "are 0. Each row has a largest of its own: amax(-1, keepdim=True)",
+        "this subtracts the largest of all logits: where a row lies far below it, all its exp() "
+        "are 0. Subtract the largest of each row: amax(-1, keepdim=True)",
     ),
     Mistake(
         "not softened",
@@ -48,25 +48,24 @@ SOFTEN_MISTAKES = (
     Mistake(
         "multiplied",
         lambda logits, temperature: torch.softmax(logits * temperature, -1),
-        "the higher the temperature, the more even: divide the logits by it, do not multiply",
+        "a higher temperature makes the answers more even: divide the logits by it",
     ),
     Mistake(
         "divided afterwards",
         lambda logits, temperature: torch.softmax(logits, -1) / temperature,
-        "it is the logits that are divided, before the softmax; here the shares of a row no longer "
-        "sum to 1",
+        "divide the logits, before the softmax; here the probabilities of a row no longer sum to 1",
     ),
     Mistake(
         "softmax twice",
         lambda logits, temperature: torch.softmax(torch.softmax(logits, -1) / temperature, -1),
-        "this softens probabilities, which lie between 0 and 1, and so are nearly even: soften the "
-        "logits",
+        "this softens probabilities; they all lie between 0 and 1, so the result is nearly even: "
+        "soften the logits",
     ),
     Mistake(
         "roots of shares",
         lambda logits, temperature: _shares(torch.softmax(logits, -1) ** (1 / temperature)),
-        "on paper this is the same, but a share that is too small for float32 is 0, and so is its "
-        "root at any temperature: soften the logits",
+        "on paper this is the same, but a probability that is too small for float32 becomes 0, and "
+        "so does its root at any temperature: soften the logits",
     ),
 )
 
@@ -118,7 +117,7 @@ def _wrong(given: Any, right: Tensor, logits: Tensor, temperature: float) -> Wro
     if off.any():
         return wrong(f"the probabilities of a row sum to 1, and not to {sums[off][0]:.4g}")
     if not is_near(given, right).all():
-        return wrong(f"not as at a temperature of {temperature:g}")
+        return wrong(f"these are not the probabilities at a temperature of {temperature:g}")
     return None
 
 

@@ -1,8 +1,8 @@
-"""Students that exist when they are needed: what is often asked of them is kept without them.
+"""Students that are trained only when they are needed: their accuracies are kept without them.
 
-A hundred small networks are minutes of training and megabytes, how many images they get right is a
-number each. So `accuracies` gives what is known, and only who looks at the networks themselves has
-them trained, or read.
+A hundred small networks are minutes of training and megabytes; how many images each gets right is
+one number. So `accuracies` reads the numbers if they are known, and the networks are trained, or
+read, only when somebody looks at them.
 """
 
 import functools

@@ -39,7 +39,7 @@ def with_answers(
 ) -> Examples:
     """Examples for `train`: images, labels, and each teacher's logits, asked for batch by batch.
 
-    The loss is then called with logits, images, labels and (n, classes) a teacher.
+    The loss is then called with logits, images, labels and (n, classes) for each teacher.
 
     Args:
         split, teachers: on one device.
@@ -62,7 +62,7 @@ def with_cached_answers(
 
     The answers are worked out now, for all images in each of their (2 · pixels + 1)² places, or
     read from files in `cache_dir()`, one for each teacher and shift; a call that was killed goes
-    on where it was. Nine shifts of 55 000 images are 20 MB a teacher, on disk and in memory.
+    on where it was. Nine shifts of 55 000 images are 20 MB per teacher, on disk and in memory.
 
     Args:
         split, teachers: on one device. The teachers' modes change while they answer.
@@ -93,7 +93,7 @@ def with_cached_answers(
 def _answers_at(teacher: nn.Module, seen: str, images: Tensor, place: tuple[int, int]) -> Tensor:
     """The teacher's logits on all images, whose key is `seen`, moved by `place`; kept in a file.
 
-    Of a network counts what `key_of` sees: class and code, what it prints, and its state; not an
+    The file's key sees of a network its class and code, what it prints, and its state, and not an
     attribute that it does not print.
     """
     down, right = place

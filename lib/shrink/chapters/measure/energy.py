@@ -55,15 +55,15 @@ def _dram_for_a_batch(numbers_in_dram: Callable[[Layer, int, int], float]) -> Ca
 
 
 @known(
-    "registers keep what the layer is at work on: a number is read from SRAM once an image, "
-    "not at each product"
+    "registers keep the numbers that the layer is working on: each is read from SRAM once per "
+    "image, not for every product"
 )
 def _two_reads_a_product(layer: Layer, price: Prices, room: int, batch: int) -> Parts:
     right = cost.layer_energy(layer, price, room, batch)
     return right.arithmetic, 2 * layer.macs * price.sram, right.dram
 
 
-@known("where some parameters fit, these stay: only the others come from DRAM")
+@known("the parameters that fit stay in SRAM: only the others come from DRAM")
 @_dram_for_a_batch
 def _all_or_nothing(layer: Layer, room: int, batch: int) -> float:
     all_fit = layer.parameters <= room - _live(layer, batch)
@@ -76,19 +76,19 @@ def _room_for_parameters_alone(layer: Layer, room: int, batch: int) -> float:
     return _missing(layer, room) + _spilled(layer, room, batch)
 
 
-@known("inputs and outputs for which SRAM has no room go to DRAM, and cost there")
+@known("inputs and outputs that do not fit into SRAM go to DRAM, and cost energy there")
 @_dram_for_a_batch
 def _nothing_spills(layer: Layer, room: int, batch: int) -> float:
     return _missing(layer, room - _live(layer, batch))
 
 
-@known("parameters come from DRAM once a batch: its images share them, / batch")
+@known("parameters come from DRAM once per batch, and its images share that: divide by batch")
 @_dram_for_a_batch
 def _parameters_of_each_image(layer: Layer, room: int, batch: int) -> float:
     return batch * _missing(layer, room - _live(layer, batch)) + _spilled(layer, room, batch)
 
 
-@known("the inputs and outputs of all images of the batch take room at once, not those of one")
+@known("the inputs and outputs of the whole batch take room at once, not those of one image")
 @_dram_for_a_batch
 def _room_for_one_image(layer: Layer, room: int, batch: int) -> float:
     return _missing(layer, room - _live(layer, 1)) + _spilled(layer, room, 1)
@@ -201,7 +201,7 @@ def _wrong_energy(
             images = "for the image" if batch == 1 else f"for a batch of {batch} images"
             return Wrong(
                 f"{part}: the machine has {events[part]} {does} {images}, "
-                f"so an image takes {pj:.7g} pJ and not {mine:.7g}",
+                f"so one image takes {pj:.7g} pJ and not {mine:.7g}",
                 expected=right,
                 given=given,
             )

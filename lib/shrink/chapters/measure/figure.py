@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, NullLocator
 
+from shrink.chapters.measure.drawings import spread
 from shrink.chapters.measure.view import BATCHES, KB, MEMORIES, MICRO, View, number, share
 from shrink.classroom import plots
 
@@ -27,7 +28,6 @@ PARTS = {
 }
 BYTES = ((plots.COLOURS["shared"], ""), (plots.COLOURS["coded"], "\\\\\\"))  # colours and hatches
 SHAPES = "osD^"  # of the layers' points
-PAPER = {"fc": "white", "ec": "none", "pad": 0.5}  # under words that lines cross
 
 
 def draw(figure: Figure, view: View) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _draw_bytes(ax: Axes) -> dict[str, Any]:
     for i, (colour, hatch) in enumerate(BYTES):
         bars += ax.barh(i, 1, 0.4, left=1e-3, color=colour, hatch=hatch, ec="white", lw=0)
         at = ax.get_yaxis_transform()
-        words.append(ax.text(0.01, i - 0.28, "", transform=at, bbox=PAPER))
+        words.append(ax.text(0.01, i - 0.28, "", transform=at, bbox=plots.PAPER))
     ax.set(ylim=(1.35, -0.7), yticks=[], xlim=(2, 16_000), xlabel="KB on chip, log scale")
     ticks = [8, 32, 128, 512, 2048, 8192]
     ax.set_xticks(ticks, list(map(str, ticks)))
@@ -93,7 +93,7 @@ def _draw_roofline(ax: Axes, view: View) -> dict[str, Any]:
     grey = plots.COLOURS["dense"]
     faint = [ax.plot([], [], s, ls="-", lw=0.6, ms=3, color=grey, alpha=0.5)[0] for s in SHAPES]
     strong = [ax.plot([], [], s, color="black", ms=7, mec="white")[0] for s in SHAPES]
-    names = [ax.text(1, 1, "", va="top", bbox=PAPER) for _ in SHAPES]
+    names = [ax.text(1, 1, "", va="top") for _ in SHAPES]
     title = ax.set_title("measured")
     return {"roofs": roofs, "faint": faint, "strong": strong, "names": names, "title": title}
 
@@ -148,7 +148,7 @@ def _update_roofline(artists: Mapping[str, Any], view: View) -> None:
     places = {
         name: (points[0, here], points[1, here] / 1e9) for name, points in view.points.items()
     }
-    heights = spread(places)
+    heights = spread({n: (x, y / 1.25) for n, (x, y) in places.items()}, apart=1.9, near=6)
     names = [*places, *[None] * (LAYERS - len(places))]
     for name, faint, strong, label in zip(
         names, artists["faint"], artists["strong"], artists["names"], strict=True
@@ -159,12 +159,3 @@ def _update_roofline(artists: Mapping[str, Any], view: View) -> None:
         label.set(text=name or "", x=1.2 * x, y=heights.get(name, 1))
     seconds = view.whole.median / view.whole.batch
     artists["title"].set_text(f"measured: {number(1e6 * seconds)} µs an image")
-
-
-def spread(places: Mapping[str, tuple[float, float]], apart: float = 1.9) -> dict[str, float]:
-    """Heights of the labels of points (x, y): below them, and a factor `apart` where x is near."""
-    heights: dict[str, float] = {}
-    for name, (x, y) in sorted(places.items(), key=lambda place: -place[1][1]):
-        near = [h for other, h in heights.items() if 1 / 6 < places[other][0] / x < 6]
-        heights[name] = min([y / 1.25, *(h / apart for h in near)])
-    return heights

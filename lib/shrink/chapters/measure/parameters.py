@@ -40,7 +40,7 @@ def _weights_only(model: Model) -> Pair:
     return _numel(weights), _nbytes([*weights, *model.buffers()])
 
 
-@known("your bytes are numbers: each takes element_size() bytes")
+@known("you counted numbers, not bytes: each number takes element_size() bytes")
 def _a_byte_each(model: Model) -> Pair:
     return _numel(model.parameters()), _numel(_all(model))
 
@@ -56,7 +56,8 @@ def _four_bytes(model: Model) -> Pair:
 
 
 @known(
-    "what is used in two places counts once; state_dict() and a loop over the layers give it twice"
+    "a tensor that is used in two places counts once; state_dict() and a loop over the layers "
+    "give it twice"
 )
 def _tied_twice(model: Model) -> Pair:
     parameters = [p for _, p in model.named_parameters(remove_duplicate=False)]
@@ -64,7 +65,7 @@ def _tied_twice(model: Model) -> Pair:
 
 
 @known(
-    "the parameters are right, but what is used in two places takes its bytes once; "
+    "the parameters are right, but a tensor that is used in two places takes its bytes once; "
     "state_dict() gives it twice"
 )
 def _tied_bytes_twice(model: Model) -> Pair:

@@ -92,7 +92,7 @@ def _ready(name: str, model: nn.Module, image: Tensor) -> tuple[nn.Module, int]:
     if not isinstance(output, Tensor) or output.shape != (1, 10):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise Wrong(
-            f"{name} is to take an image of shape (1, 1, 28, 28) to 10 numbers",
+            f"{name} must take an image of shape (1, 1, 28, 28) and give 10 numbers",
             expected=(1, 10),
             given=shape,
         )
@@ -142,21 +142,21 @@ def _what_is_missing(macs: list[int], ratio: float) -> str | None:
     """What the pair is not yet; `ratio` is the first's time over the second's."""
     if min(macs) == 0:
         which = " and ".join(n for n, m in zip(_NAMES, macs, strict=True) if m == 0)
-        return f"{which}: none of its products is counted; both are to multiply something"
+        return f"{which}: none of its products is counted; both must multiply something"
     if macs[0] == macs[1]:
-        return "both have as many multiply-accumulates: the first is to have fewer"
+        return "both have the same number of multiply-accumulates: the first must have fewer"
     if macs[0] > macs[1]:
         return "the first has more multiply-accumulates" + (
             " and is faster: exchange them"
             if ratio <= 1 / TIMES_AS_LONG
-            else ", it is to have fewer"
+            else ", and must have fewer"
         )
     if ratio <= 1:
         return "the first has fewer multiply-accumulates and is faster too, as one would expect"
     if ratio < TIMES_AS_LONG:
         return (
             f"too close to call: the first takes {ratio:.2f} times as long as the second, "
-            f"and is to take at least {TIMES_AS_LONG} times"
+            f"and must take at least {TIMES_AS_LONG} times"
         )
     return None
 

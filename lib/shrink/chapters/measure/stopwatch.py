@@ -87,23 +87,23 @@ def _times(function: Callable, runs: int, clock: Callable) -> list[float]:
     return times
 
 
-@known("the calls to warm up are timed as well; leave them out", "warm-up timed")
+@known("the warm-up calls are timed as well: leave them out", "warm-up timed")
 def _warm_up_timed(function: Callable, warm_up: int, runs: int, clock: Callable) -> _Quartiles:
     return _quartiles(_times(function, warm_up + runs, clock))
 
 
-@known("the first calls are slow: let warm_up of them go before", "no warm-up")
+@known("the first calls are slow: make warm_up calls before you time any", "no warm-up")
 def _no_warm_up(function: Callable, warm_up: int, runs: int, clock: Callable) -> _Quartiles:
     return _quartiles(_times(function, runs, clock))
 
 
-@known("these times are nearly nothing: read clock(), the argument, before and after the call")
+@known("these times are nearly 0: read clock(), the argument, before and after the call")
 @_of_the_right_times
 def _not_its_clock(times: list[float]) -> _Quartiles:
     return 0.0, 0.0, 0.0  # of another clock: the calls take no real time
 
 
-@known("your times add up: read the clock before each call, not once before all of them")
+@known("your times add up: read the clock before each call, not only once before the first")
 def _from_the_beginning(function: Callable, warm_up: int, runs: int, clock: Callable) -> _Quartiles:
     for _ in range(warm_up):
         function()
@@ -114,7 +114,7 @@ def _from_the_beginning(function: Callable, warm_up: int, runs: int, clock: Call
     return _quartiles(times)
 
 
-@known("mean and standard deviation are moved by a few slow calls: return quartiles")
+@known("a few slow calls move the mean and the standard deviation: return quartiles")
 @_of_the_right_times
 def _mean_and_deviation(times: list[float]) -> _Quartiles:
     mean, deviation = np.mean(times), np.std(times)
@@ -191,8 +191,8 @@ def _wrong_times(
 ) -> Wrong | None:
     if (calls := function._script.calls) != warm_up + runs:
         return Wrong(
-            f"the function is to be called {warm_up + runs} times, {warm_up} to warm up "
-            f"and {runs} that are timed; it was called {calls} times",
+            f"the function must be called {warm_up + runs} times, {warm_up} to warm up "
+            f"and {runs} timed; it was called {calls} times",
             expected=right,
             given=given,
             known_mistakes=calls == runs,  # those have no other number

@@ -14,7 +14,6 @@ from shrink.classroom.explorers import legend, strip
 
 SIZE = (6.4, 4.5)  # inches
 DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fine-tuned"))
-ALL = "#949494"  # seen on a light ground and on a dark one
 MORE = "dense, as many more steps"
 LINES = {
     "pruned": {"color": PRUNED},
@@ -49,8 +48,6 @@ def draw(figure: Figure, view: View) -> dict[str, Any]:
 def _draw_accuracy(ax: Axes) -> dict[str, Any]:
     x = 100 * CURVE
     plots.accuracy_axis(ax)
-    ticks = ("10", "50", "80", "90", "95", "98", "99", "99.5")
-    ax.set_yticks([float(tick) for tick in ticks], ticks)
     ax.set(xlabel="sparsity, %", xlim=(0, 100), ylabel="", title="accuracy on validation images, %")
     lines = {name: ax.plot(x, x, **look)[0] for name, look in LINES.items()}
     band = ax.fill_between(x, x, x, color=PRUNED, alpha=0.25, lw=0)
@@ -65,7 +62,7 @@ def _draw_histogram(ax: Axes, view: View) -> dict[str, Any]:
     counts, edges = np.ones(BINS), np.linspace(-1, 1, BINS + 1)
     both = [
         ax.stairs(counts, edges, fill=True, color=colour, label=label)
-        for colour, label in ((ALL, "all"), (PRUNED, "kept"))
+        for colour, label in ((plots.ALL, "all"), (PRUNED, "kept"))
     ]
     lines = [
         ax.axvline(0, ymax=0.74, color=TUNED, lw=1, ls="--")
@@ -103,8 +100,7 @@ def _draw_bytes(ax: Axes, view: View) -> dict[str, Any]:
     ax.tick_params(axis="y", length=0)
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
-    paper = {"fc": "white", "ec": "none", "pad": 0.5}
-    words = [ax.text(0, i, "", va="center_baseline", bbox=paper) for i in places]
+    words = [ax.text(0, i, "", va="center_baseline", bbox=plots.PAPER) for i in places]
     return {"bars": list(bars), "words": words, "title": ax.set_title("file in KB")}
 
 

@@ -72,7 +72,7 @@ def _difference(numbers: list[float], gap_bits: int) -> Entries:
     return _filled([(zeros + 1, value) for zeros, value in _runs(numbers)], top, takes=top)
 
 
-@known("these are positions; a gap counts from the nonzero before", "absolute")
+@known("these are positions; a gap counts the zeros since the nonzero before", "absolute")
 @_code
 def _absolute(numbers: list[float], gap_bits: int) -> Entries:
     return [(place, number) for place, number in enumerate(numbers) if number != 0]

@@ -35,7 +35,7 @@ def signed(weight: Tensor, sparsity: float) -> Tensor:
 
 
 @known(
-    "one weight too many survives: is the k-th smallest itself pruned? Count from 0 or from 1",
+    "one weight too many survives: is the k-th smallest pruned? Do you count from 0 or from 1?",
     "k off by one",
 )
 def off_by_one(weight: Tensor, sparsity: float) -> Tensor:
@@ -77,7 +77,7 @@ def strict_threshold(weight: Tensor, sparsity: float) -> Tensor:
     return weight.abs() > (_sorted(weight)[k - 1] if k else -1)
 
 
-@known("a quantile lies between two weights, or on one: it does not count them; rank the weights")
+@known("a quantile is a value between two weights, or one of them: it counts nothing; rank them")
 def quantile(weight: Tensor, sparsity: float) -> Tensor:
     return weight.abs() > torch.quantile(weight.abs(), sparsity)
 

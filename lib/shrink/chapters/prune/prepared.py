@@ -1,7 +1,7 @@
 """What chapter 02's explorer shows without delay: the networks asked at every sparsity."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -70,8 +70,9 @@ def first_picture(dataset: Dataset) -> None:
             another(dataset, weights, seed)
 
 
-def further_cells(dataset: Dataset) -> None:
-    """Make what the cells below the explorer need."""
+def further_cells(dataset: Dataset) -> Iterator[Callable[[], object]]:
+    """What makes the things that the cells below the explorer need, one by one."""
+    yield from ()
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:

@@ -103,7 +103,7 @@ def _a_mask_for_each(weights: Weights, masks: Weights, optimizer: Optimizer) -> 
             weight.mul_(masks[name])
 
 
-@known("autograd records what is done to a parameter: change it inside `with torch.no_grad():`")
+@known("autograd records each change of a parameter: make yours inside `with torch.no_grad():`")
 def _records(weights: Weights, masks: Weights, optimizer: Optimizer) -> None:
     optimizer.step()
     for name, mask in masks.items():
@@ -230,7 +230,9 @@ def _compare(name: str, mine: Parameter, plain: Parameter, mask: Tensor | None) 
     if not torch.allclose(given[keep], expected[keep], rtol=1e-4, atol=1e-6):
         which = f"{name}, which has no mask," if mask is None else f"a kept weight of {name}"
         raise Wrong(
-            f"{which} is not what the optimizer's step makes of it", expected=expected, given=given
+            f"{which} does not have the value that the optimizer's step gives it",
+            expected=expected,
+            given=given,
         )
 
 

@@ -31,10 +31,10 @@ EXPERIMENT = Experiment(
     name="03-quantize",
     title="how few bits does a weight need?",
     x=(2, 3, 4, 5, 6, 8),
-    x_label="bits a weight",
+    x_label="bits per weight",
     y_label="accuracy on validation images, %",
     y_scale="accuracy",
     limits=(0, 100),
-    series=("one scale", "a scale a channel"),
+    series=("one scale", "one scale per channel"),
     datasets=DATASETS,
 )

@@ -73,12 +73,14 @@ WRONG_SIGN = Mistake(
     "x is about scale * (q - zero_point), so the zero point is added to x / scale",
 )
 TRUNCATION = Mistake(
-    "truncation", _quantizer(nearest=torch.trunc), "a cast cuts off: round to the nearest first"
+    "truncation",
+    _quantizer(nearest=torch.trunc),
+    "a cast drops the digits after the point: round to the nearest first",
 )
 NOT_CLAMPED = Mistake(
     "no clamp",
     _quantizer(clamp_to=lambda _: EVERYTHING),
-    "what lies outside of the integers of num_bits takes the nearest of them: clamp, then cast",
+    "a number beyond the integers of num_bits becomes the nearest of them: clamp, then cast",
 )
 
 QUANTIZE_MISTAKES = (

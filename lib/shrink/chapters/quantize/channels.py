@@ -65,7 +65,9 @@ def _one_scale(weight: Tensor, num_bits: int) -> Pair:
     return q, scales[0]
 
 
-@known("the channels are the first axis: reduce over all axes but that, to a scale for weight[i]")
+@known(
+    "the first axis counts the channels: reduce over all others, to one scale for each weight[i]"
+)
 def _a_scale_for_each_input(weight: Tensor, num_bits: int) -> Pair:
     q, scales = _right(weight.transpose(0, 1), num_bits)
     return q.transpose(0, 1), scales

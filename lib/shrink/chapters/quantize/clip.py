@@ -112,7 +112,7 @@ CLIP_MISTAKES = (
     Mistake(
         "absolute error",
         _search(lambda x, clip, top: _off(x, clip, top).abs().mean()),
-        "this has the least absolute error; the squared one minds what is clipped far more",
+        "this has the least absolute error; the squared error counts clipped numbers far more",
     ),
     _to_the_maximum,
     _scale,

@@ -74,7 +74,7 @@ _right = _least()
 
 
 @known(
-    "a level's sum is spread over those of its bins that are not empty; Q has nothing in the "
+    "the sum of a part is spread over those of its bins that are not empty; Q has nothing in the "
     "empty ones",
 )
 @_least
@@ -84,7 +84,7 @@ def _empty_bins_filled(counts: np.ndarray, i: int, levels: int) -> float:
     return _kl(_p(counts, i), _normalised(each[level]))
 
 
-@known("divide a level's sum by the number of its bins that are not empty, not of all its bins")
+@known("divide the sum of a part by the number of its bins that are not empty, not of all")
 @_least
 def _divided_by_all_bins(counts: np.ndarray, i: int, levels: int) -> float:
     level = _even_levels(i, levels)
@@ -108,7 +108,7 @@ def _infinite_left_out(counts: np.ndarray, i: int, levels: int) -> float:
 
 
 @known(
-    "levels of i // levels bins each leave the rest to the last: bin j is of level j * levels // i"
+    "parts of i // levels bins leave the rest to the last: bin j belongs to part j * levels // i"
 )
 @_least
 def _chunks(counts: np.ndarray, i: int, levels: int) -> float:
@@ -132,8 +132,8 @@ ENTROPY_MISTAKES = (
     Mistake(
         "outliers in neither or in both",
         _least(lambda counts, i, levels: _kl(_normalised(counts[:i]), _q(counts, i, levels))),
-        "with i = levels nothing is merged, and KL is 0 unless what lies beyond is in one of the "
-        "two: add it to the last bin of P, and not in Q",
+        "with i = levels no bins are merged, and KL is 0 unless one of the two has the counts "
+        "beyond: add them to the last bin of P, and leave them out of Q",
     ),
     LAST_NOT_TRIED,
     Mistake(

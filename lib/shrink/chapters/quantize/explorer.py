@@ -86,7 +86,7 @@ def explore_quantization(
             [(g if g != "group" else f"group of {GROUP}", g) for g in GRANULARITIES],
             width=106,
         ),
-        "calibration": toggle("calibrate", [*METHODS, DYNAMIC], width=120),
+        "calibration": toggle("calibrate", [*METHODS, DYNAMIC], width=None),
     }
     return Explorer(
         lab.view,

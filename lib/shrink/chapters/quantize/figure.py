@@ -25,11 +25,10 @@ TICKS = 1000  # levels that are drawn at most: a quantizer that does not round l
 DENSE, QUANTIZED = plots.COLOURS["dense"], plots.COLOURS["quantized"]
 CLIPPING, ROUNDING = plots.COLOURS["fine-tuned"], plots.COLOURS["distilled"]
 PART = plots.COLOURS["pruned"]  # the part of the numbers whose levels are shown
-ALL = "#949494"  # seen on a light ground and on a dark one
 BYTES = ((QUANTIZED, ""), (PART, "xxx"))  # colours and hatches: integers, scales
 SWATCH = {"lw": 6, "solid_capstyle": "butt"}
 LOOKS = {
-    "all": {"color": ALL, **SWATCH},
+    "all": {"color": plots.ALL, **SWATCH},
     "levels": {"color": QUANTIZED, "marker": "|", "ms": 9, "mew": 1.5, "ls": ""},
     "part": {"color": PART, **SWATCH},
     "clipped": {"color": CLIPPING, "alpha": 0.25, **SWATCH},
@@ -58,7 +57,8 @@ def draw(figure: Figure, view: View) -> dict[str, Any]:
 def _draw_line(ax: Axes) -> dict[str, Any]:
     ones, edges = np.ones(BINS), np.linspace(-1, 1, BINS + 1)
     counts = [
-        ax.stairs(ones, edges, baseline=0.5, fill=True, color=colour) for colour in (ALL, PART)
+        ax.stairs(ones, edges, baseline=0.5, fill=True, color=colour)
+        for colour in (plots.ALL, PART)
     ]
     clipped = [ax.axvspan(0, 0, color=CLIPPING, alpha=0.25, lw=0) for _ in range(2)]
     levels = ax.add_collection(LineCollection([], colors=QUANTIZED))
@@ -114,8 +114,6 @@ def _legend_above(ax: Axes) -> None:
 
 def _draw_accuracy(ax: Axes) -> dict[str, Any]:
     plots.accuracy_axis(ax)
-    ticks = ("10", "50", "80", "90", "95", "98", "99", "99.5")
-    ax.set_yticks([float(tick) for tick in ticks], ticks)
     ax.set(xticks=BITS, xlabel="bits", ylabel="")
     dense = ax.axhline(50, color=DENSE, ls="--", label="float32")
     (line,) = ax.plot(BITS, BITS, "o-", color=QUANTIZED, ms=3, label="quantized")

@@ -192,7 +192,7 @@ def _wrong_layer(given: Any, exact: Folded, *args: Any) -> Wrong | None:
     for name, mine, its in zip(("weight", "bias"), given, right, strict=True):
         if mine.shape != its.shape:
             return Wrong(
-                f"the {name} is to keep its shape",
+                f"the {name} must keep its shape",
                 expected=f"shape {tuple(its.shape)}",
                 given=f"shape {tuple(mine.shape)}",
             )
@@ -203,7 +203,7 @@ def _wrong_layer(given: Any, exact: Folded, *args: Any) -> Wrong | None:
     for name, mine in zip(("weight", "bias"), given, strict=True):
         if mine.dtype != dtype:
             return Wrong(
-                f"the {name} is to keep its dtype",
+                f"the {name} must keep its dtype",
                 expected=str(dtype),
                 given=str(mine.dtype),
                 known_mistakes=False,

@@ -36,7 +36,7 @@ def not_int8(q: Any, x: Tensor, right: Tensor) -> Wrong | None:
         return Wrong("the integers are of dtype torch.int8", expected=right, given=found)
     if q.shape != x.shape or q.device != x.device:
         return Wrong(
-            "the integers have the shape and device of what they stand for",
+            "the integers have the shape and device of the numbers that they stand for",
             expected=place_of(x.shape, x.device),
             given=place_of(q.shape, q.device),
         )

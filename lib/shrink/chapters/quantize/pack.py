@@ -50,7 +50,7 @@ _right = _code(lambda values, b: _bytes(_bits(values, b)))
 
 
 @known(
-    "nothing is left free between integers: one may begin in a byte and end in the next",
+    "leave no bits free between integers: one may begin in a byte and end in the next",
     "no integer over an edge",
 )
 @_code
@@ -69,7 +69,7 @@ PACKING_MISTAKES = (
     Mistake(
         "little-endian",
         _code(lambda values, b: _from_the_low_end(_low_first(values, b))),
-        "your first integer is in the low bits of the first byte; it is to be in the high ones",
+        "your first integer is in the low bits of the first byte; it belongs in the high ones",
     ),
     Mistake(
         "first columns",

@@ -1,6 +1,7 @@
 """What chapter 03's explorer shows without delay: the networks quantized in every way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -76,11 +77,11 @@ def first_picture(dataset: Dataset) -> None:
         another(dataset, seed)
 
 
-def further_cells(dataset: Dataset) -> None:
-    """Make what the cells below the explorer need."""
-    baseline("separable", dataset)
+def further_cells(dataset: Dataset) -> Iterator[Callable[[], object]]:
+    """What makes the things that the cells below the explorer need, one by one."""
+    yield partial(baseline, "separable", dataset)
     for seed in SEEDS[1:]:
-        baseline(NAME, dataset, seed=seed)
+        yield partial(baseline, NAME, dataset, seed=seed)
 
 
 def _how() -> tuple[object, ...]:

@@ -72,17 +72,17 @@ RANGE_MISTAKES = (
     Mistake(
         "not rounded",
         _formula(zero=_exact_zero),
-        "the zero point is one of the integers, so that zero is met exactly: round it",
+        "the zero point is one of the integers, so that 0 comes back as exactly 0: round it",
     ),
     Mistake(
         "negated",
         _formula(zero=lambda *args: -_rounded_zero(*args)),
-        "your zero point has the wrong sign: x is about scale * (q - zero_point), not q plus it",
+        "your zero point has the wrong sign: x is about scale * (q - zero_point)",
     ),
     Mistake(
         "levels",
         _formula(lambda low, high, b: (high - low) / 2**b or 1.0),
-        "2**num_bits integers have one step less between them",
+        "between 2**num_bits integers there is one step fewer",
     ),
     Mistake(
         "unsigned",

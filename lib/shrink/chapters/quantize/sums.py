@@ -62,7 +62,7 @@ def wrong_numbers(
         return wrong(f"{what}[{row}, {column}] is {highest[at]}, not {mine[at]:.12g}")
     if given.dtype != dtype:
         return Wrong(
-            f"the numbers are right, but they are to be {dtype}: convert the result",
+            f"the numbers are right, but they must be {dtype}: convert the result",
             expected=str(dtype),
             given=str(given.dtype),
             known_mistakes=False,
@@ -100,7 +100,7 @@ SUM_MISTAKES = (
     Mistake(
         "multiplies in int8",
         lambda q_x, z_x, q_w, q_b: ((q_x - z_x) @ q_w.T + q_b).int(),
-        "all is in int8, which wraps beyond 127: widen q_x and q_w first, .int()",
+        "everything is in int8, which wraps beyond 127: widen q_x and q_w first, .int()",
     ),
     Mistake(
         "adds up in int16",
@@ -110,8 +110,8 @@ SUM_MISTAKES = (
     Mistake(
         "float32",
         _in_type(torch.float32),
-        "float32 holds whole numbers up to 2**24 only without rounding, and some 500 products can "
-        "pass that: add up in int32",
+        "float32 is exact for whole numbers up to 2**24 only, and the sum of some 500 products can "
+        "be larger: add up in int32",
     ),
     Mistake(
         "zero point forgotten",

@@ -25,7 +25,7 @@ def differences(weights: Tensor, codebook: Tensor) -> Tensor:
 
 
 def nearest(weights: Tensor, codebook: Tensor) -> Tensor:
-    """The number of the nearest value for each weight, the lower one where two are as near."""
+    """The number of the nearest value for each weight, the lower one where two are equally near."""
     return differences(weights, codebook).abs().argmin(-1)
 
 
@@ -44,24 +44,24 @@ def the_one_below(weights: Tensor, codebook: Tensor) -> Tensor:
 
 
 @known(
-    "-1 and 1 are not near each other: the absolute value is taken of the difference, not of "
-    "weights and codebook"
+    "-1 and 1 are not near each other: take the absolute value of the difference, not of weights "
+    "and codebook"
 )
 def magnitudes(weights: Tensor, codebook: Tensor) -> Tensor:
     return nearest(weights.abs(), codebook.abs())
 
 
 @known(
-    "searchsorted says where a weight belongs in the order of the values, up to k, which is no "
-    "value's number: search among the midpoints between neighbours instead"
+    "searchsorted gives the place, 0 to k, at which a weight would be inserted among the values, "
+    "and no value has the number k: search among the midpoints between neighbours instead"
 )
 def where_it_would_be_inserted(weights: Tensor, codebook: Tensor) -> Tensor:
     return torch.searchsorted(codebook.detach().double(), weights.detach().double())
 
 
 @known(
-    "the values are at any distances from each other: rounding finds the nearest only on a "
-    "grid of equal steps"
+    "the values need not lie at equal distances, and rounding finds the nearest only on a grid of "
+    "equal steps"
 )
 def on_a_ruler(weights: Tensor, codebook: Tensor) -> Tensor:
     w, c = weights.detach().double(), codebook.detach().double()
@@ -70,7 +70,7 @@ def on_a_ruler(weights: Tensor, codebook: Tensor) -> Tensor:
 
 
 @known(
-    "this is the nearest weight to each value; each weight wants its nearest value: argmin "
+    "this finds the nearest weight for each value; find the nearest value for each weight: argmin "
     "over the other axis"
 )
 def a_weight_for_each_value(weights: Tensor, codebook: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ MISTAKES = (
 
 
 def _comparable(result: Any) -> Any:
-    """A tensor as what compares, integers of any type alike."""
+    """What two results are compared by: integers of any type are alike."""
     if not isinstance(result, Tensor) or result.layout != torch.strided:
         return result
     kind = "integers" if result.dtype in INTEGERS else str(result.dtype)

@@ -42,8 +42,8 @@ def _read(given: Any) -> tuple[Tensor, Tensor]:
             raise Wrong("weights and codebook are float tensors with one axis", given=given)
         if not 1 <= len(tensor) <= most or not tensor.isfinite().all():
             raise Wrong(
-                f"at most {MOST_WEIGHTS} finite weights and {MOST_VALUES} finite values, and one "
-                "of each at least",
+                f"at most {MOST_WEIGHTS} finite weights and {MOST_VALUES} finite values, and at "
+                "least one of each",
                 given=given,
             )
     weights, codebook = (tensor.detach().cpu().double() for tensor in given)

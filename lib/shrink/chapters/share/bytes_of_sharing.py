@@ -38,12 +38,12 @@ BYTES_MISTAKES = (
     Mistake(
         "codebook forgotten",
         _bytes_with(codebook=lambda _: 0),
-        "the numbers are of no use without the values: the codebook takes 4 bytes a value",
+        "the assignments are of no use without the values: the codebook takes 4 bytes per value",
     ),
     Mistake(
         "bits not whole",
         _bytes_with(bits=math.log2),
-        "a number takes a whole number of bits: round log2(k) up",
+        "an assignment takes a whole number of bits: round log2(k) up",
     ),
     Mistake(
         "bits rounded down",
@@ -53,12 +53,12 @@ BYTES_MISTAKES = (
     Mistake(
         "bits of k",
         _bytes_with(bits=int.bit_length),
-        "the largest number is k - 1, and those are the bits it takes: 16 values need 4, not 5",
+        "the largest assignment is k - 1, so count the bits of that: 16 values need 4, not 5",
     ),
     Mistake(
         "a byte each",
         lambda count, k: count * math.ceil(_bits(k) / 8) + 4 * k,
-        "the numbers are packed: their bits are added up first, and then make bytes",
+        "the assignments are packed: add up all their bits first, and then make bytes of them",
     ),
 )
 
@@ -82,14 +82,14 @@ def _wrong_count(given: Any, right: int, needed: str, why: str) -> Wrong | None:
 
 def _wrong_bytes(given: Any, right: int, count: int, k: int) -> Wrong | None:
     why = (
-        f"{count} numbers of {_bits(k)} bits are {count * _bits(k)} bits or "
+        f"{count} assignments of {_bits(k)} bits are {count * _bits(k)} bits or "
         f"{right - 4 * k} bytes, and {k} values are {4 * k} bytes"
     )
     return _wrong_count(given, right, "return a whole number of bytes", why)
 
 
 def _reference_bytes(count: int, k: int) -> int:
-    """Of `count` weights that share k values: packed numbers, and the codebook in float32.
+    """The bytes of `count` weights that share k values: packed assignments, a float32 codebook.
 
     >>> shared_bytes(1000, 16), shared_bytes(6, 5)  # 500 + 64, and 18 bits + 20 bytes
     (564, 23)
@@ -113,7 +113,7 @@ def _right_largest(count: int) -> int:
 
 
 def _largest(pays: Callable[[int, int], bool]) -> Callable[[int], int]:
-    """The largest k of which `pays` says so."""
+    """The largest k for which `pays` is true."""
 
     def largest_k(count: int) -> int:
         return next((k for k in range(2 * count + 9, 0, -1) if pays(count, k)), 0)
@@ -136,18 +136,18 @@ LARGEST_MISTAKES = (
     Mistake(
         "codebook alone",
         _largest(lambda count, k: 4 * k < 4 * count),
-        "the numbers take bytes too, besides the codebook",
+        "the assignments take bytes too, besides the codebook",
     ),
     _powers_of_two,
     Mistake(
         "a byte at most",
         lambda count: min(_right_largest(count), 256),
-        "numbers of more than 8 bits are allowed: k may be larger than 256",
+        "assignments of more than 8 bits are allowed: k may be larger than 256",
     ),
     Mistake(
         "codebook forgotten",
         _largest(lambda count, k: -(-count * _bits(k) // 8) < 4 * count and k <= count),
-        "the codebook takes 4 bytes a value, and that is what makes many values dear",
+        "the codebook takes 4 bytes per value, and that makes many values expensive",
     ),
     Mistake(
         "bits",

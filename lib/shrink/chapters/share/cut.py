@@ -30,7 +30,7 @@ def costs_of_cuts(x: Tensor, cost: Callable[[Tensor], Tensor] = _squares) -> lis
 
 
 def _least(cost: Callable[[Tensor], Tensor]) -> Callable[[Tensor], int]:
-    """The cut of which the two parts' costs add up to least."""
+    """The cut with the least sum of the two parts' costs."""
 
     def best_cut(x: Tensor) -> int:
         costs = costs_of_cuts(x, cost)
@@ -45,8 +45,8 @@ MISTAKES = (
     Mistake(
         "one before",
         lambda x: _right(x) - 1,
-        "this is the number of the last one of the first part, counted from 0; return how many "
-        "there are in it, so that x[:i] is the part",
+        "this is the position of the last number of the first part; return how many numbers the "
+        "part has, so that x[:i] is the part",
     ),
     Mistake(
         "one after",
@@ -56,13 +56,12 @@ MISTAKES = (
     Mistake(
         "variances",
         _least(lambda part: part.var(correction=0)),
-        "the variances of the parts add up numbers that count differently: a part of 9 numbers "
-        "costs nine times its variance",
+        "a variance is a mean over its part: a part of 9 numbers costs nine times its variance",
     ),
     Mistake(
         "largest gap",
         lambda x: int(x.diff().argmax()) + 1,
-        "the largest gap need not be the best cut: what is on both sides of it counts",
+        "the best cut need not be at the largest gap: all numbers on both sides count",
     ),
     Mistake(
         "distances",
@@ -72,8 +71,8 @@ MISTAKES = (
     Mistake(
         "about 0",
         _least(lambda part: part.sum().square() / len(part)),
-        "the squared error of a part is its sum of squares LESS its sum, squared, over its number: "
-        "the sign matters",
+        "the squared error of a part is its sum of squares MINUS the square of its sum over its "
+        "count: the sign matters",
     ),
 )
 
@@ -93,7 +92,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor]]]:
         return (torch.tensor([0.0, 1.0, 2.0]) * rng.randint(1, 9),)
 
     def telling_of(name: str) -> tuple[Tensor]:
-        """On which the mistake of that name costs more."""
+        """Numbers on which the mistake of that name costs more."""
         (mistake,) = (m for m in MISTAKES if m.name == name)
         for _ in range(1000):
             (x,) = lumps(14)
@@ -116,7 +115,7 @@ def _wrong_cut(given: Any, right: int, x: Tensor) -> Wrong | None:
     given = count(given)
     if type(given) is not int or not 1 <= given < len(x):
         return Wrong(
-            f"return a whole number from 1 to {len(x) - 1}: both parts have a number at least",
+            f"return a whole number from 1 to {len(x) - 1}: each part has at least one number",
             expected=right,
             given=given,
         )

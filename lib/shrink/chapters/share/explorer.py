@@ -16,27 +16,31 @@ from shrink.classroom.explorers.tries import Try
 
 TRIES = (
     Try(
-        "1 · 16 values",
-        "How many times as large is the ruler's error, and how do their accuracies differ?",
+        "1 ruler",
+        "How many times as large is the ruler's error, and how do their accuracies differ? Go down "
+        "to 4: which of the ruler's values does hardly a weight use?",
         k=16,
     ),
-    Try("1 · 4 values", "Which of the ruler's values does hardly a weight use?", k=4),
     Try(
-        "2 · pruned, from histogram",
-        "Where do its values lie, and where the best ones? Move k up: from where on do the curves "
-        "of error meet?",
+        "2 stuck",
+        "From histogram: where do its values lie, and where the best ones? Move k up: from where "
+        "on do the curves of error meet? And from the other beginnings?",
         k=4,
         weights="pruned",
         init="histogram",
     ),
     Try(
-        "3 · pruned, from linear",
-        "Train here and from histogram: where do the two diamonds lie in the plot of accuracy, and "
-        "where in that of error?",
+        "3 train",
+        "Press Train codebooks, then once more from histogram. Where do the two diamonds lie in "
+        "the plot of accuracy, and where in that of error?",
         k=4,
         weights="pruned",
     ),
-    Try("3 · 2 values", "Train: what becomes of the error, and what of the accuracy?", k=2),
+    Try(
+        "4 two values",
+        "Press Train codebooks. What becomes of the error, and what of the accuracy?",
+        k=2,
+    ),
 )
 
 

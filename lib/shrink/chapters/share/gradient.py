@@ -18,7 +18,7 @@ from shrink.classroom.exercises.exercise import Exercise
 
 
 def by_autograd(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
-    """The gradient of a loss whose gradient is this, by the values behind the weights."""
+    """The gradient by the values, of a loss that has this gradient by the weights."""
     with torch.enable_grad():
         codebook = torch.zeros(k, dtype=gradient.dtype, device=gradient.device, requires_grad=True)
         (codebook[assignments] * gradient.detach()).sum().backward()
@@ -28,10 +28,7 @@ def by_autograd(gradient: Tensor, assignments: Tensor, k: int, zero: int | None)
     return found
 
 
-@known(
-    "these are averages: one value moves all its weights, and the loss feels the sum of what "
-    "each does"
-)
+@known("these are means: one value moves all its weights at once, so their gradients add up")
 def _mean(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
     counts = torch.bincount(assignments.flatten(), minlength=k)
     return by_autograd(gradient, assignments, k, zero) / counts.clamp(min=1)
@@ -52,7 +49,7 @@ def _the_last_one(gradient: Tensor, assignments: Tensor, k: int, zero: int | Non
 
 
 @known(
-    "value number zero stands for weights that are pruned and is to stay 0: its gradient is 0",
+    "value number `zero` stands for pruned weights and must stay 0, so its gradient is 0",
     "0 moves",
 )
 def _zero_moves(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
@@ -64,7 +61,7 @@ def _zero_is_false(gradient: Tensor, assignments: Tensor, k: int, zero: int | No
     return by_autograd(gradient, assignments, k, zero or None)
 
 
-@known("where zero is None no value is held, and all have their gradient")
+@known("where zero is None no value is held at 0, and every value has its gradient")
 def _always_held(gradient: Tensor, assignments: Tensor, k: int, zero: int | None) -> Tensor:
     return by_autograd(gradient, assignments, k, zero or 0)
 
@@ -108,7 +105,7 @@ def _wrong_gradient(
         count = int((assignments == i).sum())
         return f"value {i} has {count} weights, and their gradients sum to {right[i]:.4g}"
 
-    shape = f"the gradient has a number for each of the {k} values, on one axis"
+    shape = f"the gradient has one number per value, {k} in all, on one axis"
     return wrong_values(given, right, "the gradient", shape, why, atol=1e-4)
 
 

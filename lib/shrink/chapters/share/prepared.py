@@ -1,6 +1,7 @@
 """What chapter 04's explorer shows without delay: networks with any number of values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -107,10 +108,10 @@ def first_picture(dataset: Dataset) -> None:
             another(dataset, kind, seed)
 
 
-def further_cells(dataset: Dataset) -> None:
-    """Make what the cells below the explorer need."""
+def further_cells(dataset: Dataset) -> Iterator[Callable[[], object]]:
+    """What makes the things that the cells below the explorer need, one by one."""
     for seed in SEEDS[1:]:
-        pruned_baseline(NAME, dataset, seed=seed)
+        yield partial(pruned_baseline, NAME, dataset, seed=seed)
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:

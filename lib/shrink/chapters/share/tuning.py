@@ -1,4 +1,4 @@
-"""Networks whose codebooks are trained, once: what training left is small, and is kept."""
+"""Networks whose codebooks are trained once; the result is small, and is kept."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, train
 from shrink.sharing import Shared
 
-SECONDS = 0.005  # a step, about
+SECONDS = 0.005  # of a step, about
 
 
 def train_shared(
@@ -27,7 +27,7 @@ def train_shared(
 ) -> None:
     """Train the model in place while `sharing.hold_shared` trains its codebooks in `shared`.
 
-    With a progress bar the first time; then what is left is kept. Errors are as for `hold_shared`.
+    The first time shows a progress bar; then the result is kept. Errors are as for `hold_shared`.
     """
     parts = (model, shared, split, recipe, seed, reduction)
     left = kept("sweeps/share-tuned", lambda: _train(*parts), *parts, _train)

@@ -47,8 +47,8 @@ def means(weights: Tensor, assignments: Tensor, codebook: Tensor) -> Tensor:
 MEDIAN = Mistake(
     "median",
     _each(statistics.median),
-    "this is the median of its weights, which makes the distances small; the mean makes their "
-    "squares small",
+    "this is the median of its weights, which minimises the distances; the mean minimises their "
+    "squares",
 )
 EMPTY_ZERO = Mistake(
     "empty becomes 0",
@@ -58,8 +58,8 @@ EMPTY_ZERO = Mistake(
 
 
 @known(
-    "a value without weights is missing, so that all numbers after it mean another value: "
-    "leave it where it is"
+    "a value without weights is missing, so every value after it has another number: leave it "
+    "where it is"
 )
 def _empty_dropped(weights: Tensor, assignments: Tensor, codebook: Tensor) -> Tensor:
     return means(weights, assignments, codebook)[assignments.unique()]

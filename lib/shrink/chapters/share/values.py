@@ -12,7 +12,7 @@ from shrink.classroom.exercises.numbers import Near
 
 
 def some_assignments(rng: random.Random, count: int, k: int, empty: Sequence[int]) -> Tensor:
-    """So many numbers below k, int64: each once where there is room, none of those in `empty`."""
+    """`count` numbers below k, int64: each once where there is room, none of those in `empty`."""
     numbers = [i for i in range(k) if i not in empty]
     assignments = [*numbers, *(rng.choice(numbers) for _ in range(count - len(numbers)))]
     rng.shuffle(assignments)
@@ -20,7 +20,7 @@ def some_assignments(rng: random.Random, count: int, k: int, empty: Sequence[int
 
 
 def near_values(result: Any) -> Any:
-    """A tensor by its shape and what is near its numbers; anything else as it is."""
+    """What two results are compared by: a tensor's shape and its numbers, roughly."""
     if not isinstance(result, Tensor) or result.layout != torch.strided:
         return result
     numbers = result.detach().double().flatten()
@@ -37,7 +37,7 @@ def wrong_values(
         right: the right ones, float (k,).
         name: what they are together, as "the codebook".
         shape: how it is said that there must be k of them.
-        why: the number of a value → why it is what it is.
+        why: the number of a value → the reason for its right value.
         atol: how far each may be off, besides 1e-4 of itself.
     """
     if not isinstance(given, Tensor) or not given.is_floating_point():

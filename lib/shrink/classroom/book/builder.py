@@ -17,7 +17,8 @@ so that a new cell renumbers nothing and a changed word changes one line:
     magnitude_mask.check()
 
 `# %% problem [markdown]` reads the same. Magics and cell options (tags) are refused.
-In the students' notebook the solution is one line that raises; in the solved one it stays.
+In the students' notebook the solution is one line that raises; in the solved one it stays. Both
+have a cell of the builder's own above the cell `setup`, see `install_cell`.
 """
 
 import ast
@@ -33,12 +34,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_
 
 from shrink.classroom import CourseError
 from shrink.classroom.book.cells import answers
+from shrink.classroom.book.copies import BASES
+from shrink.classroom.book.install_cell import INSTALL, SETUP, install_cell
 from shrink.classroom.book.notebook import notebook_bytes, parse
 from shrink.classroom.book.syntax import answered_functions, is_stub
-from shrink.classroom.exercises.exercise import STUB_MESSAGE
+from shrink.classroom.exercises.stub import STUB_MESSAGE
 from shrink.files import write_atomically
 
-BASES = ".shrink"  # in a student's folder: the pristine notebooks that the copies came from
 _STUB = f'raise NotImplementedError("{STUB_MESSAGE}")'
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 _BEGIN, _END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -126,6 +128,9 @@ def build_chapter(path: Path, solved: bool) -> NotebookNode:
     for cell in cells:
         _validate_cell(path.stem, cell)
     _validate_checks(path.stem, [cell for cell in cells if cell.kind == "code"])
+    source, names = install_cell(path.parents[1] / "pyproject.toml"), [cell.name for cell in cells]
+    if source and SETUP in names:
+        cells.insert(names.index(SETUP), _Cell(INSTALL, "code", 0, source, source))
     return new_notebook(
         nbformat_minor=5,
         metadata=NotebookNode(_METADATA),
@@ -165,7 +170,7 @@ def _named_cells(path: Path) -> list[tuple[str, str, str]]:
     except (ValueError, nbformat.ValidationError) as error:
         first_line = str(error).partition("\n")[0]
         raise CourseError(f"{path.stem}: jupytext cannot read it: {first_line}") from error
-    seen: set[str] = set()
+    seen = {INSTALL}
     named = []
     for cell in cells:
         name, options = cell.metadata.get("title"), sorted(set(cell.metadata) - _JUPYTEXT_ONLY)

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from shrink import files
-from shrink.classroom.book.builder import BASES
 from shrink.files import patiently, write_atomically
+
+BASES = ".shrink"  # in a student's folder: the pristine notebooks that the copies came from
 
 
 def base_of(copy: Path) -> Path:

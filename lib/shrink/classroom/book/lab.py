@@ -1,4 +1,8 @@
-"""What `shrink lab` does: the chapters into `work/`, MNIST if it can be had, then JupyterLab."""
+"""What `shrink lab` does: the chapters into `work/`, MNIST if it can be had, then JupyterLab.
+
+It opens on the start page. `jupyter/` has settings that hold unless the user has others: JupyterLab
+does not ask about news, nor the internet for updates, and `first_kernel` is at work.
+"""
 
 import os
 import signal
@@ -9,10 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shrink.classroom import CourseError, mnist
+from shrink.classroom.book import page
 from shrink.classroom.book.update import copy_missing
 from shrink.classroom.cache import cache_dir, kept_if_possible
 from shrink.files import write_atomically
 
+SETTINGS = Path(__file__).parent / "jupyter"
 PATIENCE = 20.0  # seconds for the one try to fetch MNIST, all together
 
 
@@ -53,12 +59,18 @@ def try_mnist_once(patience: float = PATIENCE) -> str | None:
 
 
 def command(work: Path, extra: Sequence[str] = ()) -> list[str]:
-    """The command that starts JupyterLab in `work`, on this machine only, behind its token."""
+    """The command that starts JupyterLab in `work`, on this machine only, behind its token.
+
+    It opens the start page, if there is one, and unless `extra` says what to open.
+    """
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     words = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={work}"]
-    if not any(word.split("=")[0] in ("--ip", "--ServerApp.ip") for word in extra):
+    given = {word.split("=")[0].rpartition(".")[2].lstrip("-") for word in extra}
+    if "ip" not in given:
         words.append("--ServerApp.ip=127.0.0.1")
+    if "default_url" not in given and (work / page.FILE).exists():
+        words.append(f"--LabApp.default_url=/lab/tree/{page.FILE}")
     if root:  # in a container, where JupyterLab refuses unless told
         words.append("--allow-root")
     if root or (sys.platform.startswith("linux") and not display):
@@ -73,6 +85,8 @@ def start(words: Sequence[str], project: bool = False) -> int:
     was seen to take thirty times as long. With `project`, figures are drawn for a projector.
     """
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    paths = [*filter(None, [environment.get("JUPYTER_CONFIG_PATH")]), str(SETTINGS)]
+    environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(paths)  # what is first counts more
     if project:
         environment["SHRINK_PROJECT"] = "1"
     sys.stdout.flush()

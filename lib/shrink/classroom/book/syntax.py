@@ -4,7 +4,7 @@ import ast
 import importlib.util
 import sys
 
-from shrink.classroom.exercises.exercise import STUB_MESSAGE
+from shrink.classroom.exercises.stub import STUB_MESSAGE
 
 
 def answered_functions(tree: ast.Module) -> list[tuple[str, ast.FunctionDef]]:

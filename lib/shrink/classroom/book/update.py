@@ -15,7 +15,8 @@ from typing import Literal
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
-from shrink.classroom import CourseError
+from shrink.classroom import CourseError, written
+from shrink.classroom.book import page
 from shrink.classroom.book.copies import back_up, base_of, create, exchange, give_back, sweep
 from shrink.classroom.book.ids import content, with_ids
 from shrink.classroom.book.merge import merge
@@ -31,21 +32,26 @@ class Change:
 
     Args:
         chapter: its name, `02_prune`.
-        what: "unreadable" is a file that is no notebook; it was left alone.
+        what: "unreadable" is a file that is no notebook; it was left alone. "failed" is one that
+            could not be copied, read or written; nothing of the student's is lost.
         kept: the exercises whose answers the new copy has from the old one.
         conflicts: ids of the student's changed cells that are only in the backup.
         backup: the student's file as it was, when a new one took its place.
         newest: where what the student saved last is, when it came too late to be carried over.
+        why: of "failed", what the system said, with the name of the file.
     """
 
     chapter: str
-    what: Literal["copied", "updated", "unchanged", "unreadable"]
+    what: Literal["copied", "updated", "unchanged", "unreadable", "failed"]
     kept: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     backup: Path | None = None
     newest: Path | None = None
+    why: str = ""
 
     def __str__(self) -> str:
+        if self.what == "failed":
+            return f"{self.chapter}: could not be brought up to date ({self.why})"
         if self.what == "unreadable":
             return f"{self.chapter}: cannot be read as a notebook, left alone"
         parts = [f"{self.chapter}: {self.what}"]
@@ -63,36 +69,48 @@ class Change:
 def copy_missing(notebooks: Path, work: Path) -> list[Path]:
     """Copy each chapter that is not in `work` yet; return the copies that were made.
 
+    The start page is not among them; see `page.refresh`.
+
     A file that is there is never touched, even one that appears meanwhile. What an update that was
-    killed had put aside is given back first.
+    killed had put aside is given back first, and what chapters wrote among them is moved.
     """
     work = Path(work)
     sweep(work)
-    copies = []
-    for source in _chapters(notebooks):
-        copy = work / source.name
-        give_back(copy)
-        if not os.path.lexists(copy):
-            pristine = source.read_bytes()
-            write_atomically(base_of(copy), pristine)
-            if create(copy, pristine):
-                copies.append(copy)
-    return copies
+    written.tidy(work)
+    copies = ((source, work / source.name) for source in _chapters(notebooks, work))
+    return [copy for source, copy in copies if _copy_if_missing(source, copy)]
 
 
 def update(notebooks: Path, work: Path) -> list[Change]:
     """Bring every chapter in `work` up to date, with the student's work carried over.
 
-    Returns one change a chapter. Killed at any point, it can be run again.
-    Raises `CourseError` when one of `notebooks` cannot be read.
+    Returns one change a chapter; where one fails the others go on. Killed at any point, it can be
+    run again. Raises `CourseError` when one of `notebooks` cannot be read.
     """
-    copied = {path.stem for path in copy_missing(notebooks, work)}
-    return [
-        Change(source.stem, "copied")
-        if source.stem in copied
-        else _update_chapter(read_notebook(source), Path(work) / source.name)
-        for source in _chapters(notebooks)
-    ]
+    work = Path(work)
+    sweep(work)
+    written.tidy(work)
+    return [_bring_up_to_date(source, work / source.name) for source in _chapters(notebooks, work)]
+
+
+def _copy_if_missing(source: Path, copy: Path) -> bool:
+    """Copy one chapter unless a file is there; return whether it was."""
+    give_back(copy)
+    if os.path.lexists(copy):
+        return False
+    pristine = source.read_bytes()
+    write_atomically(base_of(copy), pristine)
+    return create(copy, pristine)
+
+
+def _bring_up_to_date(source: Path, copy: Path) -> Change:
+    try:
+        if _copy_if_missing(source, copy):
+            return Change(copy.stem, "copied")
+        return _update_chapter(read_notebook(source), copy)
+    except OSError as error:
+        named = error.filename or copy
+        return Change(copy.stem, "failed", why=f"{named}: {error.strerror or error}")
 
 
 def _update_chapter(upstream: NotebookNode, copy: Path) -> Change:
@@ -150,5 +168,7 @@ def _replace(copy: Path, base: NotebookNode, upstream: NotebookNode) -> Change:
     return Change(copy.stem, change.what, change.kept, change.conflicts, change.backup, backup)
 
 
-def _chapters(notebooks: Path) -> list[Path]:
-    return sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
+def _chapters(notebooks: Path, work: Path) -> list[Path]:
+    """The notebooks of which `work` holds copies: chapters, and a start page that was edited."""
+    found = sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in found if path.name != page.FILE or not page.is_ours(work / path.name)]

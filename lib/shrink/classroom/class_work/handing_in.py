@@ -18,6 +18,7 @@ import torch
 
 from shrink.classroom import CourseError
 from shrink.classroom.training import pick_device
+from shrink.classroom.written import RESULTS
 from shrink.files import write_atomically
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def hand_in(
     name: str,
     found: Mapping[str, Mapping[int | str, float] | bytes],
     dataset: str | None = None,
-    folder: Path | str = ".",
+    folder: Path | str = RESULTS,
 ) -> HandedIn:
     """Write what a student found as a JSON file in `folder`; an earlier one of theirs is replaced.
 

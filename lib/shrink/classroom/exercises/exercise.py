@@ -19,7 +19,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any, Literal
 
 from shrink.classroom.exercises.attempt import (
@@ -31,18 +30,12 @@ from shrink.classroom.exercises.attempt import (
     printable,
     show,
 )
+from shrink.classroom.exercises.errors import ExerciseError
 from shrink.classroom.exercises.front_end import is_live, show_panel
-
-STUB_MESSAGE = "your turn"
+from shrink.classroom.exercises.passed import note
+from shrink.classroom.exercises.stub import is_stub
 
 State = Literal["done", "not done yet", "wrong"]
-
-
-class ExerciseError(AssertionError):
-    """Raised by `Exercise.check`: the exercise is not done yet, or its answer is wrong."""
-
-    def _render_traceback_(self) -> list[str]:
-        return str(self).splitlines()
 
 
 @dataclass(frozen=True)
@@ -152,7 +145,8 @@ class Exercise:
         outcome = self.judge(random.SystemRandom().randrange(10**6) if seed is None else seed)
         _report(self, outcome)
         if is_live():
-            show_panel(outcome.state, outcome.message)
+            passed = note(self.name, self.student) if outcome.state == "done" else {}
+            show_panel(outcome.state, outcome.message, passed)
         elif outcome.state == "done":
             print(outcome.message)
         else:
@@ -179,29 +173,6 @@ class Exercise:
                 return wrong.in_parts()
         except Exception:  # a result that compares with nothing is like no mistake
             return []
-
-
-def _stub_code(docstring: str) -> CodeType:
-    names: dict[str, Any] = {}
-    exec(f"def stub(): {docstring}raise NotImplementedError({STUB_MESSAGE!r})", names)
-    return names["stub"].__code__
-
-
-_STUBS = (_stub_code(""), _stub_code("'doc'; "))
-
-
-def is_stub(function: Callable) -> bool:
-    """Whether the function is the unchanged stub: nothing but its docstring and the raise.
-
-    The exception's type says nothing, since an answer may raise NotImplementedError through torch.
-    """
-
-    code = getattr(function, "__code__", None)
-    return code is not None and any(
-        (code.co_code, code.co_names) == (stub.co_code, stub.co_names)
-        and STUB_MESSAGE in code.co_consts
-        for stub in _STUBS
-    )
 
 
 def _report(exercise: Exercise, outcome: Outcome) -> None:

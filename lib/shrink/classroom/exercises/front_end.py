@@ -11,6 +11,7 @@ known by a name that it sets, and since a page ends at its first exception.
 
 import html
 import os
+from typing import Any
 
 from IPython import get_ipython
 from IPython.display import display
@@ -30,9 +31,13 @@ def is_live() -> bool:
     return request.get("allow_stdin", True) or "VOILA_PREHEAT" in os.environ
 
 
-def show_panel(state: str, message: str) -> None:
-    """Display what a check found, its state first; a console shows the message alone."""
-    display({"text/html": _panel(state, message), "text/plain": message}, raw=True)
+def show_panel(state: str, message: str, metadata: dict[str, Any]) -> None:
+    """Display what a check found, its state first; a console shows the message alone.
+
+    The notebook keeps `metadata` with the output.
+    """
+    data = {"text/html": _panel(state, message), "text/plain": message}
+    display(data, metadata=metadata, raw=True)
 
 
 def _panel(state: str, message: str) -> str:

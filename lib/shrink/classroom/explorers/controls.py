@@ -1,24 +1,30 @@
 """Controls: choices as buttons, sliders with a box to type in, and how they stand in rows."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from shrink.classroom.exercises.exercise import Exercise
+if TYPE_CHECKING:  # it imports torch, and a slider needs none
+    from shrink.classroom.exercises.exercise import Exercise
 
 SOURCE = "source"  # the name of the switch between the library's function and the student's
 SLIDERS = (widgets.FloatSlider, widgets.IntSlider, widgets.FloatLogSlider)
 
 
 def toggle(
-    description: str, options: list, width: int = 92, value: Any = None
+    description: str, options: list, width: int | None = 92, value: Any = None
 ) -> widgets.ToggleButtons:
-    """A choice among a few options, `value` or the first, as buttons `width` pixels wide."""
+    """A choice among a few options, `value` or the first, as buttons `width` pixels wide.
+
+    Without a width each button is as wide as its words.
+    """
     buttons = widgets.ToggleButtons(
         options=options,
         description=description,
-        style={"button_width": f"{width}px", "description_width": "initial"},
+        style={"button_width": f"{width}px" if width else "auto", "description_width": "initial"},
         layout=widgets.Layout(display="flex", margin="2px 12px 2px 2px", width="auto"),
     )
     if value is not None:

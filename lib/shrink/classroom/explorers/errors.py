@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shrink.classroom.exercises.exercise import ExerciseError
+from shrink.classroom.exercises.errors import ExerciseError
 
 _LIBRARY = (Path(__file__).parents[2], Path(sysconfig.get_path("stdlib")))
 

@@ -11,7 +11,7 @@ from matplotlib.transforms import ScaledTranslation
 from shrink.classroom import plots
 
 # Inches: from a row to the next and from a column to the next; a key's width, and the gap behind.
-ROW, COLUMN, KEY, GAP = (plots.SCALE * points / 72 for points in (11, 98, 15, 5))
+ROW, COLUMN, KEY, GAP = (plots.SCALE * points / 72 for points in (11, 108, 15, 5))
 
 Rows = dict[str, tuple[Line2D, Text]]
 

@@ -2,8 +2,9 @@
 
 In a folder each entry of its own, a file or a student's folder, has a row at least. Within it,
 at any depth, these have one: what holds a notebook, whatever its name, and what is named as one.
-Nothing is said of litter: hidden files and folders, `__MACOSX` and its like, READMEs, and what the
-chapters themselves write into a folder. A hidden file that holds a notebook is no litter.
+Nothing is said of litter: hidden files and folders, `__MACOSX` and its like, READMEs, what the
+chapters themselves write, their folder for it, and the start page. A hidden file that holds a
+notebook is no litter, nor is a start page in which somebody answers an exercise.
 """
 
 import os
@@ -15,10 +16,12 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from shrink.classroom import CourseError
+from shrink.classroom.book import START
 from shrink.classroom.book.cells import LONGEST
 from shrink.classroom.book.notebook import code_of, read_notebook
 from shrink.classroom.grading.check import find_chapters
 from shrink.classroom.grading.identify import NotGraded, is_named
+from shrink.classroom.written import RESULTS
 
 LARGEST = 20_000_000  # bytes of a notebook
 MOST_CELLS = 2000
@@ -26,7 +29,7 @@ MOST_PARTS = 1_000_000  # commas and brackets of its JSON, each some 100 bytes o
 MOST_CODE = 500_000  # characters of all its code cells
 _LITTER = re.compile(
     r"__macosx|__pycache__|thumbs\.db|desktop\.ini|icon\r|~\$.*|readme(\.\w+)?"
-    r"|class-\d\d-.*\.json|running_table\.json(\.lock)?|.*\.(safetensors|shrk)",
+    r"|class-\d\d-.*\.json|running_table\.json(\.lock)?|.*\.(safetensors|shrk)|network\.file",
     re.IGNORECASE,
 )
 _NOTEBOOK = re.compile(rb'"(cells|worksheets|nbformat)"\s*:')
@@ -138,20 +141,31 @@ def _entries(folder: Path) -> list[Path]:
 def _is_litter(path: Path) -> bool:
     if path.name.startswith("."):
         return path.is_dir() or not _holds_notebook(path)
-    return bool(_LITTER.fullmatch(path.name))
+    if path.name == RESULTS.name and path.is_dir() and not path.is_symlink():
+        return not _entries(path)
+    return bool(_LITTER.fullmatch(path.name)) or _is_start_page(path)
+
+
+def _is_start_page(path: Path) -> bool:
+    return is_named(path.name, START) and _holds_notebook(path) and b".answer" not in _content(path)
 
 
 def _holds_notebook(path: Path) -> bool:
     """Whether a file's content is a notebook's, in any encoding, damaged ones too."""
-    try:
-        facts = path.lstat()
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST:
-            return False
-        content = path.read_bytes().replace(b"\0", b"")
-    except OSError:
-        return False
+    content = _content(path)
     begin = content[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     return begin.startswith(b"{") and bool(_NOTEBOOK.search(content))
+
+
+def _content(path: Path) -> bytes:
+    """A file without its zeros, in which the encoding matters little, if it may be read."""
+    try:
+        facts = path.lstat()
+        if stat.S_ISREG(facts.st_mode) and facts.st_size <= LARGEST:
+            return path.read_bytes().replace(b"\0", b"")
+    except OSError:
+        pass
+    return b""
 
 
 def _held(folder: Path) -> str:
