@@ -1,15 +1,17 @@
 """`make bench`: the figures that the course quotes, as ratios within one run.
 
 Machines are shared and noisy: each pair is timed in turns, A B A B, and medians are quoted. Names
-as arguments choose figures: `make bench ARGS="masks browser"`. `make bench ARGS=--write` runs all
-and writes them into course/measured.md.
+as arguments choose figures: `make bench ARGS="masks browser-03"`, or `browser` for all of those.
+`make bench ARGS=--write` runs all and writes them into course/measured.md.
 """
 
 import argparse
 import datetime
+import itertools
 import os
 import platform
 from collections.abc import Iterable
+from functools import partial
 
 import psutil
 import torch
@@ -33,7 +35,7 @@ FIGURES = {
     "png": library.png,
     "text": library.text,
     "explorers": explorers.explorers,
-    "browser": chapters.browser,
+    **{f"browser-{name[:2]}": partial(chapters.browser, name) for name in chapters.EXPLORERS},
     "memory": chapters.memory,
 }
 
@@ -69,15 +71,17 @@ def put_in(text: str, new: str) -> str:
     return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
-def _figure(name: str) -> str:
-    if name not in FIGURES:
-        raise argparse.ArgumentTypeError(f"no figure {name!r}; there are {', '.join(FIGURES)}")
-    return name
+def _figures(asked: str) -> list[str]:
+    """The names of that figure, or of those that it begins with a dash behind."""
+    found = [name for name in FIGURES if name == asked or name.startswith(f"{asked}-")]
+    if not found:
+        raise argparse.ArgumentTypeError(f"no figure {asked!r}; there are {', '.join(FIGURES)}")
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("figures", nargs="*", type=_figure, metavar="figure")
+    parser.add_argument("figures", nargs="*", type=_figures, metavar="figure")
     parser.add_argument("--write", action="store_true", help="all of them, into course/measured.md")
     parser.add_argument(
         "--machine", help="the machine in words, for the table in course/measured.md"
@@ -88,7 +92,7 @@ def main() -> None:
     words = args.machine or machine()
     print(words)
     rows = []
-    for name in args.figures or FIGURES:
+    for name in itertools.chain(*args.figures) if args.figures else FIGURES:
         for row in FIGURES[name]():
             print(row, flush=True)
             rows.append(row)

@@ -32,36 +32,36 @@ PATIENCE = {"glyphs": 100, "mnist": 150}  # ms from a key press to the pixels, 9
 PROCESSES = {"jupyterlab": "server", "ipykernel_launcher": "kernel"}
 
 
-def browser() -> Iterator[Row]:
-    """Each chapter once to fill the cache, once to be timed from its top and by the keyboard."""
+def browser(chapter: str) -> Iterator[Row]:
+    """A chapter once to fill the cache, once to be timed from its top and by the keyboard."""
     if find_chromium() is None:
-        yield Row("chapters in a browser", "not measured", "Chromium is not installed", "")
+        yield Row(f"chapter {chapter[:2]} in a browser", "not measured", "no Chromium", "")
         return
+    call, sliders = EXPLORERS[chapter]
     for name in ["glyphs", "mnist"] if mnist.at_hand() else ["glyphs"]:
         os.environ["SHRINK_DATASET"] = name
-        for chapter, (call, sliders) in EXPLORERS.items():
-            for _ in ("networks and sweeps into the cache", "to be timed"):
-                with _session(chapter) as page:
-                    first = jupyter.run_until_figure(page, call)
-                    jupyter.show_cell(page, call)
-                    explorer = jupyter.cell(page, call)
-                    times = {
-                        slider: jupyter.key_to_pixels(page, 40, number, explorer)
-                        for slider, number in sliders.items()
-                    }
-            where = f"chapter {chapter[:2]} on {name}"
+        for _ in ("networks and sweeps into the cache", "to be timed"):
+            with _session(chapter) as page:
+                first = jupyter.run_until_figure(page, call)
+                jupyter.show_cell(page, call)
+                explorer = jupyter.cell(page, call)
+                times = {
+                    slider: jupyter.key_to_pixels(page, 40, number, explorer)
+                    for slider, number in sliders.items()
+                }
+        where = f"chapter {chapter[:2]} on {name}"
+        yield Row(
+            f"{where}, cache warm, from the top to its explorer",
+            f"{first:.1f} s",
+            *goal(first, 15, "s"),
+        )
+        for slider, found in times.items():
+            median, p95 = statistics.median(found), np.percentile(found, 95)
             yield Row(
-                f"{where}, cache warm, from the top to its explorer",
-                f"{first:.1f} s",
-                *goal(first, 15, "s"),
+                f"{where}, key press on {slider} to new pixels, median and p95",
+                f"{median:.0f} and {p95:.0f} ms",
+                *goal(p95, PATIENCE[name], "ms"),
             )
-            for slider, found in times.items():
-                median, p95 = statistics.median(found), np.percentile(found, 95)
-                yield Row(
-                    f"{where}, key press on {slider} to new pixels, median and p95",
-                    f"{median:.0f} and {p95:.0f} ms",
-                    *goal(p95, PATIENCE[name], "ms"),
-                )
 
 
 def memory() -> Iterator[Row]:

@@ -50,7 +50,7 @@ mpl.rcParams.update(
 STYLE_SHEET = (
     "<style>[data-jp-theme-light='false'] img.shrink-figure,"
     "[data-jp-theme-light='false'] .shrink-figure img"
-    "{filter:invert(0.9) hue-rotate(180deg)}</style>"
+    "{filter:invert(0.9) hue-rotate(180deg) brightness(1.2)}</style>"
 )
 
 
