@@ -92,8 +92,8 @@ def _draw_roofline(ax: Axes, view: View) -> dict[str, Any]:
     ax.legend(loc="lower right", title="roofs", labelspacing=0.2, borderaxespad=0)
     grey = plots.COLOURS["dense"]
     faint = [ax.plot([], [], s, ls="-", lw=0.6, ms=3, color=grey, alpha=0.5)[0] for s in SHAPES]
-    strong = [ax.plot([], [], s, color="black", ms=7, mec="white")[0] for s in SHAPES]
-    names = [ax.text(1, 1, "", va="top") for _ in SHAPES]
+    names = [ax.text(1, 1, "", va="top", bbox=plots.PAPER, zorder=3) for _ in SHAPES]
+    strong = [ax.plot([], [], s, color="black", ms=7, mec="white", zorder=4)[0] for s in SHAPES]
     title = ax.set_title("measured")
     return {"roofs": roofs, "faint": faint, "strong": strong, "names": names, "title": title}
 
