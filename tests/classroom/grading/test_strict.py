@@ -318,7 +318,7 @@ def refused(notebook):
         ("return open('x')", "uses open"),
         ("return globals()", "uses globals"),
         ("return getattr(weight, 'x')", "uses getattr"),
-        ("return importlib.import_module('x')", "uses importlib"),
+        ("return importlib.import_module('x')", "imports importlib"),
         ("return sys.modules", "uses sys"),
         ("return magnitude_mask.__globals__", "uses magnitude_mask.__globals__"),
         ("return ().__class__.__subclasses__()", "uses ().__class__"),

@@ -223,14 +223,25 @@ def _is_dunder(name: str) -> bool:
 def _globals(function: ast.FunctionDef) -> set[str]:
     """The names that a function looks up outside of itself, in its decorators and defaults too."""
     try:
-        tables = [symtable.symtable(ast.unparse(function), "answer", "exec")]
+        top = symtable.symtable(ast.unparse(function), "answer", "exec")
     except SyntaxError as error:
         raise NotAdmitted("wrong", f"its cell does not parse: {error.msg}") from error
-    found: set[str] = set()
+    found = {s.get_name() for s in top.get_symbols() if _is_asked(s, function)}
+    tables = top.get_children()
     for table in tables:  # grows while it is walked
         found |= {s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced()}
         tables += table.get_children()
     return found
+
+
+def _is_asked(symbol: symtable.Symbol, statement: ast.stmt) -> bool:
+    """Whether a statement at top level looks a name up, other than a comprehension's own.
+
+    From Python 3.12 on these are among the names of the module.
+    """
+    targets = (n.target for n in ast.walk(statement) if isinstance(n, ast.comprehension))
+    own = {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return symbol.is_referenced() and not (symbol.is_assigned() and symbol.get_name() in own)
 
 
 def _bound(node: ast.AST) -> Iterator[tuple[str, _Import]]:
