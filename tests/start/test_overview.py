@@ -79,6 +79,14 @@ def test_an_answer_counts_as_passed_while_it_is_the_one_that_passed(work):
     assert standings(work)["02"] == "0 of 6 exercises passed, 1 more written"
 
 
+def test_a_chapter_whose_every_exercise_is_written_is_begun_though_none_was_run(work):
+    notebook = nbformat.read(work / "02_prune.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("raise NotImplementedError", "return weights or")
+    nbformat.write(notebook, work / "02_prune.ipynb")
+    assert standings(work)["02"] == "0 of 6 exercises passed, 6 more written"
+
+
 def test_a_pass_of_one_exercise_is_none_of_another(work):
     other = panel(ANSWER, exercise="global_masks")
     edit(work, "02_prune", {"exercise-1-answer": ANSWER}, {"exercise-1-check": other})

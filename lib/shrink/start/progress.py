@@ -76,7 +76,7 @@ def _chapter(file: Path) -> Chapter:
     title = _TITLE.match(next((c.source for c in cells if c.kind == "markdown"), ""))
     number, name, about = title.groups() if title else (number, name.capitalize(), "")
     states = tuple(_states([cell for cell in cells if cell.kind == "code"]))
-    begun = any(cell.was_run for cell in cells) or set(states) > {"open"}
+    begun = any(cell.was_run for cell in cells) or any(state != "open" for state in states)
     return Chapter(file.name, number, name, about, begun, states, saved)
 
 
