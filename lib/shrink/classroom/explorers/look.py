@@ -24,7 +24,7 @@ _CSS = (
 .shrink-error pre { margin: 4px 0; padding: 6px 10px; white-space: pre-wrap;
   border-left: 6px solid #D55E00; color: var(--jp-content-font-color1);
   background: var(--jp-layout-color2) }
-.shrink-summary { color: var(--jp-content-font-color1); line-height: 1.4 }
+.shrink-summary > .widget-html-content { color: var(--jp-content-font-color1); line-height: 1.4 }
 .shrink-alt { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 </style>"""
 )
