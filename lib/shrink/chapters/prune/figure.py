@@ -51,7 +51,10 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
     ax.set(xlabel="sparsity, %", xlim=(0, 100), ylabel="", title="accuracy on validation images, %")
     lines = {name: ax.plot(x, x, **look)[0] for name, look in LINES.items()}
     band = ax.fill_between(x, x, x, color=PRUNED, alpha=0.25, lw=0)
-    runs = {kind: ax.plot([], [], clip_on=False, **look)[0] for kind, look in RUNS.items()}
+    runs = {
+        kind: ax.plot([], [], clip_on=False, in_layout=False, **look)[0]
+        for kind, look in RUNS.items()
+    }
     (marker,) = ax.plot([], [], "o", color=PRUNED, ms=8, mec="white")
     looks = LINES | {named(*kind): look for kind, look in RUNS.items()}
     rows = legend.draw(ax, looks, left=0.05, top=0.62)
