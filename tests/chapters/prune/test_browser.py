@@ -32,6 +32,9 @@ def test_chapter_02_in_jupyterlab(run_chapter, tmp_path, record_property):
         explorer = chapter.explorer("explore_pruning(data")
         explorer.key_to_pixels(presses=30, record_property=record_property)
         assert "Sparsity 0.8:" in explorer.summary
+        explorer.fill(0, "0.93")
+        explorer.says("Sparsity 0.93:")
+        explorer.shoot("explorer.png")
         fine_tune_and_stop(explorer)
         see_the_error_panel(chapter.explorer("1 / (s - 7)"))
 
@@ -44,7 +47,6 @@ def fine_tune_and_stop(explorer):
     explorer.answers_and_stops("ArrowRight")
     assert "Fine-tuned, gradual, at sparsity" in explorer.summary
     assert ", stopped)" in explorer.summary
-    explorer.shoot("explorer.png")
 
 
 def see_the_error_panel(explorer):
