@@ -45,9 +45,9 @@ data = load(device=training.pick_device())
 # ## A first look
 #
 # Take a network with one hidden layer: 784 numbers, one for each pixel of an image, go into the *units* of that
-# layer, and these into 10. Each of its weights takes one *multiply-accumulate* for an image: a product, added to a sum.
-# The slider sets the number of units. The multiply-accumulates are counted, the time for an image is measured on
-# your machine.
+# layer, and the units into 10 outputs, one for each digit. Each of its weights takes one *multiply-accumulate* for an
+# image: a product, added to a sum. The slider sets the number of units. The multiply-accumulates are counted, the time
+# for an image is measured on your machine.
 #
 # **Halve the units again and again. What becomes of the count, and what of the time? Where do the two part?** Why
 # they do is what this chapter is about.
@@ -79,6 +79,8 @@ with torch.no_grad():
 y.requires_grad
 
 # %% [markdown] selftest-3-text
+# (`torch.no_grad()` saves the time and memory that gradients would need. We measure under it.)
+#
 # **3.** A *hook* is called each time a layer runs. How many lines are printed?
 
 # %% selftest-3
@@ -108,8 +110,7 @@ math.ceil(math.log2(300))
 # from fonts. The line that begins with `data:` at the top says which. They are split in three: networks are trained on
 # one part, every choice is made on the *validation* images, and the *test* images are kept for the final figures.
 #
-# For one image LeNet-300-100 does 784 · 300 + 300 · 100 + 100 · 10 = 266,200 *multiply-accumulates* (MACs): a product,
-# added to a sum.
+# For one image LeNet-300-100 does 784 · 300 + 300 · 100 + 100 · 10 = 266,200 multiply-accumulates, or *MACs*.
 #
 # How many of them can your machine do in a second? We measure it on a large matrix product, which is
 # what it does best. (`measure_roofs` also measures how fast memory is; we need that later.) So we know how
@@ -130,14 +131,14 @@ print(f"that is {takes.median / should:.0f} times as long")
 # **Where does the rest of the time go?** Keep your guess; we come back to it. A network has several costs, and
 # they are not proportional to each other. We take them one by one.
 #
-# One of them is *memory*. A processor computes with numbers on its own chip. There it has little room, some
+# Several of them depend on *memory*. A processor computes with numbers on its own chip. There it has little room, some
 # megabytes of *SRAM*, which a PC uses as a *cache*: it holds copies of the numbers used last. All other numbers
 # lie in *DRAM*, on other chips. That is gigabytes large, but slow and costly to reach.
 
 # %% [markdown] by-hand
 # ## One layer by hand
 #
-# A linear layer with 3 inputs and 2 outputs, in 32-bit floats. Count before you read on.
+# A linear layer with 3 inputs and 2 outputs, in 32-bit floats. Cover the last column, and count.
 #
 # | | how many | |
 # |---|---|---|
@@ -150,7 +151,7 @@ print(f"that is {takes.median / should:.0f} times as long")
 # | energy to fetch the parameters from DRAM, 640 pJ each | 8 · 640 pJ | 5120 pJ |
 #
 # A picojoule (pJ) is a millionth of a millionth of a joule. The two prices are those of Horowitz (2014),
-# for the chips of that time. **The layer spends 185 times as much energy on fetching its parameters as on computing
+# for the chips of that time. **The layer spends 186 times as much energy on fetching its parameters as on computing
 # with them.** That is why it pays to make a network small, even where nobody minds a long file.
 
 # %% by-hand-code
@@ -165,7 +166,7 @@ print(parameters_and_bytes(tiny), layer, f"{cost.intensity(layer):.2f} operation
 # |---|---|---|
 # | $C, K$ | `in_channels`, `out_channels` | channels that go in, channels that come out |
 # | $g$ | `groups` | the channels fall into $g$ groups that do not see each other; usually 1 |
-# | $h, w$ | `kernel_size` | height and width of the kernel |
+# | $h, w$ | `kernel_size` | height and width of the kernel, a window of weights that moves over the image |
 # | $H, W$ | `size` | height and width of the image |
 # | $s, p$ | `stride`, `padding` | the kernel moves by $s$; $p$ zeros stand on each side |
 # | $B$ | `batch` | images that go through a layer together |
@@ -195,7 +196,8 @@ conv_macs(conv, (12, 12))  # 50 x 8 x 8 numbers, each the sum of 20 x 5 x 5 prod
 # %% [markdown] naive
 # ## First in slow motion, then at once
 #
-# A convolution as loops, with a counter in the middle. It is the definition, and far too slow to use.
+# A convolution as loops, without padding and groups, with a counter in the innermost loop. It is the definition, and far
+# too slow to use.
 
 
 # %% naive-code
@@ -341,13 +343,14 @@ for name, shape in {"pool1": (64, 20, 24, 24), "pool2": (64, 50, 8, 8)}.items():
 
 # %% [markdown] latency-layers-reading
 # If time followed arithmetic, every layer would do as many MACs per microsecond as the others, and pooling would be
-# free. **Which layers do the most, which the fewest? What do the slow ones have in common?**
+# free. **Which layers do the most per microsecond, which the fewest? What do the slow ones have in common?**
 #
 # <details><summary>Answer</summary>
 #
-# Usually the large layers do the most. The last layers, with a few thousand MACs per image, do the fewest: each
-# call takes time to start, and they have little to do once it has. Pooling multiplies nothing, but has to read every
-# number all the same.
+# Usually the large linear layers do the most, and fc3, with 1,000 MACs per image, the fewest: each call takes time to
+# start, and the last layers have little to do once it has. The convolutions compute more than any other layer, and may
+# still do only a third as many per microsecond as a large linear layer: how well PyTorch's code for a layer fits the
+# processor counts too. Pooling multiplies nothing, but has to read every number all the same.
 # </details>
 
 # %% [markdown] roofline
@@ -392,12 +395,13 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# Usually the large layers at batch 64 come nearest to the roof of arithmetic. At batch 1 the large linear layers lie near
-# a roof of memory. The smallest layers lie far below: each call of a layer takes some microseconds, however little
-# it computes. A roof is a limit, not a promise.
+# Usually the large linear layers at batch 64 come nearest to the roof of arithmetic. At batch 1 they lie near a roof of
+# memory. The smallest layers lie far below: each call of a layer takes some microseconds, however little it computes. A
+# roof is a limit, not a promise.
 #
-# A point *above* the flat roof means that the machine was busy with something else while the roof was measured: run
-# the chapter's first measurement again.
+# A point *above* the flat roof means that the machine was busy with something else while the roof was measured (a
+# large product then waits for memory). Run the cell under *The problem in one number* again, and then the cells of this
+# section.
 # </details>
 #
 # Now we can say where the time of our one image went.
@@ -410,9 +414,11 @@ print(f"to fetch the parameters from memory:     {1e6 * in_bytes / roofs.memory:
 print(f"to fetch them from the cache, if there:  {1e6 * in_bytes / roofs.cache:6.1f} µs")
 
 # %% [markdown] roofline-answer-reading
-# **One image uses each weight once, and each weight has to come from somewhere.** Compare the lines. On a
-# CPU most of the time usually goes into moving numbers, much of the rest into calling the layers, and little into
-# arithmetic. (On a GPU the calls take most of it.) So a network of fewer bytes can be faster even if it computes as much.
+# **One image uses each weight once, and each weight has to come from somewhere.** Compare the lines. If
+# fetching from memory would take longer than what we measured, some of the parameters came from the cache. A processor
+# computes while it fetches, so a network of fewer bytes can be faster even if it computes as much. The rest of the time
+# goes into calling the layers, some microseconds each; on a GPU that is most of it. It is also why count and time part
+# in *A first look*: even a tiny network takes the time of its calls.
 
 # %% [markdown] energy
 # ## Energy: an estimate
@@ -438,9 +444,9 @@ print(f"to fetch them from the cache, if there:  {1e6 * in_bytes / roofs.cache:6
 # To get from prices to the energy of a network we need a machine, and we assume a simple one. For each image a layer
 # reads its parameters and inputs from SRAM once, and writes its outputs there once. The inputs and outputs of the whole
 # batch have the first claim on SRAM; then come as many parameters as fit, of all layers together. Parameters that do not
-# fit come from DRAM once per batch, and inputs and outputs that do not fit go there and back. We leave out instructions,
-# control and leakage. **So compare these figures with each other; do not plan a battery with them.** (In exercise 3 you
-# write this machine.)
+# fit come from DRAM once per batch. Outputs that do not fit are written to DRAM, and the next layer reads them there. We
+# leave out instructions, control and leakage. **So compare these figures with each other; do not plan a battery with
+# them.** (In exercise 3 you write this machine.)
 
 # %% energy-price
 price = cost.prices(on_chip=64 * 1024)
@@ -462,7 +468,8 @@ for name, model in networks.items():
         )
 
 # %% [markdown] energy-reading
-# **For one image at a time, which part is largest? And for 64? Which parts have not changed?**
+# All these figures are per image. **For one image at a time, which part is largest? And for 64? Which parts have not
+# changed?**
 #
 # <details><summary>Answer</summary>
 #
@@ -483,12 +490,21 @@ my_guess = None
 one, many = (latency.latency(net, data.validation.images[:n]).median for n in (1, 256))
 print(f"your guess: {'none' if my_guess is None else my_guess}; measured: {many / one:.1f} times")
 
+# %% [markdown] predict-reading
+# **Where does this factor come from?**
+#
+# <details><summary>Answer</summary>
+#
+# It is far below 256: each layer is called once for the whole batch, and its parameters come from memory once. Only the
+# arithmetic grows 256 times, and it was only a part of the time of one image.
+# </details>
+
 # %% [markdown] explore
 # ## Explore
 #
 # On the left energy is estimated and bytes are counted, over the same axis: the grey line marks the memory on the
 # chip in both. On the right this machine is measured: each point is a layer in float32, at batches of 1 to 256. Each
-# button sets the state that a question begins with.
+# button beside *try* sets the state that a question begins with.
 
 # %% explore-costs
 explorer = explore_costs(layer_energy, device=image.device, roofs=roofs)
@@ -499,7 +515,7 @@ explorer
 #    total rise again after that?**
 # 2. *batch*: Move the batch up from 1. **Which part falls, and which stay?**
 # 3. *LeNet-5*: LeNet-5, batch 256: **why has its DRAM part not vanished?**
-# 4. *bits*: 256 KB on chip: go from 32 bits down. **At which of the bits do all the parameters stay on the chip, and
+# 4. *bits*: 256 KB on chip: go from 32 bits down. **At how many bits do all the parameters stay on the chip, and
 #    what does that do to the energy?** The rest of this course is about getting there without losing the accuracy.
 # 5. *roofs*: Move the batch down from 256. **Which layer is nearest to the roof of arithmetic, and which is always far
 #    below? Why do neither the memory nor the bits move a point?**
@@ -533,7 +549,7 @@ explorer
 # Write `parameters_and_bytes(model)`: return two whole numbers, the number of parameters of a model, and the bytes
 # of all numbers that its file must hold. These are the parameters and the *buffers*: numbers that belong to a model
 # and are not trained, such as the running means of batch norm. The type of a number says how many bytes it takes. A
-# tensor that is used in two places counts once. The model may be any.
+# tensor that is used in two places counts once. The function must work for any model.
 #
 # Example: `parameters_and_bytes(nn.Linear(3, 2))` is `(8, 32)`.
 #
@@ -612,7 +628,7 @@ conv_macs.check()
 # 2. The inputs and outputs of the **whole batch** take their room in SRAM first. Parameters fill the room that is left,
 #    and stay there from one batch to the next.
 # 3. The parameters that do not fit come from DRAM, once for the whole batch.
-# 4. Each input or output of the batch that does not fit moves to or from DRAM once.
+# 4. Each input of the batch that does not fit comes from DRAM once, each output that does not fit goes there once.
 #
 # Example: 6 MACs, 8 parameters, 3 inputs, 2 outputs, prices 1, 10 and 100, room for 9, batch 1: `(6, 130, 400)`.
 # Five of the nine places go to inputs and outputs, four parameters stay, four come from DRAM.
@@ -764,8 +780,13 @@ panel.set(ylabel="energy, µJ, estimate", title="which layer costs the most?")
 plot
 
 # %% [markdown] breaks-reading
-# **Which layer would you shrink to save energy?** With registers fc1, without them conv2: the answer depends on one
-# sentence of the assumptions. An energy quoted without its assumptions says little.
+# **Which layer would you shrink to save energy?**
+#
+# <details><summary>Answer</summary>
+#
+# With registers fc1, without them conv2: the answer depends on one sentence of the assumptions. An energy quoted without
+# its assumptions says little.
+# </details>
 #
 # **A measurement is as good as its conditions.** Here are the same network and the same machine, with one thread and
 # with all:
@@ -793,6 +814,11 @@ torch.set_num_threads(threads)
 # Do the same networks take the same time for everyone? Your name (a nickname will do) is the seed of *your* two
 # networks. Write it in place of `None`, run both cells and send the file, which then lies in `results`, to your
 # teacher, who puts the whole class into one picture. The networks are not trained: **does that matter for the time?**
+#
+# <details><summary>Answer</summary>
+#
+# No. A product takes as long whatever the numbers are.
+# </details>
 
 # %% class-name
 my_name = None

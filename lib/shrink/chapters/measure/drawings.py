@@ -16,7 +16,7 @@ def roofline(
     """The roofs of a machine, and groups of named points under them.
 
     `flops` is the roof of arithmetic in operations a second, `ceilings` those of memories by name
-    in bytes a second; a point has operations a byte, and operations a second.
+    in bytes a second; a point has operations per byte, and operations a second.
     """
     x = np.geomspace(0.1, 1000, 200)
     for (name, bandwidth), style in zip(ceilings.items(), itertools.cycle(["-", ":", "--"])):
@@ -30,7 +30,7 @@ def roofline(
         for name, x in zip(some, intensity, strict=True):
             at = 1.22 * x, heights[group, name] / 1e9
             ax.text(*at, name, va="center", fontsize="small", color=drawn.get_color())
-    ax.set(xscale="log", yscale="log", xlabel="operations a byte")
+    ax.set(xscale="log", yscale="log", xlabel="operations per byte")
     ax.set_ylabel("billion operations a second")
     ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 

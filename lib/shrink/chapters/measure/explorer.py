@@ -31,7 +31,7 @@ TRIES = (
     ),
     Try(
         "4 bits",
-        "256 KB on chip: go from 32 bits down. At which of the bits do all the parameters stay on "
+        "256 KB on chip: go from 32 bits down. At how many bits do all the parameters stay on "
         "the chip, and what does that do to the energy?",
         memory=256,
     ),

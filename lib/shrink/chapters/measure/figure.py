@@ -76,7 +76,7 @@ def _draw_bytes(ax: Axes) -> dict[str, Any]:
 
 def _draw_roofline(ax: Axes, view: View) -> dict[str, Any]:
     ax.set(xscale="log", yscale="log", xlim=(0.2, 1000), ylim=_reach(view))
-    ax.set(xlabel="operations a byte", ylabel="billion operations a second")
+    ax.set(xlabel="operations per byte", ylabel="billion operations a second")
     ax.set_xticks([1, 10, 100], ["1", "10", "100"])
     ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     for axis in (ax.xaxis, ax.yaxis):

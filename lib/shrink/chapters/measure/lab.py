@@ -111,7 +111,7 @@ class MeasureLab:
         )
 
     def _points(self, measured: Measured, model: str, layer: Layer) -> np.ndarray:
-        """(2, batches): operations a byte in float32, and operations a second as measured."""
+        """(2, batches): operations per byte in float32, and operations a second as measured."""
         seconds = [measured.layers[model, b][layer.name].median for b in BATCHES]
         return np.array(
             [

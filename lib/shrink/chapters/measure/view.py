@@ -40,7 +40,7 @@ class View:
     stays: float  # the fraction of the parameters that stays on chip
     roofs: Roofs  # measured
     nearest: int  # the measured batch nearest to the one asked for
-    points: dict[str, np.ndarray]  # layer → (2, len(BATCHES)): operations a byte, a second
+    points: dict[str, np.ndarray]  # layer → (2, len(BATCHES)): operations per byte, a second
     whole: Latency  # of the nearest batch, measured
 
 
@@ -91,8 +91,8 @@ def describe(view: View) -> str:
         f"{number(e.total / MICRO)} µJ: {curve}. Counted: {parameters} KB of parameters, "
         f"{share(view.stays)} of them on chip, and {live} KB of inputs and outputs of "
         f"{view.hungriest}. Measured at batch {view.nearest}, in "
-        f"billion operations a second at operations a byte: {points}; the roof of arithmetic is at "
-        f"{number(view.roofs.flops / 1e9)}."
+        f"billion operations a second at operations per byte: {points}; the roof of arithmetic is "
+        f"at {number(view.roofs.flops / 1e9)}."
     )
 
 
