@@ -120,6 +120,8 @@ plots.digits(ten.images[:, 0].cpu().numpy(), [str(answer) for answer in answers]
 # If we fix $z = 0$, it is called *symmetric*. There is no zero point to store or to add, and one scale must reach both
 # ends: $s = \max(x_{\max} / q_{\max},\; x_{\min} / q_{\min})$. The lowest integer has no partner among the positive ones.
 # *Narrow* quantization leaves it out, and then $s = \max|x| / q_{\max}$ (exercises 3 and 8 do so).
+#
+# In code `choose_qparams` finds $s$ and $z$ for a range. It returns both in one object, the `qparams` of the table.
 
 # %% mathematics-code
 x = torch.tensor([-0.9, 0.0, 0.4, 2.1, 5.0])
@@ -144,8 +146,8 @@ at_once.tolist() == one_by_one == q.tolist()
 # %% [markdown] real
 # ## On the real network
 #
-# We give the weights of each layer one scale, symmetric, first in 8 bits. `qparams_of` finds the scale and the zero point
-# for the range of a tensor. Look at the type of the result.
+# We give the weights of each layer one scale, symmetric. Here are some weights of the first layer, fc1, in 8 bits.
+# `qparams_of` takes the range from the tensor itself. Look at the type of the result.
 
 # %% real-int8
 p = quantization.qparams_of(weights["fc1.weight"], num_bits=8, symmetric=True)
@@ -218,7 +220,7 @@ w = weights["fc1.weight"]
 bits = np.arange(2, 11)
 options = {"one scale": {}, "one per channel": {"axis": 0}, "one per 64 weights": {"group": 64}}
 ratios = {name: [] for name in options}
-print("dB gained, from one bit less to", *(f"{b:5}" for b in bits[1:]), "bits")
+print(f"{'dB gained by one more bit, to':30}", *(f"{b:5}" for b in bits[1:]), "bits")
 for name, how in options.items():
     for b in bits.tolist():
         p = quantization.qparams_of(w, b, symmetric=True, **how)
@@ -242,14 +244,15 @@ plot
 #
 # Divide the distance between two lines, in dB, by 6: one scale per channel is worth more than one bit, one per 64 weights
 # about two. The rule fails where the printed gains are far from 6.02; with one scale that is earlier, at more bits. Many
-# weights are then smaller than half a step. They are rounded to zero, and their errors are the weights themselves, not
-# any number up to half a step.
+# weights are then smaller than half a step. They are rounded to zero, and their errors are the weights themselves: most
+# of them far below half a step, so the error is smaller than by the rule.
 # </details>
 
 # %% [markdown] outlier
 # ## Rounding against clipping
 #
-# The *largest* number sets the scale. If it were thirty times as large, all other weights would pay for it.
+# The *largest* magnitude sets the scale. So an *outlier*, a weight far larger than the rest, makes the steps of all others
+# coarse. We make the largest weight of fc1 thirty times as large:
 
 # %% outlier-shown
 disturbed = w.clone()
@@ -263,7 +266,8 @@ for name, some in {"as trained": w, "one weight 30 times as large": disturbed}.i
 
 # %% [markdown] outlier-clip
 # Instead we can clip: choose a smaller range on purpose, and let the outlier saturate. A range that is *too* small
-# clips too much. Somewhere in between the error is least:
+# clips too much. Somewhere in between the error is least, even without an outlier. Here are the weights as trained, in
+# 4 bits:
 
 # %% outlier-tradeoff
 clips = np.geomspace(0.02, 1, 60) * float(w.abs().max())
@@ -291,9 +295,9 @@ print(f"{100 * (w.abs() > clips[best]).float().mean():.2f} % of the weights are 
 # %% [markdown] channels
 # ## More scales
 #
-# More scales are another way out. A *channel* is the set of weights that make one output: a row of a linear layer's
-# weights, or a kernel of a convolution. With one scale per channel, an outlier spoils only its own channel. Each scale
-# takes 4 bytes of our file. *Groups* are finer still: one scale for every 64 weights of a row.
+# More scales are another way out: with one scale per channel, an outlier spoils only its own channel. (A *channel* is the
+# set of weights that make one output: a row of a linear layer's weights, or a kernel of a convolution.) With one scale for
+# every 64 weights of a row it spoils still fewer. Each scale takes 4 bytes of our file.
 
 # %% channels-measured
 print("                      bits  bytes    % right")
@@ -370,8 +374,8 @@ for method in calibration.METHODS:
 #
 # $$y = s_x s_w \sum_k (q_{x,k} - z_x)\, q_{w,k} \; + \; b$$
 #
-# **2. The bias.** Counted in steps of $s_x s_w$ the bias is a whole number too, $q_b$, stored as an int32. Now everything
-# that is added up is whole. We call the result $a$:
+# **2. The bias.** We count it in steps of $s_x s_w$ too, and round it to a whole number, $q_b$, stored as an int32. Now
+# everything that is added up is whole. We call the result $a$:
 #
 # $$a = \sum_k (q_{x,k} - z_x)\, q_{w,k} + q_b \qquad
 # q_b = \mathrm{round}\!\left(\frac{b}{s_x s_w}\right) \qquad y \approx s_x s_w\, a$$
@@ -388,10 +392,10 @@ for method in calibration.METHODS:
 # $$M \approx \frac{\texttt{multiplier}}{2^{\texttt{shift}}} \qquad
 # 2^{30} \le \texttt{multiplier} < 2^{31}$$
 #
-# An example with a multiplier of 3 bits instead of 31: $M = 0.3$ is nearly $5 / 2^4$. For $a = 26$ we compute
-# $26 \cdot 5 = 130$ and shift by 4 places. A shift rounds down, so we add half of $2^4$ before it, and it rounds to the
-# nearest: $(130 + 8) \gg 4 = 8$. In floats $0.3 \cdot 26$ is 7.8, which rounds to 8 as well. The same in code, with 3 bits
-# and with 31:
+# An example with a multiplier of 3 bits instead of 31, from 4 to 7: $0.3 \cdot 2^4$ is 4.8, so $M = 0.3$ is nearly
+# $5 / 2^4$. For $a = 26$ we compute $26 \cdot 5 = 130$ and shift by 4 places. A shift rounds down, so we add half of
+# $2^4$ before it, and it rounds to the nearest: $(130 + 8) \gg 4 = 8$. In floats $0.3 \cdot 26$ is 7.8, which rounds to
+# 8 as well. The same in code, with 3 bits and with 31:
 
 # %% integers-shift-code
 multiplier, shift = map(int, integer.fixed_point(0.3))
@@ -488,7 +492,7 @@ for kind in (torch.int8, torch.int32, torch.float32):
 # %% [markdown] latency-reading
 # **Fewer bits are not faster by themselves.** Rounded weights in floats take as long as before. Integers can be faster
 # where the machine has a fast product for int8. Where it has none they are slower: floats have had fast products for
-# decades. **Which row would a network of 4 bits resemble, on your machine?**
+# decades. **Which row would a network resemble whose weights and activations have 4 bits?**
 #
 # <details><summary>Answer</summary>
 #
@@ -536,6 +540,10 @@ print(f"your guess: {'none' if my_guess is None else f'{my_guess} bits'}")
 # for the first 1000 validation images, which we may look at as often as we like. *outlier* makes the largest weight of
 # fc1 so many times larger, or the largest activation in one batch of the images for calibration, as a faulty image would.
 # *clip* cuts the range off at a percentile of the magnitudes. Each button sets the state that a question begins with.
+#
+# *Levels* are the marks of our ruler. The squared error is summed over fc1, its weights or its outputs. The axis under it
+# shows the clip in % of the largest magnitude, not as a percentile; ▼ marks the least error. The pale band holds
+# three seeds without an outlier. *Another seed* is a yardstick: so many answers differ between two networks in floats.
 
 # %% explore-quantization
 explorer = explore_quantization(data, scale_and_zero_point, quantize)
@@ -581,8 +589,8 @@ explorer
 #
 # Write `scale_and_zero_point(x_min, x_max, num_bits)` for signed integers, $-2^{b-1}$ to $2^{b-1}-1$, not
 # symmetric. The range that you are given need not include 0: widen it until it does. The zero point is one of the
-# integers; exactly between two, either is right. A range of no width, 0 to 0, has scale 1. Return a
-# float and an int.
+# integers; exactly between two, either is right. A range of no width, 0 to 0, has scale 1, and any of the
+# integers as its zero point. Return a float and an int.
 #
 # Example: `scale_and_zero_point(-0.9, 2.1, 2)` is `(1.0, -1)`, as in the table above.
 #
@@ -974,7 +982,7 @@ entropy_threshold.check()
 #
 # Each network is written to a file, read back and tested on the **test** images, which we have not looked at except for the
 # ten digits. The rows *weights in n bits* compute in floats, from weights that took n bits in the file; the row *integers*
-# computes in int8. It calibrates by min-max, which was fixed before. (Chapter 01 explains the columns. A product
+# computes in int8. Its ranges come from min-max, which we chose before we looked. (Chapter 01 explains the columns. A product
 # has the energy of 8 bits only where it is computed in 8 bits.)
 
 
@@ -1071,7 +1079,8 @@ for name, per_channel in {"one scale": False, "one scale per channel": True}.ite
 
 # %% [markdown] breaks-uneven-text
 # **Is the damage spread evenly?** An average hides who pays. Here are the answers that change when weights go to 3 bits,
-# by digit, beside a yardstick: the answers in which two unquantized networks of different seeds differ.
+# by digit, beside a yardstick: the answers in which two unquantized networks of different seeds differ. Only
+# what goes clearly beyond the yardstick is the work of the missing bits.
 
 # %% breaks-uneven
 labels, floats = data.validation.labels, training.predict(net, data.validation.images)
