@@ -112,7 +112,7 @@ math.ceil(math.log2(300))
 #
 # For one image LeNet-300-100 does 784 · 300 + 300 · 100 + 100 · 10 = 266,200 multiply-accumulates, or *MACs*.
 #
-# How many of them can your machine do in a second? We measure it on a large matrix product, which is
+# How many of them can your machine do in a second? We measure it on two products of large matrices, which is
 # what it does best. (`measure_roofs` also measures how fast memory is; we need that later.) So we know how
 # long an image should take, and we measure how long it does take.
 
@@ -362,7 +362,7 @@ for name, shape in {"pool1": (64, 20, 24, 24), "pool2": (64, 50, 8, 8)}.items():
 # $$\min(P,\; M \cdot I) \text{ operations a second}$$
 #
 # That is the *roofline* (Williams et al. 2009). In the picture below, layers on the left are limited by memory, and
-# layers on the right by arithmetic. We measured both roofs at the top: $P$ on a product of two large matrices, $M$ on
+# layers on the right by arithmetic. We measured both roofs at the top: $P$ on products of large matrices, $M$ on
 # the sum over an array too large for most caches. A second, faster $M$ comes from an array of four megabytes, which
 # may fit into a cache, as our networks may. Each point is a layer as it ran.
 
@@ -399,9 +399,8 @@ plot
 # memory. The smallest layers lie far below: each call of a layer takes some microseconds, however little it computes. A
 # roof is a limit, not a promise.
 #
-# A point *above* the flat roof means that the machine was busy with something else while the roof was measured (a
-# large product then waits for memory). Run the cell under *The problem in one number* again, and then the cells of this
-# section.
+# A point *above* the flat roof means that the machine was busy with something else while the roof was measured. Run the
+# cell under *The problem in one number* again, and then the cells of this section.
 # </details>
 #
 # Now we can say where the time of our one image went.

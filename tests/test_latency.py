@@ -382,7 +382,8 @@ def test_roofs_are_measured_and_say_how(two_threads):
 def test_roofs_are_the_work_over_the_least_time(monkeypatch):
     """Each time is made up; the work is what torch's counter and the sums' arguments say."""
     work, flops = [], FlopCounterMode(display=False)
-    seconds = iter([9.0, 8.0, 7.0, 3.0, 2.0, 1.0, 6.0, 5.0, 4.0])  # the second round is the best
+    # The second round is the best, and its small product better than its large one.
+    seconds = iter([9.0, 8.0, 7.0, 600.0, 3.0, 2.0, 0.01, 1.0, 6.0, 5.0, 4.0, 500.0])
 
     def time_one(function, warm_up=10, runs=100):
         assert warm_up >= 1 and runs >= 1  # the small array was just read
@@ -400,12 +401,12 @@ def test_roofs_are_the_work_over_the_least_time(monkeypatch):
     products = [(did, took) for did, _, took in work if did]
     sums = [(did, took) for _, did, took in work if did]
     small, large = sorted({did for did, _ in sums})
-    assert {did for did, _ in products} == {2 * 1024**3}
+    assert {did for did, _ in products} == {2 * 256**3, 2 * 1024**3}
     assert (small, large) == (4 * 2**20, 256 * 2**20)
     assert roofs.flops == max(did / took for did, took in products)
     assert roofs.memory == max(did / took for did, took in sums if did == large)
     assert roofs.cache == max(did / took for did, took in sums if did == small)
-    assert len(products) == len(sums) / 2 == 3
+    assert len(products) == len(sums) == 6
 
 
 # ---- on a GPU

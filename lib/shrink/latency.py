@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -187,25 +188,29 @@ class Roofs:
 
 @torch.no_grad()
 def measure_roofs(device: torch.device | str = "cpu", rounds: int = 20) -> Roofs:
-    """Measure what the machine can do: a large product, a large sum, a small sum read once more.
+    """Measure what the machine can do: products, a large sum, a small sum read once more.
 
     A roof is the best that was reached, so each figure is that of its fastest run. The runs take
-    turns, so that a moment in which the machine is busy spoils only a few of each.
+    turns, so that a moment in which the machine is busy spoils only a few of each. On a CPU one of
+    two products is small enough for the cache: beside other programs the large one waits for
+    memory.
     """
     device = torch.device(device)
-    n, few = (1024, 2**20) if device.type == "cpu" else (4096, 2**23)  # a GPU is slow to start
-    square = torch.ones(n, n, device=device)
+    cpu = device.type == "cpu"
+    sizes, few = ((256, 1024), 2**20) if cpu else ((4096,), 2**23)  # a GPU is slow to start
+    squares = {n: torch.ones(n, n, device=device) for n in sizes}
     large = torch.ones(64 * 2**20, device=device)  # 256 MB
     small = torch.ones(few, device=device)  # of less, starting the threads would be the most
-    work = {"product": lambda: square @ square, "memory": large.sum, "cache": small.sum}
+    work: dict[str | int, Callable[[], Tensor]] = {"memory": large.sum, "cache": small.sum}
+    work |= {n: partial(torch.matmul, square, square) for n, square in squares.items()}
     best = dict.fromkeys(work, math.inf)
     for _, (name, function) in itertools.product(range(rounds), work.items()):
         _, took, _ = time_call(_and_wait(function, device), warm_up=1, runs=1)
         best[name] = min(best[name], took)
     return Roofs(
-        flops=2 * n**3 / best["product"],
+        flops=max(2 * n**3 / best[n] for n in sizes),
         memory=large.nbytes / best["memory"],
         cache=small.nbytes / best["cache"],
         threads=torch.get_num_threads(),
-        device=str(square.device),
+        device=str(large.device),
     )
