@@ -235,6 +235,19 @@ def test_whatever_the_threads_do_the_last_value_is_drawn():
     assert it.image.value == explorer(x=last).image.value
 
 
+def test_a_choice_that_moves_while_the_next_stops_are_looked_up_is_no_error(monkeypatch):
+    look_up = Explorer._sliders.fget
+
+    def meanwhile(it):
+        found, it._came = look_up(it), None  # as another thread does
+        return found
+
+    it = explorer()
+    monkeypatch.setattr(Explorer, "_sliders", property(meanwhile))
+    it.controls["x"].value = 5
+    assert it.result == 5
+
+
 class Work:
     """A job that goes on until it is stopped or told to end."""
 

@@ -50,22 +50,29 @@ class Ahead:
     def instead(self) -> Iterator[None]:
         """Have what is being prepared give way, and prepare nothing until this is done."""
         with self._told:
-            self._calls = ()
-            self._moved.set()
+            self._give_up()
         with self._working:
             yield
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> None:
         """Make these calls once nothing has moved for a moment."""
         with self._told:
+            self._give_up()
             self._calls, self._moved, self._done = calls, threading.Event(), threading.Event()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True)
                 self._thread.start()
             self._told.notify()
 
+    def _give_up(self) -> None:
+        """Have the latest list give way, or never begin."""
+        self._moved.set()
+        if self._calls:
+            self._calls = ()
+            self._done.set()
+
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until all is prepared; whether it is."""
+        """Block until all is prepared, or given up; False if that takes longer."""
         return self._done.wait(timeout)
 
     def _work(self) -> None:
