@@ -171,6 +171,16 @@ def test_nobody_waits_for_what_was_given_up_before_it_began():
     assert lists.made == []
 
 
+def test_python_ends_though_a_students_loop_in_an_explorer_does_not(monkeypatch):
+    monkeypatch.setattr(ahead, "_LAST", 0.01, raising=False)
+    one = Ahead()
+    with one.instead():  # a redraw that does not end
+        ending = threading.Thread(target=ahead._end)
+        ending.start()
+        ending.join(2)
+        assert not ending.is_alive()
+
+
 def test_the_thread_ends_without_work_and_begins_anew(monkeypatch):
     monkeypatch.setattr(ahead, "_PATIENCE", 0.01)
     computing = Computing()
