@@ -237,6 +237,16 @@ def test_mine_shows_what_the_students_bug_does(lab):
     assert fixed.bytes.tolist() == view(lab, 4, code="fixed").bytes.tolist()
 
 
+def test_mine_is_asked_each_time_as_what_it_calls_may_have_changed(lab):
+    helper = [_all_the_same]
+    code_lengths.answer(lambda counts: helper[0](counts))
+    assert view(lab, 4, source="mine").codes[0].huffman == 4
+    helper[0] = huffman.code_lengths
+    mine, reference = view(lab, 4, source="mine"), view(lab, 4)
+    assert mine.bytes[3].tolist() == reference.bytes[3].tolist()
+    assert mine.codes[0].codes == reference.codes[0].codes
+
+
 def test_mine_gets_counts_of_its_own(lab):
     before = view(lab, 6).bytes.tolist()
 

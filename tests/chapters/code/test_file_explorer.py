@@ -75,6 +75,12 @@ def test_whatever_is_flipped_the_checksum_sees_it(lab, content):
             assert outcome.refused == str(error.value) and outcome.by_reader
 
 
+def test_a_flip_builds_no_network(lab, monkeypatch):
+    """That draws random numbers, between which those of a cell that runs would be drawn."""
+    monkeypatch.setattr(models, "build", lambda *_, **__: pytest.fail("built"))
+    assert lab.flip(region(lab, "fc1.bias", "numbers").start, 3, repaired=True).changed == 1
+
+
 def test_with_the_checksum_repaired_it_is_as_the_reader_has_it(lab, net, content, digits):
     refused = loaded = 0
     for byte in range(9, len(content) - 4, 401):

@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from shrink.classroom import CourseError
-from shrink.classroom.book import lab, page, update
+from shrink.classroom.book import copies, lab, page, update
 
 SHOWN = {"look": [new_output("display_data", data={"text/plain": "a picture"})]}
 
@@ -62,10 +62,52 @@ def test_a_page_that_was_only_run_is_made_anew(folders):
 def test_a_page_that_says_the_same_is_not_written(folders):
     """JupyterLab, where it is open, would ask what to do about the change."""
     refresh(folders)
-    before = (folders[1] / page.FILE).stat()
+    files = folders[1] / page.FILE, copies.base_of(folders[1] / page.FILE)
+    before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
     refresh(folders)
-    after = (folders[1] / page.FILE).stat()
-    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
+
+
+def test_what_is_saved_while_the_picture_is_drawn_stays(folders):
+    refresh(folders)
+
+    def outputs():
+        save(folders, look="explore()  # mine")
+        return SHOWN
+
+    page.refresh(*folders, outputs)
+    look, _ = nbformat.read(folders[1] / page.FILE, as_version=4).cells
+    assert look.source == "explore()  # mine" and look.execution_count == 3
+
+
+@pytest.mark.parametrize("file", ["page", "base"])
+def test_a_page_that_could_not_be_written_is_made_anew_by_the_next_run(folders, monkeypatch, file):
+    refresh(folders)
+    publish(folders[0], "Welcome back")
+    copy = folders[1] / page.FILE
+    refused = {"page": copy, "base": copies.base_of(copy)}[file]
+
+    def full(path, content):
+        if path == refused:
+            raise OSError(28, "No space left on device", str(path))
+        return write(path, content)
+
+    write = page.write_atomically
+    with monkeypatch.context() as patch:
+        patch.setattr(page, "write_atomically", full)
+        with pytest.raises(OSError, match="No space"):
+            refresh(folders)
+    update.update(*folders)
+    publish(folders[0], "Welcome again")
+    assert refresh(folders).cells[1].source == "Welcome again"
+
+
+def test_a_page_that_a_killed_update_had_put_aside_is_given_back(folders):
+    refresh(folders)
+    save(folders, look="explore()  # mine")
+    copy = folders[1] / page.FILE
+    os.replace(copy, copies._aside(copy))
+    assert refresh(folders).cells[0].source == "explore()  # mine"
 
 
 def test_what_the_student_wrote_stays_and_is_carried_over(folders):

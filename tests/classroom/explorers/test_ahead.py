@@ -132,12 +132,62 @@ def test_who_prepares_nothing_gives_way_to_nobody():
     assert ahead_of.wait(20) and told == [True]
 
 
+class Lists:
+    """An `Ahead` whose first list of calls has begun, and waits in its first call."""
+
+    def __init__(self):
+        self.made, self.begun, self.go_on = [], threading.Event(), threading.Event()
+        self.ahead = Ahead()
+        self.ahead.prepare([self.wait, lambda: self.made.append("old")])
+        assert self.begun.wait(20)
+
+    def wait(self):
+        self.begun.set()
+        assert self.go_on.wait(20)
+        give_way()
+        self.made.append("not given up")
+
+
+def test_the_latest_list_of_calls_wins_over_one_that_has_begun():
+    lists = Lists()
+    lists.ahead.prepare([lambda: lists.made.append("new")])
+    lists.go_on.set()
+    assert lists.ahead.wait(20) and lists.made == ["new"]
+
+
+def test_nobody_waits_for_what_was_given_up_before_it_began():
+    lists = Lists()
+    lists.ahead.prepare([lambda: lists.made.append("new")])
+
+    def move():
+        with lists.ahead.instead():
+            pass
+
+    moving = threading.Thread(target=move)
+    moving.start()
+    assert lists.ahead.wait(20)
+    lists.go_on.set()
+    moving.join(20)
+    assert lists.made == []
+
+
+def test_python_ends_though_a_students_loop_in_an_explorer_does_not(monkeypatch):
+    monkeypatch.setattr(ahead, "_LAST", 0.01, raising=False)
+    one = Ahead()
+    with one.instead():  # a redraw that does not end
+        ending = threading.Thread(target=ahead._end)
+        ending.start()
+        ending.join(2)
+        assert not ending.is_alive()
+
+
 def test_the_thread_ends_without_work_and_begins_anew(monkeypatch):
     monkeypatch.setattr(ahead, "_PATIENCE", 0.01)
     computing = Computing()
     for place in (20, 60):
         computing.move(place)
         assert computing.results.wait(20)
-        computing.results._ahead._thread.join(20) if computing.results._ahead._thread else None
+        if thread := computing.results._ahead._thread:
+            thread.join(20)
         assert computing.results._ahead._thread is None
     assert len(computing.asked) == 10

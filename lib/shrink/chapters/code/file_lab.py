@@ -1,5 +1,6 @@
 """What chapter 05's explorer of a file computes: its bytes, and what one wrong bit does."""
 
+import functools
 import random
 import struct
 import threading
@@ -157,7 +158,7 @@ def flipped(content: bytes, byte: int, bit: int, repaired: bool) -> bytes:
 
 def unfit(state: Mapping[str, Tensor]) -> str:
     """Why these tensors are not those of LeNet-300-100; "" where they are."""
-    needed = {name: tuple(t.shape) for name, t in models.build(NAME, seed=0).state_dict().items()}
+    needed = _shapes()
     given = {name: tuple(t.shape) for name, t in state.items()}
     if missing := [name for name in needed if name not in given]:
         return f"it has no {', '.join(missing)}; it has {', '.join(given) or 'nothing'}"
@@ -165,6 +166,12 @@ def unfit(state: Mapping[str, Tensor]) -> str:
         return f"it has {', '.join(more)}, and the network does not"
     wrong = [f"{name} is {given[name]}, not {needed[name]}" for name in needed]
     return next((w for w, n in zip(wrong, needed, strict=True) if given[n] != needed[n]), "")
+
+
+@functools.cache
+def _shapes() -> dict[str, tuple[int, ...]]:
+    """Of the network's tensors. Building it draws random numbers, which are the process's own."""
+    return {name: tuple(t.shape) for name, t in models.build(NAME, seed=0).state_dict().items()}
 
 
 def _farthest(before: Tensor, after: Tensor) -> float:

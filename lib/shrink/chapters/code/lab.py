@@ -1,5 +1,8 @@
 """What chapter 05's explorer of codes computes: gap bits, sparsity and values, byte by byte."""
 
+from collections.abc import Callable, Hashable
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
@@ -136,15 +139,14 @@ class CodingLab:
         """
         stop, mine, at = nearest(sparsity), source == "mine", GAP_BITS.index(gap_bits)
         *shared, unshared = self._sweep[stop]["right"].tolist()
-        whose = (self.exercise.student,) if mine else None
         once = self.memory.once
+        ask = _each_time if mine else once
         layers = once((stop, k), lambda: self.symbols(stop, k))
         shown = layers[self.layers.index(layer)]
-        codes = once((stop, k, layer, gap_bits, whose), lambda: self._codes(shown, at, mine))
+        codes = ask((stop, k, layer, gap_bits), lambda: self._codes(shown, at, mine))
         entries, fillers = once((stop, k, "entries"), lambda: count_entries(layers))
-        of_parts, too_long = once(
-            (stop, k, code, whose, mine and gap_bits),
-            lambda: self._bytes(stop, k, code, gap_bits, mine),
+        of_parts, too_long = ask(
+            (stop, k, code), lambda: self._bytes(stop, k, code, gap_bits, mine)
         )
         least = once((stop, k, "entropy"), lambda: self.rest.sum() + least_bytes(layers))
         return View(
@@ -167,6 +169,11 @@ class CodingLab:
             dense_bytes=self.dense_bytes,
             images=len(self.validation),
         )
+
+
+def _each_time(_key: Hashable, make: Callable[[], Any]) -> Any:
+    """In place of `Memory.once`: what a student's function calls may have changed."""
+    return make()
 
 
 def nearest(sparsity: float) -> int:

@@ -7,7 +7,7 @@ from nbformat import NotebookNode
 
 from shrink.classroom import CourseError
 from shrink.classroom.book import START
-from shrink.classroom.book.copies import base_of
+from shrink.classroom.book.copies import base_of, give_back
 from shrink.classroom.book.ids import content
 from shrink.classroom.book.notebook import notebook_bytes, read_notebook
 from shrink.files import write_atomically
@@ -20,20 +20,27 @@ def refresh(
 ) -> None:
     """Put today's page into `work`, with these outputs under its cells, which go by their ids.
 
-    A page in which the student has written is left alone: it is updated as a chapter is. Raises
-    `CourseError` when today's page cannot be read.
+    A page in which the student has written is left alone, also one that is saved while the outputs
+    are made: it is updated as a chapter is. The base is written last, so that a run that was cut
+    short is made up for by the next. Raises `CourseError` when today's page cannot be read.
     """
     copy = work / FILE
+    give_back(copy)
     if not (notebooks / FILE).exists() or not is_ours(copy):
         return
-    pristine = read_notebook(notebooks / FILE)
-    write_atomically(base_of(copy), notebook_bytes(pristine))
-    shown = outputs()
-    for cell in pristine.cells:
+    page = read_notebook(notebooks / FILE)
+    pristine, shown = notebook_bytes(page), outputs()
+    for cell in page.cells:
         cell.update({"outputs": shown[cell.id]} if cell.id in shown else {})
-    fresh = notebook_bytes(pristine)
-    if not copy.exists() or copy.read_bytes() != fresh:  # JupyterLab asks about a file that changed
-        write_atomically(copy, fresh)
+    if is_ours(copy):
+        _write(copy, notebook_bytes(page))
+        _write(base_of(copy), pristine)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write it where that changes something: JupyterLab asks about an open file that changed."""
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)
 
 
 def is_ours(copy: Path) -> bool:

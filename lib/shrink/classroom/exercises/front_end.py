@@ -5,8 +5,9 @@ VS Code, Colab and consoles allow `input()` in every cell that they send. nbval,
 which nbconvert, papermill and nbgrader stand, refuse it. Names in the environment would tell less:
 each front end has its own, and a program started from a notebook's terminal inherits it.
 
-Voilà refuses `input()` too, for it runs the notebook with nbclient before it shows the page. It is
-known by a name that it sets, and since a page ends at its first exception.
+Voilà refuses `input()` too, for it runs the notebook with nbclient before it shows the page, and
+the page ends at the first exception. So it counts as a front end; it is known by a name that it
+sets in its kernels.
 """
 
 import html

@@ -13,6 +13,7 @@ import ipywidgets as widgets
 STOPS = 6  # on either side of where the slider is
 _REST = 0.03  # seconds without a move until it begins: a key that is held comes sooner
 _PATIENCE = 2.0  # seconds without work until its thread ends
+_LAST = 2.0  # seconds that Python's end waits for what is computed: a student's loop may not end
 _preparing = threading.local()
 _living: "weakref.WeakSet[Ahead]" = weakref.WeakSet()
 
@@ -50,22 +51,36 @@ class Ahead:
     def instead(self) -> Iterator[None]:
         """Have what is being prepared give way, and prepare nothing until this is done."""
         with self._told:
-            self._calls = ()
-            self._moved.set()
+            self._give_up()
         with self._working:
             yield
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> None:
         """Make these calls once nothing has moved for a moment."""
         with self._told:
+            self._give_up()
             self._calls, self._moved, self._done = calls, threading.Event(), threading.Event()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True)
                 self._thread.start()
             self._told.notify()
 
+    def end(self, timeout: float) -> None:
+        """Give up what is prepared, and wait for what is computed, but not for ever."""
+        with self._told:
+            self._give_up()
+        if self._working.acquire(timeout=timeout):
+            self._working.release()
+
+    def _give_up(self) -> None:
+        """Have the latest list give way, or never begin."""
+        self._moved.set()
+        if self._calls:
+            self._calls = ()
+            self._done.set()
+
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until all is prepared; whether it is."""
+        """Block until all is prepared, or given up; False if that takes longer."""
         return self._done.wait(timeout)
 
     def _work(self) -> None:
@@ -93,8 +108,7 @@ class Ahead:
 def _end() -> None:
     """Leave no thread within torch, which ends badly there, when Python ends."""
     for one in list(_living):
-        with one.instead():
-            pass
+        one.end(_LAST)
 
 
 def next_stops(slider: widgets.Widget, before: Any) -> list[Any]:

@@ -193,8 +193,14 @@ class Explorer(widgets.VBox):
                     self._redraw(self.values)
             finally:
                 self._lock.release()
-            if self._came and self._came[0] in self._sliders and not self._pending:
-                self.results.prepare(self.values, self._sliders, *self._came)
+            if not self._pending:
+                self._prepare()
+
+    def _prepare(self) -> None:
+        """Have the next stops of the slider computed that moved last, if it is shown."""
+        came, sliders = self._came, self._sliders  # another thread may change both meanwhile
+        if came and came[0] in sliders:
+            self.results.prepare(self.values, sliders, *came)
 
     def _redraw(self, values: dict[str, Any]) -> None:
         with self._busy.working():

@@ -56,7 +56,7 @@ class Results:
             self._ahead.prepare([partial(self.of, {**values, name: stop}) for name, stop in stops])
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until all is prepared; whether it is."""
+        """Block until all is prepared, or given up; False if that takes longer."""
         return self._ahead.wait(timeout)
 
 
