@@ -13,6 +13,7 @@ from shrink.chapters.code.explorer import explore_coding
 from shrink.chapters.code.file_explorer import explore_file
 from shrink.chapters.distil.explorer import explore_distillation
 from shrink.chapters.measure.explorer import explore_costs
+from shrink.chapters.measure.units_explorer import explore_units
 from shrink.chapters.prune.explorer import explore_pruning
 from shrink.chapters.quantize.explorer import explore_quantization
 from shrink.chapters.share.explorer import explore_sharing
@@ -23,6 +24,7 @@ from shrink.classroom.explorers.controls import SLIDERS, put
 from shrink.classroom.explorers.explorer import Explorer
 from shrink.coding import codec
 from shrink.latency import Roofs
+from shrink.start.explorer import explore
 from tests.bench.rows import Row, goal
 
 PATIENCE = 30  # ms of processor time, 95 of 100 times
@@ -44,7 +46,7 @@ def explorers() -> Iterator[Row]:
             steps, jumps = _steps(explorer, slider), _jumps(explorer, slider)
             p95 = float(np.percentile(steps, 95))
             yield Row(
-                f"explorer of chapter {name}, {slider}, processor time of a stop, p95",
+                f"explorer of {name}, {slider}, processor time of a stop, p95",
                 f"{p95:.0f} ms",
                 f"median {np.median(steps):.0f} ms; jumps {np.median(jumps):.0f} ms, "
                 f"p95 {np.percentile(jumps, 95):.0f} ms",
@@ -111,11 +113,13 @@ def _explore_file(data: Dataset) -> Explorer:
 
 
 EXPLORERS: dict[str, Callable[[Dataset], Explorer]] = {
-    "01": lambda _: explore_costs(device=torch.device("cpu"), roofs=ROOFS),
-    "02": explore_pruning,
-    "03": explore_quantization,
-    "04": explore_sharing,
-    "05": explore_coding,
-    "05, the file": _explore_file,
-    "06": explore_distillation,
+    "the start page": lambda _: explore(),
+    "chapter 01, units": lambda _: explore_units("cpu"),
+    "chapter 01": lambda _: explore_costs(device=torch.device("cpu"), roofs=ROOFS),
+    "chapter 02": explore_pruning,
+    "chapter 03": explore_quantization,
+    "chapter 04": explore_sharing,
+    "chapter 05": explore_coding,
+    "chapter 05, the file": _explore_file,
+    "chapter 06": explore_distillation,
 }
