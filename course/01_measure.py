@@ -538,7 +538,7 @@ explorer
 # until your own passes its check. The library is there to be read, too. After the third, go back to
 # the explorer and set *energy by* to *mine*.
 #
-# When a teacher grades, an answer may import what needs no file and no process: `math`,
+# Your answers may import the following, and nothing else when a teacher grades them: `math`,
 # `itertools`, `functools`, `operator`, `collections`, `heapq`, `bisect`, `statistics`,
 # `fractions`, `random`, `re`, `copy`, `time`, `typing`, `numpy` and `torch`.
 

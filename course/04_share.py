@@ -509,7 +509,7 @@ explorer
 # passes its check. After the first two, go back to the explorer and set *by* to *mine*: it takes one step of *your*
 # k-means from where the library's has ended, and a right step changes nothing there.
 #
-# When a teacher grades, an answer may import what needs no file and no process: `math`, `itertools`, `functools`,
+# Your answers may import the following, and nothing else when a teacher grades them: `math`, `itertools`, `functools`,
 # `operator`, `collections`, `heapq`, `bisect`, `statistics`, `fractions`, `random`, `re`, `copy`, `time`, `typing`,
 # `numpy` and `torch`.
 

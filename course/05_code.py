@@ -573,7 +573,7 @@ file_explorer
 # The chapter works before you have solved them: an exercise answers with the library's function
 # until your own passes its check. After the second, go back to the first explorer and set *by* to *mine*.
 #
-# When a teacher grades, an answer may import what needs no file and no process: `math`, `itertools`, `functools`,
+# Your answers may import the following, and nothing else when a teacher grades them: `math`, `itertools`, `functools`,
 # `operator`, `collections`, `heapq`, `bisect`, `statistics`, `fractions`, `random`, `re`, `copy`, `time`, `typing`,
 # `numpy` and `torch`.
 
