@@ -54,6 +54,7 @@ def test_measured_has_a_row_of_every_figure_and_the_locks_torch():
         "PNG",
         "lines of text drawn again",
         "memory of a student",
+        "explorer of the start page",
     )
     assert not [what for what in said if what not in written]
     for chapter in CHAPTERS:
