@@ -391,7 +391,12 @@ def test_models_have_the_papers_sizes_and_their_seed():
     sizes = {
         name: sum(p.numel() for p in models.build(name, 0).parameters()) for name in models.MODELS
     }
-    assert sizes == {"lenet-300-100": 266_610, "lenet-5": 431_080, "separable": 9_226}
+    assert sizes == {
+        "lenet-300-100": 266_610,
+        "lenet-5": 431_080,
+        "separable": 9_226,
+        "residual": 30_970,
+    }
     weights = models.weights(models.build("lenet-300-100", 0))
     assert sum(w.numel() for w in weights.values()) == 266_200
     for name in models.MODELS:
@@ -400,6 +405,22 @@ def test_models_have_the_papers_sizes_and_their_seed():
         assert models.build(name, 0)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
     with pytest.raises(ValueError, match=r"'lenet-6'.*lenet-300-100, lenet-5"):
         models.build("lenet-6", 0)
+
+
+def test_each_residual_block_adds_its_input_to_what_it_makes():
+    """A block whose last norm gives zeros hands on what came in."""
+    net = models.build("residual", 0, hidden=(3, 5, 7, 2)).eval()
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for norm in (net.norm2, net.norm5):
+        nn.init.zeros_(norm.weight)
+    into = {}
+    for name in ("conv1", "down", "conv3", "fc"):
+        layer = net.get_submodule(name)
+        layer.register_forward_pre_hook(lambda _, x, name=name: into.update({name: x[0]}))
+    assert net(images).shape == (4, 10)
+    assert into["conv1"].shape == (4, 3, 14, 14) and into["conv3"].shape == (4, 7, 7, 7)
+    assert into["down"].equal(into["conv1"]) and into["down"].any()
+    assert into["fc"].equal(nn.functional.max_pool2d(into["conv3"], 2).flatten(1))
 
 
 def test_a_baseline_is_trained_once(quick, digits, monkeypatch):

@@ -35,12 +35,20 @@ RECIPES = {
     ("separable", "digits"): Recipe(epochs=20, learning_rate=0.05),
     ("separable", "glyphs"): Recipe(epochs=10, learning_rate=0.05),
     ("separable", "mnist"): Recipe(epochs=6, learning_rate=0.05),
+    ("residual", "digits"): Recipe(epochs=8, learning_rate=0.05, batch_size=32),
+    ("residual", "glyphs"): Recipe(epochs=8, learning_rate=0.05),
+    ("residual", "mnist"): Recipe(epochs=5, learning_rate=0.05),
 }
 
 PRUNING = (0.8, 0.92)  # the sparsity after each round, over all layers
 TUNING = Recipe(epochs=4, weight_decay=1e-4)  # of each round
 PIXELS = {"digits": None, "glyphs": glyphs.draw, "mnist": mnist_indices}  # where they come from
-SECONDS = {"lenet-300-100": 0.004, "lenet-5": 0.02, "separable": 0.015}  # a step, on two cores
+SECONDS = {  # a step, on two cores
+    "lenet-300-100": 0.004,
+    "lenet-5": 0.02,
+    "separable": 0.015,
+    "residual": 0.025,
+}
 
 
 def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
