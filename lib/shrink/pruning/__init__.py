@@ -1,5 +1,6 @@
 """Pruning: which weights go, when, and how they stay gone; units that go whole."""
 
+from shrink.pruning.kept import keep_across_groups, keep_count, keep_per_group, keep_strongest
 from shrink.pruning.layerwise import sensitivity
 from shrink.pruning.masks import (
     apply_masks,
@@ -10,6 +11,7 @@ from shrink.pruning.masks import (
     shuffle_masks,
 )
 from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
+from shrink.pruning.scores import group_scores, weight_scores
 from shrink.pruning.units import fill_up, keep_units, strongest_units
 
 __all__ = [
@@ -17,8 +19,13 @@ __all__ = [
     "cubic_sparsity",
     "fill_up",
     "global_masks",
+    "group_scores",
     "grow_masks",
     "hold_masks",
+    "keep_across_groups",
+    "keep_count",
+    "keep_per_group",
+    "keep_strongest",
     "keep_units",
     "magnitude_mask",
     "prune_gradually",
@@ -26,4 +33,5 @@ __all__ = [
     "sensitivity",
     "shuffle_masks",
     "strongest_units",
+    "weight_scores",
 ]
