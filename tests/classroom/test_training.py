@@ -3,6 +3,7 @@
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -505,6 +506,46 @@ def test_shipped_baselines_err_as_their_record_says(path):
         assert (SHIPPED / f"{name}-{path.stem}-0.safetensors").is_file()
         error = 100 * (1 - accuracy(baseline(name, dataset), dataset.test))
         assert error == pytest.approx(facts["test error in %"], abs=0.02)
+
+
+@pytest.fixture
+def few(digits, some, monkeypatch):
+    """A few digits, for which two networks ship, trained for an epoch."""
+    for name in models.MODELS:
+        monkeypatch.delitem(RECIPES, (name, "digits"))
+    for name in ("lenet-300-100", "residual"):
+        monkeypatch.setitem(RECIPES, (name, "digits"), Recipe(epochs=1))
+    return replace(digits, train=some)
+
+
+def test_one_network_is_shipped_afresh_and_the_others_stay(few, tmp_path):
+    record, kept = tmp_path / "digits.json", tmp_path / "lenet-300-100-digits-0.safetensors"
+    assert len(baselines.ship(tmp_path, few)) == 2
+    whole, file = json.loads(record.read_text()), kept.read_bytes()
+    assert list(whole["networks"]) == ["lenet-300-100", "residual"]
+
+    RECIPES["residual", "digits"] = RECIPES["lenet-300-100", "digits"] = Recipe(epochs=2)
+    (line,) = baselines.ship(tmp_path, few, ["residual"])
+    assert line.startswith("residual: ")
+    one = json.loads(record.read_text())
+    assert one["networks"]["residual"]["recipe"] == repr(Recipe(epochs=2))
+    assert kept.read_bytes() == file
+    one["networks"]["residual"] = whole["networks"]["residual"]
+    assert one == whole and list(one["networks"]) == list(whole["networks"])
+
+
+def test_one_network_is_not_put_into_a_record_that_others_made(few, tmp_path):
+    baselines.ship(tmp_path, few, ["residual"])
+    record = tmp_path / "digits.json"
+    record.write_text(record.read_text().replace(torch.__version__, "1.0"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"digits.json", "residual-digits-0.safetensors"}
+    with pytest.raises(CourseError, match=r"made with torch 1\.0, .* `shrink baselines digits`"):
+        baselines.ship(tmp_path, few, ["lenet-300-100"])
+    with pytest.raises(CourseError, match=r"'lenet-5' .* digits; there are lenet-300-100, resid"):
+        baselines.ship(tmp_path, few, ["residual", "lenet-5"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert len(baselines.ship(tmp_path, few)) == 2
 
 
 def test_shipped_baselines_are_small_together():
