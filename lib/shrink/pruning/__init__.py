@@ -2,6 +2,7 @@
 
 from shrink.pruning.dependency import Group, Member
 from shrink.pruning.groups import dependency_groups
+from shrink.pruning.kept import keep_across_groups, keep_count, keep_per_group, keep_strongest
 from shrink.pruning.layerwise import sensitivity
 from shrink.pruning.masks import (
     apply_masks,
@@ -13,6 +14,7 @@ from shrink.pruning.masks import (
 )
 from shrink.pruning.norms import recompute_norms
 from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
+from shrink.pruning.scores import group_scores, weight_scores
 from shrink.pruning.surgery import mask_filters, mask_units, remove_units
 from shrink.pruning.units import fill_up, keep_units, strongest_units
 
@@ -24,8 +26,13 @@ __all__ = [
     "dependency_groups",
     "fill_up",
     "global_masks",
+    "group_scores",
     "grow_masks",
     "hold_masks",
+    "keep_across_groups",
+    "keep_count",
+    "keep_per_group",
+    "keep_strongest",
     "keep_units",
     "magnitude_mask",
     "mask_filters",
@@ -37,4 +44,5 @@ __all__ = [
     "sensitivity",
     "shuffle_masks",
     "strongest_units",
+    "weight_scores",
 ]
