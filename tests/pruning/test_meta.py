@@ -1,7 +1,6 @@
 """MetaPruning: weights made from widths, cropped, and a search that finds the better structure."""
 
 import itertools
-import random
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from shrink.pruning.evolution import SearchSpace, evolve
 from shrink.pruning.meta import RandomWidths, SharedWeights, WeightGenerator, crop, perceptron
+from shrink.pruning.norms import recompute_norms
 from tests.depth import seeds
 
 KINDS = [WeightGenerator, SharedWeights]
@@ -112,3 +112,93 @@ def test_the_same_seed_makes_the_same_weights_and_leaves_the_random_numbers_alon
     assert torch.equal(torch.random.get_rng_state(), before)
     for a, b, c in zip(first, again, other, strict=True):
         assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+CORNERS = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+
+
+def corners(n, seed):
+    """Points about the four corners of a square, each corner a class, in equal numbers."""
+    labels = torch.arange(n) % 4
+    noise = torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
+    return CORNERS[labels] + 0.1 * noise, labels
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", seeds(5, few=2))
+def test_of_two_structures_it_finds_the_one_that_is_better(kind, seed):
+    # Of any line's four values two lie below the mean, and ReLU makes both 0: one unit cannot tell
+    # those two corners apart, so its loss is ln 2 or more on half of the points.
+    space = SearchSpace(2, [(1, 16)], 4)
+    model = RandomWidths(kind(2, space.largest, 4, seed=seed), space, seed=seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    images, labels = corners(200, seed)
+    for _ in range(200):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    fresh, answers = corners(400, seed + 1000)
+
+    def loss(widths):
+        net = perceptron(model.weights(widths)).eval()
+        recompute_norms(net, [images])
+        with torch.no_grad():
+            return F.cross_entropy(net(fresh), answers).item()
+
+    found = evolve(lambda widths: -loss(widths), space, seed=seed, population=2, generations=2)
+    assert max(found, key=found.get) == (16,)
+    assert loss((1,)) > 0.3 and loss((16,)) < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ((0, 6, 4), "a width must lie between 1 and 7, not 0"),
+        ((7, 6, 5), "a width must lie between 1 and 4, not 5"),
+        ((7, 6), "there are 3 hidden layers, not 2"),
+    ],
+)
+def test_widths_that_do_not_fit_are_named(kind, widths, message):
+    with pytest.raises(ValueError, match=message):
+        kind(*SIZES, seed=0)(widths)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sizes_that_make_no_network_are_named(kind):
+    with pytest.raises(ValueError, match="a width must be at least 1, not 0"):
+        kind(5, (7, 0), 3, seed=0)
+    with pytest.raises(ValueError, match="no hidden layer"):
+        kind(5, (), 3, seed=0)
+    with pytest.raises(TypeError, match="seed"):
+        kind(5, (7,), 3, seed=0.5)
+
+
+def test_a_space_of_other_sizes_than_the_weights_is_refused():
+    shared = SharedWeights(*SIZES, seed=0)
+    for space in (
+        SearchSpace(5, [(7,), (6,), (5,)], 3),
+        SearchSpace(6, [(7,), (6,), (4,)], 3),
+        SearchSpace(5, [(7,), (6,)], 3),
+    ):
+        with pytest.raises(ValueError, match="the space"):
+            RandomWidths(shared, space, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "error", "message"),
+    [
+        ([], ValueError, "the weight of one layer at least"),
+        ([(3, 5), (2, 4)], ValueError, "3 outputs go into 4 inputs"),
+        ([(3, 5, 1)], ValueError, r"not \(3, 5, 1\)"),
+        ([(0, 5)], ValueError, r"not \(0, 5\)"),
+    ],
+)
+def test_weights_that_make_no_network_are_named(shapes, error, message):
+    with pytest.raises(error, match=message):
+        perceptron([torch.zeros(shape) for shape in shapes])
+
+
+def test_weights_of_whole_numbers_are_refused():
+    with pytest.raises(TypeError, match="floating point"):
+        perceptron([torch.zeros(3, 5, dtype=torch.int64)])

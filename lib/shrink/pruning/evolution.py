@@ -138,7 +138,7 @@ def evolve(
     progress: Callable[[int, int], object] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> dict[Widths, float]:
-    """Look for the structure of the highest score: the best have children, generation by generation.
+    """Look for the structure of the highest score: the best have children, again and again.
 
     The first generation is drawn at random. Each later one has mutations of the best so far,
     crossovers of two of them, and random structures in place of children that have been scored
@@ -203,7 +203,7 @@ def _generation(
     chance: float,
     rng: random.Random,
 ) -> list[Widths]:
-    """New structures of the space: half mutations, half crossovers, and random ones for the rest."""
+    """New structures of the space: half mutations, half crossovers; random ones for the rest."""
 
     def mutation() -> Widths:
         return mutate(rng.choice(best), space.choices, chance, rng)

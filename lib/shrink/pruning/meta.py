@@ -5,6 +5,7 @@ batch norm without weights of its own, ReLU; then a linear layer. `RandomWidths`
 makes their weights, at other widths in each step. Which widths are good is then asked of `evolve`.
 """
 
+import operator
 import random
 from collections.abc import Sequence
 from itertools import pairwise
@@ -117,11 +118,16 @@ class RandomWidths(nn.Module):
         space: the structures that are trained.
         seed: of the widths.
 
+    Raises:
+        TypeError: the seed is not whole.
+        ValueError: the space has other inputs or outputs than the weights, or larger structures.
+
     Source: Liu et al. 2019, section 3.1 (stochastic training).
     """
 
     def __init__(self, weights: nn.Module, space: SearchSpace, *, seed: int) -> None:
         super().__init__()
+        _check_space(space, weights.sizes)
         self.weights, self.space, self.seed = weights, space, whole_seed(seed)
         self.register_buffer("calls", torch.tensor(0))
 
@@ -188,6 +194,14 @@ def _within(most: Sequence[int], widths: Sequence[int]) -> tuple[int, ...]:
         raise ValueError(f"there are {len(most) - 2} hidden layers, not {len(widths)}")
     hidden = (whole_number("a width", w, 1, top) for w, top in zip(widths, most[1:], strict=False))
     return (most[0], *hidden, most[-1])
+
+
+def _check_space(space: SearchSpace, most: Sequence[int]) -> None:
+    """Raise unless the weights are as large as the space's largest structure, or larger."""
+    sizes = (space.inputs, *space.largest, space.outputs)
+    ends = sizes[0] == most[0] and sizes[-1] == most[-1]
+    if len(sizes) != len(most) or not ends or any(map(operator.gt, sizes, most)):
+        raise ValueError(f"the space has structures up to {sizes}, the weights {tuple(most)}")
 
 
 def _cropped(whole: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
