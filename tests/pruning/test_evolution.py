@@ -73,9 +73,8 @@ def test_it_never_leaves_the_band_and_scores_nothing_twice(seed, population, par
     assert all(60 <= SPACE.macs(widths) <= 100 for widths in asked)
     assert len(set(asked)) == len(asked) <= 4 * population
     assert list(found) == asked and all(found[widths] == sum(widths) for widths in asked)
-    assert evolve(
-        lambda widths: float(sum(widths)), SPACE, seed=seed, chance=chance, **options
-    ) == (found)
+    assert evolve(score, SPACE, seed=seed, chance=chance, **options) == found
+    assert asked == 2 * list(found)
 
 
 def test_another_seed_takes_another_way():

@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from shrink.pruning.evolution import SearchSpace, evolve
-from shrink.pruning.meta import RandomWidths, SharedWeights, WeightGenerator, crop, perceptron
+from shrink.pruning.meta import (
+    RandomWidths,
+    SharedWeights,
+    WeightGenerator,
+    crop_weight,
+    perceptron,
+)
 from shrink.pruning.norms import recompute_norms
 from tests.depth import seeds
 
@@ -44,7 +50,7 @@ def test_shared_weights_are_the_same_numbers_for_all_widths_and_generated_ones_a
         weights = kind(*SIZES, seed=0)
         wide, narrow = weights((7, 6, 4)), weights((2, 5, 1))
         for a, b in zip(wide, narrow, strict=True):
-            assert torch.equal(crop(a, *b.shape), b) == same
+            assert torch.equal(crop_weight(a, *b.shape), b) == same
 
 
 @pytest.mark.parametrize("kind", KINDS)

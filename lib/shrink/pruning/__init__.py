@@ -1,6 +1,7 @@
 """Pruning: which weights go, when, and how they stay gone; units that go whole."""
 
 from shrink.pruning.dependency import Group, Member
+from shrink.pruning.evolution import SearchSpace, crossover, evolve, mutate, perceptron_macs
 from shrink.pruning.groups import dependency_groups
 from shrink.pruning.layerwise import sensitivity
 from shrink.pruning.masks import (
@@ -11,6 +12,13 @@ from shrink.pruning.masks import (
     magnitude_mask,
     shuffle_masks,
 )
+from shrink.pruning.meta import (
+    RandomWidths,
+    SharedWeights,
+    WeightGenerator,
+    crop_weight,
+    perceptron,
+)
 from shrink.pruning.norms import recompute_norms
 from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
 from shrink.pruning.surgery import mask_filters, mask_units, remove_units
@@ -19,9 +27,16 @@ from shrink.pruning.units import fill_up, keep_units, strongest_units
 __all__ = [
     "Group",
     "Member",
+    "RandomWidths",
+    "SearchSpace",
+    "SharedWeights",
+    "WeightGenerator",
     "apply_masks",
+    "crop_weight",
+    "crossover",
     "cubic_sparsity",
     "dependency_groups",
+    "evolve",
     "fill_up",
     "global_masks",
     "grow_masks",
@@ -30,6 +45,9 @@ __all__ = [
     "magnitude_mask",
     "mask_filters",
     "mask_units",
+    "mutate",
+    "perceptron",
+    "perceptron_macs",
     "prune_gradually",
     "prune_iteratively",
     "recompute_norms",

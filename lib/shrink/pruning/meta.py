@@ -20,10 +20,10 @@ from shrink.pruning.evolution import SearchSpace
 from shrink.tensors import check_floating
 
 
-def crop(weight: Tensor, outputs: int, inputs: int) -> Tensor:
+def crop_weight(weight: Tensor, outputs: int, inputs: int) -> Tensor:
     """The first rows and columns of a weight: what it is for fewer outputs and inputs.
 
-    >>> crop(torch.tensor([[1, 2, 3], [4, 5, 6]]), outputs=1, inputs=2)
+    >>> crop_weight(torch.tensor([[1, 2, 3], [4, 5, 6]]), outputs=1, inputs=2)
     tensor([[1, 2]])
     """
     return weight[:outputs, :inputs]
@@ -206,6 +206,6 @@ def _check_space(space: SearchSpace, most: Sequence[int]) -> None:
 
 def _cropped(whole: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
     return [
-        crop(weight, after, before)
+        crop_weight(weight, after, before)
         for weight, (before, after) in zip(whole, pairwise(sizes), strict=True)
     ]
