@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shrink.chapters.structure import channels, flatten, layers, residual
+from shrink.chapters.structure import block, channels, flatten, layers
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
 from shrink.classroom.exercises.cases import none_may_hide
 from shrink.classroom.exercises.exercise import Exercise
@@ -84,7 +84,7 @@ def _surgery(
 
 def _own_choice(conv: Tensor, kept: Tensor) -> Tensor:
     """The strongest rows, as many as are kept; of those that tie, the kept ones first."""
-    strength, among = residual.l1(conv).tolist(), kept.tolist()
+    strength, among = block.l1(conv).tolist(), kept.tolist()
     order = sorted(range(len(conv)), key=lambda row: (-strength[row], row not in among))
     return torch.tensor(sorted(order[: len(kept)]))
 

@@ -245,7 +245,7 @@ def _explained(
     else:
         axis = 1 if layer == "following" else 0
         found = layers.slices_in(given[name], whole[name], axis)
-        has = f"has channels {layers.listed(found)}" if found else "has other numbers than these"
+        has = f"has channels {layers.listed(found)}" if found else "has numbers that no channel had"
         why = f"{has}; kept are {layers.listed(kept.tolist())}"
     return Wrong(f"{layer}[{name!r}] {why}; {told}", expected=right[name], given=given[name])
 

@@ -92,9 +92,9 @@ def _not_multiplied(weight: Tensor, kept: Tensor, places: int) -> Tensor:
     return _columns(weight, kept[:, None] + _places(weight, places))
 
 
-@known("these are the first columns, as many as stay; take those of the channels that stay")
-def _first_columns(weight: Tensor, kept: Tensor, places: int) -> Tensor:
-    return weight.detach()[:, : len(kept) * places]
+@known("torch.cat puts pieces below each other: side by side they are along axis 1, `dim=1`")
+def _below_each_other(weight: Tensor, kept: Tensor, places: int) -> Tensor:
+    return torch.cat([inputs_removed(weight, channel[None], places) for channel in kept])
 
 
 @known("the rows are the layer's own outputs, and they all stay: its inputs are the columns")
@@ -114,7 +114,7 @@ MISTAKES = (
     _repeat,
     _place_by_place,
     _not_multiplied,
-    _first_columns,
+    _below_each_other,
     _rows,
     _zeroed,
 )

@@ -7,42 +7,30 @@ that go. Where channels tie for the last place, each choice among them is right.
 import random
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from shrink.chapters.structure import layers
-from shrink.chapters.structure.layers import taken
+from shrink.chapters.structure.block import (
+    AXES,
+    BRANCH,
+    STEM,
+    State,
+    cut,
+    l1,
+    masked,
+    outputs,
+    right_choices,
+    scores,
+    strongest,
+)
 from shrink.classroom.exercises.attempt import Mistake, Wrong
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 
-State = Mapping[str, Tensor]
 Choice = Callable[[State, int], Tensor]
-
-PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # of a batch norm
-STEM = ("stem.weight", *(f"norm0.{name}" for name in PER_CHANNEL))
-BRANCH = ("conv2.weight", *(f"norm2.{name}" for name in PER_CHANNEL))
-READERS = ("conv1.weight", "down.weight")
-AXES = dict.fromkeys((*STEM, *BRANCH), 0) | dict.fromkeys(READERS, 1)  # of the group's channels
-
-
-def l1(weight: Tensor) -> Tensor:
-    """The sum of the magnitudes of each filter, (filters,) float64."""
-    return weight.detach().double().abs().flatten(1).sum(1)
-
-
-def strongest(scores: Tensor, count: int) -> Tensor:
-    """The numbers of the largest scores, int64 ascending; the first of those that tie."""
-    return scores.argsort(descending=True, stable=True)[:count].sort().values
-
-
-def scores(state: State) -> Tensor:
-    """Of each channel, the magnitudes of both filters that make it."""
-    return l1(state["stem.weight"]) + l1(state["conv2.weight"])
 
 
 def _by_both(state: State, count: int) -> Tensor:
@@ -67,14 +55,6 @@ def _shared(state: State, count: int) -> Tensor:
     return torch.tensor(kept, dtype=torch.int64, device=state["stem.weight"].device)
 
 
-def cut(state: State, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with the channels `kept` of each named tensor; the others whole."""
-    return {
-        name: taken(tensor, AXES[name], kept[name]) if name in kept else tensor
-        for name, tensor in state.items()
-    }
-
-
 def _shrinking(choose: Choice = _by_both, *whole: str) -> Callable[[State, int], State]:
     """An answer that keeps these channels, and leaves the tensors `whole` as they are."""
 
@@ -91,6 +71,11 @@ def _each_its_own(state: State, count: int) -> State:
     return cut(state, kept | dict.fromkeys((*BRANCH, "down.weight"), of_conv2))
 
 
+def _scalar_too(state: State, count: int) -> State:
+    kept = _by_both(state, count)
+    return {name: t[kept] if name.startswith("norm0.") else t for name, t in state.items()}
+
+
 def shrunk(state: State, count: int) -> State:
     """The state of the block with `count` channels where stem and conv2 are added.
 
@@ -101,7 +86,7 @@ def shrunk(state: State, count: int) -> State:
 
     >>> filters = torch.tensor([[1.0, 1.0], [3.0, 0.0]]).view(2, 2, 1, 1)
     >>> state = {f"{layer}.weight": filters for layer in ("stem", "conv1", "conv2", "down")}
-    >>> for name in PER_CHANNEL:
+    >>> for name in ("weight", "bias", "running_mean", "running_var"):
     ...     state |= {f"norm{i}.{name}": torch.tensor([10.0, 20.0]) for i in range(3)}
     >>> small = shrunk(state, 1)
     >>> small["stem.weight"].flatten(), small["down.weight"].flatten(), small["norm2.bias"]
@@ -131,15 +116,15 @@ MISTAKES = (
         "the channels are conv2's strongest: the stem makes them too, so its L1 counts as well",
     ),
     Mistake(
-        "stem alone",
-        _shrinking(_by("stem")),
-        "the channels are the stem's strongest: conv2 makes them too, so its L1 counts as well",
-    ),
-    Mistake(
         "means",
         _shrinking(_by_means),
         "these scores are means over each layer's weights, so that a weight of the layer with "
         "fewer counts for more: add all magnitudes up",
+    ),
+    Mistake(
+        "num_batches_tracked cut",
+        _scalar_too,
+        "num_batches_tracked is one number for all channels, without an axis: leave it as it is",
     ),
     Mistake(
         "shortcut whole",
@@ -165,17 +150,6 @@ MISTAKES = (
 )
 
 
-def right_choices(state: State, count: int) -> list[Tensor]:
-    """The channels that may be kept, int64 ascending: several where the last of them tie."""
-    both = scores(state)
-    last = both.sort(descending=True).values[count - 1]
-    sure, tied = ((both > last).nonzero()[:, 0], (both == last).nonzero()[:, 0].tolist())
-    return [
-        torch.cat([sure, sure.new_tensor(some)]).sort().values
-        for some in combinations(tied, count - len(sure))
-    ]
-
-
 def _disagree(state: State, count: int) -> bool:
     """Whether each way to choose gives other channels, and none of them ties."""
     choices = [choose(state, count) for choose in (_by("stem"), _by("conv2"), _by_means)]
@@ -184,7 +158,12 @@ def _disagree(state: State, count: int) -> bool:
 
 
 def _tie(state: State, count: int) -> bool:
+    """Whether more than one choice is right."""
     return len(right_choices(state, count)) > 1
+
+
+def _decided(state: State, count: int) -> bool:
+    return not _tie(state, count)
 
 
 def _some_state(g: torch.Generator, inputs: int, channels: int, inner: int) -> dict[str, Tensor]:
@@ -198,6 +177,15 @@ def _some_state(g: torch.Generator, inputs: int, channels: int, inner: int) -> d
     return state | {"down.weight": layers.some_numbers(g, 3, channels, 3, 3)}
 
 
+def _with_twins(g: torch.Generator, *sizes: int) -> dict[str, Tensor]:
+    """The same, with two channels of which one's filters are the other's with their signs turned."""
+    state = _some_state(g, *sizes)
+    one, other = torch.randperm(len(state["stem.weight"]), generator=g)[:2].tolist()
+    for name in ("stem.weight", "conv2.weight"):
+        state[name][one] = -state[name][other]
+    return state
+
+
 def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[State, int]]]:
     g = generator(rng)
 
@@ -206,17 +194,13 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[State, int]]]:
         channels: int,
         inner: int,
         count: int,
-        such: Callable[[State, int], bool] = lambda state, count: not _tie(state, count),
+        such: Callable[[State, int], bool] = _decided,
+        draw: Callable[..., State] = _some_state,
     ) -> tuple[State, int]:
-        """A block `such` as is wanted."""
-        while True:
-            state = _some_state(g, inputs, channels, inner)
-            if such is _tie:  # one channel has the magnitudes of another
-                one, other = torch.randperm(channels, generator=g)[:2].tolist()
-                for name in ("stem.weight", "conv2.weight"):
-                    state[name][one] = -state[name][other]
-            if such(state, count):
-                return state, count
+        """The first block drawn that is `such`."""
+        while not such(state := draw(g, inputs, channels, inner), count):
+            pass
+        return state, count
 
     def changed(change: Callable[[Tensor], Tensor], *sizes: int) -> tuple[State, int]:
         state, count = case(*sizes)
@@ -224,32 +208,13 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[State, int]]]:
 
     yield lambda: case(1, 6, 2, 3, _disagree)
     yield lambda: case(2, 5, 5, 2, _disagree)
-    yield lambda: case(2, 6, 3, 3, _tie)
+    yield lambda: case(2, 6, 3, 3, _tie, _with_twins)
     yield lambda: case(1, 5, 2, 1)
     yield lambda: case(2, 4, 3, 4)
     yield lambda: case(3, 12, 4, 7, _disagree)
     yield lambda: changed(lambda t: t.double() if t.is_floating_point() else t, 1, 4, 3, 2)
     if torch.cuda.is_available():
         yield lambda: changed(Tensor.cuda, 1, 5, 2, 3)
-
-
-def outputs(state: State, x: Tensor) -> Tensor:
-    """What the block makes of images, by PyTorch's layers."""
-
-    def of(name: str) -> layers.Layer:
-        parts = {key.rpartition(".") for key in state}
-        return {part: state[f"{layer}.{part}"] for layer, _, part in parts if layer == name}
-
-    h = F.relu(layers.normed(layers.convolved(x, of("stem")), of("norm0")))
-    inner = F.relu(layers.normed(layers.convolved(h, of("conv1")), of("norm1")))
-    h = F.relu(h + layers.normed(layers.convolved(inner, of("conv2")), of("norm2")))
-    return layers.convolved(h, of("down"))
-
-
-def masked(state: State, kept: Tensor) -> State:
-    """The block as large as it was, with zeros in all that makes and scales what goes."""
-    zeroed = [name for name in AXES if name.endswith(("weight", "bias")) and name not in READERS]
-    return {**state, **{name: layers.masked(state[name], 0, kept) for name in zeroed}}
 
 
 def _comparable(result: Any) -> Any:
@@ -305,14 +270,18 @@ def _explained(kept: Mapping[str, list[int] | None], state: State, count: int) -
     both = scores(state).tolist()
     goes = [channel for channel in range(len(both)) if channel not in mine]
     if len(set(mine)) < count:
-        return f"one channel stays more than once: {layers.listed(mine)}"
+        return f"a channel is there twice: {layers.listed(mine)}"
     if not goes or max(both[i] for i in goes) <= min(both[i] for i in mine):
         return "the right channels are left, and another tensor has changed"
     weak, strong = min(mine, key=both.__getitem__), max(goes, key=both.__getitem__)
-    return (
-        f"channel {weak} stays, with a sum of {both[weak]:.4g} over both layers, and channel "
-        f"{strong} goes, with {both[strong]:.4g}"
-    )
+    stays, leaves = f"with {_sum(state, weak)}", f"with {_sum(state, strong)}"
+    return f"channel {weak} stays, {stays} in stem and conv2, and channel {strong} goes, {leaves}"
+
+
+def _sum(state: State, channel: int) -> str:
+    """The score of a channel as the sum that it is."""
+    stem, conv2 = (l1(state[f"{layer}.weight"])[channel].item() for layer in ("stem", "conv2"))
+    return f"{stem:.4g} + {conv2:.4g} = {stem + conv2:.4g}"
 
 
 shrink_residual = Exercise(
