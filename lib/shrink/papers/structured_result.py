@@ -19,7 +19,7 @@ ARMS = {
     "longer": "dense, the same extra epochs",
     **{f"{way}, tuned": f"{name}, fine-tuned" for way, name in WAYS.items()},
     "scratch": "small, from scratch, equal epochs",
-    "scratch-longer": "small, from scratch, equal computation",
+    "scratch-longer": "small, from scratch, twice the epochs",
 }
 
 
@@ -78,7 +78,7 @@ class Result(Record):
             f"From scratch is no worse (Liu et al. 2019): {_word(scratch, margin)}. At equal "
             f"epochs it has {interval(*scratch)} points of test error more than pruned and "
             f"fine-tuned, over {len(self.runs)} seeds; no worse means that the interval ends below "
-            f"{margin:+.2f}. At equal computation: {interval(*longer)}."
+            f"{margin:+.2f}. In twice the epochs: {interval(*longer)}."
         )
 
     def _smallest(self) -> str:
