@@ -29,8 +29,8 @@ def remove_units(
     Raises:
         KeyError: there is no group of a name in `kept`.
         TypeError: the numbers are not whole, or `model` is no module.
-        ValueError: no unit of a group is kept, one is not there or is kept twice, the groups are
-            of another model, or the model cannot be copied.
+        ValueError: no unit of a group or a layer is kept, one is not there or is kept twice, the
+            groups are of another model, or the model cannot be copied.
 
     Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets", section 3.1.
 
@@ -98,6 +98,11 @@ def _staying(
             if member.role in roles and not (entries := keep[member.units]).all():
                 axes = stays.setdefault(member.tensor, {})
                 axes[member.axis] = entries & axes.get(member.axis, entries)
+                if not axes[member.axis].any():
+                    raise ValueError(
+                        f"{member.tensor} would have nothing left, as its units of {name} are "
+                        f"{sorted(set(member.units.tolist()) - {-1})}: keep one of them"
+                    )
     return stays
 
 
