@@ -176,7 +176,7 @@ def test_the_smallest_are_the_ones_to_remove_if_they_beat_random_ones(random, wo
 def test_the_tables_show_every_arm():
     result = paper.Result(record(random__removed=[500, 502, 499, 503, 501]))
     assert result.verdict == f"{result._scratch()} {result._smallest()}"
-    assert "right after the removal, -4.00 (-4.00 to -4.00)" in result.verdict
+    assert "-4.00 (-4.00 to -4.00) right after the removal" in result.verdict
     for shown in (str(result), result._repr_html_(), result.markdown()):
         assert all(name in shown for name in (*ARMS.values(), *WAYS.values(), *STATES.values()))
         assert "500,000" in shown and "5.01 (4.99 to 5.03)" in shown
