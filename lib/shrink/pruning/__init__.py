@@ -1,5 +1,8 @@
 """Pruning: which weights go, when, and how they stay gone; units that go whole."""
 
+from shrink.pruning.dependency import Group, Member
+from shrink.pruning.groups import dependency_groups
+from shrink.pruning.kept import keep_across_groups, keep_count, keep_per_group, keep_strongest
 from shrink.pruning.layerwise import sensitivity
 from shrink.pruning.masks import (
     apply_masks,
@@ -9,21 +12,40 @@ from shrink.pruning.masks import (
     magnitude_mask,
     shuffle_masks,
 )
+from shrink.pruning.norms import recompute_norms
+from shrink.pruning.patterns import n_of_m_mask, pattern_mask
 from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
+from shrink.pruning.scores import group_scores, weight_scores
+from shrink.pruning.surgery import mask_filters, mask_units, remove_units
 from shrink.pruning.units import fill_up, keep_units, strongest_units
 
 __all__ = [
+    "Group",
+    "Member",
     "apply_masks",
     "cubic_sparsity",
+    "dependency_groups",
     "fill_up",
     "global_masks",
+    "group_scores",
     "grow_masks",
     "hold_masks",
+    "keep_across_groups",
+    "keep_count",
+    "keep_per_group",
+    "keep_strongest",
     "keep_units",
     "magnitude_mask",
+    "mask_filters",
+    "mask_units",
+    "n_of_m_mask",
+    "pattern_mask",
     "prune_gradually",
     "prune_iteratively",
+    "recompute_norms",
+    "remove_units",
     "sensitivity",
     "shuffle_masks",
     "strongest_units",
+    "weight_scores",
 ]
