@@ -77,7 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     add("update", _update, "bring the chapters in work/ up to date; answers are carried over")
     again = add("reproduce", _reproduce, "compute a paper's table on MNIST; resumes when stopped")
-    papers = ["pruning", "deep-compression", "deep-compression-smaller", "distillation"]
+    papers = [
+        "pruning",
+        "deep-compression",
+        "deep-compression-smaller",
+        "distillation",
+        "structured",
+    ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
     again.add_argument("--out", type=Path, metavar="FILE", help="default: work/<paper>.json")
@@ -88,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     gather.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     baselines = add("baselines", _baselines, "train the shipped networks again (for authors)")
     baselines.add_argument("name", choices=["glyphs", "mnist"])
+    text = "only these; the files and records of the others stay (default: all)"
+    baselines.add_argument("networks", nargs="*", metavar="network", help=text)
     text = "compute beforehand what chapters show, as before a lesson; resumes when stopped"
     warm = add("warm", _warm, text, root=False)
     warm.add_argument("chapters", nargs="*", type=_chapter, metavar="chapter", help="2 or 02_prune")
@@ -226,7 +234,8 @@ def _baselines(args: argparse.Namespace) -> int:
 
     if not folder.parent.is_dir():
         raise CourseError(f"no source tree here: {folder.parent} is missing")
-    print("\n".join(baselines.ship(folder, data.load(args.name, pick_device()))))
+    dataset = data.load(args.name, pick_device())
+    print("\n".join(baselines.ship(folder, dataset, args.networks)))
     return 0
 
 
