@@ -8,7 +8,7 @@ from shrink.chapters import structure
 from shrink.chapters.structure import breaking, residual_block
 from shrink.classroom import models
 from tests import depth
-from tests.chapters.judging import judge
+from tests.chapters.judging import rejected
 from tests.chapters.structure.surgery_answers import HIDES, SHOWS
 
 
@@ -115,15 +115,18 @@ def test_each_number_of_an_answer_counts(name, tensors):
     for seed in depth.seeds(8, few=1):
         for which in range(tensors):
             wrong = one_number_changed(exercise, which, at=7 * seed + which)
-            assert judge(exercise, wrong, seed).state == "wrong", (which, seed)
+            assert "% of the largest" in rejected(exercise, wrong, seed), (which, seed)
 
 
 def random_net(g):
     """A net of exercise 6 with three channels and two places, as it is read."""
-    draw = lambda *shape: torch.randint(-4, 5, shape, generator=g).double()  # noqa: E731
+
+    def draw(*shape):
+        return torch.randint(-4, 5, shape, generator=g).double()
+
     net = {name: draw(3) for name in ("stem", "gamma", "beta", "mean")}
     net |= {"var": draw(3).abs() + 1, "conv": draw(3, 3), "fc": draw(6), "image": draw(2)}
-    return breaking._read((net, [0, 2]))
+    return breaking.read((net, [0, 2]))
 
 
 def test_the_right_surgery_of_a_net_gives_what_the_masked_net_gives():
@@ -136,13 +139,13 @@ def test_the_right_surgery_of_a_net_gives_what_the_masked_net_gives():
 
 
 def test_the_pair_of_the_text_hides_all_mistakes():
-    net, kept = breaking._read((HIDES, [0]))
+    net, kept = breaking.read((HIDES, [0]))
     assert all(breaking.difference(mistake, net, kept) == 0 for mistake in breaking.BREAKABLE)
 
 
 def test_the_outputs_are_those_by_hand():
-    """The channel that stays is [0, 1] after the norm and [0, 2] after the sum; the other [1, 1]."""
-    net, kept = breaking._read((SHOWS, [1]))
+    """The channel that stays is [0, 1] after the norm, [0, 2] after the sum; the other [1, 1]."""
+    net, kept = breaking.read((SHOWS, [1]))
     filters, statistics, own, one_column = breaking.BREAKABLE
     assert breaking.output(breaking.surgery(net, kept)).item() == pytest.approx(2, abs=1e-4)
     differences = [breaking.difference(m, net, kept) for m in (filters, statistics, own)]

@@ -115,7 +115,7 @@ def _numbers(name: str, given: Any) -> Tensor:
     return numbers
 
 
-def _read(given: Any) -> tuple[Net, Tensor]:
+def read(given: Any) -> tuple[Net, Tensor]:
     """The net and the channels that stay, or `Wrong` where they are none."""
     pair = isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], Mapping)
     if not pair:
@@ -168,7 +168,7 @@ def difference(mistake: Callable[[Net, Tensor], Net], net: Net, kept: Tensor) ->
 
 def _check(answer: Attempt, rng: random.Random) -> None:
     given = answer()
-    net, kept = _read(given)
+    net, kept = read(given)
     far = {mistake.name: difference(mistake, net, kept) for mistake in BREAKABLE}
     told = {name: "does not run" if d == torch.inf else f"by {d:.2f}" for name, d in far.items()}
     right = output(surgery(net, kept)).item()

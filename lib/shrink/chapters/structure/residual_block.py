@@ -15,7 +15,6 @@ from shrink.chapters.structure import layers
 
 State = Mapping[str, Tensor]
 
-LAYERS = ("stem", "norm0", "conv1", "norm1", "conv2", "norm2", "down")
 PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # of a batch norm
 STEM = ("stem.weight", *(f"norm0.{name}" for name in PER_CHANNEL))
 BRANCH = ("conv2.weight", *(f"norm2.{name}" for name in PER_CHANNEL))
