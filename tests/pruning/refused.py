@@ -180,6 +180,8 @@ EITHER = {
         gamma=nn.Parameter(torch.ones(8))),
     "norm without eps": middle(lambda m, h: m.bn(h), bn=nn.BatchNorm2d(8, eps=0)),
     "products and quotients": between(lambda m, h: h * torch.sigmoid(h) / (1 + h.abs()) - h**2),
+    "a parameter in a list": between(lambda m, h: h * m.gamma + m.listed[0],
+        gamma=(gamma := nn.Parameter(torch.ones(8))), listed=[gamma]),
     "view of a parameter": middle(lambda m, h: h * m.gamma.view(1, -1, 1, 1),
         gamma=nn.Parameter(torch.ones(8))),
     "chunks": middle(gated, last=5, wide=conv(8, 10)),

@@ -9,8 +9,8 @@ from torch import nn
 from shrink.classroom import models
 from shrink.pruning import dependency_groups
 from tests.pruning import corners
+from tests.pruning.cases import LARGE, RIGHT, built
 from tests.pruning.nets import images
-from tests.pruning.test_surgery import LARGE, RIGHT, built
 
 # name: units, the layers that make, scale and read them. Of what makes: axis 0 of weight and bias;
 # of what scales: axis 0 of all; of what reads: axis 1 of the weight.
