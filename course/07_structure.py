@@ -331,8 +331,8 @@ for s, one in enumerate(nets):
 #
 # <details><summary>Answer</summary>
 #
-# Another network. It may be better or worse than the one they ship, and nothing says which: here and there the constants
-# even help, because a constant is nearer to what the next layer is used to than nothing at all.
+# Another network. It may be better or worse than the one they ship, and nothing says which. Often the constants even
+# help: a constant may be nearer to what the next layer is used to than nothing at all.
 # </details>
 
 # %% [markdown] shapes
@@ -374,9 +374,9 @@ for s, one in enumerate(nets):
 #
 # <details><summary>Answer</summary>
 #
-# Only the last: it needs no other surgery to compare with, because it must be 0 up to rounding. The accuracy after the
-# cut could be what pruning costs. And fine-tuning repairs nearly all of it, as it trains whatever it is given. **That a
-# network runs and recovers does not show that the surgery was right.**
+# Only the last: it needs no other surgery to compare with, because it must be 0 up to rounding. Any accuracy after the
+# cut could be what pruning costs. And fine-tuning repairs most of it, as it trains whatever it is given. **That a network
+# runs and recovers does not show that the surgery was right.**
 # </details>
 
 # %% [markdown] time
@@ -390,22 +390,20 @@ my_guess = None
 
 
 # %% time-answer
-def milliseconds(model, images, runs=40):
-    """The time that a quarter of the calls stay below: other programs can only make it longer."""
-    return 1000 * latency.latency(model, images, warm_up=5, runs=runs).low
+def milliseconds(models, images):
+    """How long each model takes: the best of five turns, as other programs only add to a time."""
+    turns = [[latency.latency(model, images, 2, 8).low for model in models] for _ in range(5)]
+    return [1000 * min(times) for times in zip(*turns, strict=True)]
 
 
-def costs(model):
-    """MACs, and the time of one image and of 64."""
-    return macs(model), milliseconds(model, image), milliseconds(model, asked.images[:64])
-
-
-whole = costs(net)
+shares = (1, 0.75, 0.5, 0.25)
+smaller = [pruning.remove_units(net, *strongest(net, share)) for share in shares]
+work = [macs(model) for model in smaller]
+one, many = (milliseconds(smaller, asked.images[:n]) for n in (1, 64))
 print(f"your guess: {'none' if my_guess is None else f'{my_guess} times'}")
 print("units left   fewer MACs   faster, one image   faster, 64 images")
-for share in (0.75, 0.5, 0.25):
-    smaller = costs(pruning.remove_units(net, *strongest(net, share)))
-    times = [before / after for before, after in zip(whole, smaller, strict=True)]
+for i, share in enumerate(shares):
+    times = [column[0] / column[i] for column in (work, one, many)]
     print(f"{100 * share:8.0f} % {times[0]:11.1f}x {times[1]:18.1f}x {times[2]:18.1f}x")
 
 # %% [markdown] time-why
@@ -417,13 +415,12 @@ for share in (0.75, 0.5, 0.25):
 
 # %% time-steps
 x = torch.randn(64, 64, 14, 14, generator=generator).to(image.device)
-found = {}
-for k in (8, 12, 16, 17, 24, 31, 32, 33, 48, 64):
-    layer = torch.nn.Conv2d(64, k, 3, padding=1, bias=False).to(image.device)
-    found[k] = milliseconds(layer, x, runs=15)
+counts = (8, 12, 16, 17, 24, 31, 32, 33, 48, 64)
+layers = [torch.nn.Conv2d(64, k, 3, padding=1, bias=False).to(x.device) for k in counts]
+times = milliseconds(layers, x)
 print("channels   time, ms   by its MACs")
-for k, time in found.items():
-    print(f"{k:8} {time:10.2f} {found[64] * k / 64:13.2f}")
+for k, time in zip(counts, times, strict=True):
+    print(f"{k:8} {time:10.2f} {times[-1] * k / 64:13.2f}")
 
 # %% [markdown] time-reading
 # **Between which neighbours does the time jump on your machine, and where does a channel less gain nothing?**
@@ -487,10 +484,11 @@ print(f"measured: {means['weight'] - means['filter']:.0f}")
 #
 # <details><summary>Answer</summary>
 #
-# The coarser, the more, as a rule: in a filter small and large weights must go together. 2:4 lies near the single
-# weights. For the loss the coarse patterns need fewer bits to say what is gone, and only the coarsest gives a network that
-# is smaller for every machine. With 2:4 half of the products can be left out by a machine that has the circuits for it;
-# an ordinary processor gains nothing. (Filters are only zeroed here, so that all patterns are treated alike.)
+# The coarser, the more: in a filter large weights must go along with small ones. 2:4 comes out near the vectors: single
+# weights go, but only two of each four. For the loss the coarse patterns need fewer bits to say what is gone, and only the
+# coarsest can become a network that is smaller for every machine. With 2:4 a machine that has the circuits can leave
+# out half of the products; an ordinary processor gains nothing. (Filters are only zeroed here, so that all patterns are
+# treated alike. And with norms anew the differences become much smaller.)
 # </details>
 
 # %% [markdown] worth
@@ -531,8 +529,8 @@ print(f"from {ahead.min():+.2f} to {ahead.max():+.2f}")
 #
 # Less than nothing, here: the same shape with new weights gets further in the same number of epochs. It has also cost
 # *less*, as most of its epochs were spent on the small network and not on the large one. So what pruning has found is
-# at best a *shape*, and half of everything is a shape that we could have written down without it. Liu et al. (2019)
-# found the same on large networks; the section on the papers has five seeds.
+# at best a *shape*, and half of everything is a shape that we could have written down without it. Zhuang Liu et
+# al. (2019) found the same on large networks; the section on the papers has five seeds.
 #
 # Pruning still has its place: when a trained network is at hand and the data or the time to train are not. How few
 # epochs of fine-tuning are enough?
@@ -541,10 +539,10 @@ print(f"from {ahead.min():+.2f} to {ahead.max():+.2f}")
 # %% [markdown] explore
 # ## Explore
 #
-# Above: every weight of the network is a pixel, light where it stays and dark where it goes. In each layer the rows make
-# channels and the columns read them. Marks at the right side are the channels that a layer makes, those above it the
-# channels that it reads, in the colour of their group. At each plus thin lines join the channels that are added. The
-# sentence on top compares the network with the masked one, which has zeros in everything that goes.
+# Above: every weight of the network is a pixel, blue where it stays. In each layer the rows make channels and the columns
+# read them. Marks at the right side are the channels that a layer makes, those above it the channels that it reads, in
+# the colour of their group. At each plus thin lines join the channels that are added. The sentence on top compares the
+# network with the masked one, which has zeros in everything that goes.
 #
 # Below, left: the accuracy over the share that is kept, on 500 validation images, which we may look at as often as we
 # like. The band is three networks of different seeds. The stars are networks with half of the channels that began with
@@ -758,11 +756,11 @@ shrink_residual.check()
 # %% [markdown] exercise-5
 # ### 5 · N of M (more, 12 minutes)
 #
-# Some processors multiply by a matrix with half of its weights twice as fast, provided that of *each* four neighbours
-# in a row exactly two are zero: 2:4. Write `n_of_m(weight, n, m)`: a bool mask, True = keep, that keeps of each m
-# neighbours in a row the n with the largest magnitudes. `weight` is float, (rows, columns), and m divides the number
-# of columns, so that the first m columns are the first block. Exactly n stay in each block. Where magnitudes are
-# equal, any of these weights may stay.
+# Sparse tensor cores, which NVIDIA builds into its GPUs, are made to multiply twice as fast where of *each* four
+# neighbours in a row two are zero: 2:4 (Mishra et al. 2021). Write `n_of_m(weight, n, m)`: a bool mask, True = keep,
+# that keeps of each m neighbours in a row the n with the largest magnitudes. `weight` is float, (rows, columns), and m
+# divides the number of columns, so that the first m columns are the first block. Exactly n stay in each block. Where
+# magnitudes are equal, any of these weights may stay.
 #
 # Example: with n = 2 and m = 4, `[[0.5, -4.0, 2.0, 1.0]]` becomes `[[False, True, True, False]]`.
 #
@@ -801,14 +799,15 @@ n_of_m.check()
 # output = sum(fc * h.flatten())                                       one number
 # ```
 #
-# The channels `kept` stay. These four surgeries are wrong:
+# The channels `kept` stay, k of them. The right surgery takes their entries of `stem`, `gamma`, `beta`, `mean` and
+# `var`, their rows *and* columns of `conv`, and all their columns of `fc`. These four surgeries are wrong:
 #
 # | | what it does |
 # |---|---|
-# | filters only | sets the rows of `stem` and `conv` that go to 0, and removes nothing |
-# | first statistics | takes `mean[:k]` and `var[:k]` for the k channels that stay; all else is right |
-# | own choice | `stem` and the norm keep `kept`; `conv` keeps, of its rows, the k with the largest L1 norm |
-# | one column per channel | keeps `fc[kept]` in place of all columns of these channels |
+# | filters only | sets `stem[u]` and row u of `conv` to 0 for each channel u that goes, and removes nothing |
+# | first statistics | takes `mean[:k]` and `var[:k]`; all else is right |
+# | own choice | keeps those k rows of `conv` that have the largest L1 norms, whatever `kept` says; all else is right |
+# | one column per channel | takes `fc[kept]`; all else is right |
 #
 # Return a pair `(net, kept)` on which **each of the four** differs from the right surgery: its output is at least 0.1
 # away, or it does not run at all. `kept` is a list of numbers that rise: not empty, and not all channels. At most four
@@ -825,7 +824,7 @@ n_of_m.check()
 # <details><summary>Hint</summary>
 #
 # Begin with this pair, and change something for one surgery at a time; the check says which still hide. What does the
-# norm make of a filter of zeros? Which channels must stay so that the first k are not they? How many columns of `fc`
+# norm make of a filter of zeros? Which channels must stay so that they are not the first k? How many columns of `fc`
 # belong to a channel when there are two places?
 # </details>
 
@@ -907,8 +906,7 @@ for s, one in enumerate(nets):
 # ## Which widths? (more)
 #
 # We have taken the same share from every group. But nothing says that all groups should lose alike, and to try out a
-# choice of widths we would have to train a network. *MetaPruning* (Liu et al. 2019) wants to know without training
-# each. It trains **one network that makes the weights of all others**:
+# choice of widths we would have to train a network. *MetaPruning* (Zechun Liu et al. 2019) wants to know without training each. It trains **one network that makes the weights of all others**:
 #
 # - The *generator* gets the widths, each divided by the largest, and makes each layer's whole weight, for the largest
 #   widths. The weight is then *cropped*: only its first rows and columns are used.
@@ -955,7 +953,8 @@ for widths in ((24, 24, 24), (10, 56, 54), (25, 5, 54)):
 # %% meta-searched
 near = pruning.SearchSpace(196, space.choices, 10, least_macs=5700, most_macs=6300)
 found = pruning.evolve(generated, near, seed=seed, population=20, generations=5)
-for widths in sorted(found, key=found.get, reverse=True)[:3] + [min(found, key=found.get)]:
+best = sorted(found, key=found.get, reverse=True)
+for widths in (*best[:3], best[-1]):
     print(f"{widths}: {near.macs(widths)} MACs, {found[widths]:.1f} % by generated weights")
 
 # %% [markdown] meta-predict
@@ -967,18 +966,22 @@ for widths in sorted(found, key=found.get, reverse=True)[:3] + [min(found, key=f
 # **What is the rank correlation of the generator's losses with those of the trained networks?**
 
 # %% meta-guess
-my_correlation = None
+my_guess = None
 
 # %% meta-ranked
 ranked = reproduce.stored("metapruning")
-plot, panels = plots.new(2, alt="Loss of trained networks over generated, and over trained again")
-for panel, (name, by) in zip(
-    panels, {"generated weights": "generator", "another training": "again"}.items(), strict=True
+plot, panels = plots.new(
+    2, alt="Loss of networks trained alone over the generated, and trained again"
+)
+for panel, by, name in zip(
+    panels, ("generator", "again"), ("generated", "the ceiling"), strict=True
 ):
     panel.plot(*ranked.points(by), ".")
     rho = np.mean(ranked.correlations(by))
-    panel.set(xlabel=f"loss by {name}", ylabel="loss, trained", title=f"rank correlation {rho:.2f}")
-print("your guess:", "none" if my_correlation is None else my_correlation)
+    panel.set(ylabel="loss, trained", title=f"{name}: rank correlation {rho:.2f}")
+panels[0].set(xlabel="loss with generated weights")
+panels[1].set(xlabel="loss, trained again")
+print(f"your guess: {'none' if my_guess is None else my_guess}")
 plot
 
 # %% meta-table
