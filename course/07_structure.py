@@ -884,9 +884,9 @@ table
 #
 # **From scratch is better** than pruned, as we have seen: that is the main failure of this chapter. Here is another.
 #
-# **One ranking for all groups picks the sums with the most terms.** In chapter 02 a ranking over all layers was better
-# than the same share of each. With units we can do the same: rank the units of all groups by their L1 norm, and remove
-# the lower half. But a unit's L1 norm is a sum, and where a unit has more weights it is larger.
+# **One ranking for all groups starves some of them.** Chapter 02 ranked the weights of all layers together. We do the same
+# with units: rank those of all groups by their L1 norm, and remove the lower half. But an L1 norm is a sum, and it is
+# larger where a unit has more weights. So we also rank by means: each sum divided by its number of weights.
 
 # %% breaks-ranking
 print(
@@ -901,6 +901,17 @@ for s, one in enumerate(nets):
     row = [right(renewed(pruning.remove_units(one, parts, way))) for way in ways]
     counts = [" ".join(str(len(units)) for units in way.values()) for way in ways[1:]]
     print(f"seed {s}: {row[0]:23.1f} {row[1]:21.1f} {row[2]:10.1f}   {'  or  '.join(counts)}")
+
+# %% [markdown] breaks-reading
+# **What has each ranking done to the groups?**
+#
+# <details><summary>Answer</summary>
+#
+# By sums a group with many weights per unit stays whole, and the first block is left with very little: conv1 keeps a
+# single channel, through which all that the block computes must pass. By means it is another group that is emptied. `keep_across_groups`
+# always leaves a group its strongest unit; with a plain threshold even that one would go, and no signal would pass.
+# Weights of different layers are simply not on one scale, and norms behind them undo whatever scale they have.
+# </details>
 
 # %% [markdown] meta
 # ## Which widths? (more)
