@@ -9,8 +9,8 @@
 # - remove channels so that nothing else changes, and test that nothing else did,
 # - say what fewer multiply-accumulates do to the time, and name the control that pruning has to beat.
 #
-# **You need** chapters 01 and 02, and 90 minutes, 40 of them for the three core exercises; those marked *more* take
-# another 40. Run the cells from the top. No GPU is needed.
+# **You need** chapters 01 and 02, and 90 minutes, 40 of them for the three core exercises. One section and three
+# exercises are marked *more* and take another 50. Run the cells from the top. No GPU is needed.
 
 # %% setup
 import copy
@@ -199,8 +199,8 @@ for group in groups.values():
     print(group)
 
 # %% [markdown] groups-reading
-# *makes* are the layers that compute the units, *scales* the tensors of a norm, *reads* the layers that take the units
-# in, on their second axis.
+# *Made by* names the layers that compute the units, as rows of their weights; *scaled by* the norms; and *read by* the
+# layers that take the units in, as columns.
 #
 # **Why does a channel of `down` have nine columns in fc? And which units of the network are in no group?**
 #
@@ -444,8 +444,8 @@ for k, time in zip(counts, times, strict=True):
 #   cards have circuits for that.
 #
 # The more freely a pattern chooses, the more bits must say what it has chosen. For a layer of $n$ weights that is
-# $n$ bits for single weights, $n/3$ for vectors, $n/9$ for kernels, one bit per filter for filters, and $n$ for 2:4 (two
-# bits for each weight that stays).
+# $n$ bits for single weights, $n/3$ for vectors, $n/9$ for kernels, one bit per place of a filter for groups, one bit per
+# filter for filters, and $n$ for 2:4 (two bits for each weight that stays).
 #
 # Half of the weights of the five convolutions behind the stem become zero, each time those with the smallest sums of
 # magnitudes. Nothing is trained. By how many points is *filter* behind single weights, in the mean of the three
@@ -455,7 +455,7 @@ for k, time in zip(counts, times, strict=True):
 my_guess = None
 
 
-# %% patterns-answer
+# %% patterns-masked
 def masked_by(net, pattern):
     """A copy in which the convolutions behind the stem have lost half of their weights."""
     model = copy.deepcopy(net)
@@ -468,6 +468,7 @@ def masked_by(net, pattern):
     return model
 
 
+# %% patterns-answer
 print("% right       as they are: seed 0, 1, 2, mean      norms anew: seed 0, 1, 2, mean")
 means = {}
 for pattern in ("weight", "vector", "kernel", "group", "filter", "2:4"):
