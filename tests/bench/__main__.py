@@ -25,6 +25,7 @@ BEGIN, END = "<!-- make bench -->", "<!-- end of make bench -->"
 FIGURES = {
     "counts": library.counts,
     "masks": library.masks,
+    "blocks": library.blocks,
     "sparse": library.sparse_products,
     "integers": quantized.inference,
     "quantizing": quantized.quantizing,

@@ -7,15 +7,14 @@ import pytest
 import torch
 from scipy import stats
 
-from shrink import pruning
+from shrink import cost, pruning
 from shrink.classroom import data, models
 from shrink.classroom.data import Split
-from shrink.classroom.training import Recipe
 from shrink.papers import reproduce, stages
 from shrink.papers import structured as paper
 from shrink.papers.structured_result import ARMS, STATES, WAYS
 
-SMALL = (8, 8, 16, 16)
+FULL, SMALL = (16, 16, 32, 32), (8, 8, 16, 16)
 TRAININGS = 7  # dense, longer, three removed, two from scratch
 
 
@@ -23,7 +22,8 @@ TRAININGS = 7  # dense, longer, three removed, two from scratch
 def digits(monkeypatch, tmp_path):
     """A few digits, recipes of an epoch or two, and a cache of its own."""
     monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "cache"))
-    short = {name: replace(getattr(paper.PLAN, name), epochs=1) for name in ("dense", "tuning")}
+    epochs = {"dense": 1, "tuning": 1, "scratch": 2, "longer": 4}
+    short = {name: replace(getattr(paper.PLAN, name), epochs=n) for name, n in epochs.items()}
     monkeypatch.setattr(paper, "PLAN", replace(paper.PLAN, **short, norm_images=100))
     whole = data.load("digits", announce=False)
     part = {
@@ -57,10 +57,14 @@ def test_each_arm_is_what_its_name_says(digits, tmp_path, monkeypatch):
     recipes = {name: recipe for name, (_, recipe, _) in trainings.items()}
     assert recipes["dense"] == plan.dense
     assert {recipes[name] for name in ("longer", *WAYS)} == {plan.tuning}
-    assert recipes["scratch"] == replace(plan.scratch, epochs=2)
-    times = found["dense"]["macs"] / found["scratch"]["macs"]
-    assert recipes["scratch-longer"] == replace(plan.scratch, epochs=round(times + 1))
-    assert 3.5 < times < 4
+    assert recipes["scratch"] == plan.scratch and recipes["scratch-longer"] == plan.longer
+    assert {arm: found[arm]["epochs"] for arm in ARMS} == {
+        "dense": 1,
+        "longer": 2,
+        **{f"{way}, tuned": 2 for way in WAYS},
+        "scratch": 2,
+        "scratch-longer": 4,
+    }
 
     fresh = models.build("residual", 3, hidden=SMALL).state_dict()
     for name in ("scratch", "scratch-longer"):
@@ -172,7 +176,7 @@ def test_the_smallest_are_the_ones_to_remove_if_they_beat_random_ones(random, wo
 def test_the_tables_show_every_arm():
     result = paper.Result(record(random__removed=[500, 502, 499, 503, 501]))
     assert result.verdict == f"{result._scratch()} {result._smallest()}"
-    assert "right after the removal, -4.00 (-4.00 to -4.00)" in result.verdict
+    assert "-4.00 (-4.00 to -4.00) right after the removal" in result.verdict
     for shown in (str(result), result._repr_html_(), result.markdown()):
         assert all(name in shown for name in (*ARMS.values(), *WAYS.values(), *STATES.values()))
         assert "500,000" in shown and "5.01 (4.99 to 5.03)" in shown
@@ -182,4 +186,8 @@ def test_the_tables_show_every_arm():
 def test_the_plan_compares_like_with_like():
     plan = paper.PLAN
     assert plan.scratch.epochs == plan.dense.epochs + plan.tuning.epochs
-    assert plan.norm_images % 1000 == 0 and isinstance(plan.dense, Recipe)
+    assert plan.longer == replace(plan.scratch, epochs=2 * plan.scratch.epochs)
+    images = torch.zeros(1, 1, 28, 28)
+    large, small = (cost.macs(models.build("residual", 0, hidden=h), images) for h in (FULL, SMALL))
+    assert 2 * small < large  # why twice the epochs, and not as many MACs
+    assert 2 * plan.scratch.epochs * small < plan.dense.epochs * large + plan.tuning.epochs * small

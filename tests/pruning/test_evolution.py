@@ -77,6 +77,14 @@ def test_it_never_leaves_the_band_and_scores_nothing_twice(seed, population, par
     assert asked == 2 * list(found)
 
 
+def test_one_parent_has_mutated_children():
+    space = SearchSpace(6, [range(1, 100)] * 20, 4)
+    found = [*evolve(sum, space, seed=0, population=10, parents=1, generations=2)]
+    best = max(found[:10], key=sum)
+    alike = [sum(a == b for a, b in zip(best, child, strict=True)) for child in found[10:]]
+    assert sum(n > 10 for n in alike) == 5  # half of a generation
+
+
 def test_another_seed_takes_another_way():
     first, second = (evolve(sum, SPACE, seed=seed, generations=1) for seed in (0, 1))
     assert list(first) != list(second)

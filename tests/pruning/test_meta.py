@@ -205,6 +205,17 @@ def test_weights_that_make_no_network_are_named(shapes, error, message):
         perceptron([torch.zeros(shape) for shape in shapes])
 
 
+def test_a_network_computes_in_the_type_of_its_weights():
+    weights = [torch.rand(3, 5, dtype=torch.float64), torch.rand(2, 3, dtype=torch.float64)]
+    assert perceptron(weights)(torch.rand(4, 5, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(0, 2), (3, 2), (2, 0), (2, 4)])
+def test_a_crop_that_is_not_there_is_refused(outputs, inputs):
+    with pytest.raises(ValueError, match=r"puts must lie between 1 and [23], not [034]"):
+        crop_weight(torch.zeros(2, 3), outputs, inputs)
+
+
 def test_weights_of_whole_numbers_are_refused():
     with pytest.raises(TypeError, match="floating point"):
         perceptron([torch.zeros(3, 5, dtype=torch.int64)])

@@ -4,17 +4,23 @@ Networks that differ in their seed are trained. Of every dependency group half o
 removed: those of the smallest L1 norm, as Li et al. do it, and as controls random ones and those of
 the largest; what is left is fine-tuned. Beside them stand the dense network with the same extra
 epochs, and networks of the same small widths that are trained from scratch, as Liu et al. do it:
-for as many epochs as the dense one with the tuning, and for as many multiply-accumulates. As with
+for as many epochs as the dense one with the tuning ("Scratch-E"), and for twice as many. As with
 their CIFAR-10 the images are shifted at random, here by up to a pixel.
 
-The recipe was chosen on validation images of seeds that are not reported, and committed with the
-rules of the verdicts before a test error was read.
+Differs: behind a residual sum Li et al. let the shortcut's filters decide, and we add up the norms
+of all layers that make the unit. For Liu et al. equal epochs are those of the dense network alone;
+their "Scratch-B" has as much computation as it, of which our twice as many epochs are a part.
+
+The recipe was chosen on the validation images of seed 10, which is not reported, and committed with
+the rules of the verdicts before a test error was read. Of the rates that were tried the best ones
+stand here: 0.05 of 0.05 and 0.1 for the dense network and from scratch, 0.05 of 0.01, 0.02 and 0.05
+for the fine-tuning of the smallest removed.
 """
 
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -38,25 +44,25 @@ WIDTHS = ("stem", "conv1", "down", "conv3")  # the groups whose sizes are the ne
 class Plan:
     """How the networks are trained, and how large a share of each group stays.
 
-    `scratch` is how a small network learns from scratch; its epochs are those of `dense` and
-    `tuning` together, or as many as cost what these cost. Batch norm is computed anew from the
-    first `norm_images` training images. `margin` is in points of test error.
+    `scratch` is how a small network learns from scratch: in as many epochs as `dense` and `tuning`
+    have together, and `longer` in twice as many. Batch norm is computed anew from the first
+    `norm_images` training images. `margin` is in points of test error.
     """
 
     dense: Recipe
     tuning: Recipe
     scratch: Recipe
+    longer: Recipe
     share: float
     norm_images: int
     margin: float
 
 
-_TUNING = Recipe(epochs=2, learning_rate=0.02)
-_DENSE = Recipe(epochs=4, learning_rate=0.05)
 PLAN = Plan(
-    dense=_DENSE,
-    tuning=_TUNING,
-    scratch=Recipe(epochs=_DENSE.epochs + _TUNING.epochs, learning_rate=0.05),
+    dense=Recipe(epochs=4, learning_rate=0.05),
+    tuning=Recipe(epochs=2, learning_rate=0.05),
+    scratch=Recipe(epochs=6, learning_rate=0.05),
+    longer=Recipe(epochs=12, learning_rate=0.05),
     share=0.5,
     norm_images=4000,
     margin=0.1,
@@ -65,7 +71,7 @@ RULES = {
     "Liu et al. 2019": (
         "from scratch at equal epochs minus smallest removed and fine-tuned, in points of test "
         "error, paired over seeds: reproduced if the 95 % interval ends below the margin, partly "
-        "if only the mean is below it, else not reproduced; equal computation is told beside it"
+        "if only the mean is below it, else not reproduced; twice the epochs are told beside it"
     ),
     "Li et al. 2017": (
         "smallest minus random removed, both fine-tuned, in points of test error, paired over "
@@ -102,11 +108,9 @@ def run(dataset: Dataset, seed: int, folder: Path) -> dict[str, dict]:
         found[f"{way}, norms"] = measured(net, PLAN.dense.epochs)
         found[f"{way}, tuned"] = measured(trained(way, net, PLAN.tuning), epochs)
     widths = tuple(len(kept[name]) for name in WIDTHS)
-    times = found["dense"]["macs"] / found["smallest, tuned"]["macs"]
-    most = round(PLAN.dense.epochs * times + PLAN.tuning.epochs)
-    for arm, n in {"scratch": epochs, "scratch-longer": most}.items():
-        net = models.build(NAME, seed, hidden=widths)
-        found[arm] = measured(trained(arm, net, replace(PLAN.scratch, epochs=n)), n)
+    for arm, recipe in {"scratch": PLAN.scratch, "scratch-longer": PLAN.longer}.items():
+        net = trained(arm, models.build(NAME, seed, hidden=widths), recipe)
+        found[arm] = measured(net, recipe.epochs)
     return found
 
 

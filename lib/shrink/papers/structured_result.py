@@ -5,12 +5,12 @@ import statistics
 from shrink.papers.tables import Record, Rows, interval, one_or_range, paired
 
 WAYS = {
-    "smallest": "half removed, the smallest",
-    "random": "half removed, at random",
-    "largest": "half removed, the largest",
+    "smallest": "smallest half removed",
+    "random": "random half removed",
+    "largest": "largest half removed",
 }
 STATES = {
-    "removed": "right after",
+    "removed": "right after the removal",
     "norms": "batch norm computed anew",
     "tuned": "fine-tuned",
 }
@@ -19,7 +19,7 @@ ARMS = {
     "longer": "dense, the same extra epochs",
     **{f"{way}, tuned": f"{name}, fine-tuned" for way, name in WAYS.items()},
     "scratch": "small, from scratch, equal epochs",
-    "scratch-longer": "small, from scratch, equal computation",
+    "scratch-longer": "small, from scratch, twice the epochs",
 }
 
 
@@ -44,7 +44,8 @@ class Result(Record):
 
     def _trained(self) -> Rows:
         ours = "smallest, tuned"
-        rows = [("", "parameters", "MACs", "epochs", "test error, %", "minus smallest, 95 %")]
+        against = "minus smallest removed, 95 % interval"
+        rows = [("", "parameters", "MACs", "epochs", "test error, %", against)]
         for arm, name in ARMS.items():
             sizes = (
                 one_or_range(self.of(arm, what), ",") for what in ("parameters", "macs", "epochs")
@@ -75,19 +76,19 @@ class Result(Record):
             self.difference(arm, "smallest, tuned") for arm in ("scratch", "scratch-longer")
         )
         return (
-            f"From scratch is no worse (Liu et al. 2019): {_word(scratch, margin)}. At equal "
-            f"epochs it has {interval(*scratch)} points of test error more than pruned and "
-            f"fine-tuned, over {len(self.runs)} seeds; no worse means that the interval ends below "
-            f"{margin:+.2f}. At equal computation: {interval(*longer)}."
+            f"From scratch is no worse (Liu et al. 2019): {_word(scratch, margin)}. From scratch minus "
+            f"pruned and fine-tuned: {interval(*scratch)} points of test error at equal epochs, over "
+            f"{len(self.runs)} seeds; no worse means that the interval ends below {margin:+.2f}. "
+            f"With twice the epochs: {interval(*longer)}."
         )
 
     def _smallest(self) -> str:
         """Li et al. 2017: to remove the smallest units is better than to remove random ones."""
         tuned, removed = (self._smallest_wins(state) for state in ("tuned", "removed"))
         return (
-            f"The smallest are the ones to remove (Li et al. 2017): {_word(tuned, 0)}. "
-            f"Fine-tuned, they leave {interval(*tuned)} points of test error more than random "
-            f"ones; right after the removal, {interval(*removed)}."
+            f"The smallest are the ones to remove (Li et al. 2017): {_word(tuned, 0)}. Smallest minus "
+            f"random removed: {interval(*tuned)} points of test error fine-tuned, "
+            f"{interval(*removed)} right after the removal."
         )
 
 

@@ -86,7 +86,8 @@ class SearchSpace:
             return False
         chosen = all(w in layer for w, layer in zip(widths, self.choices, strict=True))
         macs = self.macs(widths)
-        return chosen and self.least_macs <= macs and (self.most_macs or macs) >= macs
+        most = macs if self.most_macs is None else self.most_macs
+        return chosen and self.least_macs <= macs <= most
 
     def draw(self, rng: random.Random) -> Widths:
         """A structure of the space; all are equally likely.
@@ -222,8 +223,9 @@ def _generation(
             if widths in space and widths not in known:
                 children[widths] = None
 
-    if len(best) > 1:
+    if best:
         fill(mutation, population // 2)
+    if len(best) > 1:
         fill(crossed, 2 * (population // 2))
     fill(partial(space.draw, rng), population)
     return list(children)

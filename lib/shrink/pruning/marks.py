@@ -37,9 +37,10 @@ class Units:
 
     def tie(self, a: Tensor, b: Tensor) -> None:
         """From now on these are one, entry by entry; shapes broadcast."""
-        pairs = torch.stack(torch.broadcast_tensors(self.same(a), self.same(b))).flatten(1)
-        for pair in pairs[:, pairs[0] != pairs[1]].unique(dim=1).T:
-            first, other = self._first[pair].aminmax()
+        a, b = torch.broadcast_tensors(self.same(a), self.same(b))
+        pairs = (a * len(self._first) + b)[a != b].unique()  # as one number each: many are the same
+        for pair in zip(pairs // len(self._first), pairs % len(self._first), strict=True):
+            first, other = self._first[torch.stack(pair)].aminmax()
             self._first[self._first == other] = first
 
     def fix(self, marks: Tensor) -> None:

@@ -25,8 +25,19 @@ def crop_weight(weight: Tensor, outputs: int, inputs: int) -> Tensor:
 
     >>> crop_weight(torch.tensor([[1, 2, 3], [4, 5, 6]]), outputs=1, inputs=2)
     tensor([[1, 2]])
+
+    Args:
+        weight: (outputs, inputs) of the largest layer; what comes back is a view of it.
+
+    Raises:
+        TypeError: a number is not whole.
+        ValueError: a number is not 1 to that of the largest layer.
+
+    Source: Liu et al. 2019, "MetaPruning", section 3.1.
     """
-    return weight[:outputs, :inputs]
+    rows, columns = weight.shape
+    outputs = whole_number("outputs", outputs, 1, rows)
+    return weight[:outputs, : whole_number("inputs", inputs, 1, columns)]
 
 
 class WeightGenerator(nn.Module):
@@ -45,7 +56,11 @@ class WeightGenerator(nn.Module):
         seed: of the initial weights.
         units: between the two linear layers.
 
+    Raises:
+        TypeError, ValueError: a size, or a width in a call, is not whole or not 1 to the largest.
+
     Source: Liu et al. 2019, "MetaPruning", section 3.1.
+    Differs: in the paper's code a layer is told its own widths, not those of the whole network.
     """
 
     def __init__(
@@ -82,8 +97,7 @@ class SharedWeights(nn.Module):
     >>> torch.equal(narrow[1], wide[1][:5, :3])
     True
 
-    Args:
-        as `WeightGenerator`.
+    Args and Raises: as `WeightGenerator` has them.
 
     Source: Yu et al. 2019, "Slimmable Neural Networks".
     Differs: there each width has a batch norm of its own; here statistics are those of the batch.
@@ -159,7 +173,7 @@ def perceptron(weights: Sequence[Tensor]) -> nn.Sequential:
     for weight in weights[:-1]:
         layers += [_linear(weight), nn.BatchNorm1d(len(weight), affine=False), nn.ReLU()]
     layers.append(_linear(weights[-1]))
-    return nn.Sequential(*layers).to(weights[0].device)
+    return nn.Sequential(*layers).to(weights[0])  # its type and device
 
 
 def _check_chain(weights: Sequence[Tensor]) -> None:

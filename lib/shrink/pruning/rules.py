@@ -90,8 +90,9 @@ def entries(marking: Marking, function, result, args, kwargs) -> None:
     x, *others = flat([args, kwargs])
     if marking.marks(x) is None or any(isinstance(t, Tensor) and t.numel() > 1 for t in others):
         marking.refuse(f"calls {function.__name__} with other tensors than one activation")
-    if isinstance(result, Tensor):
-        marking.mark(result, marking.marks(x))
+    if not isinstance(result, Tensor):  # as of `float(x)`, which all units have a part in
+        marking.refuse(f"makes a {type(result).__name__} of an activation")
+    marking.mark(result, marking.marks(x))
 
 
 def pairs(marking: Marking, function, result, args, kwargs) -> None:
@@ -161,7 +162,7 @@ def _with_marks(marking: Marking, given):
     if isinstance(given, list | tuple):
         return type(given)(_with_marks(marking, part) for part in given)
     if (marks := marking.marks(given)) is not None:
-        return marks.clone()
+        return marks.clone(memory_format=torch.contiguous_format)  # so that each view of it exists
     if isinstance(given, Tensor) and given.is_floating_point():  # joined to activations, it stays
         return torch.full(given.shape, FIXED)
     return given.cpu() if isinstance(given, Tensor) else given  # such as an index

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shrink.chapters.structure import block, channels, flatten, layers
+from shrink.chapters.structure import channels, flatten, layers, residual_block
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
 from shrink.classroom.exercises.cases import none_may_hide
 from shrink.classroom.exercises.exercise import Exercise
@@ -84,7 +84,7 @@ def _surgery(
 
 def _own_choice(conv: Tensor, kept: Tensor) -> Tensor:
     """The strongest rows, as many as are kept; of those that tie, the kept ones first."""
-    strength, among = block.l1(conv).tolist(), kept.tolist()
+    strength, among = residual_block.l1(conv).tolist(), kept.tolist()
     order = sorted(range(len(conv)), key=lambda row: (-strength[row], row not in among))
     return torch.tensor(sorted(order[: len(kept)]))
 
@@ -115,7 +115,7 @@ def _numbers(name: str, given: Any) -> Tensor:
     return numbers
 
 
-def _read(given: Any) -> tuple[Net, Tensor]:
+def read(given: Any) -> tuple[Net, Tensor]:
     """The net and the channels that stay, or `Wrong` where they are none."""
     pair = isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], Mapping)
     if not pair:
@@ -168,9 +168,9 @@ def difference(mistake: Callable[[Net, Tensor], Net], net: Net, kept: Tensor) ->
 
 def _check(answer: Attempt, rng: random.Random) -> None:
     given = answer()
-    net, kept = _read(given)
+    net, kept = read(given)
     far = {mistake.name: difference(mistake, net, kept) for mistake in BREAKABLE}
-    told = {name: "does not run" if d == torch.inf else f"by {d:.2g}" for name, d in far.items()}
+    told = {name: "does not run" if d == torch.inf else f"by {d:.2f}" for name, d in far.items()}
     right = output(surgery(net, kept)).item()
     none_may_hide(
         [replace(mistake, name=f"{mistake.name} ({told[mistake.name]})") for mistake in BREAKABLE],

@@ -182,7 +182,8 @@ def _wrong_filters(given: Any, right: Tensor, weight: Tensor, count: int) -> Wro
         )
     if given.shape != right.shape or given.device != weight.device:
         return wrong(
-            f"return as many numbers as filters stay, {count}, on one axis and the device of the weight"
+            f"return as many numbers as filters stay, {count}, on one axis, and on the device of "
+            "the weight"
         )
     numbers, filters = given.tolist(), len(weight)
     if strangers := [number for number in numbers if not 0 <= number < filters]:

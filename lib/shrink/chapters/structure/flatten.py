@@ -123,6 +123,11 @@ MISTAKES = (
 def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
     g = generator(rng)
 
+    def small() -> Case:
+        """A layer that a message has room for; with channels 0 and 2 two mistakes are the same."""
+        weight, _, places = case(3, 3, 2, 2)
+        return weight, torch.tensor([1, 2]), places
+
     def case(outputs: int, channels: int, places: int, k: int) -> Case:
         """A layer in which no two columns are the same."""
         first = layers.some_channels(g, channels * places)[None]
@@ -137,7 +142,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
         weight, kept, places = case(3, 4, 4, 2)
         return weight.cuda(), kept.cuda(), places
 
-    yield lambda: case(3, 3, 2, 2)  # small enough for a message to show it
+    yield small
     yield lambda: case(6, 5, 4, 3)
     yield lambda: case(4, 4, 4, 2)  # as many channels as places
     yield lambda: case(3, 6, 6, 1)

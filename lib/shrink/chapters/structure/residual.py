@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shrink.chapters.structure import layers
-from shrink.chapters.structure.block import (
+from shrink.chapters.structure.residual_block import (
     AXES,
     BRANCH,
     STEM,
@@ -178,7 +178,7 @@ def _some_state(g: torch.Generator, inputs: int, channels: int, inner: int) -> d
 
 
 def _with_twins(g: torch.Generator, *sizes: int) -> dict[str, Tensor]:
-    """The same, with two channels of which one's filters are the other's with their signs turned."""
+    """The same, where one channel has the filters of another, with their signs turned."""
     state = _some_state(g, *sizes)
     one, other = torch.randperm(len(state["stem.weight"]), generator=g)[:2].tolist()
     for name in ("stem.weight", "conv2.weight"):

@@ -186,10 +186,11 @@ def _shown(value: Any) -> str:
 
 
 def _entries(value: dict) -> list[str]:
-    """The first entries, as many as a line has room for, and how many more there are."""
+    """The first entry, more while a line has room for them, and how many are left."""
     entries = [f"{key}: {_shown(item)}" for key, item in value.items()]
     ends = accumulate(map(len, entries))
     first = [entry for entry, end in zip(entries, ends, strict=True) if end <= _LONGEST_DICT]
+    first = first or entries[:1]
     left = len(entries) - len(first)
     return [*first, f"and {left} more"] if left else first
 
