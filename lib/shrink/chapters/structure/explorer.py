@@ -5,7 +5,7 @@ import ipywidgets as widgets
 from shrink.chapters.structure.cuts import GRANULARITIES, REMOVALS, SCORES
 from shrink.chapters.structure.figure import SIZE, draw, update
 from shrink.chapters.structure.lab import TASKS, StructureLab, without_effect
-from shrink.chapters.structure.view import STOPS, describe, summarise
+from shrink.chapters.structure.view import PARTS, describe, summarise
 from shrink.chapters.structure.ways import SEEDS
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise
@@ -17,35 +17,39 @@ from shrink.classroom.explorers.tries import Try
 TRIES = (
     Try(
         "1 zeros",
-        "Half of the filters are zero. Is that the network without these channels? Press linked, "
-        "and then norms anew: how much of the damage was the norms'?",
+        "A quarter of the filters is zero. How far is that from the network without these "
+        "channels? Press linked, and then anew: how much of the damage was the norms'?",
+        kept=12,
         removal="zeros only",
     ),
     Try(
         "2 own choice",
-        "Look at the lines of the shortcuts. Press Start, here and under linked: which of accuracy "
-        "and difference tells that the surgery was wrong?",
+        "Which channels do the lines of the shortcuts add? Press Start, here and under linked: "
+        "which number tells the wrong surgery from the right one, before and after?",
+        kept=8,
         removal="each its own",
         task="fine-tune",
     ),
     Try(
         "3 time",
-        "Press Start. About a quarter of the multiply-accumulates is left: which part of the time? "
-        "At which numbers of channels does the time of a convolution jump?",
+        "Press Start. Which part of the multiply-accumulates is left, and which of the time? At "
+        "which numbers of channels does the time of a convolution jump?",
+        kept=8,
         task="measure times",
     ),
     Try(
         "4 scratch",
-        "Press Start, then once more by random. Where are the stars, the same small network with "
-        "new weights?",
-        share=0.5,
+        "Press Start, then once more by random. Where do the two lie beside the stars, the same "
+        "small network with new weights?",
+        kept=8,
         norms="anew",
         task="fine-tune",
     ),
     Try(
         "5 patterns",
-        "Go on to vector, kernel, group and filter, zeros only: at which share does each lose ten "
-        "points? What do the coarse ones have for it?",
+        "Go on to vector, kernel, group, 2:4 and to filter with zeros only. What does the pattern "
+        "cost, and which of them saves multiply-accumulates?",
+        kept=8,
         granularity="weight",
     ),
 )
@@ -66,18 +70,17 @@ def explore_structure(
     """
     lab = StructureLab(dataset, filters_to_keep, seeds)
     controls = {
-        "share": widgets.FloatSlider(
-            0.5,
-            min=STOPS[0],
-            max=1,
-            step=STOPS[0],
-            description="share kept",
-            **wide(320, words=70),
+        "kept": widgets.IntSlider(
+            PARTS // 2,
+            min=1,
+            max=PARTS,
+            description=f"kept, of {PARTS}",
+            **wide(320, words=76),
         ),
-        "granularity": toggle("what goes", list(GRANULARITIES), width=54, value="filter"),
-        "removal": toggle("removed", list(REMOVALS), width=88),
-        "score": toggle("by", list(SCORES), width=60),
-        "norms": toggle("norms", ["as they were", "anew"], width=92),
+        "granularity": toggle("what goes", list(GRANULARITIES), width=None, value="filter"),
+        "removal": toggle("removed", list(REMOVALS), width=None),
+        "score": toggle("by", list(SCORES), width=None),
+        "norms": toggle("norms", ["as they were", "anew"], width=None),
         "source": whose("filters by", filters_to_keep),
     }
     return Explorer(
@@ -89,6 +92,6 @@ def explore_structure(
         controls=controls,
         tries=TRIES,
         hidden=without_effect,
-        job=Job("Start", lab.work, {"task": toggle("the button", list(TASKS), width=110)}),
+        job=Job("Start", lab.work, {"task": toggle("the button", list(TASKS), width=None)}),
         size=SIZE,
     )

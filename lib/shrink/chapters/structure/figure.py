@@ -23,10 +23,10 @@ LINES = {
     "whole": {"color": DENSE, "ls": "--"},
     "from scratch": {"color": "black", "marker": "*", "ls": "", "ms": 10, "mew": 0},
 }
-RUNS = {  # by what the legend says
-    "fine-tuned": {"marker": "D", "ms": 6, "mec": "white"},
-    "fine-tuned, each its own": {"marker": "X", "ms": 8, "mec": "white"},
-    "fine-tuned, zeros only": {"marker": "s", "ms": 7, "mec": "white"},
+RUNS = {  # by what the legend says; the cross upon the diamond: both can be seen
+    "fine-tuned": {"marker": "D", "ms": 9, "mec": "white"},
+    "tuned, each its own": {"marker": "X", "ms": 7, "mfc": "white"},
+    "tuned, zeros only": {"marker": "s", "ms": 5, "mec": "white"},
     "stopped on the way": {"marker": "o", "ms": 6, "mfc": "none"},
 }
 RUNS = {name: {"ls": "", "color": TUNED} | look for name, look in RUNS.items()}
@@ -41,11 +41,14 @@ def draw(figure: Figure, view: View) -> dict[str, Any]:
     )
     share = (top + height) / full[1]
     rows = figure.add_gridspec(2, 1, height_ratios=(share, 1 - share))
-    accuracy, time = rows[1].subgridspec(1, 2).subplots()
+    accuracy, between, time = rows[1].subgridspec(1, 3, width_ratios=(10, 7, 10)).subplots()
+    between.set_axis_off()
     return {
         "title": figure.text(left / full[0], 1 - 6 / full[1], "", va="top"),
         "map": weights_map.draw(above, view),
         "accuracy": _draw_accuracy(accuracy),
+        "legend": legend.draw(between, LINES | RUNS, left=0, top=0.97),
+        "costs": between.text(0, -0.16, "", va="bottom"),
         "time": _draw_time(time),
     }
 
@@ -70,30 +73,28 @@ def _draw_accuracy(ax: Axes) -> dict[str, Any]:
         "scratch": scratch,
         "runs": runs,
         "marker": marker,
-        "legends": {
-            "filter": legend.draw(ax, LINES | RUNS, left=0.03, top=0.66),
-            "masks": legend.draw(ax, LINES | RUNS, left=0.56, top=0.42),
-        },
     }
 
 
 def _draw_time(ax: Axes) -> dict[str, Any]:
-    ax.set(xlim=(0, CHANNELS + 2), ylim=(0, 118), xlabel=f"channels, of {CHANNELS}")
+    ax.set(xlim=(0, CHANNELS + 2), ylim=(0, 132), xlabel=f"channels, of {CHANNELS}")
     ax.set_xticks(range(0, CHANNELS + 1, 16))
     ax.set_title("a convolution's time, %")
     ax.plot([0, CHANNELS], [0, 100], color=DENSE, ls="--", label="multiply-accumulates")
     (found,) = ax.plot([], [], "o-", ms=3.5, lw=1, color=PRUNED, label="time, measured")
     here = ax.axvline(0, ymax=0.8, color=DENSE, lw=0.8)
     ax.legend(loc="upper left", borderaxespad=0, labelspacing=0.2, handlelength=1.7)
-    words = ax.text(CHANNELS + 1, 4, "", ha="right", va="bottom")
-    return {"found": found, "here": here, "words": words}
+    return {"found": found, "here": here}
 
 
 def update(artists: Mapping[str, Any], view: View) -> None:
     """Move the artists to the view."""
     _update_title(artists["title"], view)
     weights_map.update(artists["map"], view)
-    _update_accuracy(artists["accuracy"], view)
+    drawn = _update_accuracy(artists["accuracy"], view)
+    artists["legend"][OTHER][1].set_text("norms as they were" if view.anew else OTHER)
+    legend.update(artists["legend"], drawn)
+    artists["costs"].set_text(_costs(view))
     _update_time(artists["time"], view)
 
 
@@ -109,7 +110,8 @@ def _update_title(title: Any, view: View) -> None:
     title.set(text=words, color="black" if same else TUNED)
 
 
-def _update_accuracy(artists: Mapping[str, Any], view: View) -> None:
+def _update_accuracy(artists: Mapping[str, Any], view: View) -> set[str]:
+    """Move the artists; the names of what is drawn."""
     curves = (view.curve, view.other_curve)
     for line, curve in zip(artists["lines"].values(), curves, strict=True):
         line.set_ydata(100 * curve)
@@ -117,6 +119,7 @@ def _update_accuracy(artists: Mapping[str, Any], view: View) -> None:
     if view.setting.granularity == "2:4":  # one share, and so a bar
         (here,) = np.flatnonzero(CURVE == 0.5)
         at, low, high = np.array([49, 51]), low[[here] * 2], high[[here] * 2]
+    artists["lines"][OTHER].set_marker("." if view.setting.granularity == "2:4" else "")
     artists["band"].set_data(at, low, high)
     artists["dense"].set_ydata([100 * view.dense_accuracy] * 2)
     artists["marker"].set_data([100 * view.share], [100 * view.accuracy])
@@ -127,29 +130,33 @@ def _update_accuracy(artists: Mapping[str, Any], view: View) -> None:
         runs = [run for run in view.runs if called(run) == name]
         line.set_data([100 * r.share for r in runs], [100 * r.accuracy for r in runs])
         drawn |= {name for _ in runs}
-    for where, rows in artists["legends"].items():
-        rows[OTHER][1].set_text("norms as they were" if view.anew else OTHER)
-        legend.update(rows, drawn if (where == "filter") == view.setting.removes_filters else ())
+    return drawn
 
 
 def called(run: Any) -> str:
     """How the legend names such runs."""
     if run.stopped:
         return "stopped on the way"
-    named = f"fine-tuned, {run.setting.removal}"
+    named = f"tuned, {run.setting.removal}"
     return named if run.setting.removes_filters and named in RUNS else "fine-tuned"
 
 
 def _update_time(artists: Mapping[str, Any], view: View) -> None:
     share = view.share if view.setting.removes_channels else 1
     artists["here"].set_xdata([CHANNELS * share] * 2)
-    words = f"this network:\nMACs {100 * view.macs[0] / view.macs[1]:.0f} %"
     if view.times is None:
         artists["found"].set_data([], [])
-    else:
-        found = view.times.convolution
-        artists["found"].set_data(WIDTHS, [100 * found[k] / found[CHANNELS] for k in WIDTHS])
-        if view.times.share == view.share and view.setting.removes_channels:
-            for n, whole in view.times.whole.items():
-                words += f"\ntime of {n} {100 * view.times.small[n] / whole:.0f} %"
-    artists["words"].set_text(words)
+        return
+    found = view.times.convolution
+    artists["found"].set_data(WIDTHS, [100 * found[k] / found[CHANNELS] for k in WIDTHS])
+
+
+def _costs(view: View) -> str:
+    """What is left of the whole network's work and, where it was measured, of its time."""
+    lines = ["of the whole network:", f"MACs {100 * view.macs[0] / view.macs[1]:.0f} %"]
+    if view.times_here:
+        whole, small = view.times.whole, view.times.small
+        lines += [
+            f"time, {n} image{'s' * (n > 1)} {100 * small[n] / whole[n]:.0f} %" for n in whole
+        ]
+    return "\n".join(lines)

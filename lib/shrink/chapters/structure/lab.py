@@ -15,7 +15,7 @@ from shrink import cost, pruning
 from shrink.chapters.structure import prepared, ways
 from shrink.chapters.structure.cuts import Cut, Setting, cut, largest_difference, recompute
 from shrink.chapters.structure.times import measure_times
-from shrink.chapters.structure.view import CURVE, STOPS, Run, Times, View
+from shrink.chapters.structure.view import CURVE, PARTS, STOPS, Run, Times, View
 from shrink.classroom import measure
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
@@ -70,19 +70,19 @@ class StructureLab:
 
     def view(
         self,
-        share: float,
+        kept: int,
         granularity: str,
         removal: str,
         score: str,
         norms: str,
         source: str = "reference",
     ) -> View:
-        """Everything the figure shows.
+        """Everything the figure shows of the network of which `kept` of PARTS stay.
 
         Raises:
             ExerciseError: `source` is "mine", and there is no answer yet, or no choice of filters.
         """
-        setting, share, mine = as_it_counts(granularity, removal, score, share, source)
+        setting, share, mine = as_it_counts(granularity, removal, score, kept, source)
         anew, made = norms == "anew", self.cut(setting, share, mine)
         stop = np.flatnonzero(np.isclose(STOPS, share))
         curve = self.curves[setting, anew]
@@ -125,7 +125,7 @@ class StructureLab:
     def work(self, values: dict[str, Any], stop: threading.Event, progress: Progress) -> None:
         """Fine-tune the network on show, or measure times, as `task` says."""
         setting, share, mine = as_it_counts(
-            *(values[name] for name in ("granularity", "removal", "score", "share", "source"))
+            *(values[name] for name in ("granularity", "removal", "score", "kept", "source"))
         )
         if values["task"] == TASKS[0]:
             self._fine_tune(setting, share, mine, values["norms"] == "anew", stop, progress)
@@ -175,13 +175,14 @@ def without_effect(values: Mapping[str, Any]) -> set[str]:
     """The controls that change nothing in this state."""
     if values["granularity"] == "filter":
         return {"score"} if values["source"] == "mine" else set()
-    return {"score", "removal", "source", *(["share"] if values["granularity"] == "2:4" else [])}
+    return {"score", "removal", "source", *(["kept"] if values["granularity"] == "2:4" else [])}
 
 
 def as_it_counts(
-    granularity: str, removal: str, score: str, share: float, source: str
+    granularity: str, removal: str, score: str, kept: int, source: str
 ) -> tuple[Setting, float, bool]:
     """The setting, the share and whether the choice is the student's, with nothing idle in them."""
+    share = kept / PARTS
     if granularity != "filter":
         return Setting(granularity), 0.5 if granularity == "2:4" else share, False
     mine = source == "mine"

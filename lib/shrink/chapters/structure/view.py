@@ -7,7 +7,8 @@ import numpy as np
 
 from shrink.chapters.structure.cuts import Setting
 
-STOPS = np.arange(1, 17) / 16  # the slider's: shares that are kept
+PARTS = 16  # of which the slider says how many are kept
+STOPS = np.arange(1, PARTS + 1) / PARTS  # shares
 CURVE = STOPS[1::2]  # of all seeds
 SAME = 1e-3  # outputs that differ by less are the same up to rounding
 CHANNELS = 64  # that the timed convolution takes in
@@ -63,6 +64,13 @@ class View:
     bytes: tuple[int, int]  # of their files
     times: Times | None
     runs: tuple[Run, ...]
+
+    @property
+    def times_here(self) -> Times | None:
+        """The times, if those of the network on show are among them."""
+        if self.times is None or not self.setting.removes_channels:
+            return None
+        return self.times if self.times.share == self.share else None
 
 
 def pairs(view: View, branch: str, shortcut: str) -> np.ndarray:
@@ -142,8 +150,8 @@ def _cost(view: View) -> str:
 
 
 def _measured(view: View) -> str:
-    times = view.times
-    if times is None or times.share != view.share:
+    times = view.times_here
+    if times is None:
         return ""
     parts = ", ".join(
         f"{100 * times.small[n] / times.whole[n]:.0f} % for {n} image{'s' * (n > 1)}"
