@@ -80,9 +80,10 @@ plots.digits(ten.images[:, 0].cpu().numpy(), [str(answer) for answer in answers]
 # %% [markdown] by-hand
 # ## Two filters by hand
 #
-# A *filter* is the part of a convolution's weights that makes one channel. In this network a batch norm and a ReLU
-# follow each convolution, and then the next layer reads the channel. We take two filters with one weight each, and an
-# image of one pixel, 3:
+# A *filter* is the part of a convolution's weights that makes one channel. In this network a batch norm follows each
+# convolution, then a ReLU, and then the next layer reads the channel. Once it is trained, a batch norm has four fixed
+# numbers per channel: it subtracts a mean, divides by a standard deviation, multiplies by a scale and adds a shift. We
+# take two filters with one weight each, and an image of one pixel, 3:
 #
 # | | channel 1 | channel 2 |
 # |---|---|---|
@@ -122,10 +123,10 @@ whole.item(), removed.item(), zeroed.item()
 #
 # | symbol | in code | what it is |
 # |---|---|---|
-# | $W$ | `conv["weight"]` | the filters, (out, in, height, width) |
-# | $\mu, \sigma^2$ | `norm["running_mean"]`, `norm["running_var"]` | the mean and the variance of each channel, (out,) each |
-# | $\gamma, \beta$ | `norm["weight"]`, `norm["bias"]` | its scale and its shift, (out,) each |
-# | $V$ | `following["weight"]` | the next layer's weights, (next, out, height, width) |
+# | $W$ | `W` | the filters, (out, in, height, width) |
+# | $\mu, \sigma^2$ | `norm.running_mean`, `norm.running_var` | the mean and the variance of each channel, (out,) each |
+# | $\gamma, \beta$ | `norm.weight`, `norm.bias` | its scale and its shift, (out,) each |
+# | $V$ | `V` | the next layer's weights, (next, out, height, width) |
 # | $s$ | `scores` | how strong each filter is, (out,) |
 # | $K$ | `kept` | the numbers of the channels that stay, int64, rising |
 #
@@ -146,7 +147,7 @@ whole.item(), removed.item(), zeroed.item()
 # $$s_u = \sum_{i,a,b} |W_{u,i,a,b}|$$
 #
 # A convolution takes in · out · height · width products for each place of its output. With a share $r$ of the channels
-# left in every layer, *in* and *out* both shrink, and $r^2$ of the products remain.
+# left in every layer, *in* and *out* both shrink, and about $r^2$ of the products remain.
 
 # %% mathematics-code
 generator = torch.Generator().manual_seed(seed)
@@ -214,7 +215,7 @@ for group in groups.values():
 # ## On the real network
 #
 # In each group half of the units go, those with the smallest L1 norm. Where several layers make a unit, as the stem and
-# conv2 do, their norms are added. `pruning.remove_units` copies what stays into a new, smaller network.
+# conv2 do, their L1 norms are added. `pruning.remove_units` copies what stays into a new, smaller network.
 
 # %% real-remove
 asked = Split(data.validation.images[:1000], data.validation.labels[:1000])
@@ -260,7 +261,7 @@ print(f"removed and whole:  {apart(small, net):.2g} apart")
 print(f"the logits of the whole network lie between {lowest:.0f} and {highest:.0f}")
 
 # %% [markdown] norms
-# So the surgery is right, and the damage is real. But part of it is easy to repair. A norm subtracts the mean of its
+# So the surgery is right, and the damage is real. But part of it is easy to repair. A batch norm subtracts the mean of its
 # channel and divides by the standard deviation, and both were measured with *all* channels in front of it. With half of
 # these gone they are wrong. `pruning.recompute_norms` runs images through the network and computes them anew. It needs no
 # label, and no weight changes.
@@ -285,8 +286,8 @@ for s, one in enumerate(nets):
 # %% [markdown] constant
 # ## Predict: a filter of zeros
 #
-# Many programs "remove" a filter by setting its weights to 0. We do that to half of the filters of conv1 and conv3, the
-# layers in the middle of the two blocks, and compare with the network from which these channels are *removed*. We ask
+# It is easier to set the weights of a filter to 0 than to remove its channel. We do that to half of the filters of conv1
+# and conv3, the first layers of the two blocks, and compare with the network from which these channels are *removed*. We ask
 # both the same 1000 images. By how much do their logits differ at most? (Those of the whole network lie between the two
 # numbers above.) Write your guess in place of `None`. It is not marked.
 
