@@ -412,16 +412,20 @@ for i, share in enumerate(shares):
 # of it (chapter 01). And norms, ReLUs and pooling shrink like the channels, not like their square.
 #
 # But a convolution alone does not follow its MACs either. Here is one from 64 channels to $k$, on 64 images of 14 × 14.
-# The last column is the time that $k$ channels would take if time followed MACs.
+# The dashed line is the time that $k$ channels would take if time followed MACs.
 
 # %% time-steps
 x = torch.randn(64, 64, 14, 14, generator=generator).to(image.device)
 counts = (8, 12, 16, 17, 24, 31, 32, 33, 48, 64)
 layers = [torch.nn.Conv2d(64, k, 3, padding=1, bias=False).to(x.device) for k in counts]
 times = milliseconds(layers, x)
-print("channels   time, ms   by its MACs")
-for k, time in zip(counts, times, strict=True):
-    print(f"{k:8} {time:10.2f} {times[-1] * k / 64:13.2f}")
+plot, (panel,) = plots.new(alt="Time of a convolution over its channels, beside a line", width=6)
+plots.curves(panel, counts, {"measured": times})
+panel.plot([0, 64], [0, times[-1]], "--", color=plots.COLOURS["dense"], label="by its MACs")
+panel.set(xlabel="channels", ylabel="time, ms", title="one convolution", xticks=range(0, 65, 16))
+panel.legend(fontsize="small")
+print(", ".join(f"{k}: {time:.2f} ms" for k, time in zip(counts, times, strict=True)))
+plot
 
 # %% [markdown] time-reading
 # **Between which neighbours does the time jump on your machine, and where does a channel less gain nothing?**
@@ -517,10 +521,17 @@ print("test images right, %    seed 0      1      2     mean")
 for way, found in results.items():
     print(f"{way:22}" + "".join(f"{x:7.2f}" for x in found) + f"{found.mean():9.2f}")
 ahead = results["smallest removed"] - results["from scratch"]
-print(
-    f"your guess: {'none' if my_guess is None else my_guess}; measured: {ahead.mean():+.2f} points,"
-)
-print(f"from {ahead.min():+.2f} to {ahead.max():+.2f}")
+print(f"your guess: {'none' if my_guess is None else my_guess}", end="; ")
+print(f"measured: {ahead.mean():+.2f} points, {ahead.min():+.2f} to {ahead.max():+.2f}")
+
+# %% worth-shown
+plot, (panel,) = plots.new(alt="Accuracy of three seeds, for each of the five ways", width=7)
+for place, (way, found) in enumerate(results.items()):
+    kind = {"from scratch": "fine-tuned", "not pruned": "dense"}.get(way, "pruned")
+    panel.plot([place] * len(found), found, "o", color=plots.COLOURS[kind])
+panel.set_xticks(range(len(results)), results)
+panel.set(ylabel="test images right, %", title="each dot is a network; blue ones were pruned")
+plot
 
 # %% [markdown] worth-reading
 # (We read the test images for these figures, and decide nothing by them.)
@@ -891,18 +902,18 @@ table
 # larger where a unit has more weights. So we also rank by means: each sum divided by its number of weights.
 
 # %% breaks-ranking
-print(
-    "% right, norms anew   per group   one ranking of sums   of means   units that the rankings left"
-)
+terms = {"stem": 9 + 16 * 9, "conv1": 16 * 9, "down": 16 * 9 + 32 * 9, "conv3": 32 * 9}
+print("% right, norms anew      the units that stay of", ", ".join(terms))
 for s, one in enumerate(nets):
     parts, stay = strongest(one)
     sums = {name: pruning.group_scores(one, part, "l1") for name, part in parts.items()}
-    terms = {"stem": 9 + 16 * 9, "conv1": 16 * 9, "down": 16 * 9 + 32 * 9, "conv3": 32 * 9}
     means = {name: score / terms[name] for name, score in sums.items()}
-    ways = [stay, *(pruning.keep_across_groups(scores, 0.5) for scores in (sums, means))]
-    row = [right(renewed(pruning.remove_units(one, parts, way))) for way in ways]
-    counts = [" ".join(str(len(units)) for units in way.values()) for way in ways[1:]]
-    print(f"seed {s}: {row[0]:23.1f} {row[1]:21.1f} {row[2]:10.1f}   {'  or  '.join(counts)}")
+    ways = {"per group": stay}
+    ways |= {"sums": pruning.keep_across_groups(sums, 0.5)}
+    ways |= {"means": pruning.keep_across_groups(means, 0.5)}
+    for name, kept in ways.items():
+        small = renewed(pruning.remove_units(one, parts, kept))
+        print(f"seed {s}, {name:10} {right(small):5.1f}", [len(units) for units in kept.values()])
 
 # %% [markdown] breaks-reading
 # **What has each ranking done to the groups?**
