@@ -317,14 +317,14 @@ gone = [u for u in range(16) if u not in kept["conv1"].tolist()]
 # And what does it do to the accuracy?
 
 # %% constant-measured
-print("% right   removed   only filters 0   removed, norms anew")
+print("% right         removed   only filters 0     norms anew: removed   only filters 0")
 for s, one in enumerate(nets):
     parts, stay = strongest(one)
     inner = {name: stay[name] for name in ("conv1", "conv3")}
-    removed, zeroed = (
-        way(one, parts, inner) for way in (pruning.remove_units, pruning.mask_filters)
-    )
-    print(f"seed {s}: {right(removed):9.1f} {right(zeroed):16.1f} {right(renewed(removed)):21.1f}")
+    removed = pruning.remove_units(one, parts, inner)
+    zeroed = pruning.mask_filters(one, parts, inner)
+    print(f"seed {s}: {right(removed):15.1f} {right(zeroed):16.1f}", end="")
+    print(f"{right(renewed(removed)):24.1f} {right(renewed(zeroed)):16.1f}")
 
 # %% [markdown] constant-reading
 # **Somebody masks filters, measures the accuracy, then removes the channels and ships the small network. What have they
@@ -333,7 +333,8 @@ for s, one in enumerate(nets):
 # <details><summary>Answer</summary>
 #
 # Another network. It may be better or worse than the one they ship, and nothing says which. Often the constants even
-# help: a constant may be nearer to what the next layer is used to than nothing at all.
+# help: a constant may be nearer to what the next layer is used to than nothing at all. With the norms computed anew the
+# two nearly agree, because the new means take the constants in.
 # </details>
 
 # %% [markdown] shapes
@@ -589,7 +590,7 @@ explorer
 #    to the masked network up to rounding, and its accuracy may still be low. With the norms anew most of the damage is
 #    gone, also under *zeros only*: there the new means take the constants in.
 # 2. Slanted lines join channels of different numbers, so the network adds what was never added. Accuracy tells nothing:
-#    both are bad before, and after three epochs both are good, often within an image or two of each other. Only the
+#    both are bad before, and after three epochs both are good. Only the
 #    difference from the masked network tells, and only *before* the fine-tuning, when it should be 0.
 # 3. About a quarter of the multiply-accumulates, and more than a quarter of the time, most so for one image. In steps,
 #    behind 16, 32 and 48 on processors that compute 16 channels at once; on others the steps may be 8 wide, or smooth.
