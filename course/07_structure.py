@@ -562,7 +562,8 @@ plot
 # like. The band is three networks of different seeds. The stars are networks with half of the channels that began with
 # new weights (*from scratch* above). Right: how long one convolution from 64 channels takes, over the channels that it
 # makes, once you have measured it; the thin line is the share on show. Filters go from all four groups, weights from
-# the five convolutions behind the stem.
+# the five convolutions behind the stem. Under *mine* your function chooses the filters of each group; where two layers
+# make it, it is given the filters of both side by side, as one tensor.
 
 # %% explore-structure
 explorer = explore_structure(data, filters_to_keep)
@@ -590,16 +591,17 @@ explorer
 #    to the masked network up to rounding, and its accuracy may still be low. With the norms anew most of the damage is
 #    gone, also under *zeros only*: there the new means take the constants in.
 # 2. Slanted lines join channels of different numbers, so the network adds what was never added. Accuracy tells nothing:
-#    both are bad before, and after three epochs both are good. Only the
-#    difference from the masked network tells, and only *before* the fine-tuning, when it should be 0.
+#    both are bad before, and after three epochs both are good. Only the difference from the masked network tells, and
+#    only *before* the fine-tuning, when it should be 0.
 # 3. About a quarter of the multiply-accumulates, and more than a quarter of the time, most so for one image. In steps,
 #    behind 16, 32 and 48 on processors that compute 16 channels at once; on others the steps may be 8 wide, or smooth.
 #    Between two steps fewer channels save nothing.
-# 4. On glyphs both lie clearly below the stars, on MNIST all are close together. One run each does not tell *random* from
-#    *L1*. The stars have had as many epochs as the dense network and the fine-tuning together, most of them cheap ones.
-# 5. The coarser the pattern, the more it costs: single weights lose least, rows of a kernel and 2:4 more, kernels and
-#    groups more again, whole filters most (and one network of the three far more than another: look at the band). None
-#    of these masks saves a multiply-accumulate; only channels that are *removed* do.
+# 4. On glyphs both lie below the stars, *random* further than *L1*. On MNIST the three are within a few images of each
+#    other. The stars have had as many epochs as the dense network and the fine-tuning together, most of them cheap ones,
+#    so the weights that were kept are worth little or nothing.
+# 5. Single weights lose least; rows, kernels and 2:4 lie between; groups and whole filters lose most (and one network
+#    of the three far more than another: look at the band). None of these masks saves a multiply-accumulate; only
+#    channels that are *removed* do.
 # </details>
 
 # %% [markdown] exercises
