@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from shrink.chapters.structure import figure, lab, prepared, times, view, ways, weights_map
+from shrink.chapters.structure import figure, lab, map_figure, prepared, times, view, ways
 from shrink.chapters.structure.cuts import GRANULARITIES, REMOVALS, SCORES, Setting, settings
 from shrink.chapters.structure.filters import filters_to_keep
 from shrink.classroom import measure, models
@@ -398,15 +398,15 @@ def explorer(first_lab, digits):
 
 def test_the_map_has_a_pixel_for_each_weight(a_lab):
     found = shown(a_lab, removal="each its own")
-    pixels, where = weights_map.paint(found), weights_map.places(found.masks)
+    pixels, where = map_figure.paint(found), map_figure.places(found.masks)
     for name, place in where.items():
         mask = found.masks[name]
-        block = pixels[weights_map.TOP :][: place.height, place.left :][:, : place.width]
+        block = pixels[map_figure.TOP :][: place.height, place.left :][:, : place.width]
         light = (block[..., 0] > 100).reshape(mask.shape[0], mask.shape[2], -1, mask.shape[3])
         assert np.array_equal(light.transpose(0, 2, 1, 3), mask), name
     lefts = [place.left for place in where.values()]
-    assert lefts == sorted(lefts) and where["fc"].left + where["fc"].width < weights_map.WIDE
-    assert pixels.shape == (weights_map.HIGH, weights_map.WIDE, 4)
+    assert lefts == sorted(lefts) and where["fc"].left + where["fc"].width < map_figure.WIDE
+    assert pixels.shape == (map_figure.HIGH, map_figure.WIDE, 4)
 
 
 def test_the_marks_are_the_channels(a_lab):
@@ -426,7 +426,7 @@ def test_the_lines_of_the_shortcuts_join_what_is_added(explorer, controls):
     for removal, slanted in (("linked", False), ("each its own", True)):
         controls["removal"].value = removal
         segments = np.array(bundle.get_segments())
-        heights = (segments[:, :, 1] - weights_map.TOP) / 3 - 0.5
+        heights = (segments[:, :, 1] - map_figure.TOP) / 3 - 0.5
         shortcut, branch = view.pairs(explorer.result, "conv2", "stem")
         assert heights[:, 0].tolist() == branch.tolist()
         assert heights[:, 1].tolist() == shortcut.tolist()

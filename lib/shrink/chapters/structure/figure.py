@@ -7,13 +7,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from shrink.chapters.structure import weights_map
+from shrink.chapters.structure import map_figure
 from shrink.chapters.structure.view import CHANNELS, CURVE, SAME, STOPS, WIDTHS, View
 from shrink.classroom import plots
 from shrink.classroom.explorers import legend
 
 SIZE = (6.4, 4.2)  # inches
-MAP = (6, 20, weights_map.WIDE, weights_map.HIGH)  # of the map, in pixels from the top left
+MAP = (6, 20, map_figure.WIDE, map_figure.HIGH)  # of the map, in pixels from the top left
 DENSE, PRUNED, TUNED = (plots.COLOURS[name] for name in ("dense", "pruned", "fine-tuned"))
 OTHER = "norms anew"  # or as they were, where the line on show has them anew
 LINES = {
@@ -45,7 +45,7 @@ def draw(figure: Figure, view: View) -> dict[str, Any]:
     between.set_axis_off()
     return {
         "title": figure.text(left / full[0], 1 - 6 / full[1], "", va="top"),
-        "map": weights_map.draw(above, view),
+        "map": map_figure.draw(above, view),
         "accuracy": _draw_accuracy(accuracy),
         "legend": legend.draw(between, LINES | RUNS, left=0, top=0.97),
         "costs": between.text(0, -0.16, "", va="bottom"),
@@ -90,7 +90,7 @@ def _draw_time(ax: Axes) -> dict[str, Any]:
 def update(artists: Mapping[str, Any], view: View) -> None:
     """Move the artists to the view."""
     _update_title(artists["title"], view)
-    weights_map.update(artists["map"], view)
+    map_figure.update(artists["map"], view)
     drawn = _update_accuracy(artists["accuracy"], view)
     artists["legend"][OTHER][1].set_text("norms as they were" if view.anew else OTHER)
     legend.update(artists["legend"], drawn)

@@ -33,7 +33,7 @@ WRONG, RIGHT = plots.COLOURS["fine-tuned"], "#999999"
 WIDE, HIGH = 628, 146
 TOP, MARK, GAP, BUNDLE, FIRST = 31, 4, 13, 24, 28
 ROAD, NAMES = 5, 23  # where shortcuts run, and the baseline of names
-KEY = {"kept": KEPT, "removed": GONE}
+KEY = {"kept": KEPT, "zero or removed": GONE}
 
 
 @dataclass(frozen=True)
