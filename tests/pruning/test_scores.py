@@ -14,9 +14,14 @@ from shrink.pruning import (
     Member,
     dependency_groups,
     group_scores,
+    keep_across_groups,
+    keep_per_group,
     keep_strongest,
+    mask_units,
+    remove_units,
     weight_scores,
 )
+from shrink.pruning.scores import SCORES
 from tests import depth
 
 IMAGES = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -376,6 +381,25 @@ def test_each_unit_stays_equally_often_at_random():
         stays[keep_strongest(group_scores(model, group, "random", seed=seed), 2)] += 1
     spread = math.sqrt(draws * 0.25 * 0.75)
     assert (stays - draws / 4).abs().max() < 4 * spread
+
+
+# --- from scores to a smaller network ------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", SCORES)
+@pytest.mark.parametrize("keep", [keep_per_group, keep_across_groups])
+def test_surgery_takes_what_scores_keep(residual, keep, by):
+    groups = groups_of(residual)
+    scores = {
+        name: group_scores(residual, group, by, images=IMAGES, seed=0)
+        for name, group in groups.items()
+    }
+    kept = keep(scores, 0.5, multiple_of=2)
+    smaller = remove_units(residual, groups, kept)
+    masked = mask_units(residual, groups, kept)
+    assert all(len(numbers) % 2 == 0 for numbers in kept.values())
+    assert len(smaller.stem.weight) == len(kept["stem"])
+    assert smaller(IMAGES).allclose(masked(IMAGES), atol=1e-4)
 
 
 # --- bad input -----------------------------------------------------------------------------
