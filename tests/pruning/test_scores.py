@@ -292,6 +292,32 @@ def test_tokens_and_single_images_have_their_channels_on_other_axes():
     assert group_scores(convs, group, "activation", images=x).allclose(expected)
 
 
+class SideBySide(nn.Module):
+    """Two groups of units, whose norm and reader are one."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 4)
+        self.norm = nn.BatchNorm1d(6)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.fc(self.norm(torch.cat([self.a(x), self.b(x)], 1)))
+
+
+def test_units_side_by_side_are_each_scored_by_their_own_entries():
+    torch.manual_seed(0)
+    model, x = SideBySide().eval(), torch.rand(5, 3)
+    model.norm.weight.data = torch.tensor([-1.0, 2.0, -3.0, 4.0, -5.0, 6.0])
+    first, second = dependency_groups(model, x).values()
+    assert group_scores(model, first, "gamma").tolist() == [1, 2]
+    assert group_scores(model, second, "gamma").tolist() == [3, 4, 5, 6]
+    taken = model.norm(torch.cat([model.a(x), model.b(x)], 1)).abs().mean(0)
+    assert group_scores(model, first, "activation", images=x).allclose(taken[:2])
+    assert group_scores(model, second, "activation", images=x).allclose(taken[2:])
+    assert group_scores(model, second, "l1").allclose(weight_scores(model.b.weight))
+
+
 class ByName(nn.Module):
     def __init__(self):
         super().__init__()
