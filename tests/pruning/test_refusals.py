@@ -10,7 +10,7 @@ from shrink.classroom import models
 from shrink.pruning import dependency_groups, mask_filters, mask_units, remove_units
 from tests import depth
 from tests.pruning import refused
-from tests.pruning.cases import LARGE, RIGHT, answers, assert_same, built, off, some
+from tests.pruning.cases import LARGE, RIGHT, answers, assert_same, built, groups_of, off, some
 from tests.pruning.nets import images, state_of
 
 
@@ -55,8 +55,8 @@ ODD = [
 @pytest.mark.parametrize("how", [remove_units, mask_units, mask_filters])
 @pytest.mark.parametrize(("kept", "error", "said"), ODD)
 def test_wrong_units_are_refused_before_anything_is_made(kept, error, said, how, monkeypatch):
-    model, x = built(LARGE["residual"])
-    groups = dependency_groups(model, x)
+    model, _ = built(LARGE["residual"])
+    groups = groups_of("residual")
     monkeypatch.setattr(copy, "deepcopy", lambda *_: pytest.fail("a copy is made"))
     with pytest.raises(error, match=said):
         how(model, groups, kept)
@@ -73,8 +73,8 @@ def test_a_layer_is_never_left_without_units():
 
 @pytest.mark.parametrize("how", [remove_units, mask_units, mask_filters])
 def test_groups_of_another_model_are_refused(how):
-    model, x = built(LARGE["residual"])
-    groups = dependency_groups(model, x)
+    model, _ = built(LARGE["residual"])
+    groups = groups_of("residual")
     kept = {"stem": torch.tensor([0, 1])}
     for wrong in (models.build("residual", 0, hidden=(8, 8, 8, 8)), models.build("lenet-5", 0)):
         with pytest.raises(ValueError, match="stem"):

@@ -112,9 +112,9 @@ def _groups(axes: Mapping[tuple[str, int], Axis]) -> dict[str, Group]:
 
 def _members(axes: Mapping[tuple[str, int], Axis], units: Tensor) -> tuple[Member, ...]:
     members = []
+    places = torch.full((1 + int(max(axis.marks.max() for axis in axes.values())),), -1)
+    places[units] = torch.arange(len(units))
     for (tensor, along), axis in axes.items():
-        places = torch.full((1 + int(max(axis.marks.max(), units.max())),), -1)
-        places[units] = torch.arange(len(units))
         if ((numbers := places[axis.marks]) >= 0).any():
             members.append(Member(tensor, along, numbers, axis.role))
     return tuple(members)
