@@ -72,6 +72,7 @@ BY_HAND = {
         "stem": (8, "stem up", "norm", "down fc"),
         "down": (3, "down", "", "up"),
     },
+    "a gate for all channels": {"stem": (8, "stem", "norm", "gate fc")},
     "the same layer twice": {"stem": (6, "stem a", "norm", "a fc")},
     "a slope per channel": {"stem": (8, "stem", "norm act", "fc")},
     "a scale per channel": {"stem": (8, "stem a", "norm gamma", "a fc")},

@@ -8,10 +8,11 @@ from torch import nn
 
 from shrink.classroom import models
 from shrink.pruning import dependency_groups, mask_filters, mask_units, remove_units
-from tests import depth
+from tests import depth, odd_models
 from tests.pruning import refused
 from tests.pruning.cases import LARGE, RIGHT, answers, assert_same, built, groups_of, off, some
 from tests.pruning.nets import images, state_of
+from tests.test_odd_models import made
 
 
 @pytest.mark.parametrize("name", refused.EITHER)
@@ -50,6 +51,36 @@ ODD = [
     ({"stem": None}, TypeError, "stem"),
     ([torch.tensor([0])], TypeError, "kept"),
 ]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", [name for name in odd_models.MODELS if name != "compiled"])
+def test_odd_models_are_refused_by_name_or_come_out_right(name):
+    model, x = made(name)
+    try:
+        groups = dependency_groups(model.eval(), x)
+    except ValueError as error:
+        assert name not in FOLLOWED and len(str(error)) > 20
+        return
+    for seed in range(2):
+        kept = some(groups, seed)
+        expected = answers(mask_units(model, groups, kept), x)
+        assert off(answers(remove_units(model, groups, kept), x), expected) < 1e-5
+
+
+# Lest refusing all were right.
+FOLLOWED = {
+    "plain",
+    "scaled",
+    "lora of layers",
+    "named",
+    "call",
+    "asks for a kind",
+    "listed",
+    "tied",
+}
+FOLLOWED |= {"used twice", "trains", "identity of its own", "hook", "weight as buffer", "lists"}
+FOLLOWED |= {"averaged", "parallel", "traced by fx", "channels last", "batch norm", "strided"}
 
 
 @pytest.mark.parametrize("how", [remove_units, mask_units, mask_filters])

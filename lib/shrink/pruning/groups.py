@@ -57,6 +57,8 @@ def dependency_groups(model: nn.Module, images: Tensor) -> dict[str, Group]:
     refuse_packed(model)
     for name, module in model.named_modules():
         refuse_computed(module, described(name, module))
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{name or 'the model'} is scripted: give the model it was made of")
     _check_values(model, images)
     groups = _groups(_axes(model, images[:2]))
     for drop in (slice(None, 1), slice(-1, None), slice(None, None, 2)):

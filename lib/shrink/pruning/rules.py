@@ -3,6 +3,7 @@
 A rule gets the marking, the function, its result and its arguments, and marks the result.
 """
 
+import re
 from collections.abc import Callable, Iterable
 
 import torch
@@ -44,6 +45,8 @@ def conv(marking: Marking, function, result, args, kwargs) -> None:
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
     x, weight, bias, *_, groups = given(args, kwargs, *names)
     _only_input(marking, x, weight, bias)
+    if x.dim() != weight.dim():
+        marking.refuse("convolves one image that is in no batch")
     taken, groups = marking.units.along(marking.marks(x), 1), groups or 1
     if groups > 1 and weight.shape[1] == 1:
         _depthwise(marking, result, weight, bias, taken, groups)
@@ -102,12 +105,30 @@ def pairs(marking: Marking, function, result, args, kwargs) -> None:
     if "div" in function.__name__ and marking.marks(divisor) is not None:
         marking.refuse("divides by an activation, which is 0 where a unit is masked")
     marks = [m for m in map(marking.marks, both) if m is not None]
-    marking.units.tie(marks[0], marks[-1])
-    found = max(marks, key=Tensor.numel).expand(result.shape)
+    found = _joined(marking, marks[0], marks[-1]).expand(result.shape)
     for x in both:
         if isinstance(x, Tensor) and marking.marks(x) is None and x.numel() > 1:
             _scale(marking, found, x)
     marking.mark(result, found)
+
+
+def _joined(marking: Marking, a: Tensor, b: Tensor) -> Tensor:
+    """The marks of entries made of both, which become one; what meets several, as a gate for all
+    channels does, stays."""
+    a_stays, b_stays = _meets_several(a, b), _meets_several(b, a)
+    for marks, stays in ((a, a_stays), (b, b_stays)):
+        if stays:
+            marking.units.fix(marks)
+    if not (a_stays or b_stays):
+        marking.units.tie(a, b)
+    return b if a_stays else a if b_stays else max(a, b, key=Tensor.numel)
+
+
+def _meets_several(marks: Tensor, others: Tensor) -> bool:
+    """Whether one of the marks is broadcast over several of the others."""
+    axes = range(-others.dim(), 0)
+    broadcast = [a for a in axes if -a > marks.dim() or marks.shape[a] < others.shape[a]]
+    return any(bool((others != others.narrow(a, 0, 1)).any()) for a in broadcast)
 
 
 def _scale(marking: Marking, marks: Tensor, tensor: Tensor) -> None:
@@ -122,7 +143,11 @@ def _scale(marking: Marking, marks: Tensor, tensor: Tensor) -> None:
 
 def pool(marking: Marking, function, result, args, kwargs) -> None:
     """Each channel alone; the rest of its axes get other sizes."""
-    marks = marking.units.along(marking.marks(args[0] if args else kwargs["input"]), 1)
+    marks = marking.marks(args[0] if args else kwargs["input"])
+    places = re.search(r"(\d)d$", function.__name__)
+    if places and marks.dim() != 2 + int(places[1]):
+        marking.refuse("pools one image that is in no batch")
+    marks = marking.units.along(marks, 1)
     for part in flat(result):
         marking.mark(part, _channels(marks, part))
 
