@@ -99,6 +99,8 @@ REFUSED = {
     "counts": (middle(counts), "argmax"),
     "a number of all": (between(lambda m, h: h * float(h.abs().mean())), "float of an activation"),
     "an item of all": (between(lambda m, h: h * h.abs().mean().item()), "item"),
+    "drops in use": (between(lambda m, h: F.dropout(h, 0.5)), "drops at random in use"),
+    "drops channels in use": (middle(lambda m, h: F.dropout2d(h, p=0.9, training=True)), "drops"),
     "einsum": (between(lambda m, h: torch.einsum("nc,nd->nc", h, h)), "einsum"),
     "product of activations": (between(lambda m, h: h @ h.T @ h), "multiplies two activations"),
     "bilinear": (between(lambda m, h: m.two(h, h), two=nn.Bilinear(8, 8, 8)), "bilinear|Bilinear"),

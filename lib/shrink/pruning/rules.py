@@ -3,6 +3,7 @@
 A rule gets the marking, the function, its result and its arguments, and marks the result.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 
@@ -96,6 +97,16 @@ def entries(marking: Marking, function, result, args, kwargs) -> None:
     if not isinstance(result, Tensor):  # as of `float(x)`, which all units have a part in
         marking.refuse(f"makes a {type(result).__name__} of an activation")
     marking.mark(result, marking.marks(x))
+
+
+def dropout(marking: Marking, function, result, args, kwargs) -> None:
+    """Nothing, in a model in use: one that drops all the same says something else at each call."""
+    training = given(args, kwargs, "input", "p", "training")[-1]
+    if training is None:
+        training = inspect.signature(function).parameters["training"].default
+    if training:
+        marking.refuse("drops at random in use, too")
+    marking.mark(result, marking.marks(args[0] if args else kwargs["input"]))
 
 
 def pairs(marking: Marking, function, result, args, kwargs) -> None:
@@ -237,10 +248,13 @@ RULES: dict[str, Callable] = dict(
         *_for(
             "relu relu6 leaky_relu elu celu selu gelu silu mish softplus sigmoid tanh hardtanh "
             "hardsigmoid hardswish softsign logsigmoid threshold abs neg exp square sqrt clamp "
-            "clip dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout "
-            "feature_dropout pow to type float double half bfloat16 type_as clone detach "
-            "contiguous data",
+            "clip pow to type float double half bfloat16 type_as clone detach contiguous data",
             entries,
+        ),
+        *_for(
+            "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout "
+            "feature_dropout",
+            dropout,
         ),
         *_for("add sub subtract rsub mul multiply div divide maximum minimum", pairs),
         *_for(
