@@ -13,6 +13,7 @@ from shrink.pruning.masks import (
     shuffle_masks,
 )
 from shrink.pruning.norms import recompute_norms
+from shrink.pruning.patterns import n_of_m_mask, pattern_mask
 from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
 from shrink.pruning.scores import group_scores, weight_scores
 from shrink.pruning.surgery import mask_filters, mask_units, remove_units
@@ -37,6 +38,8 @@ __all__ = [
     "magnitude_mask",
     "mask_filters",
     "mask_units",
+    "n_of_m_mask",
+    "pattern_mask",
     "prune_gradually",
     "prune_iteratively",
     "recompute_norms",

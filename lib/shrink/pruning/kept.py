@@ -133,7 +133,7 @@ def keep_across_groups(
     _check_groups(scores)
     multiples = {name: _multiple(multiple_of, len(s), name) for name, s in scores.items()}
     everything = torch.cat([s.detach() for s in scores.values()])
-    count = max(_part(len(everything), share), len(scores))
+    count = _part(len(everything), share)
     best = torch.cat([_is_kept(s, 1) for s in scores.values()])
     order = everything.argsort(stable=True)
     order = order[best[order].argsort(stable=True)]  # each group's best come last, and so stay

@@ -1,21 +1,19 @@
-"""How much a unit is worth: by its weights, by its batch norm, by what comes out of it."""
+"""How much a unit is worth: by its weights, by its batch norm, by what the layers behind it get."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from shrink.arguments import whole_number, whole_seed
 from shrink.modes import in_use
 from shrink.plain import check_module
 from shrink.pruning.arguments import check_weight
-from shrink.tensors import check_tensor, first_names, wide
-
-if TYPE_CHECKING:
-    from shrink.pruning.groups import Group, Member
+from shrink.pruning.dependency import Group, Member, check_fits
+from shrink.tensors import check_tensor, wide
 
 SCORES = ("l1", "l2", "gamma", "activation", "random")
 
@@ -53,7 +51,7 @@ def weight_scores(weight: Tensor, norm: int = 1, axis: int = 0) -> Tensor:
 
 def group_scores(
     model: nn.Module,
-    group: "Group",
+    group: Group,
     by: str,
     *,
     images: Tensor | None = None,
@@ -96,16 +94,23 @@ def group_scores(
     check_module(model)
     if by not in SCORES:
         raise ValueError(f"by must be one of {', '.join(SCORES)}, not {by!r}")
+    tensors = check_fits(model, {group.name: group})
+    members = [(member, tensors[member.tensor]) for member in group.members]
+    for member, tensor in members:
+        check_weight(member.tensor, tensor)
     if by == "random":
-        return _random(model, group, seed)
+        return _random(group, seed).to(members[0][1].device)
     if by == "gamma":
-        return _gamma(model, group)
+        return _gamma(model, group, members)
     if by == "activation":
-        return _activation(model, group, images)
+        return _activation(model, group, members, images)
     norm = 1 if by == "l1" else 2
-    made = [(m, w) for m, w in _tensors(model, group, "makes") if w.dim() > 1]  # no biases
-    sums, _ = _over_entries(group, [(m, _power_sums(w, m.axis, norm)) for m, w in made], "weights")
-    return sums ** (1 / norm)
+    sums = [
+        (member, _power_sums(weight, member.axis, norm))
+        for member, weight in members
+        if member.role == "makes" and weight.dim() > 1  # no bias
+    ]
+    return _over_entries(group, sums, "weights that make it")[0] ** (1 / norm)
 
 
 def _power_sums(weight: Tensor, axis: int, norm: int) -> Tensor:
@@ -114,107 +119,105 @@ def _power_sums(weight: Tensor, axis: int, norm: int) -> Tensor:
     return (magnitudes**norm).reshape(len(magnitudes), -1).sum(1)
 
 
-def _gamma(model: nn.Module, group: "Group") -> Tensor:
+def _random(group: Group, seed: int | None) -> Tensor:
+    if seed is None:
+        raise ValueError("by='random' needs a seed")
+    rng = random.Random(f"{whole_seed(seed)} {group.name}")
+    return torch.tensor([rng.random() for _ in range(group.units)])
+
+
+def _gamma(model: nn.Module, group: Group, members: Sequence[tuple[Member, Tensor]]) -> Tensor:
     gammas = [
         (member, wide(weight.detach()).abs())
-        for member, weight in _tensors(model, group, "scales")
-        if _is_gamma(model, member.tensor)
+        for member, weight in members
+        if member.tensor.endswith("weight")
+        and isinstance(model.get_submodule(member.layer), _BatchNorm)
     ]
-    sums, entries = _over_entries(group, gammas, "a batch norm")
+    sums, entries = _over_entries(group, gammas, "batch norm with a weight")
     return sums / entries
 
 
-def _is_gamma(model: nn.Module, tensor: str) -> bool:
-    layer, _, name = tensor.rpartition(".")
-    return name == "weight" and isinstance(model.get_submodule(layer), _BatchNorm)
-
-
-def _activation(model: nn.Module, group: "Group", images: Tensor | None) -> Tensor:
+def _activation(
+    model: nn.Module,
+    group: Group,
+    members: Sequence[tuple[Member, Tensor]],
+    images: Tensor | None,
+) -> Tensor:
     if images is None:
-        raise ValueError("by='activation' needs images, what the model is called with")
+        raise ValueError("by='activation' needs images, which the model is called with")
     check_tensor("images", images)
-    readers = {
-        member.tensor.rpartition(".")[0]: member for member, _ in _tensors(model, group, "reads")
-    }
-    means = _mean_inputs(model, readers, images)
-    pairs = [(member, means[layer]) for layer, member in readers.items()]
-    sums, entries = _over_entries(group, pairs, "a layer that takes it in")
+    readers = [(member, weight) for member, weight in members if member.role == "reads"]
+    taken = _mean_inputs(model, readers, images)
+    sums, entries = _over_entries(group, taken, "layer that takes it in")
     scores = sums / entries
     check_weight(f"the mean activation of {group.name}", scores)
     return scores
 
 
-@torch.no_grad()
 def _mean_inputs(
-    model: nn.Module, readers: Mapping[str, "Member"], images: Tensor
-) -> dict[str, Tensor]:
-    """Of each of these layers, the mean magnitude of each channel (or number) that it takes in."""
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple], None]:
-        def add(layer: nn.Module, given: tuple) -> None:
-            channel = -1 if isinstance(layer, nn.Linear) else 1
-            rows = _power_sums(given[0], channel, 1)
-            sums[name] = sums.get(name, 0) + rows
-            counts[name] = counts.get(name, 0) + given[0].numel() // len(rows)
-
-        return add
-
-    hooks = [model.get_submodule(name).register_forward_pre_hook(watch(name)) for name in readers]
+    model: nn.Module, readers: Sequence[tuple[Member, Tensor]], images: Tensor
+) -> list[tuple[Member, Tensor]]:
+    """Of each reader, the mean magnitude of what each of its entries takes in."""
+    inputs = {member.tensor: _MeanInput(len(member.units)) for member, _ in readers}
+    hooks = []
     try:
+        for member, weight in readers:
+            for layer in _layers_of(model, member, weight):
+                add = inputs[member.tensor].add
+                hooks.append(layer.register_forward_pre_hook(add, with_kwargs=True))
         with in_use(model):
             model(images)
     finally:
         for hook in hooks:
             hook.remove()
-    if silent := [name for name in readers if name not in sums]:
-        raise ValueError(f"{silent[0]} takes in nothing: the model does not call it on the images")
-    return {name: sums[name] / counts[name] for name in readers}
+    for member, _ in readers:
+        if not inputs[member.tensor].count:
+            raise ValueError(f"{member.layer} takes in nothing: the model does not call it")
+    return [(m, inputs[m.tensor].total / inputs[m.tensor].count) for m, _ in readers]
 
 
-def _random(model: nn.Module, group: "Group", seed: int | None) -> Tensor:
-    if seed is None:
-        raise ValueError("by='random' needs a seed")
-    rng = random.Random(f"{whole_seed(seed)} {group.name}")
-    device = next((weight.device for _, weight in _tensors(model, group, "makes")), None)
-    return torch.tensor([rng.random() for _ in range(group.units)], device=device)
+class _MeanInput:
+    """Adds up the magnitudes that come into a layer, for each entry of its weight's inputs."""
+
+    def __init__(self, entries: int) -> None:
+        self.entries, self.count = entries, 0
+        self.total: Tensor | float = 0.0
+
+    def add(self, layer: nn.Module, args: tuple, kwargs: dict) -> None:
+        x = args[0] if args else kwargs["input"]
+        channels = _power_sums(x, 1 - layer.weight.dim(), 1)
+        # in a grouped convolution an entry takes in one channel of each group
+        self.total = self.total + channels.view(-1, self.entries).sum(0)
+        self.count += x.numel() // self.entries
 
 
-def _tensors(model: nn.Module, group: "Group", role: str) -> Iterator[tuple["Member", Tensor]]:
-    """The members of this role with their tensors, one that has several names once."""
-    state = model.state_dict()
-    members = [member for member in group.members if member.role == role]
-    for member in members:
-        sizes = tuple(state[member.tensor].shape) if member.tensor in state else ()
-        if len(sizes) <= member.axis or sizes[member.axis] != len(member.units):
+def _layers_of(model: nn.Module, member: Member, weight: Tensor) -> list[nn.Module]:
+    """The layers of this weight: several where it is tied.
+
+    Raises `ValueError` for what is no linear layer and no convolution: it may do anything to what
+    it is given before the weight takes it in.
+    """
+    layers = [m for m in model.modules() if any(p is weight for p in m.parameters(recurse=False))]
+    for layer in layers:
+        if not isinstance(layer, nn.Linear | _ConvNd):
             raise ValueError(
-                f"the group {group.name} is not of this model: {member.tensor} has "
-                f"{len(member.units)} entries along axis {member.axis} there, and here is of shape "
-                f"{sizes}"
+                f"{member.tensor} is the weight of a {type(layer).__name__}, and what it takes in "
+                "is known of linear layers and convolutions only"
             )
-        check_weight(member.tensor, state[member.tensor])
-    first = first_names({member.tensor: state[member.tensor] for member in members})
-    yield from ((m, state[m.tensor]) for m in members if m.tensor == first[m.tensor])
+    return layers
 
 
 def _over_entries(
-    group: "Group", pairs: list[tuple["Member", Tensor]], what: str
+    group: Group, numbers: Sequence[tuple[Member, Tensor]], what: str
 ) -> tuple[Tensor, Tensor]:
     """Of each unit, the sum of the numbers of its entries, and how many there are, never none."""
-    device = pairs[0][1].device if pairs else None
-    dtype = pairs[0][1].dtype if pairs else torch.float32
-    sums = torch.zeros(group.units, dtype=dtype, device=device)
-    entries = torch.zeros(group.units, dtype=torch.int64, device=device)
-    for member, numbers in pairs:
-        if len(numbers) != len(member.units):
-            raise ValueError(
-                f"{member.tensor} is of {len(member.units)} entries, and takes in {len(numbers)}"
-            )
-        units = member.units.to(device)
-        own = units >= 0
-        sums = sums.index_add(0, units[own], numbers[own].to(dtype))
-        entries += torch.bincount(units[own], minlength=group.units)
+    if not numbers:
+        raise ValueError(f"the units of {group.name} have no {what}")
+    values = torch.cat([of_entries for _, of_entries in numbers])
+    units = torch.cat([member.units for member, _ in numbers]).to(values.device)
+    values, units = values[units >= 0], units[units >= 0]
+    sums = values.new_zeros(group.units).index_add(0, units, values)
+    entries = torch.bincount(units, minlength=group.units)
     if bare := (entries == 0).nonzero().flatten().tolist():
-        raise ValueError(f"unit {bare[0]} of the group {group.name} has no {what}")
+        raise ValueError(f"unit {bare[0]} of {group.name} has no {what}")
     return sums, entries
