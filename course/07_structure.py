@@ -190,9 +190,9 @@ torch.allclose(F.conv2d(x, V), F.conv2d(F.conv2d(h, small_W).relu(), small_V), a
 #                              └─────────────────────────────────────────┘
 # ```
 #
-# At the plus, channel 3 of the stem is added to channel 3 of conv2. If the stem loses its channel 3, conv2 must lose its
-# channel 3 too. We call what must go together a *dependency group*. `pruning.dependency_groups` finds the groups from
-# the network itself: it runs it once, with marks that say which units a number comes from.
+# At the plus, channel 3 of the stem is added to channel 3 of conv2. If the stem loses its channel 3, conv2 must lose
+# its channel 3 too. We call what must go together a *dependency group*. `pruning.dependency_groups` finds the groups
+# from the network itself: it runs it once, with marks that say which units a number comes from.
 
 # %% groups-shown
 groups = pruning.dependency_groups(net, image)
@@ -241,8 +241,8 @@ for name, model in {"whole": net, "half of the units": small}.items():
 
 # %% [markdown] real-equal
 # A quarter of the work, and a good part of the accuracy is lost. Is that what pruning costs, or have we made a mistake?
-# The accuracy cannot tell. There is a test that can: `pruning.mask_units` leaves the network as large as it is, and sets
-# **everything** to zero that belongs to the units that go, the norm's numbers too. If the surgery is right, both
+# The accuracy cannot tell. There is a test that can: `pruning.mask_units` leaves the network as large as it is, and
+# sets **everything** to zero that belongs to the units that go, the norm's numbers too. If the surgery is right, both
 # networks give the same logits for every image, up to rounding.
 
 
@@ -261,10 +261,10 @@ print(f"removed and whole:  {apart(small, net):.2g} apart")
 print(f"the logits of the whole network lie between {lowest:.0f} and {highest:.0f}")
 
 # %% [markdown] norms
-# So the surgery is right, and the damage is real. But part of it is easy to repair. A batch norm subtracts the mean of its
-# channel and divides by the standard deviation, and both were measured with *all* channels in front of it. With half of
-# these gone they are wrong. `pruning.recompute_norms` runs images through the network and computes them anew. It needs no
-# label, and no weight changes.
+# So the surgery is right, and the damage is real. But part of it is easy to repair. A batch norm subtracts the mean of
+# its channel and divides by the standard deviation, and both were measured with *all* channels in front of it. With
+# half of these gone they are wrong. `pruning.recompute_norms` runs images through the network and computes them anew.
+# It needs no label, and no weight changes.
 #
 # To see more than luck we look at three networks that differ in their seed.
 
@@ -286,10 +286,10 @@ for s, one in enumerate(nets):
 # %% [markdown] constant
 # ## Predict: a filter of zeros
 #
-# It is easier to set the weights of a filter to 0 than to remove its channel. We do that to half of the filters of conv1
-# and conv3, the first layers of the two blocks, and compare with the network from which these channels are *removed*. We ask
-# both the same 1000 images. By how much do their logits differ at most? (Those of the whole network lie between the two
-# numbers above.) Write your guess in place of `None`. It is not marked.
+# It is easier to set the weights of a filter to 0 than to remove its channel. We do that to half of the filters of
+# conv1 and conv3, the first layers of the two blocks, and compare with the network from which these channels are
+# *removed*. We ask both the same 1000 images. By how much do their logits differ at most? (Those of the whole network
+# lie between the two numbers above.) Write your guess in place of `None`. It is not marked.
 
 # %% constant-guess
 my_guess = None
@@ -302,9 +302,9 @@ print(f"only the filters are 0:    {apart(pruning.mask_filters(net, groups, inne
 print(f"the filters and the norms: {apart(pruning.mask_units(net, groups, inner), removed):.2g}")
 
 # %% [markdown] constant-why
-# The second line is the control. The first comes from the constant in the mathematics, $\mathrm{ReLU}(\beta_u - \gamma_u
-# \mu_u/\sigma_u)$. The next cell prints it for the channels of conv1 that went. (`eps` is a tiny number that keeps the
-# norm from dividing by 0.)
+# The second line is the control. The first comes from the constant in the mathematics, $\mathrm{ReLU}(\beta_u -
+# \gamma_u \mu_u/\sigma_u)$. The next cell prints it for the channels of conv1 that went. (`eps` is a tiny number that
+# keeps the norm from dividing by 0.)
 
 # %% constant-shown
 norm = net.norm1
@@ -351,7 +351,6 @@ for s, one in enumerate(nets):
 my_guess = None
 
 # %% shapes-answer
-print(f"your guess: {'none' if my_guess is None else f'{my_guess} points'}")
 print(
     "                     % right: cut   norms anew   fine-tuned   logits, off the masked network"
 )
@@ -367,6 +366,9 @@ for s, one in enumerate(nets):
         (tuned,) = tested(name, data, seeds=[s])
         print(f"seed {s}, {name:12} {right(cut):11.1f} {right(renewed(cut)):12.1f}", end=" ")
         print(f"{tuned:12.2f} {apart(cut, masked):18.2g}")
+behind = tested("linked", data) - tested("each its own", data)
+print(f"your guess: {'none' if my_guess is None else f'{my_guess} points'}", end="; ")
+print(f"behind by {behind.mean():.2f} points, {behind.min():.2f} to {behind.max():.2f}")
 
 # %% [markdown] shapes-reading
 # (The fine-tuned networks were trained and tested when the course was made, by `tested` in
@@ -377,15 +379,15 @@ for s, one in enumerate(nets):
 # <details><summary>Answer</summary>
 #
 # Only the last: it needs no other surgery to compare with, because it must be 0 up to rounding. Any accuracy after the
-# cut could be what pruning costs. And fine-tuning repairs most of it, as it trains whatever it is given. **That a network
-# runs and recovers does not show that the surgery was right.**
+# cut could be what pruning costs. And fine-tuning repairs most of it, as it trains whatever it is given. **That a
+# network runs and recovers does not show that the surgery was right.**
 # </details>
 
 # %% [markdown] time
 # ## Predict: a quarter of the work
 #
-# The network with half of its units takes about a quarter of the MACs. How many times as fast as the whole network is it
-# on your machine, for a batch of 64 images? Write your guess in place of `None`.
+# The network with half of its units takes about a quarter of the MACs. How many times as fast as the whole network is
+# it on your machine, for a batch of 64 images? Write your guess in place of `None`.
 
 # %% time-guess
 my_guess = None
@@ -434,7 +436,7 @@ plot
 # <details><summary>Answer</summary>
 #
 # A processor computes several channels at once, often 8 or 16, and fills up the rest. So the time may climb in steps:
-# on many machines 17 channels take as long as 24 or 32. Only a measurement says where your steps are. For that
+# where we measured, 17 channels took as long as 24 or 32. Only a measurement says where your steps are. For that
 # `keep_per_group` has `multiple_of`: with `multiple_of=8` it leaves a multiple of 8 in each group.
 # </details>
 
@@ -449,8 +451,8 @@ plot
 # - *2:4*: of each four weights that belong to four neighbouring input channels, the two largest stay. Some graphics
 #   cards have circuits for that.
 #
-# The more freely a pattern chooses, the more bits must say what it has chosen. For a layer of $n$ weights that is
-# $n$ bits for single weights, $n/3$ for vectors, $n/9$ for kernels, one bit per place of a filter for groups, one bit per
+# The more freely a pattern chooses, the more bits must say what it has chosen. For a layer of $n$ weights that is $n$
+# bits for single weights, $n/3$ for vectors, $n/9$ for kernels, one bit per place of a filter for groups, one bit per
 # filter for filters, and $n$ for 2:4 (two bits for each weight that stays).
 #
 # Half of the weights of the five convolutions behind the stem become zero, each time those with the smallest sums of
@@ -492,10 +494,10 @@ print(f"measured: {means['weight'] - means['filter']:.0f}")
 # <details><summary>Answer</summary>
 #
 # The coarser, the more: in a filter large weights must go along with small ones. 2:4 comes out near the vectors: single
-# weights go, but only two of each four. For the loss the coarse patterns need fewer bits to say what is gone, and only the
-# coarsest can become a network that is smaller for every machine. With 2:4 a machine that has the circuits can leave
-# out half of the products; an ordinary processor gains nothing. (Filters are only zeroed here, so that all patterns are
-# treated alike. And with norms anew the differences become much smaller.)
+# weights go, but only two of each four. For the loss the coarse patterns need fewer bits to say what is gone, and only
+# the coarsest can become a network that is smaller for every machine. With 2:4 a machine that has the circuits can
+# leave out half of the products; an ordinary processor gains nothing. (Filters are only zeroed here, so that all
+# patterns are treated alike. And with norms anew the differences become much smaller.)
 # </details>
 
 # %% [markdown] worth
@@ -541,11 +543,12 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# Nothing that three seeds could show. The same shape with new weights is at least as good after as many epochs: on glyphs
-# it is ahead for every seed, on MNIST the two are within a few images of each other. And it has cost *less*, because most
-# epochs before the pruning were spent on the large network. So what pruning has found is at best a *shape*, and half of
-# everything is a shape that we could have written down without it. Nor do the three ways to prune differ by more than
-# their seeds. Zhuang Liu et al. (2019) found the same on large networks; the section on the papers has more seeds.
+# Nothing that three seeds could show. The same shape with new weights is at least as good after as many epochs: on
+# glyphs it is ahead for every seed, on MNIST the two are within a few images of each other. And it has cost *less*,
+# because most epochs before the pruning were spent on the large network. So what pruning has found is at best a
+# *shape*, and half of everything is a shape that we could have written down without it. Nor do the three ways to prune
+# differ by more than their seeds. Zhuang Liu et al. (2019) found the same on large networks; the section on the papers
+# has more seeds.
 #
 # Pruning still has its place: when a trained network is at hand, and the data or the time to train another are not.
 # </details>
@@ -553,10 +556,10 @@ plot
 # %% [markdown] explore
 # ## Explore
 #
-# Above: every weight of the network is a pixel, blue where it stays. In each layer the rows make channels and the columns
-# read them. Marks at the right side are the channels that a layer makes, those above it the channels that it reads, in
-# the colour of their group. At each plus thin lines join the channels that are added. The sentence on top compares the
-# network with the masked one, which has zeros in everything that goes.
+# Above: every weight of the network is a pixel, blue where it stays. In each layer the rows make channels and the
+# columns read them. Marks at the right side are the channels that a layer makes, those above it the channels that it
+# reads, in the colour of their group. At each plus thin lines join the channels that are added. The sentence on top
+# compares the network with the masked one, which has zeros in everything that goes.
 #
 # Below, left: the accuracy over the share that is kept, on 500 validation images, which we may look at as often as we
 # like. The band is three networks of different seeds. The stars are networks with half of the channels that began with
@@ -570,8 +573,8 @@ explorer = explore_structure(data, filters_to_keep)
 explorer
 
 # %% [markdown] explore-questions
-# The buttons beside *try* set what the questions are about. *Start* does what stands above it: it fine-tunes the network
-# on show for three epochs, or it measures times.
+# The buttons beside *try* set what the questions are about. *Start* does what stands above it: it fine-tunes the
+# network on show for three epochs, or it measures times.
 #
 # 1. *zeros*: A quarter of the filters is zero. **How far is that from the network without these channels?** Press
 #    *linked*, and then *anew*: **how much of the damage was the norms'?**
@@ -579,17 +582,17 @@ explorer
 #    number tells the wrong surgery from the right one, before and after?**
 # 3. *time*: Press *Start*. **Which part of the multiply-accumulates is left, and which of the time? At which numbers of
 #    channels does the time of a convolution jump?**
-# 4. *scratch*: Press *Start*, then once more by *random*. **Where do the two lie beside the stars, the same small network
-#    with new weights?** (One run is one seed.)
+# 4. *scratch*: Press *Start*, then once more by *random*. **Where do the two lie beside the stars, the same small
+#    network with new weights?** (One run is one seed.)
 # 5. *patterns*: Go on to *vector*, *kernel*, *group*, *2:4* and to *filter* with *zeros only*. **What does the pattern
 #    cost, and which of them saves multiply-accumulates?**
 #
 # <details><summary>Answers</summary>
 #
-# 1. As far as two networks that have little in common: the logits differ by numbers as large as they are themselves. The
-#    marks show why: with *zeros only* every channel is still there, and every reader still reads it. *linked* is equal
-#    to the masked network up to rounding, and its accuracy may still be low. With the norms anew most of the damage is
-#    gone, also under *zeros only*: there the new means take the constants in.
+# 1. As far as two networks that have little in common: the logits differ by numbers as large as they are themselves.
+#    The marks show why: with *zeros only* every channel is still there, and every reader still reads it. *linked* is
+#    equal to the masked network up to rounding, and its accuracy may still be low. With the norms anew most of the
+#    damage is gone, also under *zeros only*: there the new means take the constants in.
 # 2. Slanted lines join channels of different numbers, so the network adds what was never added. Accuracy tells nothing:
 #    both are bad before, and after three epochs both are good. Only the difference from the masked network tells, and
 #    only *before* the fine-tuning, when it should be 0.
@@ -597,8 +600,8 @@ explorer
 #    behind 16, 32 and 48 on processors that compute 16 channels at once; on others the steps may be 8 wide, or smooth.
 #    Between two steps fewer channels save nothing.
 # 4. On glyphs both lie below the stars, *random* further than *L1*. On MNIST the three are within a few images of each
-#    other. The stars have had as many epochs as the dense network and the fine-tuning together, most of them cheap ones,
-#    so the weights that were kept are worth little or nothing.
+#    other. The stars have had as many epochs as the dense network and the fine-tuning together, most of them cheap
+#    ones, so the weights that were kept are worth little or nothing.
 # 5. Single weights lose least; rows, kernels and 2:4 lie between; groups and whole filters lose most (and one network
 #    of the three far more than another: look at the band). None of these masks saves a multiply-accumulate; only
 #    channels that are *removed* do.
@@ -901,9 +904,9 @@ table
 # **The weights that pruning keeps are worth no more than new ones**, as we have seen: that is the main failure of this
 # chapter. Here is another.
 #
-# **One ranking for all groups starves some of them.** Chapter 02 ranked the weights of all layers together. We do the same
-# with units: rank those of all groups by their L1 norm, and remove the lower half. But an L1 norm is a sum, and it is
-# larger where a unit has more weights. So we also rank by means: each sum divided by its number of weights.
+# **One ranking for all groups starves some of them.** Chapter 02 ranked the weights of all layers together. We do the
+# same with units: rank those of all groups by their L1 norm, and remove the lower half. But an L1 norm is a sum, and it
+# is larger where a unit has more weights. So we also rank by means: each sum divided by its number of weights.
 
 # %% breaks-ranking
 terms = {"stem": 9 + 16 * 9, "conv1": 16 * 9, "down": 16 * 9 + 32 * 9, "conv3": 32 * 9}
@@ -925,16 +928,18 @@ for s, one in enumerate(nets):
 # <details><summary>Answer</summary>
 #
 # By sums a group with many weights per unit stays whole, and the first block is left with very little: conv1 keeps a
-# single channel, through which all that the block computes must pass. By means it is another group that is emptied. `keep_across_groups`
-# always leaves a group its strongest unit; with a plain threshold even that one would go, and no signal would pass.
-# Weights of different layers are simply not on one scale, and norms behind them undo whatever scale they have.
+# single channel, through which all that the block computes must pass. By means it is another group that is emptied.
+# `keep_across_groups` always leaves a group its strongest unit; with a plain threshold even that one would go, and no
+# signal would pass. Weights of different layers are simply not on one scale, and norms behind them undo whatever scale
+# they have.
 # </details>
 
 # %% [markdown] meta
 # ## Which widths? (more)
 #
 # We have taken the same share from every group. But nothing says that all groups should lose alike, and to try out a
-# choice of widths we would have to train a network. *MetaPruning* (Zechun Liu et al. 2019) wants to know without training each. It trains **one network that makes the weights of all others**:
+# choice of widths we would have to train a network. *MetaPruning* (Zechun Liu et al. 2019) wants to know without
+# training each. It trains **one network that makes the weights of all others**:
 #
 # - The *generator* gets the widths, each divided by the largest, and makes each layer's whole weight, for the largest
 #   widths. The weight is then *cropped*: only its first rows and columns are used.
@@ -1022,10 +1027,10 @@ ranked
 # ## The class is the experiment
 #
 # Is the small network from scratch better for every seed, and at every size? Your name (a nickname will do) is the seed
-# of *your* network. It learns from 4000 images for four epochs. Then a quarter, a half or three quarters of its channels
-# stay, and it is fine-tuned for two epochs. Beside it stands a network of the same shape from scratch, with six epochs
-# on the same images. **At which size do you expect the two to be furthest apart?** Write the name in place of `None`, run
-# both cells, and send the file in `results` to your teacher. It takes about half a minute.
+# of *your* network. It learns from 4000 images for four epochs. Then a quarter, a half or three quarters of its
+# channels stay, and it is fine-tuned for two epochs. Beside it stands a network of the same shape from scratch, with
+# six epochs on the same images. **At which size do you expect the two to be furthest apart?** Write the name in place
+# of `None`, run both cells, and send the file in `results` to your teacher. It takes about half a minute.
 
 # %% class-name
 my_name = None
@@ -1066,8 +1071,9 @@ if my_name is not None:
 #   test images wrong, and 6.60 % when 64 % of its parameters and 34 % of its operations are gone.
 # - Liu, Sun, Zhou, Huang and Darrell, *Rethinking the Value of Network Pruning*, ICLR 2019, [arXiv
 #   1810.05270](https://arxiv.org/abs/1810.05270). Read the introduction, and section 3 for what they call a fair
-#   comparison. Its claim: the small network, trained from scratch, is as good as the one that was pruned and fine-tuned,
-#   or better. ResNet-34 on ImageNet, pruned as Li et al. do it: 72.56 % right fine-tuned, 72.77 % from scratch.
+#   comparison. Its claim: the small network, trained from scratch, is as good as the one that was pruned and
+#   fine-tuned, or better. ResNet-34 on ImageNet, pruned as Li et al. do it: 72.56 % right fine-tuned, 72.77 % from
+#   scratch.
 #
 # Read both with a pencil:
 # - From 6.75 to 6.60 % are 15 test images of 10,000. Where 660 errors are expected, chance alone moves the count by
