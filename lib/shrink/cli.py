@@ -77,7 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     add("update", _update, "bring the chapters in work/ up to date; answers are carried over")
     again = add("reproduce", _reproduce, "compute a paper's table on MNIST; resumes when stopped")
-    papers = ["pruning", "deep-compression", "deep-compression-smaller", "distillation"]
+    papers = [
+        "pruning",
+        "deep-compression",
+        "deep-compression-smaller",
+        "distillation",
+        "structured",
+    ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
     again.add_argument("--out", type=Path, metavar="FILE", help="default: work/<paper>.json")

@@ -5,6 +5,7 @@ import torch
 
 from shrink.chapters.structure.blocks import n_of_m
 from shrink.chapters.structure.filters import filters_to_keep
+from tests.chapters.structure import surgery_answers as surgery
 from tests.chapters.wrong import CHANGED, changed, given_as
 
 right_filters = filters_to_keep.reference
@@ -134,3 +135,10 @@ WRONG = {
         _one_pattern: r"in row \d, columns \d to \d, a weight of magnitude [\d.]+ goes and one of",
     },
 }
+
+# --- the exercises on surgery --------------------------------------------------------------
+
+RIGHT |= surgery.RIGHT
+WRONG |= surgery.WRONG
+DISGUISED += surgery.DISGUISED
+RAISING = surgery.RAISING
