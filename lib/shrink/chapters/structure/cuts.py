@@ -1,5 +1,6 @@
 """What a setting of chapter 07's explorer takes out of the network, and how."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -125,7 +126,7 @@ def _strongest(net: nn.Module, score: str) -> Chooser:
 
 def _masked(net: nn.Module, granularity: str, share: float) -> Cut:
     """The network with weights masked in all convolutions but the stem, which has one channel."""
-    smaller = pruning.mask_units(net, {}, {})
+    smaller = copy.deepcopy(net)
     masks = {}
     for name in MASKED:
         weight = smaller.get_submodule(name).weight

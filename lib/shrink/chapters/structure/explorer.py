@@ -5,7 +5,7 @@ import ipywidgets as widgets
 from shrink.chapters.structure.cuts import GRANULARITIES, REMOVALS, SCORES
 from shrink.chapters.structure.figure import SIZE, draw, update
 from shrink.chapters.structure.lab import TASKS, StructureLab, without_effect
-from shrink.chapters.structure.view import PARTS, describe, summarise
+from shrink.chapters.structure.view import WHOLE, describe, summarise
 from shrink.chapters.structure.ways import SEEDS
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise
@@ -71,10 +71,10 @@ def explore_structure(
     lab = StructureLab(dataset, filters_to_keep, seeds)
     controls = {
         "kept": widgets.IntSlider(
-            PARTS // 2,
+            WHOLE // 2,
             min=1,
-            max=PARTS,
-            description=f"kept, of {PARTS}",
+            max=WHOLE,
+            description=f"kept, of {WHOLE}",
             **wide(320, words=76),
         ),
         "granularity": toggle("what goes", list(GRANULARITIES), width=None, value="filter"),

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from shrink.chapters.structure import map_figure
 from shrink.chapters.structure.view import CHANNELS, CURVE, SAME, STOPS, WIDTHS, View
+from shrink.chapters.structure.ways import SHARE
 from shrink.classroom import plots
 from shrink.classroom.explorers import legend
 
@@ -124,7 +125,7 @@ def _update_accuracy(artists: Mapping[str, Any], view: View) -> set[str]:
     artists["dense"].set_ydata([100 * view.dense_accuracy] * 2)
     artists["marker"].set_data([100 * view.share], [100 * view.accuracy])
     scratch = [100 * right for right in view.scratch]
-    artists["scratch"].set_data([50] * len(scratch), scratch)
+    artists["scratch"].set_data([100 * SHARE] * len(scratch), scratch)
     drawn = set(LINES) - {"from scratch"} | ({"from scratch"} if scratch else set())
     for name, line in artists["runs"].items():
         runs = [run for run in view.runs if called(run) == name]

@@ -15,7 +15,7 @@ from shrink import cost, pruning
 from shrink.chapters.structure import prepared, ways
 from shrink.chapters.structure.cuts import Cut, Setting, cut, largest_difference, recompute
 from shrink.chapters.structure.times import measure_times
-from shrink.chapters.structure.view import CURVE, PARTS, STOPS, Run, Times, View
+from shrink.chapters.structure.view import CURVE, STOPS, WHOLE, Run, Times, View
 from shrink.classroom import measure
 from shrink.classroom.data import Dataset
 from shrink.classroom.exercises.exercise import Exercise, ExerciseError
@@ -77,7 +77,7 @@ class StructureLab:
         norms: str,
         source: str = "reference",
     ) -> View:
-        """Everything the figure shows of the network of which `kept` of PARTS stay.
+        """Everything the figure shows of the network of which `kept` of WHOLE stay.
 
         Raises:
             ExerciseError: `source` is "mine", and there is no answer yet, or no choice of filters.
@@ -88,7 +88,7 @@ class StructureLab:
         curve = self.curves[setting, anew]
         known = len(stop) > 0 and not mine
         sizes = zip(self._sizes(made.net), self._whole, strict=True)
-        macs, weights, bytes = sizes
+        macs, parameters, bytes = sizes
         return View(
             setting=setting,
             share=share,
@@ -104,7 +104,7 @@ class StructureLab:
             images=len(self.subject.asked),
             scratch=self.scratch if setting.removes_channels else (),
             macs=macs,
-            weights=weights,
+            parameters=parameters,
             bytes=bytes,
             times=self.times,
             runs=tuple(run for run in self.runs if run.setting.granularity == granularity),
@@ -116,7 +116,7 @@ class StructureLab:
         return largest_difference(made.net, made.masked, self.subject.asked.images[:COMPARED])
 
     def _sizes(self, net: nn.Module) -> tuple[int, int, int]:
-        """Multiply-accumulates for an image, numbers that are not zero, bytes of the file."""
+        """Multiply-accumulates for an image, parameters that are not zero, bytes of the file."""
         macs = cost.macs(net, self.subject.asked.images[:1])
         return macs, cost.nonzeros(net), measure.size(net.state_dict())
 
@@ -182,7 +182,7 @@ def as_it_counts(
     granularity: str, removal: str, score: str, kept: int, source: str
 ) -> tuple[Setting, float, bool]:
     """The setting, the share and whether the choice is the student's, with nothing idle in them."""
-    share = kept / PARTS
+    share = kept / WHOLE
     if granularity != "filter":
         return Setting(granularity), 0.5 if granularity == "2:4" else share, False
     mine = source == "mine"

@@ -39,14 +39,14 @@ def measure_times(
     for name, net in nets.items():
         for batch in BATCHES:
             timed[name, batch] = net, images[:batch]
-    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in timed}
-    total = (ROUNDS + 1) * len(timed)
+    keys, seconds = [*timed], {key: [] for key in timed}
+    total = (ROUNDS + 1) * len(keys)
     for done in range(total):
         if stop.is_set():
             return None
-        key = list(timed)[done % len(timed)]
+        key = keys[done % len(keys)]
         found = latency(*timed[key], warm_up=0, runs=1)
-        if done >= len(timed):  # the first round warms up
+        if done >= len(keys):  # the first round warms up
             seconds[key].append(found.median)
         progress(done + 1, total)
     best = {key: min(times) for key, times in seconds.items()}

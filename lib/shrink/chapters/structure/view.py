@@ -1,14 +1,14 @@
 """What a setting of chapter 07's explorer shows, and how it is said in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from shrink.chapters.structure.cuts import Setting
 
-PARTS = 16  # of which the slider says how many are kept
-STOPS = np.arange(1, PARTS + 1) / PARTS  # shares
+WHOLE = 16  # where the slider ends, and all is kept
+STOPS = np.arange(1, WHOLE + 1) / WHOLE  # shares
 CURVE = STOPS[1::2]  # of all seeds
 SAME = 1e-3  # outputs that differ by less are the same up to rounding
 CHANNELS = 64  # that the timed convolution takes in
@@ -60,7 +60,7 @@ class View:
     images: int  # that were asked
     scratch: tuple[float, ...]  # of each seed, half of the channels; empty where nothing is smaller
     macs: tuple[int, int]  # of this network and of the whole one
-    weights: tuple[int, int]  # that are not zero, likewise
+    parameters: tuple[int, int]  # that are not zero, likewise
     bytes: tuple[int, int]  # of their files
     times: Times | None
     runs: tuple[Run, ...]
@@ -117,8 +117,7 @@ def _seeds(view: View) -> str:
     at = np.flatnonzero(view.share == CURVE)
     if not len(at):
         return ""
-    low, high = 100 * view.band[:, at[0]]
-    return f"; all seeds {low:.1f} to {high:.1f} %"
+    return f"; all seeds {_ends(view.band[:, at[0]])}"
 
 
 def _sameness(view: View) -> str:
@@ -127,7 +126,8 @@ def _sameness(view: View) -> str:
     its = "With the norms as they were its" if view.anew else "Its"
     off = f"{its} outputs differ from the masked network's by up to {view.difference:.2g}"
     if view.difference < SAME:
-        return f"{off}: <b>the same network</b>, only smaller."
+        smaller = ", only smaller" if view.macs[0] < view.macs[1] else ""
+        return f"{off}: <b>the same network</b>{smaller}."
     if view.setting.removal == "zeros only":
         return f"{off}: <b>another network</b>, as norms turn a zero into a constant."
     return (
@@ -138,14 +138,14 @@ def _sameness(view: View) -> str:
 
 def _cost(view: View) -> str:
     macs, whole = view.macs
-    left, weights = view.weights
+    left, every = view.parameters
     size, bytes = view.bytes
     if macs == whole:
         saved = f"All {whole:,} multiply-accumulates are made and the file has {size:,} bytes"
-        return f"{saved}, as before; {left:,} of {weights:,} weights are not zero."
+        return f"{saved}, as before; {left:,} of {every:,} parameters are not zero."
     return (
         f"{macs:,} multiply-accumulates per image, {100 * macs / whole:.0f} % of {whole:,}"
-        f"{_measured(view)}; {left:,} of {weights:,} weights; {size:,} bytes, not {bytes:,}."
+        f"{_measured(view)}; {left:,} of {every:,} parameters; {size:,} bytes, not {bytes:,}."
     )
 
 
@@ -165,8 +165,7 @@ def _summarise_run(run: Run, view: View) -> str:
     chosen = chosen if run.setting.removes_filters else ""
     scratch = ""
     if view.scratch:
-        ends = f"{100 * min(view.scratch):.1f} to {100 * max(view.scratch):.1f} %"
-        scratch = f"; half of the channels from scratch {ends}"
+        scratch = f"; half of the channels from scratch {_ends(view.scratch)}"
     return (
         f"<b>Fine-tuned</b>, {what_is_kept(run.setting, run.share)}{chosen}, {run.steps:,} steps"
         f"{', stopped' if run.stopped else ''}: <b>{100 * run.accuracy:.1f} %</b>, before "
@@ -181,12 +180,25 @@ def describe(view: View) -> str:
     kept = what_is_kept(view.setting, view.share)
     anew = "computed anew" if view.anew else "as they were"
     return (
-        f"A map of all weights: {kept}{chosen}, {view.weights[0]:,} of {view.weights[1]:,} are not "
-        f"zero. {_difference(view)} Norms {anew}: {100 * view.accuracy:.1f} % right at a share of "
-        f"{view.share:.4g}, the whole network {100 * view.dense_accuracy:.1f} %. "
+        f"A map of all weights: {kept}{chosen}, {view.parameters[0]:,} of {view.parameters[1]:,} "
+        f"parameters are not zero. {_difference(view)} Norms {anew}: {100 * view.accuracy:.1f} % "
+        f"right at a share of {view.share:.4g}, the whole network "
+        f"{100 * view.dense_accuracy:.1f} %. "
         f"{100 * view.macs[0] / view.macs[1]:.0f} % of the multiply-accumulates; "
-        f"{_times(view)}" + (f" {len(view.runs)} fine-tuned." if view.runs else "")
+        f"{_times(view)}{_trained(view)}"
     )
+
+
+def _trained(view: View) -> str:
+    words = f" {len(view.runs)} fine-tuned" if view.runs else ""
+    words += f", the last {100 * view.runs[-1].accuracy:.1f} %." if view.runs else ""
+    if view.scratch:
+        words += f" From scratch {_ends(view.scratch)}."
+    return words
+
+
+def _ends(fractions: Sequence[float]) -> str:
+    return f"{100 * min(fractions):.1f} to {100 * max(fractions):.1f} %"
 
 
 def _difference(view: View) -> str:
