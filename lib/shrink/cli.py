@@ -94,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     gather.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     baselines = add("baselines", _baselines, "train the shipped networks again (for authors)")
     baselines.add_argument("name", choices=["glyphs", "mnist"])
+    text = "only these; the files and records of the others stay (default: all)"
+    baselines.add_argument("networks", nargs="*", metavar="network", help=text)
     text = "compute beforehand what chapters show, as before a lesson; resumes when stopped"
     warm = add("warm", _warm, text, root=False)
     warm.add_argument("chapters", nargs="*", type=_chapter, metavar="chapter", help="2 or 02_prune")
@@ -232,7 +234,8 @@ def _baselines(args: argparse.Namespace) -> int:
 
     if not folder.parent.is_dir():
         raise CourseError(f"no source tree here: {folder.parent} is missing")
-    print("\n".join(baselines.ship(folder, data.load(args.name, pick_device()))))
+    dataset = data.load(args.name, pick_device())
+    print("\n".join(baselines.ship(folder, dataset, args.networks)))
     return 0
 
 

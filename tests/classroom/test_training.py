@@ -3,6 +3,7 @@
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -391,7 +392,12 @@ def test_models_have_the_papers_sizes_and_their_seed():
     sizes = {
         name: sum(p.numel() for p in models.build(name, 0).parameters()) for name in models.MODELS
     }
-    assert sizes == {"lenet-300-100": 266_610, "lenet-5": 431_080, "separable": 9_226}
+    assert sizes == {
+        "lenet-300-100": 266_610,
+        "lenet-5": 431_080,
+        "separable": 9_226,
+        "residual": 30_970,
+    }
     weights = models.weights(models.build("lenet-300-100", 0))
     assert sum(w.numel() for w in weights.values()) == 266_200
     for name in models.MODELS:
@@ -400,6 +406,22 @@ def test_models_have_the_papers_sizes_and_their_seed():
         assert models.build(name, 0)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
     with pytest.raises(ValueError, match=r"'lenet-6'.*lenet-300-100, lenet-5"):
         models.build("lenet-6", 0)
+
+
+def test_each_residual_block_adds_its_input_to_what_it_makes():
+    """A block whose last norm gives zeros hands on what came in."""
+    net = models.build("residual", 0, hidden=(3, 5, 7, 2)).eval()
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for norm in (net.norm2, net.norm5):
+        nn.init.zeros_(norm.weight)
+    into = {}
+    for name in ("conv1", "down", "conv3", "fc"):
+        layer = net.get_submodule(name)
+        layer.register_forward_pre_hook(lambda _, x, name=name: into.update({name: x[0]}))
+    assert net(images).shape == (4, 10)
+    assert into["conv1"].shape == (4, 3, 14, 14) and into["conv3"].shape == (4, 7, 7, 7)
+    assert into["down"].equal(into["conv1"]) and into["down"].any()
+    assert into["fc"].equal(nn.functional.max_pool2d(into["conv3"], 2).flatten(1))
 
 
 def test_a_baseline_is_trained_once(quick, digits, monkeypatch):
@@ -484,6 +506,46 @@ def test_shipped_baselines_err_as_their_record_says(path):
         assert (SHIPPED / f"{name}-{path.stem}-0.safetensors").is_file()
         error = 100 * (1 - accuracy(baseline(name, dataset), dataset.test))
         assert error == pytest.approx(facts["test error in %"], abs=0.02)
+
+
+@pytest.fixture
+def few(digits, some, monkeypatch):
+    """A few digits, for which two networks ship, trained for an epoch."""
+    for name in models.MODELS:
+        monkeypatch.delitem(RECIPES, (name, "digits"))
+    for name in ("lenet-300-100", "residual"):
+        monkeypatch.setitem(RECIPES, (name, "digits"), Recipe(epochs=1))
+    return replace(digits, train=some)
+
+
+def test_one_network_is_shipped_afresh_and_the_others_stay(few, tmp_path):
+    record, kept = tmp_path / "digits.json", tmp_path / "lenet-300-100-digits-0.safetensors"
+    assert len(baselines.ship(tmp_path, few)) == 2
+    whole, file = json.loads(record.read_text()), kept.read_bytes()
+    assert list(whole["networks"]) == ["lenet-300-100", "residual"]
+
+    RECIPES["residual", "digits"] = RECIPES["lenet-300-100", "digits"] = Recipe(epochs=2)
+    (line,) = baselines.ship(tmp_path, few, ["residual"])
+    assert line.startswith("residual: ")
+    one = json.loads(record.read_text())
+    assert one["networks"]["residual"]["recipe"] == repr(Recipe(epochs=2))
+    assert kept.read_bytes() == file
+    one["networks"]["residual"] = whole["networks"]["residual"]
+    assert one == whole and list(one["networks"]) == list(whole["networks"])
+
+
+def test_one_network_is_not_put_into_a_record_that_others_made(few, tmp_path):
+    baselines.ship(tmp_path, few, ["residual"])
+    record = tmp_path / "digits.json"
+    record.write_text(record.read_text().replace(torch.__version__, "1.0"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"digits.json", "residual-digits-0.safetensors"}
+    with pytest.raises(CourseError, match=r"made with torch 1\.0, .* `shrink baselines digits`"):
+        baselines.ship(tmp_path, few, ["lenet-300-100"])
+    with pytest.raises(CourseError, match=r"'lenet-5' .* digits; there are lenet-300-100, resid"):
+        baselines.ship(tmp_path, few, ["residual", "lenet-5"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert len(baselines.ship(tmp_path, few)) == 2
 
 
 def test_shipped_baselines_are_small_together():

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from shrink import pruning
 from shrink.arguments import whole_seed
-from shrink.classroom import glyphs, models
+from shrink.classroom import CourseError, glyphs, models
 from shrink.classroom.cache import kept, kept_path, say_once
 from shrink.classroom.data import Dataset, mnist_indices
 from shrink.classroom.made_of import key_of
@@ -35,12 +36,20 @@ RECIPES = {
     ("separable", "digits"): Recipe(epochs=20, learning_rate=0.05),
     ("separable", "glyphs"): Recipe(epochs=10, learning_rate=0.05),
     ("separable", "mnist"): Recipe(epochs=6, learning_rate=0.05),
+    ("residual", "digits"): Recipe(epochs=8, learning_rate=0.05, batch_size=32),
+    ("residual", "glyphs"): Recipe(epochs=8, learning_rate=0.05),
+    ("residual", "mnist"): Recipe(epochs=5, learning_rate=0.05),
 }
 
 PRUNING = (0.8, 0.92)  # the sparsity after each round, over all layers
 TUNING = Recipe(epochs=4, weight_decay=1e-4)  # of each round
 PIXELS = {"digits": None, "glyphs": glyphs.draw, "mnist": mnist_indices}  # where they come from
-SECONDS = {"lenet-300-100": 0.004, "lenet-5": 0.02, "separable": 0.015}  # a step, on two cores
+SECONDS = {  # a step, on two cores
+    "lenet-300-100": 0.004,
+    "lenet-5": 0.02,
+    "separable": 0.015,
+    "residual": 0.025,
+}
 
 
 def baseline(name: str, dataset: Dataset, *, seed: int = 0) -> nn.Module:
@@ -147,40 +156,72 @@ def _shipped(name: str, data: str) -> dict[str, Tensor] | None:
     return load_bytes(content)
 
 
-def ship(folder: Path, dataset: Dataset) -> list[str]:
+def ship(folder: Path, dataset: Dataset, names: Sequence[str] = ()) -> list[str]:
     """Train the shipped networks of this data set afresh, and write them with how they were made.
 
     Writes `<model>-<data>-0.safetensors` and `<data>.json` (recipe, hash, test error, versions)
-    into `folder`; returns a line a network.
+    into `folder`. With `names` only these networks are made; the files of the others, and what the
+    record says of them, stay as they are. Returns a line a network.
+
+    Raises:
+        CourseError: no such network ships, or other versions or another kind of machine made the
+            record that is there, which holds for all its networks.
     """
-    made = {}
-    for name, data in RECIPES:
-        if data != dataset.name:
-            continue
-        model = models.build(name, seed=0).to(dataset.train.images.device)
-        _train(model, name, dataset, seed=0)
-        state = {key: t.cpu().contiguous() for key, t in model.state_dict().items()}
-        content = save_bytes(state)
-        write_atomically(folder / _file(name, data, 0), content)
-        made[name] = {
-            "recipe": repr(RECIPES[name, data]),
-            "made of": shipped_key(name, data),
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "test error in %": round(100 * (1 - accuracy(model, dataset.test)), 2),
-        }
+    ours = [name for name, data in RECIPES if data == dataset.name]
+    if unknown := [name for name in names if name not in ours]:
+        raise CourseError(
+            f"no network {unknown[0]!r} ships for {dataset.name}; there are {', '.join(ours)}"
+        )
+    path = folder / f"{dataset.name}.json"
+    made_by = _made_by(dataset)
+    others = _recorded(path, made_by) if names else {}
+    made = {name: _make(folder, name, dataset) for name in names or ours}
+    networks = {name: facts for name in ours if (facts := (others | made).get(name))}
     record = {
         "command": f"shrink baselines {dataset.name}",
         "seed": 0,
-        "networks": made,
+        "networks": networks,
+        **made_by,
+    }
+    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+    return [f"{name}: {facts['test error in %']} % test error" for name, facts in made.items()]
+
+
+def _made_by(dataset: Dataset) -> dict[str, str]:
+    return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": str(dataset.train.images.device),
         "machine": platform.machine(),
     }
-    write_atomically(
-        folder / f"{dataset.name}.json", (json.dumps(record, indent=2) + "\n").encode()
-    )
-    return [f"{name}: {facts['test error in %']} % test error" for name, facts in made.items()]
+
+
+def _recorded(path: Path, made_by: Mapping[str, str]) -> dict[str, dict]:
+    """The networks in a record, to which others may be added; none if there is no record."""
+    if not path.exists():
+        return {}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for what, value in made_by.items():
+        if record[what] != value:
+            raise CourseError(
+                f"{path.name} was made with {what} {record[what]}, and here is {value}: make all "
+                f"of them again, with `{record['command']}`"
+            )
+    return record["networks"]
+
+
+def _make(folder: Path, name: str, dataset: Dataset) -> dict[str, object]:
+    """Train one network, write its file, and say how it was made."""
+    model = models.build(name, seed=0).to(dataset.train.images.device)
+    _train(model, name, dataset, seed=0)
+    content = save_bytes({key: t.cpu().contiguous() for key, t in model.state_dict().items()})
+    write_atomically(folder / _file(name, dataset.name, 0), content)
+    return {
+        "recipe": repr(RECIPES[name, dataset.name]),
+        "made of": shipped_key(name, dataset.name),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "test error in %": round(100 * (1 - accuracy(model, dataset.test)), 2),
+    }
 
 
 def _file(name: str, data: str, seed: int) -> str:
