@@ -17,6 +17,7 @@ from shrink.classroom import data, training
 from shrink.papers import metapruning as paper
 from shrink.papers import perceptrons, reproduce, stages
 from shrink.papers.tables import paired
+from tests import ROOT
 
 TRAININGS = 2 + 2 * 2  # of a seed: generator and shared weights; structures and winners, twice
 
@@ -208,3 +209,11 @@ def test_the_tables_show_every_ranking_and_winner():
     assert f"{mean:+.2f} ({low:+.2f} to {high:+.2f})" in result.tables()[0][2][2]
     first, second = result.points("again")
     assert len(first) == len(second) == 4 * 24
+
+
+def test_the_shipped_record_is_what_results_md_shows():
+    result = reproduce.stored("metapruning")
+    assert len(result.runs) >= 3 and result.record["data"] == "mnist"
+    assert result.record["recipe"] == paper.RECIPE
+    shown = (ROOT / "course" / "results.md").read_text(encoding="utf-8")
+    assert result.markdown() in shown and result.verdict in " ".join(shown.split())

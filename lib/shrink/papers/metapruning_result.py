@@ -25,7 +25,7 @@ RANKED = {
 WINNERS = {
     "generator": "evolution by the generator",
     "shared": "evolution by the shared weights",
-    "even": "all layers as wide",
+    "even": "three layers of one width, no search",
 }
 
 
