@@ -379,8 +379,8 @@ print(f"behind by {behind.mean():.2f} points, {behind.min():.2f} to {behind.max(
 # <details><summary>Answer</summary>
 #
 # Only the last: it needs no other surgery to compare with, because it must be 0 up to rounding. Any accuracy after the
-# cut could be what pruning costs. And fine-tuning repairs most of it, as it trains whatever it is given. **That a
-# network runs and recovers does not show that the surgery was right.**
+# cut could be what pruning costs. And fine-tuning repairs most of it or all, as it trains whatever it is given. **That
+# a network runs and recovers does not show that the surgery was right.**
 # </details>
 
 # %% [markdown] time
@@ -991,9 +991,10 @@ for widths in (*best[:3], best[-1]):
 
 # %% [markdown] meta-predict
 # A list of candidates with accuracies, made in seconds. But does the generator *rank* them as training would? On MNIST
-# we drew 24 structures from this band and trained each by itself, three times. Spearman's rank correlation says how
-# well two orders agree: 1 is the same order, 0 none, -1 the reverse. Two trainings of the *same* 24 structures do not
-# agree fully either: what they reach is the most that we can ask of any ranking, its *ceiling*.
+# we drew 24 structures from this band, trained each by itself, twice, and did all of it for three seeds. Spearman's
+# rank correlation says how well two orders agree: 1 is the same order, 0 none, -1 the reverse. Two trainings of the
+# *same* 24 structures do not agree fully either: what they reach is the most that we can ask of any ranking, its
+# *ceiling*.
 #
 # **What is the rank correlation of the generator's losses with those of the trained networks?**
 
@@ -1002,17 +1003,13 @@ my_guess = None
 
 # %% meta-ranked
 ranked = reproduce.stored("metapruning")
-plot, panels = plots.new(
-    2, alt="Loss of networks trained alone over the generated, and trained again"
-)
-for panel, by, name in zip(
-    panels, ("generator", "again"), ("generated", "the ceiling"), strict=True
-):
-    panel.plot(*ranked.points(by), ".")
+plot, panels = plots.new(2, alt="Ranks of networks trained alone over the generator's, and again")
+for panel, by, name in zip(panels, ("generator", "again"), ("generator", "ceiling"), strict=True):
+    panel.plot(*ranked.ranks(by), ".")
     rho = np.mean(ranked.correlations(by))
-    panel.set(ylabel="loss, trained", title=f"{name}: rank correlation {rho:.2f}")
-panels[0].set(xlabel="loss with generated weights")
-panels[1].set(xlabel="loss, trained again")
+    panel.set(ylabel="rank by loss, trained", title=f"{name}: rank correlation {rho:.2f}")
+panels[0].set(xlabel="rank by loss, generated weights")
+panels[1].set(xlabel="rank by loss, trained again")
 print(f"your guess: {'none' if my_guess is None else my_guess}")
 plot
 
@@ -1020,7 +1017,18 @@ plot
 ranked
 
 # %% [markdown] meta-verdict
-# **Verdict.** (to come, from the record)
+# **Verdict: not reproduced**, and yet the generator ranks. Its order has a correlation of 0.77 with the loss of
+# networks trained alone, where a second training of the same networks reaches 0.85. So it is nearly as good as a
+# ranking can be.
+#
+# But it is not the *generator* that does it. In the second row each layer has one weight, the same for all widths and
+# cropped like the generated ones; it was trained with random widths too, and it ranks as well. The difference is -0.02,
+# with an interval from -0.20 to +0.15. We had also asked for a correlation that exceeds that of the MACs. It does for
+# each of the three seeds, but by amounts so different that their interval reaches from -0.09 to +1.23.
+#
+# Evolution pays: what it finds errs 0.9 points less than structures drawn at random. The shared weights find networks
+# as good. And three layers of 24 units, which nobody searched for, are within 0.2 points of both. **Before you believe
+# in a search, try the plainest choice.**
 
 # %% [markdown] class
 # ## The class is the experiment

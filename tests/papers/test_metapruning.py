@@ -17,6 +17,7 @@ from shrink.classroom import data, training
 from shrink.papers import metapruning as paper
 from shrink.papers import perceptrons, reproduce, stages
 from shrink.papers.tables import paired
+from tests import ROOT
 
 TRAININGS = 2 + 2 * 2  # of a seed: generator and shared weights; structures and winners, twice
 
@@ -206,5 +207,22 @@ def test_the_tables_show_every_ranking_and_winner():
             assert text in shown
     mean, low, high = paired(result.correlations("generator"), result.correlations("shared"))
     assert f"{mean:+.2f} ({low:+.2f} to {high:+.2f})" in result.tables()[0][2][2]
-    first, second = result.points("again")
-    assert len(first) == len(second) == 4 * 24
+
+
+def test_the_figures_ranks_are_those_of_each_seed_apart():
+    made = record()
+    for by, column in (("generator", None), ("again", 1)):
+        ranked, alone = paper.Result(made).ranks(by)
+        for seed, run in made["seeds"].items():
+            losses = run["alone"][1] if column else run[by]
+            own = slice(24 * int(seed), 24 * int(seed) + 24)
+            for ranks, loss in ((ranked, losses["loss"]), (alone, run["alone"][0]["loss"])):
+                assert ranks[own] == [1 + sorted(loss).index(x) for x in loss]
+
+
+def test_the_shipped_record_is_what_results_md_shows():
+    result = reproduce.stored("metapruning")
+    assert len(result.runs) >= 3 and result.record["data"] == "mnist"
+    assert result.record["recipe"] == paper.RECIPE
+    shown = (ROOT / "course" / "results.md").read_text(encoding="utf-8")
+    assert result.markdown() in shown and result.verdict in " ".join(shown.split())
