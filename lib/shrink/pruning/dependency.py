@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from shrink.plain import check_module
 from shrink.tensors import check_whole
 
 
@@ -56,9 +57,11 @@ def check_kept(groups: Mapping[str, Group], kept: Mapping[str, Tensor]) -> dict[
 
     Raises:
         KeyError: there is no group of that name.
-        TypeError: the numbers are not whole.
+        TypeError: `kept` is no mapping, or the numbers are not whole.
         ValueError: they are not on one axis, none are kept, one is not there, or there twice.
     """
+    if not isinstance(kept, Mapping):
+        raise TypeError(f"kept must map groups to numbers of units, not be a {type(kept).__name__}")
     return {name: _checked(_group(groups, name), numbers) for name, numbers in kept.items()}
 
 
@@ -69,7 +72,10 @@ def _group(groups: Mapping[str, Group], name: str) -> Group:
 
 
 def _checked(group: Group, numbers: Tensor) -> Tensor:
-    numbers = torch.as_tensor(numbers)
+    try:
+        numbers = torch.as_tensor(numbers)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(f"the units of {group.name} must be whole numbers: {error}") from error
     if numbers.numel() == 0:
         raise ValueError(f"{group.name} would have no unit left, and nothing could pass: keep one")
     check_whole(numbers, f"the units of {group.name}")
@@ -87,8 +93,10 @@ def check_fits(model: nn.Module, groups: Mapping[str, Group]) -> dict[str, Tenso
     """The model's parameters and buffers by name.
 
     Raises:
+        TypeError: the model is no module.
         ValueError: the groups are of another model: a tensor is missing or has another size.
     """
+    check_module(model)
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for group in groups.values():
         for member in group.members:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from shrink.modes import in_use
 from shrink.plain import check_module, described, refuse_computed, refuse_packed
@@ -17,18 +18,18 @@ from shrink.tensors import check_plain
 def dependency_groups(model: nn.Module, images: Tensor) -> dict[str, Group]:
     """The groups of units that can be removed whole, and what goes with each unit.
 
-    The model runs once, on one image, and each entry of each activation carries the number of its
+    The model runs once, on two images, and each entry of each activation carries the number of its
     unit: a layer makes units, an addition makes two units one, a concatenation sets them side by
     side, flattening repeats them. What goes with a unit is every entry of a parameter or buffer
     that met its number. Inputs and outputs, the classes, stay whole, and with them all that is tied
-    to them. Then the groups are tried: without the last unit of each group the model must compute
-    what it computes with that unit masked.
+    to them. Then the groups are tried: without the first unit of each group, without the last, and
+    without every second the model must compute what it computes with those units masked.
 
     Args:
         model: any module of linear layers, convolutions (grouped and depthwise too), batch norm,
             activations, pooling, reshaping, addition, multiplication and concatenation; not
             changed. It may use these as modules or as functions.
-        images: (n, …) of which the first is run, on the model's device.
+        images: (n, …) of which the first two are run, on the model's device.
 
     Returns:
         name of the first layer that makes the units → `Group`, in the order of the forward call.
@@ -37,7 +38,8 @@ def dependency_groups(model: nn.Module, images: Tensor) -> dict[str, Group]:
     Raises:
         TypeError: the model is no module, or the images are no tensor.
         ValueError: there is no image; or the model calls a function that has no rule here, has a
-            weight that is computed at each call, or a size written into its forward.
+            weight that is computed at each call or is not there yet, a size written into its
+            forward, or is scripted.
 
     Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets", sections 3.1 and 3.3; Fang et
         al. 2023, "DepGraph: Towards Any Structural Pruning", section 3, names and groups such
@@ -54,19 +56,34 @@ def dependency_groups(model: nn.Module, images: Tensor) -> dict[str, Group]:
     if images.dim() < 2 or not len(images):
         raise ValueError(f"there must be images (n, …) to run, not {tuple(images.shape)}")
     refuse_packed(model)
-    for name, module in model.named_modules():
-        refuse_computed(module, described(name, module))
-    groups = _groups(_axes(model, images[:1]))
-    _try(model, images[:1], groups)
+    _check_followed(model, images)
+    groups = _groups(_axes(model, images[:2]))
+    for drop in (slice(None, 1), slice(-1, None), slice(None, None, 2)):
+        _try(model, images[:2], groups, {name: _without(g, drop) for name, g in groups.items()})
     return groups
 
 
-def _axes(model: nn.Module, image: Tensor) -> dict[tuple[str, int], Axis]:
+def _check_followed(model: nn.Module, images: Tensor) -> None:
+    """Raise `ValueError` where a call of the model would not show what it computes with."""
+    for name, module in model.named_modules():
+        refuse_computed(module, described(name, module))
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{name or 'the model'} is scripted: give the model it was made of")
+    if images.is_meta:
+        raise ValueError("the images are on meta, where nothing is computed")
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            raise ValueError(f"{name} has no shape yet: run the model once, on an input")
+        if tensor.is_meta:
+            raise ValueError(f"{name} has no values: it is on the device meta")
+
+
+def _axes(model: nn.Module, images: Tensor) -> dict[tuple[str, int], Axis]:
     """Of each tensor that took part, the units along its axes; what is one unit has one number."""
     marking = Marking(model, RULES)
-    marking.mark(image, torch.full(image.shape, FIXED))
+    marking.mark(images, torch.full(images.shape, FIXED))
     with in_use(model), marking.watching(), marking:
-        outputs = model(image)
+        outputs = model(images)
     for output in flat(outputs):
         marks = marking.marks(output)
         if marks is None:
@@ -99,28 +116,40 @@ def _groups(axes: Mapping[tuple[str, int], Axis]) -> dict[str, Group]:
 
 def _members(axes: Mapping[tuple[str, int], Axis], units: Tensor) -> tuple[Member, ...]:
     members = []
+    places = torch.full((1 + int(max(axis.marks.max() for axis in axes.values())),), -1)
+    places[units] = torch.arange(len(units))
     for (tensor, along), axis in axes.items():
-        places = torch.full((1 + int(max(axis.marks.max(), units.max())),), -1)
-        places[units] = torch.arange(len(units))
         if ((numbers := places[axis.marks]) >= 0).any():
             members.append(Member(tensor, along, numbers, axis.role))
     return tuple(members)
 
 
-def _try(model: nn.Module, image: Tensor, groups: Mapping[str, Group]) -> None:
-    """Raise `ValueError` unless removing a unit of each group does what masking it does."""
-    kept = {name: torch.arange(g.units - 1) for name, g in groups.items() if g.units > 1}
+def _without(group: Group, drop: slice) -> Tensor:
+    """The group's units without these, except the last of them in a layer that has no other."""
+    keep = torch.ones(group.units, dtype=torch.bool)
+    keep[drop] = False
+    for member in group.members:
+        units = member.units[member.units >= 0]
+        if not keep[units].any():
+            keep[units[-1]] = True
+    return keep.nonzero().flatten()
+
+
+def _try(
+    model: nn.Module, images: Tensor, groups: Mapping[str, Group], kept: Mapping[str, Tensor]
+) -> None:
+    """Raise `ValueError` unless removing units does what masking them does."""
     masked, smaller = mask_units(model, groups, kept), remove_units(model, groups, kept)
-    why = "its units cannot be removed: without one of each group the model"
+    why = "its units cannot be removed: without some of each group the model"
     with in_use(masked), in_use(smaller):
-        expected = [*flat(masked(image))]
+        expected = [*flat(masked(images))]
         try:
-            found = [*flat(smaller(image))]
+            found = [*flat(smaller(images))]
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ValueError(f"{why} does not run; is a size written in it? ({error})") from error
     for ours, theirs in zip(found, expected, strict=True):
         if ours.shape != theirs.shape:
             raise ValueError(f"{why} gives {tuple(ours.shape)} in place of {tuple(theirs.shape)}")
-        off = (ours - theirs).abs().max()
-        if off > 1e-3 * (1 + theirs.abs().max()):
+        off, size = (ours - theirs).abs().max(), theirs.abs().max()
+        if not off <= max(1e-3, torch.finfo(off.dtype).eps ** 0.5) * size:  # nor where it is NaN
             raise ValueError(f"{why} gives other outputs than with it masked, by {off:.2g}")

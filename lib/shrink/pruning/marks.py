@@ -37,9 +37,10 @@ class Units:
 
     def tie(self, a: Tensor, b: Tensor) -> None:
         """From now on these are one, entry by entry; shapes broadcast."""
-        pairs = torch.stack(torch.broadcast_tensors(self.same(a), self.same(b))).flatten(1)
-        for pair in pairs[:, pairs[0] != pairs[1]].unique(dim=1).T:
-            first, other = self._first[pair].aminmax()
+        a, b = torch.broadcast_tensors(self.same(a), self.same(b))
+        pairs = (a * len(self._first) + b)[a != b].unique()  # as one number each: many are the same
+        for pair in zip(pairs // len(self._first), pairs % len(self._first), strict=True):
+            first, other = self._first[torch.stack(pair)].aminmax()
             self._first[self._first == other] = first
 
     def fix(self, marks: Tensor) -> None:
@@ -115,10 +116,10 @@ class Marking(TorchFunctionMode):
             self.refuse("computes with a weight that is no parameter of the model")
         return name
 
-    def refuse(self, what: str) -> None:
+    def refuse(self, what: str, cause: Exception | None = None) -> None:
         name = self._running[-1] if self._running else ""
         layer = described(name, self._model.get_submodule(name))
-        raise ValueError(f"{layer}, {what}: its units cannot be followed")
+        raise ValueError(f"{layer}, {what}: its units cannot be followed") from cause
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -142,10 +143,12 @@ class Marking(TorchFunctionMode):
         if not any(self.marks(given) is not None for given in flat([args, kwargs])):
             return result
         name = plain_name(function)
-        if rule := self._rules.get(name):
-            rule(self, function, result, args, kwargs)
-        else:
+        if name not in self._rules:
             self.refuse(f"calls {name}, for which there is no rule")
+        try:
+            self._rules[name](self, function, result, args, kwargs)
+        except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+            self.refuse(f"calls {name} in a way that is not in its rule ({error})", error)
         return result
 
 

@@ -122,13 +122,14 @@ def _axes_of_a_unit(weight: Tensor, pattern: str) -> tuple[int, ...]:
 
 
 def _by_pairs(blocks: Tensor, n: int, axis: int) -> Tensor:
-    """Of each entry of a block, whether fewer than n others come before it: n:m in few passes."""
+    """Of each entry of a block, whether fewer than n others rank before it."""
     entries = blocks.unbind(axis)
-    before = [torch.zeros_like(entry, dtype=torch.uint8) for entry in entries]
+    # the j-th is taken to rank behind the j that come first, until it proves as large
+    before = [torch.full_like(entry, j, dtype=torch.uint8) for j, entry in enumerate(entries)]
     for i, j in combinations(range(len(entries)), 2):
-        later_wins = entries[j] >= entries[i]  # also where they tie
+        later_wins = (entries[j] >= entries[i]).view(torch.uint8)
         before[i] += later_wins
-        before[j] += ~later_wins
+        before[j] -= later_wins
     return torch.stack([count < n for count in before], axis)
 
 

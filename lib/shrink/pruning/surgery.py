@@ -1,11 +1,13 @@
 """Units removed from a model, or masked in it: the same outputs, in a smaller or in its size."""
 
-from collections.abc import Mapping
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shrink.plain import copied
 from shrink.pruning.dependency import Group, check_fits, check_kept
 
 
@@ -29,8 +31,8 @@ def remove_units(
     Raises:
         KeyError: there is no group of a name in `kept`.
         TypeError: the numbers are not whole, or `model` is no module.
-        ValueError: no unit of a group is kept, one is not there or is kept twice, the groups are
-            of another model, or the model cannot be copied.
+        ValueError: no unit of a group or a layer is kept, one is not there or is kept twice, the
+            groups are of another model, or the model cannot be copied.
 
     Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets", section 3.1.
 
@@ -44,19 +46,10 @@ def remove_units(
       (2): Linear(in_features=2, out_features=1, bias=True)
     )
     """
-    stays = _staying(model, groups, kept)
-    smaller = copied(model)
-    cut: dict[int, Tensor] = {}
-    for name, axes in stays.items():
-        whole = _tensor(smaller, name)
-        tensor = whole.detach()
-        for axis, entries in axes.items():
-            tensor = tensor.index_select(axis, entries.nonzero().flatten().to(tensor.device))
-        if isinstance(whole, nn.Parameter):
-            tensor = nn.Parameter(tensor, requires_grad=whole.requires_grad)
-        cut[id(whole)] = tensor
-    for module in smaller.modules():
-        _cut(module, cut)
+    smaller = _with_changed(model, _staying(model, groups, kept), Tensor.index_select)
+    for before, module in zip(model.modules(), smaller.modules(), strict=True):
+        if _shapes(module) != _shapes(before):
+            _mend(module, before)
     return smaller
 
 
@@ -67,7 +60,7 @@ def mask_units(
 
     Arguments and errors are those of `remove_units`, whose model computes the same.
     """
-    return _with_zeros(model, _staying(model, groups, kept))
+    return _with_changed(model, _staying(model, groups, kept), _zeros_beside)
 
 
 def mask_filters(
@@ -78,7 +71,7 @@ def mask_filters(
     Behind batch norm, or any layer with a bias of its own, such a unit still says something: this
     is what is often taken for removing it. Arguments and errors are those of `remove_units`.
     """
-    return _with_zeros(model, _staying(model, groups, kept, roles=("makes",)))
+    return _with_changed(model, _staying(model, groups, kept, roles=("makes",)), _zeros_beside)
 
 
 def _staying(
@@ -86,58 +79,88 @@ def _staying(
     groups: Mapping[str, Group],
     kept: Mapping[str, Tensor],
     roles: tuple[str, ...] = ("makes", "scales", "reads"),
-) -> dict[str, dict[int, Tensor]]:
-    """Of each tensor and axis that loses something, the entries that stay, bool (size,)."""
+) -> list[tuple[Tensor, dict[int, Tensor]]]:
+    """Each tensor that loses something: of each axis that does, the numbers of what stays."""
     kept = check_kept(groups, kept)
-    check_fits(model, groups)
-    stays: dict[str, dict[int, Tensor]] = {}
+    tensors = check_fits(model, groups)
+    stays: dict[str, dict[int, np.ndarray]] = {}  # of numpy, which is faster at a few numbers
     for name, numbers in kept.items():
-        keep = torch.zeros(groups[name].units + 1, dtype=torch.bool)
-        keep[numbers] = keep[-1] = True  # the last stands for -1, an entry of no unit of the group
+        keep = np.zeros(groups[name].units + 1, dtype=bool)
+        keep[numbers.numpy()] = True
+        keep[-1] = True  # for -1, an entry of no unit of the group
         for member in groups[name].members:
-            if member.role in roles and not (entries := keep[member.units]).all():
-                axes = stays.setdefault(member.tensor, {})
-                axes[member.axis] = entries & axes.get(member.axis, entries)
-    return stays
+            if member.role not in roles or (entries := keep[member.units.numpy()]).all():
+                continue
+            axes = stays.setdefault(member.tensor, {})
+            entries = entries & axes[member.axis] if member.axis in axes else entries
+            axes[member.axis] = entries
+            if not entries.any():
+                raise ValueError(
+                    f"{member.tensor} would have nothing left, as its units of {name} are "
+                    f"{sorted(set(member.units.tolist()) - {-1})}: keep one of them"
+                )
+    return [
+        (tensors[name], {axis: torch.from_numpy(e.nonzero()[0]) for axis, e in axes.items()})
+        for name, axes in stays.items()
+    ]
 
 
-def _with_zeros(model: nn.Module, stays: Mapping[str, Mapping[int, Tensor]]) -> nn.Module:
-    masked = copied(model)
-    for name, axes in stays.items():
-        tensor = _tensor(masked, name).detach()
-        for axis, entries in axes.items():
-            tensor.index_fill_(axis, (~entries).nonzero().flatten().to(tensor.device), 0)
-    return masked
+def _with_changed(
+    model: nn.Module,
+    stays: list[tuple[Tensor, dict[int, Tensor]]],
+    change: Callable[[Tensor, int, Tensor], Tensor],
+) -> nn.Module:
+    """A deep copy of the model, in which those tensors are changed along those axes.
+
+    `change` has a tensor, an axis, and the numbers of what stays along it.
+    """
+    changed: dict[int, object] = {}  # by the id of what each stands for, as deepcopy asks for it
+    for whole, axes in stays:
+        tensor = whole.detach()
+        for axis, numbers in axes.items():
+            tensor = change(tensor, axis, numbers.to(tensor.device))
+        if isinstance(whole, nn.Parameter):
+            tensor = nn.Parameter(tensor, requires_grad=whole.requires_grad)
+        changed[id(whole)] = tensor
+    try:
+        return copy.deepcopy(model, _copied_faster(model) | changed)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"the model cannot be copied: {error}") from error
 
 
-def _tensor(model: nn.Module, name: str) -> Tensor:
-    layer, _, own = name.rpartition(".")
-    return getattr(model.get_submodule(layer), own)
+def _copied_faster(model: nn.Module) -> dict[int, object]:
+    """Copies of what takes deepcopy most of its time, by id: buffers, and empty dicts of hooks."""
+    copies: dict[int, object] = {id(b): b.detach().clone() for b in model.buffers()}
+    for module in model.modules():
+        for value in vars(module).values():
+            if type(value) in (OrderedDict, dict, set) and not value:
+                copies[id(value)] = type(value)()
+    return copies
 
 
-def _cut(module: nn.Module, cut: Mapping[int, Tensor]) -> None:
-    """Put the cut tensors into the module, under every name that they have in it."""
-    before = getattr(module, "weight", None)
-    changed = False
-    for tensors in (module._parameters, module._buffers):
-        for name, tensor in tensors.items():
-            if id(tensor) in cut:
-                tensors[name] = cut[id(tensor)]
-                changed = True
-    if changed:
-        _mend(module, before)
+def _zeros_beside(tensor: Tensor, axis: int, numbers: Tensor) -> Tensor:
+    """A new tensor with zeros in place of what does not stay."""
+    stays = torch.zeros(tensor.shape[axis], dtype=torch.bool, device=tensor.device)
+    stays[numbers] = True
+    shape = [-1 if a == axis else 1 for a in range(tensor.dim())]
+    return tensor.masked_fill(~stays.view(shape), 0)
 
 
-def _mend(module: nn.Module, before: Tensor) -> None:
+def _shapes(module: nn.Module) -> list[torch.Size]:
+    own = (*module._parameters.values(), *module._buffers.values())
+    return [tensor.shape for tensor in own if tensor is not None]
+
+
+def _mend(module: nn.Module, before: nn.Module) -> None:
     """The sizes that a layer keeps beside its weight, which has become smaller."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        if module.groups > 1 and before.shape[1] == 1:  # depthwise: a group for each channel
-            module.groups = module.groups * len(module.weight) // len(before)
+        if module.groups > 1 and before.weight.shape[1] == 1:  # depthwise: a group for each channel
+            module.groups = module.groups * len(module.weight) // len(before.weight)
         module.out_channels = len(module.weight)
         module.in_channels = module.weight.shape[1] * module.groups
-    elif hasattr(module, "num_features"):  # batch and instance norm
+    elif isinstance(module, nn.modules.batchnorm._NormBase):  # batch and instance norm
         sizes = [len(t) for t in (module.running_mean, module.weight) if t is not None]
         module.num_features = sizes[0]
     elif isinstance(module, nn.PReLU):

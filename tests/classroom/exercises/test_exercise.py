@@ -586,6 +586,15 @@ def test_an_optimizer_is_shown_by_what_sets_it_apart(optimizer, text):
     assert show(optimizer([torch.zeros(1)])) == text
 
 
+def test_a_dict_is_shown_by_as_many_entries_as_a_line_has_room_for():
+    assert show({}) == "{}" and show({"a": 1, "b": 2}) == "{a: 1, b: 2}"
+    many = show({f"layer{i}": i for i in range(100)})
+    assert many.startswith("{layer0: 0, layer1: 1, ") and len(many) < 400
+    assert many.endswith(f", and {100 - many.count(':')} more}}")
+    assert show({"a": "x" * 150, "b": "y" * 150, "c": 1}) == f"{{a: {'x' * 150}, and 2 more}}"
+    assert show({"a" * 300: 1}) == f"{{{'a' * 300}: 1}}"
+
+
 def test_a_mistake_that_raises_is_known_by_the_message_too():
     def check(answer, rng):
         answer({"a": 1}, "b")

@@ -6,6 +6,7 @@ import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from types import FunctionType
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch.optim import Optimizer
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_LONGEST_DICT = 250  # letters of its entries that are shown
 ABSENT: Any = object()  # None is something that an answer may give
 
 
@@ -171,7 +173,7 @@ def _shown(value: Any) -> str:
             return f"{dtype} {kind} of shape {tuple(value.shape)}"
         return " ".join(repr(value.detach() if kind == "tensor" else value).split())
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_shown(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(_entries(value)) + "}"
     if isinstance(value, Optimizer):
         usual = inspect.signature(type(value)).parameters
         options = {k: v for k, v in value.defaults.items() if k in usual}
@@ -181,6 +183,16 @@ def _shown(value: Any) -> str:
         return value.__name__
     text = value if isinstance(value, str) else " ".join(repr(value).split())
     return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _entries(value: dict) -> list[str]:
+    """The first entry, more while a line has room for them, and how many are left."""
+    entries = [f"{key}: {_shown(item)}" for key, item in value.items()]
+    ends = accumulate(map(len, entries))
+    first = [entry for entry, end in zip(entries, ends, strict=True) if end <= _LONGEST_DICT]
+    first = first or entries[:1]
+    left = len(entries) - len(first)
+    return [*first, f"and {left} more"] if left else first
 
 
 def place_of(shape: Sequence[int], device: torch.device) -> str:
