@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "deep-compression-smaller",
         "distillation",
         "structured",
+        "metapruning",
     ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")

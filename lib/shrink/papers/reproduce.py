@@ -23,7 +23,14 @@ from shrink.classroom.data import Dataset
 from shrink.files import write_atomically
 from shrink.papers.tables import Record
 
-PAPERS = ("pruning", "deep-compression", "deep-compression-smaller", "distillation", "structured")
+PAPERS = (
+    "pruning",
+    "deep-compression",
+    "deep-compression-smaller",
+    "distillation",
+    "structured",
+    "metapruning",
+)
 
 
 def stored(paper: str) -> Record:
