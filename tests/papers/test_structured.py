@@ -13,6 +13,7 @@ from shrink.classroom.data import Split
 from shrink.papers import reproduce, stages
 from shrink.papers import structured as paper
 from shrink.papers.structured_result import ARMS, STATES, WAYS
+from tests import ROOT
 
 SMALL = (8, 8, 16, 16)
 TRAININGS = 6  # dense, longer, three removed, from scratch
@@ -184,3 +185,11 @@ def test_the_tables_show_every_arm():
 def test_the_plan_compares_like_with_like():
     plan = paper.PLAN
     assert plan.scratch.epochs == plan.dense.epochs + plan.tuning.epochs
+
+
+def test_the_shipped_record_is_what_results_md_shows():
+    result = reproduce.stored("structured")
+    assert len(result.runs) >= 5 and result.record["data"] == "mnist"
+    assert result.record["recipe"] == paper.RECIPE
+    shown = (ROOT / "course" / "results.md").read_text(encoding="utf-8")
+    assert result.markdown() in shown and result.verdict in " ".join(shown.split())
