@@ -1020,9 +1020,10 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# Among the bad ones: from rank 15 on the points lie near the diagonal. On the ten that the generator holds for the best
-# it says next to nothing about their order. Two trainings agree a little better there, but not much: good structures
-# are too much alike for one training to tell them apart. So such a ranking is of use to throw out what is bad.
+# Among the bad ones: from rank 15 on nearly all points lie near the diagonal. On the ten that the generator holds for
+# the best it says next to nothing about their order. Two trainings agree a little better there, but not much: good
+# structures are too much alike for one training to tell them apart. So such a ranking is of use to throw out what is
+# bad.
 # </details>
 
 # %% meta-table
