@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from tests import ROOT
-from tests.bench import chapters, coding, distilling, explorers, library, quantized
+from tests.bench import chapters, coding, distilling, explorers, library, quantized, surgery
 from tests.bench.rows import Row
 
 MEASURED = ROOT / "course" / "measured.md"
@@ -26,6 +26,8 @@ FIGURES = {
     "counts": library.counts,
     "masks": library.masks,
     "blocks": library.blocks,
+    "surgery": surgery.beside_torch_pruning,
+    "widths": surgery.widths,
     "sparse": library.sparse_products,
     "integers": quantized.inference,
     "quantizing": quantized.quantizing,

@@ -13,9 +13,7 @@ from shrink.classroom import models
 from shrink.classroom.baselines import baseline
 from shrink.classroom.data import load
 from shrink.coding import ans, codec, huffman
-from tests.bench.rows import Row, faster, goal, in_turns
-
-NOT_HERE = Row("", "not measured", "", "needs `pip install -e '.[bench]'`")
+from tests.bench.rows import NOT_HERE, Row, faster, goal, in_turns
 
 
 def trained_weights() -> torch.Tensor:

@@ -18,6 +18,9 @@ class Row(NamedTuple):
         return "; ".join(filter(None, self))
 
 
+NOT_HERE = Row("", "not measured", "", "needs `pip install -e '.[bench]'`")
+
+
 def in_turns(
     a: Callable, b: Callable, prepare: Callable = lambda: (), runs: int = 40, warm_up: int = 3
 ) -> tuple[float, float]:

@@ -1,11 +1,13 @@
 """What tests of groups and surgery ask with: the models, units at random, how far outputs are."""
 
 import copy
+import functools
 import random
 
 import torch
 
 from shrink.classroom import models
+from shrink.pruning import dependency_groups
 from tests.pruning import corners
 from tests.pruning.nets import IMAGES, NETS, images, shaken
 
@@ -32,6 +34,12 @@ def built(make, dtype=torch.float32, seed=0):
     model, shape = make()
     model = shaken(copy.deepcopy(model), seed)
     return model.to(dtype), images(shape, seed, dtype)
+
+
+@functools.cache
+def groups_of(name):
+    """The groups of a net in `RIGHT`, which do not depend on its numbers."""
+    return dependency_groups(*built(RIGHT[name]))
 
 
 def some(groups, seed):

@@ -163,6 +163,9 @@ BETWEEN = {
     "squeeze and excitation": middle(
         squeeze_and_excite, down=nn.Conv2d(8, 3, 1), up=nn.Conv2d(3, 8, 1)
     ),
+    "a gate for all channels": middle(
+        lambda m, h: h * torch.sigmoid(m.gate(h)), gate=conv(8, 1)
+    ),
     "dense connections": middle(
         inception_step, units=4, last=9, a=conv(4, 3), b=conv(7, 2), bn=nn.BatchNorm2d(9)
     ),

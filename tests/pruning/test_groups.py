@@ -9,8 +9,8 @@ from torch import nn
 from shrink.classroom import models
 from shrink.pruning import dependency_groups
 from tests.pruning import corners
-from tests.pruning.cases import LARGE, RIGHT, built
-from tests.pruning.nets import images
+from tests.pruning.cases import LARGE, RIGHT, assert_same, built, groups_of
+from tests.pruning.nets import images, state_of
 
 # name: units, the layers that make, scale and read them. Of what makes: axis 0 of weight and bias;
 # of what scales: axis 0 of all; of what reads: axis 1 of the weight.
@@ -72,6 +72,7 @@ BY_HAND = {
         "stem": (8, "stem up", "norm", "down fc"),
         "down": (3, "down", "", "up"),
     },
+    "a gate for all channels": {"stem": (8, "stem", "norm", "gate fc")},
     "the same layer twice": {"stem": (6, "stem a", "norm", "a fc")},
     "a slope per channel": {"stem": (8, "stem", "norm act", "fc")},
     "a scale per channel": {"stem": (8, "stem a", "norm gamma", "a fc")},
@@ -103,8 +104,7 @@ def layer(member):
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_groups_are_those_found_by_hand(name):
-    model, x = built(RIGHT[name])
-    groups = dependency_groups(model, x)
+    groups = groups_of(name)
     found = {
         key: (group.units, *({layer(m) for m in group.members if m.role == r} for r in ROLES))
         for key, group in groups.items()
@@ -119,9 +119,9 @@ def test_groups_are_those_found_by_hand(name):
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_members_are_all_tensors_of_their_layers(name):
-    model, x = built(RIGHT[name])
+    model, _ = built(RIGHT[name])
     state = model.state_dict()
-    for group in dependency_groups(model, x).values():
+    for group in groups_of(name).values():
         found = {(m.tensor, m.axis, m.role) for m in group.members}
         assert len(found) == len(group.members)
         for role in ROLES:
@@ -138,8 +138,8 @@ def test_members_are_all_tensors_of_their_layers(name):
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_units_are_numbered_and_each_has_its_entries(name):
-    model, x = built(RIGHT[name])
-    groups = dependency_groups(model, x)
+    model, _ = built(RIGHT[name])
+    groups = groups_of(name)
     state = model.state_dict(keep_vars=True)
     taken = {}
     for group in groups.values():
@@ -156,8 +156,7 @@ def test_units_are_numbered_and_each_has_its_entries(name):
 
 
 def test_a_channel_of_residual_net_is_nine_columns_of_fc():
-    model, x = built(LARGE["residual"])
-    groups = dependency_groups(model, x)
+    groups = groups_of("residual")
     expected = {
         "stem": {
             ("stem.weight", 0), ("conv2.weight", 0), ("conv1.weight", 1), ("down.weight", 1),
@@ -182,19 +181,16 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def test_places_first_is_a_column_every_so_many():
-    model, x = built(RIGHT["flattened with the places first"])
-    (group,) = dependency_groups(model, x).values()
+    (group,) = groups_of("flattened with the places first").values()
     (reads,) = (m for m in group.members if m.role == "reads")
     assert reads.units.equal(torch.arange(6).repeat(30))
 
 
 def test_side_by_side_each_branch_has_its_columns_and_the_images_have_none():
-    model, x = built(RIGHT["put together with the images"])
-    (group,) = dependency_groups(model, x).values()
+    (group,) = groups_of("put together with the images").values()
     reads = {m.tensor: m.units.tolist() for m in group.members if m.role == "reads"}
     assert reads == {"b.weight": [-1, -1, -1, 0, 1, 2, 3, 4, 5]}
-    model, x = built(RIGHT["dense connections"])
-    groups = dependency_groups(model, x)
+    groups = groups_of("dense connections")
     columns = {
         name: next(m.units.tolist() for m in g.members if m.tensor == "fc.weight")
         for name, g in groups.items()
@@ -206,8 +202,7 @@ def test_side_by_side_each_branch_has_its_columns_and_the_images_have_none():
 
 
 def test_inception_has_a_group_for_each_branch_and_a_sum_ties_them():
-    model, x = built(LARGE["inception"])
-    groups = dependency_groups(model, x)
+    groups = groups_of("inception")
     inner = {name for name in groups if name.startswith("block1")}
     assert {(name, groups[name].units) for name in inner} == {
         ("block1.branch1.conv", 3), ("block1.branch2.0.conv", 5), ("block1.branch2.1.conv", 4),
@@ -233,6 +228,19 @@ def test_which_images_are_given_makes_no_difference():
     assert str(dependency_groups(model, x)) == str(first)
     with torch.inference_mode():
         assert str(dependency_groups(model, x)) == str(first)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_model_is_left_as_it_was(name):
+    model, x = built(LARGE[name])
+    model.train()
+    next(iter(model.children())).eval()
+    first, *_, last = model.parameters()
+    first.requires_grad_(False)
+    last.grad = torch.ones_like(last)
+    before = state_of(model)
+    dependency_groups(model, x)
+    assert_same(before, state_of(model))
 
 
 def test_weights_of_zero_do_not_hide_a_unit():

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from shrink.pruning import dependency_groups
 from tests import depth
-from tests.pruning.cases import LARGE, RIGHT, answers, built
+from tests.pruning.cases import LARGE, RIGHT, answers, built, groups_of
 
 # Three of the others have a shared layer, or one that changes its input's channels.
 ASKED = [*LARGE, "depthwise in a residual", "dense connections", "squeeze and excitation"]
@@ -78,8 +77,7 @@ def entries_of(group, role, unit):
 
 @pytest.mark.parametrize("name", ASKED)
 def test_who_reads_a_unit_is_who_hears_it_change(name):
-    model, x = built(RIGHT[name], torch.float64)
-    for group in dependency_groups(model, x).values():
+    for group in groups_of(name).values():
         makers = {m.layer: m.units for m in group.members if m.role == "makes"}
         units = random.Random(0).sample(range(group.units), min(group.units, 3))
         for unit in units if depth.DEEP else units[:1]:

@@ -8,10 +8,11 @@ from torch import nn
 
 from shrink.classroom import models
 from shrink.pruning import dependency_groups, mask_filters, mask_units, remove_units
-from tests import depth
+from tests import depth, odd_models
 from tests.pruning import refused
-from tests.pruning.cases import LARGE, RIGHT, answers, assert_same, built, off, some
+from tests.pruning.cases import LARGE, RIGHT, answers, assert_same, built, groups_of, off, some
 from tests.pruning.nets import images, state_of
+from tests.test_odd_models import made
 
 
 @pytest.mark.parametrize("name", refused.EITHER)
@@ -52,11 +53,41 @@ ODD = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", [name for name in odd_models.MODELS if name != "compiled"])
+def test_odd_models_are_refused_by_name_or_come_out_right(name):
+    model, x = made(name)
+    try:
+        groups = dependency_groups(model.eval(), x)
+    except ValueError as error:
+        assert name not in FOLLOWED and len(str(error)) > 20
+        return
+    for seed in range(2):
+        kept = some(groups, seed)
+        expected = answers(mask_units(model, groups, kept), x)
+        assert off(answers(remove_units(model, groups, kept), x), expected) < 1e-5
+
+
+# Lest refusing all were right.
+FOLLOWED = {
+    "plain",
+    "scaled",
+    "lora of layers",
+    "named",
+    "call",
+    "asks for a kind",
+    "listed",
+    "tied",
+}
+FOLLOWED |= {"used twice", "trains", "identity of its own", "hook", "weight as buffer", "lists"}
+FOLLOWED |= {"averaged", "parallel", "traced by fx", "channels last", "batch norm", "strided"}
+
+
 @pytest.mark.parametrize("how", [remove_units, mask_units, mask_filters])
 @pytest.mark.parametrize(("kept", "error", "said"), ODD)
 def test_wrong_units_are_refused_before_anything_is_made(kept, error, said, how, monkeypatch):
-    model, x = built(LARGE["residual"])
-    groups = dependency_groups(model, x)
+    model, _ = built(LARGE["residual"])
+    groups = groups_of("residual")
     monkeypatch.setattr(copy, "deepcopy", lambda *_: pytest.fail("a copy is made"))
     with pytest.raises(error, match=said):
         how(model, groups, kept)
@@ -73,8 +104,8 @@ def test_a_layer_is_never_left_without_units():
 
 @pytest.mark.parametrize("how", [remove_units, mask_units, mask_filters])
 def test_groups_of_another_model_are_refused(how):
-    model, x = built(LARGE["residual"])
-    groups = dependency_groups(model, x)
+    model, _ = built(LARGE["residual"])
+    groups = groups_of("residual")
     kept = {"stem": torch.tensor([0, 1])}
     for wrong in (models.build("residual", 0, hidden=(8, 8, 8, 8)), models.build("lenet-5", 0)):
         with pytest.raises(ValueError, match="stem"):

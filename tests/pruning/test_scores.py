@@ -14,9 +14,14 @@ from shrink.pruning import (
     Member,
     dependency_groups,
     group_scores,
+    keep_across_groups,
+    keep_per_group,
     keep_strongest,
+    mask_units,
+    remove_units,
     weight_scores,
 )
+from shrink.pruning.scores import SCORES
 from tests import depth
 
 IMAGES = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -34,8 +39,10 @@ def residual():
     return model.eval()
 
 
-def groups_of(model, images=IMAGES):
-    return dependency_groups(model, images)
+@pytest.fixture(scope="module")
+def groups():
+    """Its groups: they are of its shape, and the same whatever its numbers are."""
+    return dependency_groups(models.build("residual", seed=0, hidden=(6, 4, 8, 5)), IMAGES)
 
 
 # --- one weight ----------------------------------------------------------------------------
@@ -94,14 +101,14 @@ def test_a_weight_without_scores_is_named(given, error, said):
 
 
 @pytest.mark.parametrize("norm", [1, 2])
-def test_a_unit_is_scored_by_the_weights_of_all_layers_that_make_it(residual, norm):
+def test_a_unit_is_scored_by_the_weights_of_all_layers_that_make_it(residual, groups, norm):
     made_by = {
         "stem": ["stem", "conv2"],
         "conv1": ["conv1"],
         "down": ["down", "conv4"],
         "conv3": ["conv3"],
     }
-    for name, group in groups_of(residual).items():
+    for name, group in groups.items():
         scores = group_scores(residual, group, f"l{norm}")
         for unit in range(group.units):
             weights = torch.cat(
@@ -112,7 +119,7 @@ def test_a_unit_is_scored_by_the_weights_of_all_layers_that_make_it(residual, no
 
 def test_biases_do_not_count():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    (group,) = groups_of(model, torch.ones(1, 3)).values()
+    (group,) = dependency_groups(model, torch.ones(1, 3)).values()
     before = group_scores(model, group, "l1")
     model[0].bias.data += 100
     assert group_scores(model, group, "l1").equal(before)
@@ -134,7 +141,7 @@ class Picture(nn.Module):
 
 def test_several_rows_of_a_weight_may_be_one_unit():
     model = Picture()
-    (group,) = groups_of(model, torch.randn(2, 5)).values()
+    (group,) = dependency_groups(model, torch.randn(2, 5)).values()
     rows = model.fc.weight.detach().view(3, 20)
     for norm in (1, 2):
         scores = group_scores(model, group, f"l{norm}")
@@ -160,7 +167,7 @@ def test_a_tied_weight_counts_once_and_takes_in_what_all_its_layers_do():
     torch.manual_seed(0)
     model = Tied()
     x = torch.rand(3, 1, 2, 2)
-    (group,) = groups_of(model, x).values()
+    (group,) = dependency_groups(model, x).values()
     both = torch.cat([model.stem.weight, model.a.weight], 1).detach()
     assert group_scores(model, group, "l1").allclose(both.abs().sum((1, 2, 3)))
 
@@ -176,8 +183,7 @@ def test_a_tied_weight_counts_once_and_takes_in_what_all_its_layers_do():
 # --- by batch norm -------------------------------------------------------------------------
 
 
-def test_gamma_is_the_mean_magnitude_of_all_norms_behind_the_unit(residual):
-    groups = groups_of(residual)
+def test_gamma_is_the_mean_magnitude_of_all_norms_behind_the_unit(residual, groups):
     both = torch.stack([residual.norm0.weight, residual.norm2.weight]).detach().abs()
     assert group_scores(residual, groups["stem"], "gamma").allclose(both.mean(0))
     alone = residual.norm4.weight.detach().abs()
@@ -186,7 +192,7 @@ def test_gamma_is_the_mean_magnitude_of_all_norms_behind_the_unit(residual):
 
 def test_gamma_is_no_weight_of_a_depthwise_convolution():
     model = models.build("separable", seed=0)
-    groups = groups_of(model)
+    groups = dependency_groups(model, IMAGES)
     assert "depthwise1" in groups["stem"].layers("scales")
     assert group_scores(model, groups["stem"], "gamma").equal(torch.ones(16))
 
@@ -196,7 +202,7 @@ def test_gamma_is_no_weight_of_a_depthwise_convolution():
 )
 def test_gamma_is_refused_where_no_batch_norm_has_one(norm):
     model = nn.Sequential(nn.Linear(3, 4), norm, nn.Linear(4, 2))
-    (group,) = groups_of(model, torch.randn(2, 3)).values()
+    (group,) = dependency_groups(model, torch.randn(2, 3)).values()
     with pytest.raises(ValueError, match="units of 0 have no batch norm with a weight"):
         group_scores(model, group, "gamma")
 
@@ -217,7 +223,7 @@ class HalfNormed(nn.Module):
 
 def test_a_unit_without_a_batch_norm_is_named():
     model = HalfNormed()
-    (group,) = groups_of(model, torch.randn(2, 3)).values()
+    (group,) = dependency_groups(model, torch.randn(2, 3)).values()
     with pytest.raises(ValueError, match="unit 2 of a has no batch norm"):
         group_scores(model, group, "gamma")
 
@@ -225,7 +231,7 @@ def test_a_unit_without_a_batch_norm_is_named():
 # --- by what comes out ---------------------------------------------------------------------
 
 
-def test_activation_is_the_mean_of_what_the_layers_behind_take_in(residual):
+def test_activation_is_the_mean_of_what_the_layers_behind_take_in(residual, groups):
     with torch.no_grad():
         m, x = residual, IMAGES
         stem = F.relu(m.norm0(m.stem(x)))
@@ -245,7 +251,7 @@ def test_activation_is_the_mean_of_what_the_layers_behind_take_in(residual):
         "down": (mean(down) + 9 * mean(pooled)) / 10,  # nine columns of fc for each
         "conv3": mean(inside2),
     }
-    for name, group in groups_of(residual).items():
+    for name, group in groups.items():
         scores = group_scores(residual, group, "activation", images=IMAGES)
         assert scores.allclose(expected[name], rtol=1e-4), name
 
@@ -253,7 +259,7 @@ def test_activation_is_the_mean_of_what_the_layers_behind_take_in(residual):
 def test_activation_counts_negative_numbers_by_their_magnitude():
     model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(2, 1))
     model[0].weight.data = torch.tensor([[-3.0], [2.0]])
-    (group,) = groups_of(model, torch.ones(1, 1)).values()
+    (group,) = dependency_groups(model, torch.ones(1, 1)).values()
     x = torch.tensor([[1.0], [-1.0]])
     assert group_scores(model, group, "activation", images=x).tolist() == [3, 2]
 
@@ -262,7 +268,7 @@ def test_a_grouped_convolution_takes_in_a_unit_once_for_each_of_its_groups():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 6, 1), nn.Conv2d(6, 4, 1, groups=2), nn.Conv2d(4, 2, 1))
     x = torch.rand(3, 1, 4, 4)
-    first = groups_of(model, x)["0"]
+    first = dependency_groups(model, x)["0"]
     assert first.units == 3
     taken = model[0](x).abs().mean((0, 2, 3)).view(2, 3).mean(0)
     assert group_scores(model, first, "activation", images=x).allclose(taken)
@@ -275,15 +281,41 @@ def test_tokens_and_single_images_have_their_channels_on_other_axes():
     torch.manual_seed(0)
     tokens = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     x = torch.rand(2, 7, 3)
-    (group,) = groups_of(tokens, x).values()
+    (group,) = dependency_groups(tokens, x).values()
     expected = tokens[:2](x).mean((0, 1))
     assert group_scores(tokens, group, "activation", images=x).allclose(expected)
 
     convs = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
-    (group,) = groups_of(convs, torch.rand(1, 1, 3, 3)).values()
+    (group,) = dependency_groups(convs, torch.rand(1, 1, 3, 3)).values()
     x = torch.rand(1, 3, 3)  # no batch
     expected = convs[:2](x).mean((1, 2))
     assert group_scores(convs, group, "activation", images=x).allclose(expected)
+
+
+class SideBySide(nn.Module):
+    """Two groups of units, whose norm and reader are one."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 4)
+        self.norm = nn.BatchNorm1d(6)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.fc(self.norm(torch.cat([self.a(x), self.b(x)], 1)))
+
+
+def test_units_side_by_side_are_each_scored_by_their_own_entries():
+    torch.manual_seed(0)
+    model, x = SideBySide().eval(), torch.rand(5, 3)
+    model.norm.weight.data = torch.tensor([-1.0, 2.0, -3.0, 4.0, -5.0, 6.0])
+    first, second = dependency_groups(model, x).values()
+    assert group_scores(model, first, "gamma").tolist() == [1, 2]
+    assert group_scores(model, second, "gamma").tolist() == [3, 4, 5, 6]
+    taken = model.norm(torch.cat([model.a(x), model.b(x)], 1)).abs().mean(0)
+    assert group_scores(model, first, "activation", images=x).allclose(taken[:2])
+    assert group_scores(model, second, "activation", images=x).allclose(taken[2:])
+    assert group_scores(model, second, "l1").allclose(weight_scores(model.b.weight))
 
 
 class ByName(nn.Module):
@@ -297,15 +329,14 @@ class ByName(nn.Module):
 
 def test_what_a_layer_takes_in_by_name_counts_too():
     model, x = ByName(), torch.rand(5, 3)
-    (group,) = groups_of(model, x).values()
+    (group,) = dependency_groups(model, x).values()
     expected = model.fc1(x).relu().mean(0)
     assert group_scores(model, group, "activation", images=x).allclose(expected)
 
 
-def test_a_model_is_called_in_use_and_left_as_it_was(residual):
+def test_a_model_is_called_in_use_and_left_as_it_was(residual, groups):
     residual.train()
     residual.norm1.eval()
-    groups = groups_of(residual)
     before = {name: t.clone() for name, t in residual.state_dict().items()}
     modes = [part.training for part in residual.modules()]
     for by in ("l1", "l2", "gamma", "activation", "random"):
@@ -331,7 +362,7 @@ class OwnForward(nn.Module):
 
 def test_what_an_unknown_layer_takes_in_is_refused_by_name():
     model = nn.Sequential(nn.Linear(3, 4), OwnForward())
-    (group,) = groups_of(model, torch.rand(1, 3)).values()
+    (group,) = dependency_groups(model, torch.rand(1, 3)).values()
     with pytest.raises(ValueError, match=r"1.weight is the weight of a OwnForward"):
         group_scores(model, group, "activation", images=torch.rand(1, 3))
     assert group_scores(model, group, "l1").equal(weight_scores(model[0].weight))
@@ -348,7 +379,7 @@ class SometimesShort(nn.Module):
 
 def test_a_layer_that_these_images_do_not_reach_is_named():
     model = SometimesShort()
-    (group,) = groups_of(model, torch.rand(1, 3)).values()
+    (group,) = dependency_groups(model, torch.rand(1, 3)).values()
     with pytest.raises(ValueError, match="fc2 takes in nothing"):
         group_scores(model, group, "activation", images=torch.rand(2, 3))
 
@@ -356,21 +387,23 @@ def test_a_layer_that_these_images_do_not_reach_is_named():
 # --- at random -----------------------------------------------------------------------------
 
 
-def test_random_scores_come_from_the_seed_and_the_group_alone(residual):
-    groups = groups_of(residual)
+def test_random_scores_come_from_the_seed_and_the_group_alone(residual, groups):
     first = group_scores(residual, groups["stem"], "random", seed=3)
     residual.stem.weight.data.zero_()
     torch.manual_seed(9)
     assert group_scores(residual, groups["stem"], "random", seed=3).equal(first)
     assert not group_scores(residual, groups["stem"], "random", seed=4).equal(first)
     larger = models.build("residual", seed=0, hidden=(6, 6, 6, 6))
-    drawn = [group_scores(larger, g, "random", seed=3) for g in groups_of(larger).values()]
+    drawn = [
+        group_scores(larger, g, "random", seed=3)
+        for g in dependency_groups(larger, IMAGES).values()
+    ]
     assert len({tuple(scores.tolist()) for scores in drawn}) == 4
 
 
 def test_each_unit_stays_equally_often_at_random():
     model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
-    (group,) = groups_of(model, torch.rand(1, 3)).values()
+    (group,) = dependency_groups(model, torch.rand(1, 3)).values()
     draws, stays = len(depth.seeds(4000, few=400)), torch.zeros(8)
     for seed in range(draws):
         stays[keep_strongest(group_scores(model, group, "random", seed=seed), 2)] += 1
@@ -378,11 +411,29 @@ def test_each_unit_stays_equally_often_at_random():
     assert (stays - draws / 4).abs().max() < 4 * spread
 
 
+# --- from scores to a smaller network ------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", SCORES)
+def test_surgery_takes_what_scores_keep(residual, groups, by):
+    scores = {
+        name: group_scores(residual, group, by, images=IMAGES, seed=0)
+        for name, group in groups.items()
+    }
+    for keep in (keep_per_group, keep_across_groups):
+        kept = keep(scores, 0.5, multiple_of=2)
+        smaller = remove_units(residual, groups, kept)
+        masked = mask_units(residual, groups, kept)
+        assert all(len(numbers) % 2 == 0 for numbers in kept.values())
+        assert len(smaller.stem.weight) == len(kept["stem"])
+        assert smaller(IMAGES).allclose(masked(IMAGES), atol=1e-4)
+
+
 # --- bad input -----------------------------------------------------------------------------
 
 
-def test_bad_input_is_named(residual):
-    stem = groups_of(residual)["stem"]
+def test_bad_input_is_named(residual, groups):
+    stem = groups["stem"]
     with pytest.raises(ValueError, match=r"by must be one of l1, l2, gamma, .* not 'l3'"):
         group_scores(residual, stem, "l3")
     with pytest.raises(ValueError, match="by='activation' needs images"):
@@ -415,8 +466,7 @@ def test_a_group_that_nothing_makes_has_no_weights_to_score(residual):
 
 
 @pytest.mark.gpu
-def test_scores_on_cuda_are_those_on_the_cpu(residual):
-    groups = groups_of(residual)
+def test_scores_on_cuda_are_those_on_the_cpu(residual, groups):
     here = {
         by: group_scores(residual, groups["down"], by, images=IMAGES, seed=1)
         for by in ("l1", "l2", "gamma", "activation", "random")

@@ -38,7 +38,8 @@ def dependency_groups(model: nn.Module, images: Tensor) -> dict[str, Group]:
     Raises:
         TypeError: the model is no module, or the images are no tensor.
         ValueError: there is no image; or the model calls a function that has no rule here, has a
-            weight that is computed at each call, or a size written into its forward.
+            weight that is computed at each call or is not there yet, a size written into its
+            forward, or is scripted.
 
     Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets", sections 3.1 and 3.3; Fang et
         al. 2023, "DepGraph: Towards Any Structural Pruning", section 3, names and groups such
@@ -55,16 +56,19 @@ def dependency_groups(model: nn.Module, images: Tensor) -> dict[str, Group]:
     if images.dim() < 2 or not len(images):
         raise ValueError(f"there must be images (n, …) to run, not {tuple(images.shape)}")
     refuse_packed(model)
-    for name, module in model.named_modules():
-        refuse_computed(module, described(name, module))
-    _check_values(model, images)
+    _check_followed(model, images)
     groups = _groups(_axes(model, images[:2]))
     for drop in (slice(None, 1), slice(-1, None), slice(None, None, 2)):
         _try(model, images[:2], groups, {name: _without(g, drop) for name, g in groups.items()})
     return groups
 
 
-def _check_values(model: nn.Module, images: Tensor) -> None:
+def _check_followed(model: nn.Module, images: Tensor) -> None:
+    """Raise `ValueError` where a call of the model would not show what it computes with."""
+    for name, module in model.named_modules():
+        refuse_computed(module, described(name, module))
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{name or 'the model'} is scripted: give the model it was made of")
     if images.is_meta:
         raise ValueError("the images are on meta, where nothing is computed")
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -112,9 +116,9 @@ def _groups(axes: Mapping[tuple[str, int], Axis]) -> dict[str, Group]:
 
 def _members(axes: Mapping[tuple[str, int], Axis], units: Tensor) -> tuple[Member, ...]:
     members = []
+    places = torch.full((1 + int(max(axis.marks.max() for axis in axes.values())),), -1)
+    places[units] = torch.arange(len(units))
     for (tensor, along), axis in axes.items():
-        places = torch.full((1 + int(max(axis.marks.max(), units.max())),), -1)
-        places[units] = torch.arange(len(units))
         if ((numbers := places[axis.marks]) >= 0).any():
             members.append(Member(tensor, along, numbers, axis.role))
     return tuple(members)

@@ -116,10 +116,10 @@ class Marking(TorchFunctionMode):
             self.refuse("computes with a weight that is no parameter of the model")
         return name
 
-    def refuse(self, what: str) -> None:
+    def refuse(self, what: str, cause: Exception | None = None) -> None:
         name = self._running[-1] if self._running else ""
         layer = described(name, self._model.get_submodule(name))
-        raise ValueError(f"{layer}, {what}: its units cannot be followed")
+        raise ValueError(f"{layer}, {what}: its units cannot be followed") from cause
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -143,10 +143,12 @@ class Marking(TorchFunctionMode):
         if not any(self.marks(given) is not None for given in flat([args, kwargs])):
             return result
         name = plain_name(function)
-        if rule := self._rules.get(name):
-            rule(self, function, result, args, kwargs)
-        else:
+        if name not in self._rules:
             self.refuse(f"calls {name}, for which there is no rule")
+        try:
+            self._rules[name](self, function, result, args, kwargs)
+        except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+            self.refuse(f"calls {name} in a way that is not in its rule ({error})", error)
         return result
 
 

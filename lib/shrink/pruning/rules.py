@@ -3,6 +3,8 @@
 A rule gets the marking, the function, its result and its arguments, and marks the result.
 """
 
+import inspect
+import re
 from collections.abc import Callable, Iterable
 
 import torch
@@ -44,6 +46,8 @@ def conv(marking: Marking, function, result, args, kwargs) -> None:
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
     x, weight, bias, *_, groups = given(args, kwargs, *names)
     _only_input(marking, x, weight, bias)
+    if x.dim() != weight.dim():
+        marking.refuse("convolves one image that is in no batch")
     taken, groups = marking.units.along(marking.marks(x), 1), groups or 1
     if groups > 1 and weight.shape[1] == 1:
         _depthwise(marking, result, weight, bias, taken, groups)
@@ -95,6 +99,16 @@ def entries(marking: Marking, function, result, args, kwargs) -> None:
     marking.mark(result, marking.marks(x))
 
 
+def dropout(marking: Marking, function, result, args, kwargs) -> None:
+    """Nothing, in a model in use: one that drops all the same says something else at each call."""
+    training = given(args, kwargs, "input", "p", "training")[-1]
+    if training is None:
+        training = inspect.signature(function).parameters["training"].default
+    if training:
+        marking.refuse("drops at random in use, too")
+    marking.mark(result, marking.marks(args[0] if args else kwargs["input"]))
+
+
 def pairs(marking: Marking, function, result, args, kwargs) -> None:
     """Entry with entry: two activations' units become one, a parameter's entries scale units."""
     both = given(args, kwargs, "input", "other")
@@ -102,12 +116,30 @@ def pairs(marking: Marking, function, result, args, kwargs) -> None:
     if "div" in function.__name__ and marking.marks(divisor) is not None:
         marking.refuse("divides by an activation, which is 0 where a unit is masked")
     marks = [m for m in map(marking.marks, both) if m is not None]
-    marking.units.tie(marks[0], marks[-1])
-    found = max(marks, key=Tensor.numel).expand(result.shape)
+    found = _joined(marking, marks[0], marks[-1]).expand(result.shape)
     for x in both:
         if isinstance(x, Tensor) and marking.marks(x) is None and x.numel() > 1:
             _scale(marking, found, x)
     marking.mark(result, found)
+
+
+def _joined(marking: Marking, a: Tensor, b: Tensor) -> Tensor:
+    """The marks of entries made of both, which become one; what meets several, as a gate for all
+    channels does, stays."""
+    a_stays, b_stays = _meets_several(a, b), _meets_several(b, a)
+    for marks, stays in ((a, a_stays), (b, b_stays)):
+        if stays:
+            marking.units.fix(marks)
+    if not (a_stays or b_stays):
+        marking.units.tie(a, b)
+    return b if a_stays else a if b_stays else max(a, b, key=Tensor.numel)
+
+
+def _meets_several(marks: Tensor, others: Tensor) -> bool:
+    """Whether one of the marks is broadcast over several of the others."""
+    axes = range(-others.dim(), 0)
+    broadcast = [a for a in axes if -a > marks.dim() or marks.shape[a] < others.shape[a]]
+    return any(bool((others != others.narrow(a, 0, 1)).any()) for a in broadcast)
 
 
 def _scale(marking: Marking, marks: Tensor, tensor: Tensor) -> None:
@@ -122,7 +154,11 @@ def _scale(marking: Marking, marks: Tensor, tensor: Tensor) -> None:
 
 def pool(marking: Marking, function, result, args, kwargs) -> None:
     """Each channel alone; the rest of its axes get other sizes."""
-    marks = marking.units.along(marking.marks(args[0] if args else kwargs["input"]), 1)
+    marks = marking.marks(args[0] if args else kwargs["input"])
+    places = re.search(r"(\d)d$", function.__name__)
+    if places and marks.dim() != 2 + int(places[1]):
+        marking.refuse("pools one image that is in no batch")
+    marks = marking.units.along(marks, 1)
     for part in flat(result):
         marking.mark(part, _channels(marks, part))
 
@@ -212,10 +248,13 @@ RULES: dict[str, Callable] = dict(
         *_for(
             "relu relu6 leaky_relu elu celu selu gelu silu mish softplus sigmoid tanh hardtanh "
             "hardsigmoid hardswish softsign logsigmoid threshold abs neg exp square sqrt clamp "
-            "clip dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout "
-            "feature_dropout pow to type float double half bfloat16 type_as clone detach "
-            "contiguous data",
+            "clip pow to type float double half bfloat16 type_as clone detach contiguous data",
             entries,
+        ),
+        *_for(
+            "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout "
+            "feature_dropout",
+            dropout,
         ),
         *_for("add sub subtract rsub mul multiply div divide maximum minimum", pairs),
         *_for(

@@ -87,7 +87,7 @@ def group_scores(
 
     Source: Li et al. 2017, section 3.1 ("l1"); Liu et al. 2017, "Network Slimming", section 3
         ("gamma"); Molchanov et al. 2017, "Pruning Convolutional Neural Networks for Resource
-        Efficient Inference", section 2.2 ("activation", "random").
+        Efficient Inference", section 2.2 ("activation").
     Differs: Li et al. rank the filters of one layer; here a unit of several layers, as behind a
         residual sum, has one score.
     """

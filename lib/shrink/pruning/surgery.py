@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -82,12 +83,13 @@ def _staying(
     """Each tensor that loses something: of each axis that does, the numbers of what stays."""
     kept = check_kept(groups, kept)
     tensors = check_fits(model, groups)
-    stays: dict[str, dict[int, Tensor]] = {}
+    stays: dict[str, dict[int, np.ndarray]] = {}  # of numpy, which is faster at a few numbers
     for name, numbers in kept.items():
-        keep = torch.zeros(groups[name].units + 1, dtype=torch.bool)
-        keep[numbers] = keep[-1] = True  # the last stands for -1, an entry of no unit of the group
+        keep = np.zeros(groups[name].units + 1, dtype=bool)
+        keep[numbers.numpy()] = True
+        keep[-1] = True  # for -1, an entry of no unit of the group
         for member in groups[name].members:
-            if member.role not in roles or (entries := keep[member.units]).all():
+            if member.role not in roles or (entries := keep[member.units.numpy()]).all():
                 continue
             axes = stays.setdefault(member.tensor, {})
             entries = entries & axes[member.axis] if member.axis in axes else entries
@@ -98,7 +100,7 @@ def _staying(
                     f"{sorted(set(member.units.tolist()) - {-1})}: keep one of them"
                 )
     return [
-        (tensors[name], {axis: e.nonzero().flatten() for axis, e in axes.items()})
+        (tensors[name], {axis: torch.from_numpy(e.nonzero()[0]) for axis, e in axes.items()})
         for name, axes in stays.items()
     ]
 
@@ -120,14 +122,20 @@ def _with_changed(
         if isinstance(whole, nn.Parameter):
             tensor = nn.Parameter(tensor, requires_grad=whole.requires_grad)
         changed[id(whole)] = tensor
-    for module in model.modules():  # deepcopy takes most of its time for empty dicts of hooks
-        for value in vars(module).values():
-            if type(value) is OrderedDict and not value:
-                changed[id(value)] = OrderedDict()
     try:
-        return copy.deepcopy(model, changed)
+        return copy.deepcopy(model, _copied_faster(model) | changed)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"the model cannot be copied: {error}") from error
+
+
+def _copied_faster(model: nn.Module) -> dict[int, object]:
+    """Copies of what takes deepcopy most of its time, by id: buffers, and empty dicts of hooks."""
+    copies: dict[int, object] = {id(b): b.detach().clone() for b in model.buffers()}
+    for module in model.modules():
+        for value in vars(module).values():
+            if type(value) in (OrderedDict, dict, set) and not value:
+                copies[id(value)] = type(value)()
+    return copies
 
 
 def _zeros_beside(tensor: Tensor, axis: int, numbers: Tensor) -> Tensor:

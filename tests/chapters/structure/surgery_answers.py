@@ -239,6 +239,21 @@ def _signed(state, count):
     return _with(state, scores.topk(count).indices)
 
 
+def _by_the_larger(state, count):
+    norms = (state[f"{layer}.weight"].abs().sum((1, 2, 3)) for layer in ("stem", "conv2"))
+    return _with(state, torch.maximum(*norms).topk(count).indices)
+
+
+def _by_l2(state, count):
+    squares = (state[f"{layer}.weight"].square().sum((1, 2, 3)) for layer in ("stem", "conv2"))
+    return _with(state, sum(one.sqrt() for one in squares).topk(count).indices)
+
+
+def _of_all_filters(state, count):
+    filters = [state[f"{layer}.weight"].abs().sum((1, 2, 3)) for layer in ("stem", "conv2")]
+    return _with(state, torch.cat(filters).topk(count).indices % len(filters[0]))
+
+
 def _two_orders(state, count):
     kept = _both(state).topk(count).indices
     kept = kept[kept.argsort(descending=True)]
@@ -324,8 +339,12 @@ WRONG = {
     "shrink_residual": {
         (lambda state, count: list(right_state(state, count).values())): "return a state: a dict",
         _on_itself: CHANGED,
-        _smallest: r"channel \d stays, with \d+ \+ \d+ = \d+ in stem and conv2, and channel \d go",
-        _signed: r"channel \d+ stays, with",
+        _smallest: r"channel \d stays, with L1 norms \d+ \+ \d+ = \d+, and channel \d goes, with",
+        _signed: r"channel \d+ stays, with L1 norms",
+        _by_the_larger: r"channel \d+ stays, with L1 norms",
+        _by_l2: r"channel \d+ stays, with L1 norms",
+        # may choose as conv2 alone does, and then its hint is shown
+        _of_all_filters: "a channel is there twice|channel .* stays|have the wrong shape(hint:)?",
         _two_orders: r"stem.weight has channels .*, down.weight .*in the same order",
         _inner_too: "the right channels are left, and another tensor has changed",
         _only_what_is_cut: "the new state has no 'norm1.weight' any more",

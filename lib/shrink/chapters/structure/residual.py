@@ -16,6 +16,7 @@ from shrink.chapters.structure import layers
 from shrink.chapters.structure.residual_block import (
     AXES,
     BRANCH,
+    MAKERS,
     STEM,
     State,
     cut,
@@ -44,7 +45,7 @@ def _by(layer: str) -> Choice:
 
 def _by_means(state: State, count: int) -> Tensor:
     """A weight of the layer with fewer of them counts for more."""
-    weights = state["stem.weight"], state["conv2.weight"]
+    weights = [state[name] for name in MAKERS]
     return strongest(sum(l1(weight) / weight[0].numel() for weight in weights), count)
 
 
@@ -151,10 +152,21 @@ MISTAKES = (
 
 
 def _disagree(state: State, count: int) -> bool:
-    """Whether each way to choose gives other channels, and none of them ties."""
-    choices = [choose(state, count) for choose in (_by("stem"), _by("conv2"), _by_means)]
-    found = {tuple(kept.tolist()) for kept in (*choices, *right_choices(state, count))}
-    return len(found) == 4
+    """Whether each way to choose gives other channels, and none of them ties.
+
+    So do three ways that have no hint, by the larger norm, by L2 and by sums with signs: they get
+    no other's.
+    """
+    norms = [l1(state[name]) for name in MAKERS]
+    means = [l1(state[name]) / state[name][0].numel() for name in MAKERS]
+    squares = [l1(state[name].square()).sqrt() for name in MAKERS]
+    signed = sum(state[name].flatten(1).sum(1) for name in MAKERS)
+    ways = (*norms, sum(norms), sum(means), torch.maximum(*norms), sum(squares), signed)
+    best = [way.sort(descending=True) for way in ways]
+    chosen = {frozenset(way.indices[:count].tolist()) for way in best}
+    return len(chosen) == len(ways) and all(
+        way.values[count - 1] > way.values[count] for way in best
+    )
 
 
 def _tie(state: State, count: int) -> bool:
@@ -166,24 +178,32 @@ def _decided(state: State, count: int) -> bool:
     return not _tie(state, count)
 
 
-def _some_state(g: torch.Generator, inputs: int, channels: int, inner: int) -> dict[str, Tensor]:
-    """A random block, its tensors in the order of a `state_dict`."""
-    sizes = {"stem": (channels, inputs), "conv1": (inner, channels), "conv2": (channels, inner)}
-    state: dict[str, Tensor] = {}
-    for i, (layer, size) in enumerate(sizes.items()):
-        state[f"{layer}.weight"] = layers.some_numbers(g, *size, 3, 3)
-        state |= {f"norm{i}.{name}": t for name, t in layers.some_norm(g, size[0]).items()}
-        state[f"norm{i}.num_batches_tracked"] = torch.tensor(100)
-    return state | {"down.weight": layers.some_numbers(g, 3, channels, 3, 3)}
+def _makers(g: torch.Generator, inputs: int, channels: int, inner: int) -> dict[str, Tensor]:
+    """The filters that make the channels, those of stem and conv2 about equally strong."""
+    stem = layers.some_numbers(g, channels, inputs, 3, 3) * round(inner / inputs)
+    return dict(zip(MAKERS, (stem, layers.some_numbers(g, channels, inner, 3, 3)), strict=True))
 
 
 def _with_twins(g: torch.Generator, *sizes: int) -> dict[str, Tensor]:
     """The same, where one channel has the filters of another, with their signs turned."""
-    state = _some_state(g, *sizes)
-    one, other = torch.randperm(len(state["stem.weight"]), generator=g)[:2].tolist()
-    for name in ("stem.weight", "conv2.weight"):
-        state[name][one] = -state[name][other]
-    return state
+    makers = _makers(g, *sizes)
+    one, other = torch.randperm(sizes[1], generator=g)[:2].tolist()
+    for filters in makers.values():
+        filters[one] = -filters[other]
+    return makers
+
+
+def _block_around(g: torch.Generator, makers: State) -> dict[str, Tensor]:
+    """A random block with these filters, its tensors in the order of a `state_dict`."""
+    stem, conv2 = (makers[name] for name in MAKERS)
+    channels, inner = conv2.shape[:2]
+    conv1 = layers.some_numbers(g, inner, channels, 3, 3)
+    state: dict[str, Tensor] = {}
+    for i, (layer, filters) in enumerate({"stem": stem, "conv1": conv1, "conv2": conv2}.items()):
+        state[f"{layer}.weight"] = filters
+        state |= {f"norm{i}.{n}": t for n, t in layers.some_norm(g, len(filters)).items()}
+        state[f"norm{i}.num_batches_tracked"] = torch.tensor(100)
+    return state | {"down.weight": layers.some_numbers(g, 3, channels, 3, 3)}
 
 
 def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[State, int]]]:
@@ -195,23 +215,23 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[State, int]]]:
         inner: int,
         count: int,
         such: Callable[[State, int], bool] = _decided,
-        draw: Callable[..., State] = _some_state,
+        draw: Callable[..., State] = _makers,
     ) -> tuple[State, int]:
-        """The first block drawn that is `such`."""
-        while not such(state := draw(g, inputs, channels, inner), count):
+        """A block with the first filters drawn that are `such`."""
+        while not such(makers := draw(g, inputs, channels, inner), count):
             pass
-        return state, count
+        return _block_around(g, makers), count
 
     def changed(change: Callable[[Tensor], Tensor], *sizes: int) -> tuple[State, int]:
         state, count = case(*sizes)
         return {name: change(tensor) for name, tensor in state.items()}, count
 
-    yield lambda: case(1, 6, 2, 3, _disagree)
-    yield lambda: case(2, 5, 5, 2, _disagree)
+    yield lambda: case(1, 8, 2, 4, _disagree)
+    yield lambda: case(2, 5, 5, 2)
     yield lambda: case(2, 6, 3, 3, _tie, _with_twins)
     yield lambda: case(1, 5, 2, 1)
     yield lambda: case(2, 4, 3, 4)
-    yield lambda: case(3, 12, 4, 7, _disagree)
+    yield lambda: case(2, 12, 4, 7, _disagree)
     yield lambda: changed(lambda t: t.double() if t.is_floating_point() else t, 1, 4, 3, 2)
     if torch.cuda.is_available():
         yield lambda: changed(Tensor.cuda, 1, 5, 2, 3)
@@ -274,13 +294,13 @@ def _explained(kept: Mapping[str, list[int] | None], state: State, count: int) -
     if not goes or max(both[i] for i in goes) <= min(both[i] for i in mine):
         return "the right channels are left, and another tensor has changed"
     weak, strong = min(mine, key=both.__getitem__), max(goes, key=both.__getitem__)
-    stays, leaves = f"with {_sum(state, weak)}", f"with {_sum(state, strong)}"
-    return f"channel {weak} stays, {stays} in stem and conv2, and channel {strong} goes, {leaves}"
+    stays, leaves = (_sum(state, channel) for channel in (weak, strong))
+    return f"channel {weak} stays, with L1 norms {stays}, and channel {strong} goes, with {leaves}"
 
 
 def _sum(state: State, channel: int) -> str:
-    """The score of a channel as the sum that it is."""
-    stem, conv2 = (l1(state[f"{layer}.weight"])[channel].item() for layer in ("stem", "conv2"))
+    """The score of a channel: the sum of what stem and conv2 have."""
+    stem, conv2 = (l1(state[name])[channel].item() for name in MAKERS)
     return f"{stem:.4g} + {conv2:.4g} = {stem + conv2:.4g}"
 
 

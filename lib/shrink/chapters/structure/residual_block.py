@@ -18,6 +18,7 @@ State = Mapping[str, Tensor]
 PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # of a batch norm
 STEM = ("stem.weight", *(f"norm0.{name}" for name in PER_CHANNEL))
 BRANCH = ("conv2.weight", *(f"norm2.{name}" for name in PER_CHANNEL))
+MAKERS = ("stem.weight", "conv2.weight")
 READERS = ("conv1.weight", "down.weight")
 AXES = dict.fromkeys((*STEM, *BRANCH), 0) | dict.fromkeys(READERS, 1)  # of the group's channels
 
@@ -34,7 +35,7 @@ def strongest(scores: Tensor, count: int) -> Tensor:
 
 def scores(state: State) -> Tensor:
     """Of each channel, the magnitudes of both filters that make it."""
-    return l1(state["stem.weight"]) + l1(state["conv2.weight"])
+    return sum(l1(state[name]) for name in MAKERS)
 
 
 def cut(state: State, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
