@@ -396,8 +396,9 @@ def explorer(first_lab, digits):
     return EXPLORERS[0].make(digits)
 
 
-def test_the_map_has_a_pixel_for_each_weight(a_lab):
-    found = shown(a_lab, removal="each its own")
+@pytest.mark.parametrize("changed", [{"removal": "each its own"}, {"granularity": "weight"}])
+def test_the_map_has_a_pixel_for_each_weight(a_lab, changed):
+    found = shown(a_lab, **changed)
     pixels, where = map_figure.paint(found), map_figure.places(found.masks)
     for name, place in where.items():
         mask = found.masks[name]
