@@ -207,8 +207,17 @@ def test_the_tables_show_every_ranking_and_winner():
             assert text in shown
     mean, low, high = paired(result.correlations("generator"), result.correlations("shared"))
     assert f"{mean:+.2f} ({low:+.2f} to {high:+.2f})" in result.tables()[0][2][2]
-    first, second = result.points("again")
-    assert len(first) == len(second) == 4 * 24
+
+
+def test_the_figures_ranks_are_those_of_each_seed_apart():
+    made = record()
+    for by, column in (("generator", None), ("again", 1)):
+        ranked, alone = paper.Result(made).ranks(by)
+        for seed, run in made["seeds"].items():
+            losses = run["alone"][1] if column else run[by]
+            own = slice(24 * int(seed), 24 * int(seed) + 24)
+            for ranks, loss in ((ranked, losses["loss"]), (alone, run["alone"][0]["loss"])):
+                assert ranks[own] == [1 + sorted(loss).index(x) for x in loss]
 
 
 def test_the_shipped_record_is_what_results_md_shows():

@@ -63,15 +63,17 @@ class Result(Record):
             return [rng.random() for _ in structures]
         return run[by][what]
 
-    def points(self, by: str) -> tuple[list[float], list[float]]:
-        """Of all structures of all seeds the loss by "generator", "shared" or "again", and alone.
+    def ranks(self, by: str) -> tuple[list[float], list[float]]:
+        """Of each structure of each seed the rank in its seed, 1 the best: two lists.
 
-        The latter is that of the first training; "again" is the second.
+        The first is by the loss of "generator", "shared" or "again", the second training; the other
+        by that of the first training alone.
         """
         ranked, alone = [], []
         for run in self.runs:
-            ranked += run["alone"][1]["loss"] if by == "again" else run[by]["loss"]
-            alone += run["alone"][0]["loss"]
+            first, second, *_ = (training["loss"] for training in run["alone"])
+            ranked += stats.rankdata(second if by == "again" else run[by]["loss"]).tolist()
+            alone += stats.rankdata(first).tolist()
         return ranked, alone
 
     def better(self, than: str) -> tuple[float, float, float]:
