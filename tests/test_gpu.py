@@ -13,6 +13,7 @@ from shrink.chapters.prune import explorer as prune
 from shrink.chapters.prune import masks as exercises
 from shrink.chapters.quantize import explorer as quantize
 from shrink.chapters.share import explorer as share
+from shrink.chapters.structure import explorer as structure
 from shrink.classroom import data, models, training
 from shrink.coding import codec
 
@@ -91,6 +92,17 @@ def test_the_explorer_of_quantization_moves(digits, monkeypatch, tmp_path):
         explorer.controls["what"].value = what
         explorer.controls["bits"].value = 3
         assert explorer.error is None
+
+
+def test_the_explorer_of_structure_moves_and_trains(digits, monkeypatch, tmp_path):
+    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path))
+    explorer = structure.explore_structure(digits, seeds=(0, 1))
+    for values in ({"removal": "each its own", "kept": 4}, {"granularity": "2:4"}):
+        explorer.move(**values)
+        assert explorer.error is None
+        explorer.work.start_button.click()
+        explorer.work.wait(120)
+        assert explorer.work.status.value == "finished"
 
 
 def test_codebooks_are_trained_and_stored(digits):

@@ -17,6 +17,7 @@ from shrink.chapters.measure.units_explorer import explore_units
 from shrink.chapters.prune.explorer import explore_pruning
 from shrink.chapters.quantize.explorer import explore_quantization
 from shrink.chapters.share.explorer import explore_sharing
+from shrink.chapters.structure.explorer import explore_structure
 from shrink.classroom import baselines, models
 from shrink.classroom.data import Dataset, load
 from shrink.classroom.explorers import ahead
@@ -122,4 +123,5 @@ EXPLORERS: dict[str, Callable[[Dataset], Explorer]] = {
     "chapter 05": explore_coding,
     "chapter 05, the file": _explore_file,
     "chapter 06": explore_distillation,
+    "chapter 07": explore_structure,
 }
