@@ -230,6 +230,18 @@ def test_which_images_are_given_makes_no_difference():
         assert str(dependency_groups(model, x)) == str(first)
 
 
+def test_a_model_that_changes_its_images_in_place_is_given_copies():
+    class Scaled(nn.Sequential):
+        def forward(self, x):
+            x -= 0.5
+            return super().forward(x)
+
+    x = images((2, 4))
+    given = x.clone()
+    groups = dependency_groups(Scaled(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), x)
+    assert groups["0"].units == 6 and x.equal(given)
+
+
 @pytest.mark.parametrize("name", LARGE)
 def test_the_model_is_left_as_it_was(name):
     model, x = built(LARGE[name])

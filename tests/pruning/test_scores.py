@@ -440,6 +440,8 @@ def test_bad_input_is_named(residual, groups):
         group_scores(residual, stem, "activation")
     with pytest.raises(TypeError, match="images must be a tensor, not a list"):
         group_scores(residual, stem, "activation", images=[1.0])
+    with pytest.raises(ValueError, match=r"images \(0, 1, 28, 28\) has none"):
+        group_scores(residual, stem, "activation", images=IMAGES[:0])
     with pytest.raises(ValueError, match="by='random' needs a seed"):
         group_scores(residual, stem, "random")
     with pytest.raises(TypeError, match=r"seed must be a whole number, not 0.5"):

@@ -143,7 +143,7 @@ def evolve(
 
     The first generation is drawn at random. Each later one has mutations of the best so far,
     crossovers of two of them, and random structures in place of children that have been scored
-    before or lie outside of the band. It ends early when nothing new is found.
+    before or lie outside of the band. It is smaller, or empty, where little new is found.
 
     >>> space = SearchSpace(4, choices=[range(1, 9)] * 2, outputs=2, most_macs=60)
     >>> found = evolve(lambda widths: widths[0] * widths[1], space, seed=0)

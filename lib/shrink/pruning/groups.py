@@ -29,7 +29,7 @@ def dependency_groups(model: nn.Module, images: Tensor) -> dict[str, Group]:
         model: any module of linear layers, convolutions (grouped and depthwise too), batch norm,
             activations, pooling, reshaping, addition, multiplication and concatenation; not
             changed. It may use these as modules or as functions.
-        images: (n, …) of which the first two are run, on the model's device.
+        images: (n, …) of which the first two are run, on the model's device; not changed.
 
     Returns:
         name of the first layer that makes the units → `Group`, in the order of the forward call.
@@ -80,7 +80,7 @@ def _check_followed(model: nn.Module, images: Tensor) -> None:
 
 def _axes(model: nn.Module, images: Tensor) -> dict[tuple[str, int], Axis]:
     """Of each tensor that took part, the units along its axes; what is one unit has one number."""
-    marking = Marking(model, RULES)
+    marking, images = Marking(model, RULES), images.clone()  # a model may change them in place
     marking.mark(images, torch.full(images.shape, FIXED))
     with in_use(model), marking.watching(), marking:
         outputs = model(images)
@@ -142,9 +142,9 @@ def _try(
     masked, smaller = mask_units(model, groups, kept), remove_units(model, groups, kept)
     why = "its units cannot be removed: without some of each group the model"
     with in_use(masked), in_use(smaller):
-        expected = [*flat(masked(images))]
+        expected = [*flat(masked(images.clone()))]
         try:
-            found = [*flat(smaller(images))]
+            found = [*flat(smaller(images.clone()))]
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ValueError(f"{why} does not run; is a size written in it? ({error})") from error
     for ours, theirs in zip(found, expected, strict=True):

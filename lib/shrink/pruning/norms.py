@@ -18,7 +18,8 @@ def recompute_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
     fed the layers behind it, so that the means they remember are no longer those that they get.
 
     Args:
-        model: one without batch norm stays as it is.
+        model: one without batch norm stays as it is, and so does a norm that the model in use does
+            not call, as one of a classifier that only training has.
         batches: training images, (n, …) each, on the model's device; several hundred images do.
             Large batches: the variance is the mean of each batch's own, as in training.
 
@@ -53,10 +54,12 @@ def recompute_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
                 norm.momentum = None  # the plain mean over all batches
             _run(model, batches)
         _check_finite(named)
+        for norm, buffers in zip(norms, before, strict=True):
+            if not norm.num_batches_tracked:  # it was not called
+                _restore(norm, buffers)
     except BaseException:
         for norm, buffers in zip(norms, before, strict=True):
-            for name, tensor in buffers.items():
-                getattr(norm, name).copy_(tensor)
+            _restore(norm, buffers)
         raise
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -73,6 +76,11 @@ def _run(model: nn.Module, batches: Iterable[Tensor]) -> None:
         ran += 1
     if not ran:
         raise ValueError("there is no batch to compute the statistics of")
+
+
+def _restore(norm: _BatchNorm, buffers: Mapping[str, Tensor]) -> None:
+    for name, tensor in buffers.items():
+        getattr(norm, name).copy_(tensor)
 
 
 def _check_finite(norms: Mapping[str, _BatchNorm]) -> None:

@@ -146,6 +146,8 @@ def _activation(
     if images is None:
         raise ValueError("by='activation' needs images, which the model is called with")
     check_tensor("images", images)
+    if not images.numel():
+        raise ValueError(f"images {tuple(images.shape)} has none: there is no activation")
     readers = [(member, weight) for member, weight in members if member.role == "reads"]
     taken = _mean_inputs(model, readers, images)
     sums, entries = _over_entries(group, taken, "layer that takes it in")

@@ -17,7 +17,9 @@ def remove_units(
     """A new, physically smaller model, of the units that are kept.
 
     It computes what `mask_units` computes, up to the order of its sums. Its layers know their new
-    sizes, so it can be trained, saved and shown; an optimizer must be made for its parameters.
+    sizes, so it can be trained, saved and shown; an optimizer must be made for its parameters. Only
+    a norm with neither weights nor statistics, which has no size but a number that PyTorch shows,
+    keeps that number, and instance norm then warns that it is another.
 
     Args:
         model: not changed, and shares nothing with the new one.

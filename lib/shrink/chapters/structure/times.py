@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from shrink.chapters.structure.view import CHANNELS, WIDTHS, Times
 from shrink.classroom.progress import Progress
 from shrink.latency import latency
+from shrink.modes import seeded
 
 SIDE, IMAGES = 14, 16  # of what the convolution is asked
 BATCHES = (1, 64)  # of what the networks are
@@ -29,13 +30,7 @@ def measure_times(
     Each is the fastest of ROUNDS calls. `share` is that of the small network's channels. None if it
     was stopped.
     """
-    timed: dict[tuple[str, int], Timed] = {}
-    for k in WIDTHS:
-        layer = nn.Conv2d(CHANNELS, k, 3, padding=1, bias=False).to(images.device)
-        timed["convolution", k] = (
-            layer,
-            torch.rand(IMAGES, CHANNELS, SIDE, SIDE, device=images.device),
-        )
+    timed = _convolutions(images.device)
     for name, net in nets.items():
         for batch in BATCHES:
             timed[name, batch] = net, images[:batch]
@@ -52,3 +47,11 @@ def measure_times(
     best = {key: min(times) for key, times in seconds.items()}
     of = {kind: {n: t for (k, n), t in best.items() if k == kind} for kind, _ in best}
     return Times(**of, share=share, conditions=found.conditions)
+
+
+def _convolutions(device: torch.device) -> dict[tuple[str, int], Timed]:
+    """One of each of WIDTHS, with what it is asked."""
+    with seeded(0):  # so that a measurement does not change what a cell draws
+        x = torch.rand(IMAGES, CHANNELS, SIDE, SIDE)
+        layers = {k: nn.Conv2d(CHANNELS, k, 3, padding=1, bias=False) for k in WIDTHS}
+    return {("convolution", k): (layer.to(device), x.to(device)) for k, layer in layers.items()}
