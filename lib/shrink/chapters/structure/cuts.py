@@ -72,8 +72,8 @@ def settings() -> Iterator[Setting]:
     yield from (Setting("filter", removal, score) for removal in REMOVALS for score in SCORES)
 
 
-def each_its_own(groups: Mapping[str, Group]) -> dict[str, Group]:
-    """Groups that are taken apart: each convolution alone, as if no sum tied it to another."""
+def taken_apart(groups: Mapping[str, Group]) -> dict[str, Group]:
+    """Groups taken apart: each convolution alone, as if no sum tied it to another."""
     found = {}
     for name, layers in PARTS.items():
         whole = next(group for group in groups.values() if name in group.layers("makes"))
@@ -99,7 +99,7 @@ def cut(
     if not setting.removes_filters:
         return _masked(net, setting.granularity, share)
     if setting.removal == "each its own":
-        groups = each_its_own(groups)
+        groups = taken_apart(groups)
     choose = choose or _strongest(net, setting.score)
     kept = {
         name: choose(group, pruning.keep_count(group.units, share))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shrink import pruning
-from shrink.chapters.structure.cuts import each_its_own as taken_apart
+from shrink.chapters.structure.cuts import taken_apart
 from shrink.classroom import models
 from shrink.classroom.baselines import RECIPES, baseline, baseline_made_of
 from shrink.classroom.cache import kept
@@ -107,7 +107,6 @@ def finished(way: str, dataset: Dataset, seed: int) -> nn.Module:
 
 def tested(way: str, dataset: Dataset, seeds: Sequence[int] = SEEDS) -> np.ndarray:
     """How much of the test images each seed's network gets right after training, in %."""
-
     return np.array([100 * _right(way, dataset, seed) for seed in seeds])
 
 
