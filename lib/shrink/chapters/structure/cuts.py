@@ -72,7 +72,7 @@ def settings() -> Iterator[Setting]:
     yield from (Setting("filter", removal, score) for removal in REMOVALS for score in SCORES)
 
 
-def taken_apart(groups: Mapping[str, Group]) -> dict[str, Group]:
+def each_its_own(groups: Mapping[str, Group]) -> dict[str, Group]:
     """Groups taken apart: each convolution alone, as if no sum tied it to another."""
     found = {}
     for name, layers in PARTS.items():
@@ -99,7 +99,7 @@ def cut(
     if not setting.removes_filters:
         return _masked(net, setting.granularity, share)
     if setting.removal == "each its own":
-        groups = taken_apart(groups)
+        groups = each_its_own(groups)
     choose = choose or _strongest(net, setting.score)
     kept = {
         name: choose(group, pruning.keep_count(group.units, share))

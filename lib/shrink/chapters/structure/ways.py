@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shrink import pruning
-from shrink.chapters.structure.cuts import taken_apart
+from shrink.chapters.structure.cuts import each_its_own as taken_apart
 from shrink.classroom import models
 from shrink.classroom.baselines import RECIPES, baseline, baseline_made_of
 from shrink.classroom.cache import kept
