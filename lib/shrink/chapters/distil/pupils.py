@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from shrink.chapters.distil.students import Students
 from shrink.chapters.distil.teacher import ask
-from shrink.classroom import models
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Split
+from shrink.classroom.models import LeNet300100
 from shrink.classroom.progress import Progress, bar_progress, new_bar
 from shrink.classroom.training import Recipe, Training, train
+from shrink.modes import seeded
 
 LAYERS = ("fc1", "fc2", "fc3")
 Teacher = Tensor | nn.Module | Students
@@ -187,7 +188,8 @@ def teach(
 
 def build(seed: int, width: int = 30) -> nn.Module:
     """An untrained student."""
-    return models.build("lenet-300-100", seed, hidden=(width, width))
+    with seeded(seed):
+        return LeNet300100(hidden=(width, width))
 
 
 def _loss(lessons: Sequence[Lesson], device: torch.device) -> Callable[..., Tensor]:

@@ -34,7 +34,7 @@ class StructureLab:
     def __init__(self, dataset: Dataset, exercise: Exercise | None, seeds: tuple[int, ...]) -> None:
         refusals.refuse_one_seed(seeds)
         self.data, self.exercise = dataset, exercise
-        self.subject = prepared.Subject.of(dataset, seeds[0])
+        self.subject = prepared.baseline_of(dataset, seeds[0])
         self.curves = prepared.on_show(self.subject)
         on_curve = np.isin(STOPS, CURVE)
         others = [prepared.another(dataset, seed) for seed in seeds[1:]]

@@ -37,19 +37,19 @@ class Subject:
     asked: Split
     statistics: Tensor  # training images
 
-    @classmethod
-    def of(cls, dataset: Dataset, seed: int) -> "Subject":
-        """The dense baseline of this seed."""
-        net = baseline(NAME, dataset, seed=seed)
-        groups = pruning.dependency_groups(net, dataset.validation.images[:1])
-        return cls(net, groups, asked_of(dataset), dataset.train.images[:STATISTICS])
-
     def right(self, net: nn.Module, anew: bool = False) -> float:
         """How much of the images the network gets right; `anew`, with new statistics of norms."""
         if anew:
             net = copy.deepcopy(net)
             recompute(net, self.statistics)
         return accuracy(net, self.asked)
+
+
+def baseline_of(dataset: Dataset, seed: int) -> Subject:
+    """The dense baseline of this seed, as a subject."""
+    net = baseline(NAME, dataset, seed=seed)
+    groups = pruning.dependency_groups(net, dataset.validation.images[:1])
+    return Subject(net, groups, asked_of(dataset), dataset.train.images[:STATISTICS])
 
 
 def asked_of(dataset: Dataset) -> Split:
@@ -67,7 +67,7 @@ def another(dataset: Dataset, seed: int) -> Curves:
     """The same of another seed's network, on CURVE. The network is made only if need be."""
 
     def make() -> dict[str, Tensor]:
-        return _swept(Subject.of(dataset, seed), CURVE)
+        return _swept(baseline_of(dataset, seed), CURVE)
 
     images = (asked_of(dataset), dataset.train.images[:STATISTICS])
     made_of = (*baseline_made_of(NAME, dataset, seed), images, CURVE, _swept)
@@ -84,7 +84,7 @@ def from_scratch(dataset: Dataset, seed: int) -> float:
         return {"right": torch.tensor(right, dtype=torch.float64)}
 
     recipe = ways.recipe("from scratch", dataset)
-    made_of = (*baseline_made_of(NAME, dataset, seed), recipe, ways.finished, asked_of(dataset))
+    made_of = (*baseline_made_of(NAME, dataset, seed), recipe, ways.from_scratch, asked_of(dataset))
     return float(kept("sweeps/structure-scratch", make, *made_of)["right"])
 
 
@@ -92,7 +92,7 @@ def first_picture(dataset: Dataset) -> None:
     """Make what the chapter needs up to its explorer."""
     for make in ways.trainings(dataset):
         make()
-    on_show(Subject.of(dataset, SEEDS[0]))
+    on_show(baseline_of(dataset, SEEDS[0]))
     for seed in SEEDS:
         from_scratch(dataset, seed)
     for seed in SEEDS[1:]:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from shrink import pruning
 from shrink.chapters.structure.cuts import each_its_own as taken_apart
-from shrink.classroom import models
 from shrink.classroom.baselines import RECIPES, baseline, baseline_made_of
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Dataset
+from shrink.classroom.models import ResidualNet
 from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, accuracy, train
+from shrink.modes import seeded
 
 NAME = "residual"
 SEEDS = (0, 1, 2)
@@ -68,7 +69,8 @@ def not_pruned(net: nn.Module, seed: int) -> nn.Module:
 def from_scratch(net: nn.Module, seed: int) -> nn.Module:
     """A network of half the channels with new weights."""
     hidden = tuple(round(SHARE * len(weight)) for weight in _makers(net))
-    return models.build(NAME, seed, hidden=hidden).to(net.fc.weight.device)
+    with seeded(seed):
+        return ResidualNet(hidden).to(net.fc.weight.device)
 
 
 Way = Callable[[nn.Module, int], nn.Module]  # the dense network and a seed → what is trained
