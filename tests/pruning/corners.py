@@ -264,6 +264,9 @@ BETWEEN = {
         (4, 4, 4, 4),
     ),
     "one image": chain(conv(3, 6), nn.ReLU(), nn.Flatten(), nn.Linear(180, 4), shape=(1, 3, 6, 5)),
+    "padded with channels of zeros": middle(
+        lambda m, h: m.conv(h) + F.pad(h, (0, 0, 0, 0, 1, 2)), 6, 9, conv=conv(6, 9)
+    ),
     "upsampled, padded, cropped": middle(
         lambda m, h: F.pad(nn.Upsample(scale_factor=2)(h), (1, 0, 2, 1))[:, :, 1:-1, ::2], 6
     ),

@@ -85,6 +85,17 @@ def test_one_parent_has_mutated_children():
     assert sum(n > 10 for n in alike) == 5  # half of a generation
 
 
+def test_two_parents_have_children_with_each_width_from_one_of_them():
+    space = SearchSpace(6, [range(1, 100)] * 20, 4)
+    options = {"population": 10, "parents": 2, "generations": 2}
+    found = [*evolve(sum, space, seed=0, chance=0, **options)]  # a mutation is what it was made of
+    both = sorted(found[:10], key=sum)[-2:]
+    assert len(found) == 20
+    assert all(
+        width in genes for child in found[10:] for width, *genes in zip(child, *both, strict=True)
+    )
+
+
 def test_another_seed_takes_another_way():
     first, second = (evolve(sum, SPACE, seed=seed, generations=1) for seed in (0, 1))
     assert list(first) != list(second)

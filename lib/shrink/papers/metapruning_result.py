@@ -112,7 +112,12 @@ class Result(Record):
     def _won(self) -> Rows:
         drawn = self.winner_errors("random")
         rows = [
-            ("about 6000 MACs", "widths", "test error, %", "minus random, 95 % interval"),
+            (
+                f"about {self.record['recipe']['macs']} MACs",
+                "widths",
+                "test error, %",
+                "minus random, 95 % interval",
+            ),
             ("random", "", _spread(drawn), ""),
         ]
         for name, text in WINNERS.items():

@@ -73,7 +73,7 @@ def settings() -> Iterator[Setting]:
 
 
 def each_its_own(groups: Mapping[str, Group]) -> dict[str, Group]:
-    """Groups that are taken apart: each convolution alone, as if no sum tied it to another."""
+    """Groups taken apart: each convolution alone, as if no sum tied it to another."""
     found = {}
     for name, layers in PARTS.items():
         whole = next(group for group in groups.values() if name in group.layers("makes"))

@@ -109,7 +109,6 @@ def finished(way: str, dataset: Dataset, seed: int) -> nn.Module:
 
 def tested(way: str, dataset: Dataset, seeds: Sequence[int] = SEEDS) -> np.ndarray:
     """How much of the test images each seed's network gets right after training, in %."""
-
     return np.array([100 * _right(way, dataset, seed) for seed in seeds])
 
 
