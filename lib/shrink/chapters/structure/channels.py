@@ -123,9 +123,9 @@ MISTAKES = (
     ),
     Mistake(
         "next layer on axis 0",
-        _removing(following=_only("weight")),
-        "axis 0 of the next weight is its own filters, and they all stay: the channels that it "
-        "reads lie along axis 1",
+        _removing(following=_outputs),
+        "axis 0 of the next layer's weight and bias is its own filters, and they all stay: the "
+        "channels that it reads lie along axis 1 of the weight",
     ),
     Mistake(
         "next bias cut",

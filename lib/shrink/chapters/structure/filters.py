@@ -56,6 +56,14 @@ def _signed(weight: Tensor, count: int) -> Tensor:
 
 
 @known(
+    "the signs cancel in the sum, before .abs() is taken: take it of each weight, and then add up",
+    "absolute value of the sum",
+)
+def _cancelled(weight: Tensor, count: int) -> Tensor:
+    return _largest(weight.detach().double().sum((1, 2, 3)).abs(), count)
+
+
+@known(
     "this is the L2 norm, the root of the sum of squares, which is what .norm() gives unless told "
     "otherwise; the L1 norm is the sum of the absolute values",
     "L2 norm",
@@ -106,6 +114,7 @@ def _mask(weight: Tensor, count: int) -> Tensor:
 MISTAKES = (
     _by_inputs,
     _signed,
+    _cancelled,
     _euclidean,
     _above_the_mean,
     _dropped,
