@@ -106,12 +106,6 @@ MISTAKES = (
         "statistics have",
     ),
     Mistake(
-        "norm whole",
-        _removing(norm=_whole),
-        "the batch norm still has all channels: each of its four tensors has one number per "
-        "channel",
-    ),
-    Mistake(
         "bias whole",
         _removing(conv=_only("weight")),
         "a filter that goes takes its bias with it: conv's bias has one number per filter",
@@ -120,6 +114,12 @@ MISTAKES = (
         "next layer whole",
         _removing(following=_whole),
         "the next convolution still reads all channels: they lie along axis 1 of its weight",
+    ),
+    Mistake(
+        "next weight on axis 0",
+        _removing(following=_only("weight")),
+        "axis 0 of the next weight is its own filters, and they all stay: the channels that it "
+        "reads lie along axis 1",
     ),
     Mistake(
         "next layer on axis 0",
