@@ -41,6 +41,9 @@ def test_measured_has_a_row_of_every_figure_and_the_locks_torch():
     said = (
         "LeNet-5",
         "global masks",
+        "2:4 mask",
+        "channels of the residual network removed",
+        "convolution from 64 channels",
         "csr_matmul",
         "relative indices",
         "lenet-300-100 in int8",
