@@ -527,7 +527,7 @@ def test_prepare_needs_the_source_tree(tmp_path, capsys):
     assert "no source tree here" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["warm", "7"], ["prepare", "02_share"], ["warm", ""]])
+@pytest.mark.parametrize("words", [["warm", "16"], ["prepare", "02_share"], ["warm", ""]])
 def test_an_unknown_chapter_is_told_with_those_there_are(words, capsys):
     with pytest.raises(SystemExit):
         main(words)
