@@ -1,5 +1,6 @@
 """The course's networks, as the papers have them, and how to build one from a seed."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -116,11 +117,41 @@ class ResidualNet(nn.Module):
         return self.fc(F.max_pool2d(x, 2).flatten(1))
 
 
+class TinyTanh(nn.Module):
+    """Two hidden layers of 24 and 16 units with tanh, 1 770 parameters: few enough for the Hessian.
+
+    Images (n, 1, 28, 28) float32, of which it takes the means of 4x4 pixels → logits (n, 10).
+    `hidden` makes its relatives.
+    """
+
+    activation = staticmethod(torch.tanh)
+
+    def __init__(self, hidden: tuple[int, int] = (24, 16)) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(49, hidden[0])
+        self.fc2 = nn.Linear(hidden[0], hidden[1])
+        self.fc3 = nn.Linear(hidden[1], 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.avg_pool2d(images, 4).flatten(1)
+        x = self.activation(self.fc1(x))
+        x = self.activation(self.fc2(x))
+        return self.fc3(x)
+
+
+class TinyRelu(TinyTanh):
+    """The same with ReLU, whose units can be rescaled."""
+
+    activation = staticmethod(torch.relu)
+
+
 MODELS: dict[str, type[nn.Module]] = {
     "lenet-300-100": LeNet300100,
     "lenet-5": LeNet5,
     "separable": SeparableNet,
     "residual": ResidualNet,
+    "tiny-tanh": TinyTanh,
+    "tiny-relu": TinyRelu,
 }
 
 

@@ -1,8 +1,10 @@
 """Pruning: which weights go, when, and how they stay gone; units that go whole."""
 
+from shrink.pruning.curvature import DIAGONALS, full_hessian, hessian_diagonal
 from shrink.pruning.dependency import Group, Member
 from shrink.pruning.evolution import SearchSpace, crossover, evolve, mutate, perceptron_macs
 from shrink.pruning.groups import dependency_groups
+from shrink.pruning.iterated import exponential_sparsity, masks_from_scores, prune_by_score
 from shrink.pruning.kept import keep_across_groups, keep_count, keep_per_group, keep_strongest
 from shrink.pruning.layerwise import sensitivity
 from shrink.pruning.masks import (
@@ -21,13 +23,19 @@ from shrink.pruning.meta import (
     perceptron,
 )
 from shrink.pruning.norms import recompute_norms
+from shrink.pruning.paths import count_paths, live_masks
 from shrink.pruning.patterns import n_of_m_mask, pattern_mask
+from shrink.pruning.saliency import obd_saliency, predicted_rise
 from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
 from shrink.pruning.scores import group_scores, weight_scores
+from shrink.pruning.sensitivities import grasp_scores, snip_scores
+from shrink.pruning.surgeon import brain_surgeon
 from shrink.pruning.surgery import mask_filters, mask_units, remove_units
+from shrink.pruning.synflow import synflow_scores, unit_saliency
 from shrink.pruning.units import fill_up, keep_units, strongest_units
 
 __all__ = [
+    "DIAGONALS",
     "Group",
     "Member",
     "RandomWidths",
@@ -35,35 +43,49 @@ __all__ = [
     "SharedWeights",
     "WeightGenerator",
     "apply_masks",
+    "brain_surgeon",
+    "count_paths",
     "crop_weight",
     "crossover",
     "cubic_sparsity",
     "dependency_groups",
     "evolve",
+    "exponential_sparsity",
     "fill_up",
+    "full_hessian",
     "global_masks",
+    "grasp_scores",
     "group_scores",
     "grow_masks",
+    "hessian_diagonal",
     "hold_masks",
     "keep_across_groups",
     "keep_count",
     "keep_per_group",
     "keep_strongest",
     "keep_units",
+    "live_masks",
     "magnitude_mask",
     "mask_filters",
     "mask_units",
+    "masks_from_scores",
     "mutate",
     "n_of_m_mask",
+    "obd_saliency",
     "pattern_mask",
     "perceptron",
     "perceptron_macs",
+    "predicted_rise",
+    "prune_by_score",
     "prune_gradually",
     "prune_iteratively",
     "recompute_norms",
     "remove_units",
     "sensitivity",
     "shuffle_masks",
+    "snip_scores",
     "strongest_units",
+    "synflow_scores",
+    "unit_saliency",
     "weight_scores",
 ]
