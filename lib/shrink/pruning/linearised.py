@@ -6,7 +6,7 @@ one with a softmax inside, is refused by the name of the function that it calls.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from shrink.arguments import whole_number
 from shrink.modes import in_use
-from shrink.plain import check_module, described, refuse_computed, refuse_packed
+from shrink.plain import check_module, computed, described, refuse_computed
 from shrink.pruning import rules
 from shrink.pruning.marks import flat, plain_name
 from shrink.pruning.rules import given
@@ -30,44 +30,66 @@ def weights_of(model: nn.Module) -> dict[str, nn.Parameter]:
         ValueError: it has none; or one has no values yet, or is computed at each call.
     """
     check_module(model)
-    refuse_packed(model)
     for name, module in model.named_modules():
-        refuse_computed(module, described(name, module))
+        if computed(module):
+            refuse_computed(module, described(name, module))
         if isinstance(module, torch.jit.ScriptModule):
             raise ValueError(f"{name or 'the model'} is scripted: give the model it was made of")
+    weights = {}
     for name, p in model.named_parameters():
         if is_lazy(p) or p.is_meta:
             raise ValueError(f"{name} has no values yet: run the model once, on an input")
-    weights = {n: p for n, p in model.named_parameters() if p.dim() > 1}
+        if p.dim() > 1:
+            weights[name] = p
     if not weights:
         raise ValueError("the model has no weight: no parameter of two axes or more")
     return weights
 
 
+def in_place_of(model: nn.Module, make: Callable[[str, nn.Parameter], Tensor]) -> dict[str, Tensor]:
+    """What `make` gives for each parameter and its first name, under each of its names."""
+    made: dict[int, Tensor] = {}
+    tensors = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        if id(p) not in made:
+            made[id(p)] = make(name, p)
+        tensors[name] = made[id(p)]
+    return tensors
+
+
 def flow(
-    model: nn.Module, tensors: Mapping[str, Tensor], shape: Sequence[int], counting: bool = False
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    shape: Sequence[int],
+    *,
+    counting: bool = False,
+    within: tuple[float, float] = (0.0, torch.inf),
 ) -> Tensor:
-    """The summed output of the linear network on one image of ones, float64: a single number.
+    """The summed output of the linear network on one image of ones: a single number.
 
     Args:
         model: in eval mode while it runs; its own tensors are not read, except the variances of
             batch norm.
-        tensors: name → float64, nothing negative, for each of its parameters.
+        tensors: for each name of a parameter, as from `in_place_of`: floating point of one type,
+            nothing negative.
         shape: of an image, without the batch.
         counting: count the paths. Then pooling adds up what it is given, where otherwise it takes
             the largest or the mean, and scales count as 1, those of batch norm too.
+        within: what the largest number that a layer gives must lie between, unless it is 0.
 
     Raises:
         TypeError: a number of the shape is not whole.
         ValueError: the model calls a function that has no rule here.
+        OverflowError: a layer gives what does not lie within.
     """
     sizes = [whole_number(f"shape[{axis}]", size, 1) for axis, size in enumerate(shape)]
-    device = next(iter(tensors.values())).device
-    ones = torch.ones(1, *sizes, dtype=torch.float64, device=device)
-    mode = _Linearised(tensors, ones, counting)
-    exact = torch.backends.cudnn.flags(enabled=False)  # which may convolve by Fourier transforms
+    like = next(iter(tensors.values()))
+    ones = torch.ones(1, *sizes, dtype=like.dtype, device=like.device)
+    mode = _Linearised(tensors, ones, counting, within)
+    # cuDNN may convolve by Fourier transforms, which give about 0 where no path leads
+    exact = torch.backends.cudnn.flags(enabled=False) if counting else nullcontext()
     with in_use(model), torch.enable_grad(), exact, mode:
-        output = functional_call(model, dict(tensors), (ones,))
+        output = functional_call(model, dict(tensors), (ones,), tie_weights=False)
     if not isinstance(output, Tensor) or not mode.is_activation(output):
         raise ValueError(f"the model gives a {type(output).__name__} that cannot be followed")
     return output.sum()
@@ -76,9 +98,15 @@ def flow(
 class _Linearised(TorchFunctionMode):
     """Inside, each function of torch does to an activation what it does in the linear network."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], images: Tensor, counting: bool) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        images: Tensor,
+        counting: bool,
+        within: tuple[float, float],
+    ) -> None:
         super().__init__()
-        self.counting = counting
+        self.counting, self.within = counting, within
         self._parameters = {id(tensor): tensor for tensor in tensors.values()}
         self._activations = {id(images): images}  # the tensor too, so that its id lives
 
@@ -132,7 +160,12 @@ def _product(mode: _Linearised, function, args, kwargs):
         )
     if "bias" in kwargs:
         kwargs = {**kwargs, "bias": None}
-    return function(*args[:2], *([None] if len(args) > 2 else []), *args[3:], **kwargs)
+    result = function(*args[:2], *([None] if len(args) > 2 else []), *args[3:], **kwargs)
+    largest = float(result.detach().amax())
+    least, most = mode.within
+    if largest and not least <= largest <= most:
+        raise OverflowError(f"a layer of the linear network gives {largest}")
+    return result
 
 
 def _norm(mode: _Linearised, function, args, kwargs):
@@ -144,7 +177,7 @@ def _norm(mode: _Linearised, function, args, kwargs):
     if variance is None:
         raise ValueError("the model calls batch_norm without a running variance")
     eps = inspect.signature(function).bind(*args, **kwargs).arguments.get("eps", 1e-5)
-    scale = (1 if scale is None else scale) / (variance.double() + eps).sqrt()
+    scale = (1 if scale is None else scale) / (variance.to(x.dtype) + eps).sqrt()
     return x * scale.view(-1, *[1] * (x.dim() - 2))
 
 
@@ -228,12 +261,12 @@ def _each(size: int | Sequence[int], places: int) -> list[int]:
 
 def _only(mode: _Linearised, function, args, kwargs):
     """The one activation among the arguments, of the shape that the result would have."""
-    found = [x for x in flat([args, kwargs]) if mode.is_activation(x)]
-    others = [x for x in flat([args, kwargs]) if isinstance(x, Tensor) and not mode.is_activation(x)]
-    if len(found) != 1 or prod(torch.broadcast_shapes(*(x.shape for x in others + found))) != (
-        found[0].numel()
-    ):
+    tensors = [x for x in flat([args, kwargs]) if isinstance(x, Tensor)]
+    found = [x for x in tensors if mode.is_activation(x)]
+    if len(found) > 1:
         raise ValueError(f"the model calls {plain_name(function)} with several activations")
+    if len(tensors) > 1 and torch.broadcast_shapes(*(x.shape for x in tensors)) != found[0].shape:
+        raise ValueError(f"the model calls {plain_name(function)} with a larger tensor")
     return found[0]
 
 
@@ -262,6 +295,8 @@ RULES: dict[str, Callable] = {
     **_for("add", _add),
     **_for("mul multiply div divide", _scale),
     **_for("mean amax", _over),
-    **_for([name for name in _named(rules.pool) if "max_pool" in name or "avg_pool" in name], _pool),
+    **_for(
+        [name for name in _named(rules.pool) if "max_pool" in name or "avg_pool" in name], _pool
+    ),
     **_for("pad", _pad),
 }

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from shrink.pruning.arguments import check_masks
-from shrink.pruning.linearised import flow, weights_of
+from shrink.pruning.linearised import flow, in_place_of, weights_of
 
 
 def count_paths(model: nn.Module, masks: Mapping[str, Tensor], shape: Sequence[int]) -> float:
@@ -74,10 +74,9 @@ def _as_numbers(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tens
     check_masks(weights, masks)
     if missing := [name for name in weights if name not in masks]:
         raise ValueError(f"there is no mask for {', '.join(missing)}")
-    return {
-        name: (masks[name] if name in masks else torch.ones_like(p, dtype=torch.bool)).double()
-        for name, p in model.named_parameters()
-    }
+    return in_place_of(
+        model, lambda name, p: (masks[name] if name in masks else torch.ones_like(p)).double()
+    )
 
 
 def _paths(model: nn.Module, tensors: Mapping[str, Tensor], shape: Sequence[int]) -> Tensor:

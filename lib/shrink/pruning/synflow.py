@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from shrink.pruning.dependency import Group
-from shrink.pruning.linearised import flow, weights_of
+from shrink.pruning.linearised import flow, in_place_of, weights_of
 from shrink.tensors import check_floating, check_mapping
 
-SMALL, LARGE = 1e-20, 1e30  # the sums R at which float32 has room for all scores
+ROOM = (1e-20, 1e30)  # between these float32 has digits for all that is added up
 
 
 def synflow_scores(model: nn.Module, shape: Sequence[int]) -> dict[str, Tensor]:
@@ -50,40 +50,57 @@ def synflow_scores(model: nn.Module, shape: Sequence[int]) -> dict[str, Tensor]:
         magnitudes, and those of batch norm's shifts and means, so that what leaves a unit is more
         than what enters it by its weights. We take activations for the identity, which a ReLU is
         on what is not negative, so that networks with tanh conserve too. Batch norm scales by
-        |γ|/√(variance + ε), as in use.
+        the magnitude of its weight over √(variance + eps), as in use.
     """
     weights = weights_of(model)
-    tensors = {
-        name: p.detach().double().abs().requires_grad_(name in weights)
-        for name, p in model.named_parameters()
-    }
-    total = flow(model, tensors, shape)
+    dtype = torch.promote_types(next(iter(weights.values())).dtype, torch.float32)
+    try:
+        return _scores(model, weights, shape, dtype, ROOM)
+    except OverflowError:
+        return _scores(model, weights, shape, torch.float64, (0.0, torch.inf))
+
+
+def _scores(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    within: tuple[float, float],
+) -> dict[str, Tensor]:
+    """The scores, computed in this type; `OverflowError` where numbers do not lie within."""
+    tensors = in_place_of(
+        model, lambda _, p: p.detach().to(dtype).abs().requires_grad_(p.dim() > 1)
+    )
+    total = flow(model, tensors, shape, within=within)
     through = [tensors[name] for name in weights]
     gradients = torch.autograd.grad(total, through, allow_unused=True, materialize_grads=True)
-    _check_total(model, float(total), tensors, shape)
     scores = {n: g.mul_(tensors[n].detach()) for n, g in zip(weights, gradients, strict=True)}
-    if SMALL <= total <= LARGE or not total:
-        return {n: s.to(_at_least_float32(weights[n].dtype)) for n, s in scores.items()}
+    sums = torch.stack([score.sum() for score in scores.values()])
+    if not sums.isfinite().all():
+        if dtype != torch.float64:
+            raise OverflowError(f"a score is too large for {dtype}")
+        _refuse_infinite(model, total.item())
+    if dtype == torch.float64 and not total:
+        _refuse_vanished(model, tensors, shape)
     return scores
 
 
-def _check_total(
-    model: nn.Module, total: float, tensors: Mapping[str, Tensor], shape: Sequence[int]
-) -> None:
-    """Raise `ValueError` unless R is finite, and 0 only where no path is left."""
-    if not total < torch.inf:
-        for name, tensor in tensors.items():
-            if not tensor.isfinite().all():
-                raise ValueError(f"{name} holds values that are not finite")
-        raise ValueError(f"the sum over all paths is {total}: float64 ends at 1e308; scale weights")
-    if not total:
-        there = {name: (tensor > 0).double() for name, tensor in tensors.items()}
-        if flow(model, there, shape, counting=True):
-            raise ValueError("the sum over all paths is 0, below all of float64: scale the weights")
+def _refuse_infinite(model: nn.Module, total: float) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite")
+    raise ValueError(
+        f"the sum over all paths is {total:g}, where float64 ends at 1e308: scale the weights"
+    )
 
 
-def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
+def _refuse_vanished(model: nn.Module, tensors: Mapping[str, Tensor], shape: Sequence[int]) -> None:
+    """Raise `ValueError` where there are paths, and their products are too small for any number."""
+    there = in_place_of(model, lambda name, _: (tensors[name].detach() > 0).double())
+    if flow(model, there, shape, counting=True):
+        raise ValueError(
+            "the sum over all paths is 0 in float64, as it is below: scale the weights"
+        )
 
 
 def unit_saliency(scores: Mapping[str, Tensor], group: Group) -> tuple[Tensor, Tensor]:
@@ -102,9 +119,9 @@ def unit_saliency(scores: Mapping[str, Tensor], group: Group) -> tuple[Tensor, T
     Args:
         scores: name → tensor of the shape of that weight; biases have none. Of a convolution all
             of a kernel counts, and behind a flattening all columns that read a channel.
-        group: of the model that the scores are of, from `dependency_groups`. What scales its units,
-            as a depthwise convolution, lies inside them and is in neither sum. At a residual sum the
-            sums are those of all layers that make the unit, and of all that read it.
+        group: of the model that the scores are of, from `dependency_groups`. What scales its
+            units, as a depthwise convolution, lies inside them and is in neither sum. At a residual
+            sum the sums are those of all layers that make the unit, and of all that read it.
 
     Returns:
         into, out_of: float64 (group.units,), on the device of the scores.
