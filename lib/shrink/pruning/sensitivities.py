@@ -44,7 +44,7 @@ def snip_scores(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, T
             not finite.
 
     Source: Lee, Ajanthan, Torr 2019, "SNIP: Single-shot Network Pruning based on Connection
-        Sensitivity", equations 5 and 6, algorithm 1.
+        Sensitivity", section 4.1 and algorithm 1.
     Differs: the paper divides by the sum of all scores, which ranks alike. Biases are not scored.
         The authors first draw the weights anew, by variance scaling; here they are the model's.
     """
@@ -89,7 +89,7 @@ def grasp_scores(
         TypeError, ValueError: as `snip_scores`; or the temperature is no number above 0.
 
     Source: Wang, Zhang, Grosse 2020, "Picking Winning Tickets Before Training by Preserving
-        Gradient Flow", equations 7 and 8; the temperature is that of the authors' code.
+        Gradient Flow", section 4; the temperature is that of the authors' code.
     Differs: the paper's score is -w·(Hg), of which the largest go: the same order. The authors add
         up the gradients of two halves of the batch; we take the whole. Biases have no part in g.
     """

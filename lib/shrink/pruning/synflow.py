@@ -45,7 +45,7 @@ def synflow_scores(model: nn.Module, shape: Sequence[int]) -> dict[str, Tensor]:
             softmax; a weight is not finite; or R overflows or vanishes in float64, too.
 
     Source: Tanaka, Kunin, Yamins, Ganguli 2020, "Pruning neural networks without any data by
-        iteratively conserving synaptic flow", section 6, equation 4, and theorem 1.
+        iteratively conserving synaptic flow", section 6 (R) and theorem 1.
     Differs: the paper's R has no biases, and neither has ours; the authors' code keeps their
         magnitudes, and those of batch norm's shifts and means, so that what leaves a unit is more
         than what enters it by its weights. We take activations for the identity, which a ReLU is
