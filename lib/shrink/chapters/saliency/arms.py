@@ -1,0 +1,211 @@
+"""Pruning before training: who chooses the weights, two controls, and what training makes of it."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shrink import pruning
+from shrink.classroom import models
+from shrink.classroom.cache import kept
+from shrink.classroom.data import Dataset, Split
+from shrink.classroom.masked_training import train_masked
+from shrink.classroom.models import LeNet300100
+from shrink.classroom.progress import bar_progress, new_bar
+from shrink.classroom.training import accuracy
+from shrink.modes import seeded
+
+METHODS = ("random", "magnitude", "SNIP", "GraSP", "SynFlow")
+CONTROLS = ("as chosen", "shuffled", "re-initialised")
+SEEDS = (0, 1, 2)
+SHARES = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005)  # of the weights that are kept
+CONTROLLED = (0.05, 0.01)  # the shares at which the controls are trained too
+
+SHAPE = (1, 28, 28)  # of one image, for SynFlow
+SCORED = 1000  # training images, drawn from the seed, on which SNIP and GraSP take gradients
+STEPS = 100  # in which SynFlow prunes; the others prune at once
+ORDER_STEPS = 300  # of the run that orders all weights
+TRAINED = 12_800  # training images, the first ones
+EPOCHS = 3
+LEARNING_RATE = 2e-3
+SECONDS = 2  # an arm, on two cores
+
+
+def initial(seed: int) -> nn.Module:
+    """LeNet-300-100 as it is before training."""
+    with seeded(seed):
+        return LeNet300100()
+
+
+def scored(split: Split, seed: int) -> Split:
+    """The images on which SNIP and GraSP take their gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randperm(len(split), generator=generator)[:SCORED].to(split.labels.device)
+    return Split(split.images[drawn], split.labels[drawn])
+
+
+def scores_by(
+    method: str, net: nn.Module, images: Tensor, labels: Tensor, *, seed: int
+) -> dict[str, Tensor]:
+    """A method's scores of the weights as they are now: the smallest go."""
+    weights = models.weights(net)
+    if method == "random":
+        generator = torch.Generator().manual_seed(seed)
+        drawn = {name: torch.rand(w.shape, generator=generator) for name, w in weights.items()}
+        return {name: drawn[name].to(w.device) for name, w in weights.items()}
+    if method == "magnitude":
+        return {name: w.detach().abs() for name, w in weights.items()}
+    if method == "SNIP":
+        return pruning.snip_scores(net, images, labels)
+    if method == "GraSP":
+        return pruning.grasp_scores(net, images, labels)
+    if method == "SynFlow":
+        return pruning.synflow_scores(net, SHAPE)
+    raise ValueError(f"no method named {method!r}; there are {', '.join(METHODS)}")
+
+
+def masks_by(
+    method: str,
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    sparsity: float,
+    *,
+    seed: int,
+    steps: int | None = None,
+) -> dict[str, Tensor]:
+    """The masks that a method chooses for a network before training.
+
+    `steps` is 100 for SynFlow, and 1 for the others, unless it is given. `seed` is for "random".
+    """
+    score = partial(scores_by, method, images=images, labels=labels, seed=seed)
+    steps = steps or (STEPS if method == "SynFlow" else 1)
+    return pruning.prune_by_score(net, score, sparsity, steps)
+
+
+def order_by(
+    method: str,
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    seed: int,
+    steps: int | None = None,
+) -> dict[str, Tensor]:
+    """Scores whose ranking gives the masks at every sparsity: the smaller, the earlier it goes.
+
+    In one step these are the method's own. In more (300 for SynFlow, unless `steps` is given) a
+    single run prunes down to one weight, and a weight's score is the place at which it went.
+    """
+    score = partial(scores_by, method, images=images, labels=labels, seed=seed)
+    steps = steps or (ORDER_STEPS if method == "SynFlow" else 1)
+    return score(net) if steps == 1 else _order_of_a_run(net, score, steps)
+
+
+def _order_of_a_run(net: nn.Module, score, steps: int) -> dict[str, Tensor]:
+    net = copy.deepcopy(net)
+    weights = models.weights(net)
+    sizes = [w.numel() for w in weights.values()]
+    n = sum(sizes)
+    device = next(iter(weights.values())).device
+    places = torch.full((n,), n, dtype=torch.float64, device=device)
+    gone = 0
+    for step in range(1, steps + 1):
+        flat = torch.cat([s.flatten() for s in score(net).values()]).double()
+        left = (places == n).nonzero().flatten()
+        count = round(pruning.exponential_sparsity(step, steps, 1 - 1 / n) * n) - gone
+        going = left[flat[left].argsort(stable=True)[:count]]
+        places[going] = torch.arange(gone, gone + count, dtype=torch.float64, device=device)
+        gone += count
+        parts = (places == n).split(sizes)
+        with torch.no_grad():
+            for w, part in zip(weights.values(), parts, strict=True):
+                w.mul_(part.view(w.shape))
+    parts = places.split(sizes)
+    return {name: p.view(w.shape) for (name, w), p in zip(weights.items(), parts, strict=True)}
+
+
+def critical(order: Mapping[str, Tensor]) -> float:
+    """The highest compression, weights over weights kept, that leaves each layer a weight."""
+    flat = torch.cat([scores.flatten() for scores in order.values()])
+    best = min(float(scores.max()) for scores in order.values())
+    return len(flat) / int((flat >= best).sum())
+
+
+@dataclass(frozen=True)
+class Left:
+    """What masks leave: weights by layer, and paths from the input to the output."""
+
+    weights: dict[str, int]
+    paths: float
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """The layers that have lost all weights."""
+        return tuple(name for name, count in self.weights.items() if not count)
+
+
+def left_by(net: nn.Module, masks: Mapping[str, Tensor]) -> Left:
+    """What the masks leave of the network."""
+    counts = {name: int(mask.sum()) for name, mask in masks.items()}
+    return Left(counts, pruning.count_paths(net, masks, SHAPE))
+
+
+def masks_for(dataset: Dataset, method: str, sparsity: float, seed: int) -> dict[str, Tensor]:
+    """A method's masks for the initial network of this seed, on the device of the data."""
+    few = scored(dataset.train, seed)
+    net = initial(seed).to(few.images.device)
+    return masks_by(method, net, few.images, few.labels, sparsity, seed=seed)
+
+
+def trained_arm(
+    dataset: Dataset, method: str, sparsity: float, control: str, seed: int, **options: object
+) -> nn.Module:
+    """LeNet-300-100, pruned before training and trained under its masks."""
+    if control not in CONTROLS:
+        raise ValueError(f"no control named {control!r}; there are {', '.join(CONTROLS)}")
+    masks = masks_for(dataset, method, sparsity, seed)
+    if control == "shuffled":
+        masks = pruning.shuffle_masks(masks, seed)
+    net = initial(seed + 100 * (control == "re-initialised")).to(dataset.train.images.device)
+    shown = Split(dataset.train.images[:TRAINED], dataset.train.labels[:TRAINED])
+    train_masked(
+        net, masks, shown, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=seed, **options
+    )
+    return net.eval()
+
+
+def accuracy_of(dataset: Dataset, method: str, sparsity: float, control: str, seed: int) -> float:
+    """The share of the validation images that the trained network gets right; kept."""
+
+    def make() -> dict[str, Tensor]:
+        title = f"{method}, {100 * (1 - sparsity):g} % kept, {control}, seed {seed}"
+        with new_bar(title, seconds=SECONDS, unit="step") as bar:
+            net = trained_arm(dataset, method, sparsity, control, seed, progress=bar_progress(bar))
+        right = accuracy(net, dataset.validation)
+        return {"right": torch.tensor(right, dtype=torch.float64)}
+
+    made_of = (dataset.train, dataset.validation, trained_arm, method, sparsity, control, seed)
+    return float(kept("saliency/arms", make, *made_of)["right"])
+
+
+def accuracies(
+    dataset: Dataset, method: str, control: str, shares: Sequence[float], seed: int
+) -> np.ndarray:
+    """In %, for each share of the weights that is kept."""
+    found = [accuracy_of(dataset, method, 1 - share, control, seed) for share in shares]
+    return 100 * np.array(found)
+
+
+def trainings(dataset: Dataset) -> Iterator[partial]:
+    """What makes all that the text and the explorer need and that takes long, one by one."""
+    for seed in SEEDS:
+        for method in METHODS:
+            yield partial(accuracies, dataset, method, CONTROLS[0], SHARES, seed)
+        for method in METHODS[1:]:
+            for control in CONTROLS[1:]:
+                yield partial(accuracies, dataset, method, control, CONTROLLED, seed)
