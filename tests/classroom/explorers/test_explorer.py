@@ -261,3 +261,22 @@ def test_controls_are_hidden_also_where_the_picture_fails():
     assert it.hidden == {"times"} and it.error
     it.controls["x"].value = 6
     assert it.hidden == set() and it.error is None
+
+
+class Large(float):
+    """A number of another scene."""
+
+
+def test_results_of_another_type_are_another_scene_with_axes_of_its_own():
+    drawn = []
+
+    def counting(figure, result):
+        drawn.append(type(result))
+        return draw(figure, result)
+
+    it = explorer(lambda x: x if x < 5 else Large(x), draw=counting)
+    first = it.image.value, it.figure
+    it.controls["x"].value = 6
+    assert it.figure is not first[1] and len(it.figure.axes) == 1 and it.error is None
+    it.controls["x"].value = 2
+    assert (it.image.value, it.figure) == first and drawn == [float, Large]

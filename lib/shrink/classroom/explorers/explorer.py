@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
+from matplotlib.figure import Figure
 
 from shrink.classroom.exercises.front_end import is_live
 from shrink.classroom.explorers import controls as boxes
@@ -43,7 +44,8 @@ class Explorer(widgets.VBox):
             until a job ends (a student's own function is asked each time), and computed beforehand
             for the next stops of a slider that was moved.
         draw: called once with the figure and the first result; draws what never moves, and
-            returns the artists that do, by name.
+            returns the artists that do, by name. Results of another type are another scene, for
+            which it is called once more, with another figure.
         update: called with those artists and each new result; moves them.
         summary: the result in words (HTML), shown below the figure.
         alt: what the figure shows of a result, with its numbers, in a sentence or two for those who
@@ -77,7 +79,6 @@ class Explorer(widgets.VBox):
         self.controls, self.tries, self._without_effect = dict(controls), tuple(tries), hidden
         self.work = Worker(job, lambda: self.values, self.refresh) if job else None
         self._picture = Picture(draw, update, size)
-        self.figure = self._picture.figure
         self._lock, self._pending = threading.Lock(), False
         self._moving, self._held = threading.Lock(), False
         self._busy, self.results = Busy(self._dim), Results(compute)
@@ -124,6 +125,11 @@ class Explorer(widgets.VBox):
         )
         self.add_class("shrink-explorer")
         hear_beside_cells(self)
+
+    @property
+    def figure(self) -> Figure:
+        """The figure on show."""
+        return self._picture.figure
 
     @property
     def values(self) -> dict[str, Any]:

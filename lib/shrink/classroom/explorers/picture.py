@@ -18,46 +18,72 @@ Update = Callable[[Mapping[str, Any], Any], None]
 
 
 class Picture:
-    """One private figure, never pyplot, and its pixels as a PNG.
+    """Private figures, never pyplot, and their pixels as a PNG.
 
     The axes are laid out and drawn once and kept as a bitmap; each change restores the bitmap and
-    draws the moving artists on it.
+    draws the moving artists on it. Results of another type are another scene: they have a figure
+    of their own, of the same size.
 
     Args:
-        draw: called once with the figure and the first result; returns the artists that move.
+        draw: called once a scene with its figure and its first result; returns the artists that
+            move.
         update: called with those artists and each new result; moves them.
         size: of the figure, in inches at 100 dots per inch.
     """
 
     def __init__(self, draw: Draw, update: Update, size: tuple[float, float]) -> None:
         self._draw, self._update = draw, update
-        width, height = (plots.SCALE * inches for inches in size)
-        self.figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-        self._canvas = Canvas(self.figure)
-        self._artists: Mapping[str, Any] | None = None
-        self._background: Any = None
+        self._size = tuple(plots.SCALE * inches for inches in size)
+        self._scenes: dict[type, _Scene] = {}
+        self._shown = _Scene(self._size)  # the one that was drawn last
+
+    @property
+    def figure(self) -> Figure:
+        """The figure on show."""
+        return self._shown.figure
+
+    @property
+    def _artists(self) -> Mapping[str, Any]:
+        return self._shown.artists
 
     def of(self, result: Any) -> bytes:
         """The picture of a result."""
-        if self._artists is None:
-            self._begin(result)
-        self._update(self._artists, result)
-        self._canvas.restore_region(self._background)
-        renderer = self._canvas.get_renderer()
-        for artist in sorted(_flat(self._artists), key=Artist.get_zorder):
-            _redraw(artist, renderer)
-        return png.encode(np.asarray(self._canvas.buffer_rgba()))
+        if type(result) not in self._scenes:
+            scene = self._shown if not self._scenes else _Scene(self._size)
+            scene.begin(self._draw, result)
+            self._scenes[type(result)] = scene
+        self._shown = self._scenes[type(result)]
+        return self._shown.of(self._update, result)
 
-    def _begin(self, result: Any) -> None:
+
+class _Scene:
+    """A figure, what of it never moves as a bitmap, and the artists that do."""
+
+    def __init__(self, size: tuple[float, float]) -> None:
+        self.figure = Figure(figsize=size, dpi=100, layout="constrained")
+        self._canvas = Canvas(self.figure)
+        self.artists: Mapping[str, Any] = {}
+        self._background: Any = None
+
+    def begin(self, draw: Draw, result: Any) -> None:
+        """Draw what never moves."""
         self.figure.clear()  # of a drawing that failed on the way
         self.figure.set_layout_engine("constrained")
-        artists = self._draw(self.figure, result)
-        for artist in _flat(artists):
+        self.artists = draw(self.figure, result)
+        for artist in _flat(self.artists):
             artist.set_animated(True)
         self._canvas.draw()
         self.figure.set_layout_engine("none")  # frozen: the axes never jump
         self._background = self._canvas.copy_from_bbox(self.figure.bbox)
-        self._artists = artists
+
+    def of(self, update: Update, result: Any) -> bytes:
+        """The picture of a result."""
+        update(self.artists, result)
+        self._canvas.restore_region(self._background)
+        renderer = self._canvas.get_renderer()
+        for artist in sorted(_flat(self.artists), key=Artist.get_zorder):
+            _redraw(artist, renderer)
+        return png.encode(np.asarray(self._canvas.buffer_rgba()))
 
 
 def _redraw(artist: Artist, renderer: RendererBase) -> None:

@@ -1,0 +1,146 @@
+"""LeNet-300-100 pruned before training, by every method: what is left, and how well it learns."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shrink import pruning
+from shrink.chapters.saliency import arms
+from shrink.classroom import models
+from shrink.classroom.cache import kept
+from shrink.classroom.data import Dataset, Split
+from shrink.classroom.progress import new_bar
+
+STEPS = (1, 10, 100)  # in which SNIP and SynFlow prune
+ITERATED = ("SNIP", "SynFlow")
+COMPRESSIONS = 10 ** (np.arange(26) / 5)
+LAYERS = ("fc1.weight", "fc2.weight", "fc3.weight")
+SECONDS = 10  # a setting, on two cores
+
+
+def settings() -> Iterator[tuple[str, int]]:
+    """Every method of pruning before training, with the steps that it takes."""
+    for method in arms.METHODS:
+        for steps in STEPS if method in ITERATED else STEPS[:1]:
+            yield method, steps
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What a method leaves of the network at each of COMPRESSIONS."""
+
+    kept: np.ndarray  # (stops, layers) weights
+    live: np.ndarray  # (stops, layers) weights on a path from an input to an output
+    paths: np.ndarray  # (stops,)
+    sums: np.ndarray  # (stops, layers) of the magnitudes of the scores, scored anew
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Every setting's remains, and of each method the scores that meet in the hidden units."""
+
+    remains: Mapping[tuple[str, int], Remains]
+    into: Mapping[str, np.ndarray]  # method → (units,), the sum of the magnitudes
+    out: Mapping[str, np.ndarray]
+    sizes: np.ndarray  # (layers,) weights before pruning
+    first: int  # how many of the units are those of the first hidden layer
+
+
+def collapse(dataset: Dataset, seed: int) -> Collapse:
+    """What every setting leaves of the initial network of this seed."""
+    made_of = (dataset.train, seed, _collapse)
+    found = kept("sweeps/saliency-collapse", lambda: _collapse(dataset, seed), *made_of)
+    of = {name: tensor.double().numpy() for name, tensor in found.items()}
+    parts = (of[name] for name in ("kept", "live", "paths", "sums"))
+    rows = zip(settings(), *parts, strict=True)
+    into, out = (dict(zip(arms.METHODS, of[end], strict=True)) for end in ("into", "out"))
+    shapes = [weight.shape for weight in models.weights(arms.initial(seed)).values()]
+    sizes = np.array([rows * columns for rows, columns in shapes])
+    remains = {setting: Remains(*row) for setting, *row in rows}
+    return Collapse(remains, into, out, sizes, first=shapes[0][0])
+
+
+def _collapse(dataset: Dataset, seed: int) -> dict[str, Tensor]:
+    few, net = arms.scored(dataset.train, seed), arms.initial(seed).to(dataset.train.images.device)
+    every = list(settings())
+    counts = torch.empty(2, len(every), len(COMPRESSIONS), len(LAYERS), dtype=torch.int32)
+    paths = torch.empty(len(every), len(COMPRESSIONS), dtype=torch.float64)
+    sums = torch.empty(counts.shape[1:], dtype=torch.float32)
+    title = "pruning before training"
+    with new_bar(title, seconds=SECONDS * len(every), total=len(every)) as bar:
+        for row, (method, steps) in enumerate(every):
+            score = partial(arms.scores_by, method, images=few.images, labels=few.labels, seed=seed)
+            once = score(net)
+            for place, compression in enumerate(COMPRESSIONS.tolist()):
+                sparsity = 1 - 1 / compression
+                if steps == 1:
+                    masks = pruning.masks_from_scores(once, sparsity)
+                else:
+                    masks = pruning.prune_by_score(net, score, sparsity, steps)
+                live = pruning.live_masks(net, masks, arms.SHAPE)
+                counts[0, row, place] = torch.tensor([int(masks[n].sum()) for n in LAYERS])
+                counts[1, row, place] = torch.tensor([int(live[n].sum()) for n in LAYERS])
+                paths[row, place] = arms.left_by(net, masks).paths
+                left = score(pruned(net, masks))
+                sums[row, place] = torch.stack([_sum_left(left[n], masks[n]) for n in LAYERS])
+            bar.update()
+    into, out = _through_units(net, few, seed)
+    return {
+        "kept": counts[0],
+        "live": counts[1],
+        "paths": paths,
+        "sums": sums,
+        "into": into,
+        "out": out,
+    }
+
+
+def _sum_left(scores: Tensor, mask: Tensor) -> Tensor:
+    return (scores.abs() * mask).double().sum().cpu()
+
+
+def pruned(net: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """A copy with zeros where the masks are False."""
+    smaller = copy.deepcopy(net)
+    smaller.load_state_dict(pruning.apply_masks(net.state_dict(), masks))
+    return smaller
+
+
+def _through_units(net: nn.Module, few: Split, seed: int) -> tuple[Tensor, Tensor]:
+    """Of each method the scores' magnitudes summed into each hidden unit, and out of it, over the
+    largest such sum: (methods, units) each.
+    """
+    groups = pruning.dependency_groups(net, few.images[:1])
+    rows = []
+    for method in arms.METHODS:
+        scores = arms.scores_by(method, net, few.images, few.labels, seed=seed)
+        sizes = {name: score.abs() for name, score in scores.items()}
+        sides = [pruning.unit_saliency(sizes, group) for group in groups.values()]
+        both = torch.stack([torch.cat(side) for side in zip(*sides, strict=True)])
+        rows.append((both / both.max()).float().cpu())
+    into, out = torch.stack(rows, 1)
+    return into, out
+
+
+def dense(dataset: Dataset, seeds: tuple[int, ...]) -> np.ndarray:
+    """What the whole network gets right after the same training, of each seed, in %."""
+    whole = [arms.accuracy_of(dataset, "magnitude", 0.0, "as chosen", seed) for seed in seeds]
+    return 100 * np.array(whole)
+
+
+def accuracies(
+    dataset: Dataset, seeds: tuple[int, ...]
+) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """(method, control) → the shares kept, and what is right after training, (seeds, shares), %."""
+    found = {}
+    for method in arms.METHODS:
+        for control in arms.CONTROLS if method != "random" else arms.CONTROLS[:1]:
+            shares = arms.SHARES if control == arms.CONTROLS[0] else arms.CONTROLLED
+            rows = [arms.accuracies(dataset, method, control, shares, seed) for seed in seeds]
+            found[method, control] = np.array(shares), np.stack(rows)
+    return found

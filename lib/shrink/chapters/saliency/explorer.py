@@ -1,0 +1,122 @@
+"""The explorer of chapter 08: which weight matters, after training and before it."""
+
+import ipywidgets as widgets
+
+from shrink.chapters.saliency.arms import METHODS
+from shrink.chapters.saliency.collapsing import STEPS
+from shrink.chapters.saliency.deleting import NETWORKS, RESCALED, TRAINED
+from shrink.chapters.saliency.deletions import ORDERS
+from shrink.chapters.saliency.figure import SIZE, draw, update
+from shrink.chapters.saliency.lab import QUESTIONS, SaliencyLab, without_effect
+from shrink.chapters.saliency.prepared import SEEDS
+from shrink.chapters.saliency.view import describe, summarise
+from shrink.classroom.data import Dataset
+from shrink.classroom.exercises.exercise import Exercise
+from shrink.classroom.explorers.controls import toggle, whose, wide
+from shrink.classroom.explorers.explorer import Explorer
+from shrink.classroom.explorers.jobs import Job
+from shrink.classroom.explorers.tries import Try
+
+AFTER, BEFORE = QUESTIONS
+TRIES = (
+    Try(
+        "1 rescale",
+        "Set units rescaled to no and back: the network computes the same function. Which orders "
+        "delete other weights now, and which do not?",
+        network="ReLU",
+        rescaled="10x",
+        order="magnitude",
+        deleted=50,
+    ),
+    Try(
+        "2 predict",
+        "Move the slider to the left. Up to which share is the prediction within a factor of two, "
+        "and how far does it reach after one epoch?",
+        order="OBD",
+        deleted=60,
+    ),
+    Try(
+        "3 gradient",
+        "After one epoch the gradient is not zero. Which order ranks single deletions best there, "
+        "and which of them here?",
+        order="gradient",
+        deleted=40,
+    ),
+    Try(
+        "4 steps",
+        "Which layer is empty, and what do the bars of the scores say of its weights? How many "
+        "steps does SynFlow need at 100,000, and do steps save SNIP?",
+        question=BEFORE,
+        method="SynFlow",
+        compression=100.0,
+        steps=1,
+    ),
+    Try(
+        "5 paths",
+        "Move on to the right, stop by stop. Is a layer empty when the last path is cut, and what "
+        "can training still change there?",
+        question=BEFORE,
+        method="SNIP",
+        compression=10**3.2,
+    ),
+    Try(
+        "6 shuffle",
+        "What do the open marks say at 20 times fewer weights: did SNIP find the right ones? And "
+        "SynFlow at 100?",
+        question=BEFORE,
+        method="SNIP",
+        compression=10**1.4,
+    ),
+)
+
+
+def explore_saliency(
+    dataset: Dataset, obd_saliency: Exercise | None = None, *, seeds: tuple[int, ...] = SEEDS
+) -> Explorer:
+    """The explorer of chapter 08: deletions in small trained networks, and pruning of LeNet-300-100
+    before training.
+
+    Args:
+        dataset: its training images give the losses and the scores, its validation images are
+            asked; the test set stays unread.
+        obd_saliency: the exercise, for the switch *mine / reference*.
+        seeds: the networks behind the bands; the first one is on show.
+
+    Raises:
+        ValueError: there is only one seed.
+    """
+    lab = SaliencyLab(dataset, obd_saliency, seeds)
+    controls = {
+        "deleted": widgets.IntSlider(
+            40, min=0, max=98, step=2, description="deleted, %", **wide(320, words=84)
+        ),
+        "compression": widgets.FloatLogSlider(
+            100,
+            base=10,
+            min=0,
+            max=5,
+            step=0.2,
+            description="compression",
+            **wide(320, words=84),
+        ),
+        "question": toggle("question", list(QUESTIONS), width=None),
+        "order": toggle("smallest first by", list(ORDERS), width=None, value="OBD"),
+        "network": toggle("units", list(NETWORKS), width=None),
+        "trained": toggle("trained", list(TRAINED), width=None),
+        "rescaled": toggle("rescaled", list(RESCALED), width=None),
+        "method": toggle("scored by", list(METHODS), width=None, value="SynFlow"),
+        "steps": toggle("steps", list(STEPS), width=None),
+        "source": whose("saliency", obd_saliency),
+    }
+    return Explorer(
+        lab.view,
+        draw,
+        update,
+        summarise,
+        alt=describe,
+        controls=controls,
+        tries=TRIES,
+        hidden=without_effect,
+        job=Job("Train what is left", lab.work),
+        size=SIZE,
+    )
