@@ -109,8 +109,9 @@ class Result(Record):
         reached = [network for network, of_seeds in ratios.items() if max(of_seeds) == 1]
         below = any(ratio < 1 for of_seeds in ratios.values() for ratio in of_seeds)
         word = "holds" if not reached else "holds partly" if below else "does not hold"
+        where = f", and reaches it on {', '.join(reached)}" if reached else ""
+        found = one_or_range((ratio for of_seeds in ratios.values() for ratio in of_seeds), ".2f")
         return (
-            f"The steps alone are not enough: {word}. SNIP in as many steps has "
-            f"{one_or_range((r for of in ratios.values() for r in of), '.2f')} of N/L"
-            f"{f', and all of it on {", ".join(reached)}' if reached else ''}."
+            f"The steps alone are not enough: {word}. SNIP in as many steps has {found} of "
+            f"N/L{where}."
         )
