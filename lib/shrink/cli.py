@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "distillation",
         "structured",
         "metapruning",
+        "synflow",
         "prune-at-init",
     ]
     again.add_argument("paper", choices=papers)

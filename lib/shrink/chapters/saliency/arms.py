@@ -125,13 +125,14 @@ def _order_of_a_run(
     weights = models.weights(net)
     sizes = [w.numel() for w in weights.values()]
     n, gone = sum(sizes), 0
-    order = torch.full((n,), n, device=next(iter(weights.values())).device)  # n: it is still there
+    device = next(iter(weights.values())).device
+    order = torch.full((n,), n, dtype=torch.float64, device=device)  # n: it is still there
     for step in range(1, steps + 1):
         scores = torch.cat([s.flatten() for s in score(net).values()])
         left = (order == n).nonzero().flatten()
         count = round(n * pruning.exponential_sparsity(step, steps, 1 - 1 / n)) - gone
         going = left[scores[left].argsort(stable=True)[:count]]
-        order[going] = torch.arange(gone, gone + count, device=order.device)
+        order[going] = torch.arange(gone, gone + count, device=device).double()
         gone += count
         with torch.no_grad():
             for w, kept_here in zip(weights.values(), (order == n).split(sizes), strict=True):
