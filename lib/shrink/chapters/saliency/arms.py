@@ -27,6 +27,7 @@ CONTROLLED = (0.05, 0.01)  # the shares at which the controls are trained too
 
 SHAPE = (1, 28, 28)  # of one image, for SynFlow
 SCORED = 1000  # training images, drawn from the seed, on which SNIP and GraSP take gradients
+APART = 1000  # from the seed that makes a network to one that draws anew
 STEPS = 100  # in which SynFlow prunes; the others prune at once
 ORDER_STEPS = 300  # of the run that orders all weights
 TRAINED = 12_800  # training images, the first ones
@@ -41,10 +42,10 @@ def initial(seed: int) -> nn.Module:
         return LeNet300100()
 
 
-def scored(split: Split, seed: int) -> Split:
-    """The images on which SNIP and GraSP take their gradients."""
+def scored(split: Split, seed: int, count: int = SCORED) -> Split:
+    """So many images, drawn from the seed, on which SNIP and GraSP take their gradients."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randperm(len(split), generator=generator)[:SCORED].to(split.labels.device)
+    drawn = torch.randperm(len(split), generator=generator)[:count].to(split.labels.device)
     return Split(split.images[drawn], split.labels[drawn])
 
 
@@ -54,7 +55,7 @@ def scores_by(
     """A method's scores of the weights as they are now: the smallest go."""
     weights = models.weights(net)
     if method == "random":
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(APART + seed)
         drawn = {name: torch.rand(w.shape, generator=generator) for name, w in weights.items()}
         return {name: drawn[name].to(w.device) for name, w in weights.items()}
     if method == "magnitude":
@@ -162,16 +163,23 @@ def masks_for(dataset: Dataset, method: str, sparsity: float, seed: int) -> dict
     return masks_by(method, net, few.images, few.labels, sparsity, seed=seed)
 
 
+def controlled(
+    control: str, masks: dict[str, Tensor], seed: int
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The network before training and its masks: as chosen, or one of both changed."""
+    if control not in CONTROLS:
+        raise ValueError(f"no control named {control!r}; there are {', '.join(CONTROLS)}")
+    if control == "shuffled":
+        masks = pruning.shuffle_masks(masks, seed)
+    return initial(seed + APART * (control == "re-initialised")), masks
+
+
 def trained_arm(
     dataset: Dataset, method: str, sparsity: float, control: str, seed: int, **options: object
 ) -> nn.Module:
     """LeNet-300-100, pruned before training and trained under its masks."""
-    if control not in CONTROLS:
-        raise ValueError(f"no control named {control!r}; there are {', '.join(CONTROLS)}")
-    masks = masks_for(dataset, method, sparsity, seed)
-    if control == "shuffled":
-        masks = pruning.shuffle_masks(masks, seed)
-    net = initial(seed + 100 * (control == "re-initialised")).to(dataset.train.images.device)
+    net, masks = controlled(control, masks_for(dataset, method, sparsity, seed), seed)
+    net = net.to(dataset.train.images.device)
     shown = Split(dataset.train.images[:TRAINED], dataset.train.labels[:TRAINED])
     train_masked(
         net, masks, shown, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=seed, **options
