@@ -23,6 +23,4 @@ def prepare(patch):
         patch.setattr(arms, name, value)
 
 
-EXPLORERS = (
-    comparing_seeds("saliency", prepare, explorer.explore_saliency, EXERCISES, SEEDS),
-)
+EXPLORERS = (comparing_seeds("saliency", prepare, explorer.explore_saliency, EXERCISES, SEEDS),)
