@@ -252,5 +252,5 @@ def trainings(dataset: Dataset) -> Iterator[partial]:
         for method in METHODS[1:]:
             for control in CONTROLS[1:]:
                 yield partial(accuracies, dataset, method, control, CONTROLLED, seed)
-        for method in METHODS:
-            yield partial(critical_of, dataset, method, seed)
+        for method, steps in (*((m, 1) for m in METHODS), ("SNIP", STEPS), ("SynFlow", STEPS)):
+            yield partial(critical_of, dataset, method, seed, steps)
