@@ -205,8 +205,10 @@ def _wrong(
     if not isinstance(given, Mapping):
         return Wrong("return a dict that maps names to scores", expected=list(right), given=given)
     if set(given) != set(right):
+        vectors = [n for n, p in model.named_parameters() if n in given and n not in right]
+        why = f"; {vectors[0]} has one axis and is no weight" if vectors else ""
         return Wrong(
-            "the names are those of named_parameters() for all weights, and no others",
+            f"the names are those of named_parameters() for all weights, and no others{why}",
             expected=list(right),
             given=list(given),
         )
@@ -237,9 +239,9 @@ def _wrong_scores(
             known_mistakes=False,
         )
     return Wrong(
-        f"at {list(place)} of {name} the weight is {float(weight[place]):.4g}, and the slope of "
-        f"the loss in its mask {float(slopes[place]):.4g}: your score is "
-        f"{float(given[place]):.4g}",
+        f"at {list(place)} of {name} the weight is {weight[place].item():.4g}, and the slope of "
+        f"the loss in its mask {slopes[place].item():.4g}: your score is "
+        f"{given[place].item():.4g}",
         expected=right,
         given=given,
     )
