@@ -253,7 +253,9 @@ def _parts(x: Tensor, labels: Tensor, first: Tensor, second: Tensor) -> Iterator
     yield Part("in first", case, of_first)
     yield Part("in second", case, lambda pair: _alike(pair)[1])
     if len(x) > 1:
-        yield Part("with the first image alone", (x[:1], labels[:1], first, second))
+        i = int(F.relu(x @ first.T).sum(1).argmax())  # one that reaches the hidden units
+        one = slice(i, i + 1)
+        yield Part(f"with image {i} alone", (x[one], labels[one], first, second))
 
 
 def _wrong(given: Any, right: Pair, *case: Tensor) -> Wrong | None:

@@ -7,6 +7,7 @@ respect to the masks, in float64.
 import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,14 +50,13 @@ def _is_weight(name: str, parameter: Tensor) -> bool:
 def _scores(
     score: Callable[[Tensor, Tensor], Tensor],
     among: Callable[[str, Tensor], bool] = _is_weight,
-    reduction: str = "mean",
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> Callable[[nn.Module, Tensor, Tensor], Scores]:
     """An answer that gives these parameters the score of their gradient and their value."""
 
     def scores(model: nn.Module, images: Tensor, labels: Tensor) -> Scores:
         weights = {name: p for name, p in model.named_parameters() if among(name, p)}
-        loss = F.cross_entropy(model(images), labels, reduction=reduction)
-        gradients = torch.autograd.grad(loss, list(weights.values()))
+        gradients = torch.autograd.grad(loss(model(images), labels), list(weights.values()))
         named = zip(weights.items(), gradients, strict=True)
         return {name: score(g, w.detach()) for (name, w), g in named}
 
@@ -100,11 +100,6 @@ MISTAKES = (
         "0, a step of w: by the chain rule the slope in the mask is g·w",
     ),
     Mistake(
-        "magnitude alone",
-        _scores(lambda g, w: w.abs()),
-        "these are the magnitudes: the images and the loss have no part in them",
-    ),
-    Mistake(
         "a layer's mean gradient",
         _scores(lambda g, w: w.abs() * g.abs().mean()),
         "you multiply by one number for the whole layer, so inside it the order is that of the "
@@ -132,9 +127,14 @@ MISTAKES = (
     ),
     Mistake(
         "summed over the images",
-        _scores(_product, reduction="sum"),
+        _scores(_product, loss=partial(F.cross_entropy, reduction="sum")),
         "this is the slope of the summed loss: take the mean over the images, which "
         "F.cross_entropy gives unless told otherwise",
+    ),
+    Mistake(
+        "softmax twice",
+        _scores(_product, loss=lambda logits, labels: F.cross_entropy(logits.softmax(1), labels)),
+        "F.cross_entropy takes logits and applies the softmax itself: give it model(images)",
     ),
 )
 
