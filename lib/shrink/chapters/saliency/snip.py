@@ -230,7 +230,7 @@ def _wrong_scores(
     if place is None:
         return None
     accumulated = (slopes + EARLIER * weight.double()).abs()
-    if worst(given, accumulated.to(weight.device)) is None:
+    if worst(given, accumulated) is None:
         return Wrong(
             "your gradient has been added to one that was in .grad before: backward() adds. "
             "torch.autograd.grad(loss, tensors) returns gradients and touches no .grad",
