@@ -9,6 +9,7 @@ from torch import nn
 from torch.func import functional_call
 
 from shrink.chapters.saliency import prune_in_steps, synflow_scores
+from tests.chapters.saliency import hessian_answers as hessian
 from tests.chapters.wrong import CHANGED, changed, in_each
 
 right_flow = synflow_scores.reference
@@ -311,7 +312,7 @@ def _pair(w1=RIGHT_W1, w2=RIGHT_W2):
 
 WRONG = {
     "synflow_scores": {
-        _signs_not_restored: CHANGED + r" \(fc1.weight, fc1.bias, fc2.weight and 1 more\)",
+        _signs_not_restored: CHANGED + r" \(fc\d\.",
         _left_in_eval: CHANGED + r" \(its mode\)",
         _in_place_with_backward: r"leaves derivatives in the model's \.grad",
         _adds_to_what_was_there: r"added to one that was in \.grad before",
@@ -363,3 +364,9 @@ WRONG = {
         (lambda: nn.Linear(4, 2)): "return two matrices",
     },
 }
+
+# --- the exercises on derivatives -----------------------------------------------------------
+
+RIGHT |= hessian.RIGHT
+WRONG |= hessian.WRONG
+DISGUISED += hessian.DISGUISED
