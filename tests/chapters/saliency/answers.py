@@ -9,6 +9,7 @@ from torch import nn
 from torch.func import functional_call
 
 from shrink.chapters.saliency import prune_in_steps, synflow_scores
+from tests.chapters.saliency import hessian_answers as hessian
 from tests.chapters.wrong import CHANGED, changed, in_each
 
 right_flow = synflow_scores.reference
@@ -172,7 +173,17 @@ def _and_of_masks(score, weights, keep, steps):
     return mask
 
 
+def _log(model, shape):
+    """The logarithm of R, differentiated."""
+    net = copy.deepcopy(model).eval()
+    for name, p in net.named_parameters():
+        p.data = torch.zeros_like(p) if name.endswith("bias") else p.data.abs()
+    net(_on(net, shape)).sum().log().backward()
+    return {n: p.grad * p.data for n, p in net.named_parameters() if p.dim() > 1}
+
+
 DISGUISED = [
+    ("synflow_scores", "shares of a layer", _log),
     ("synflow_scores", "magnitudes of biases", _state_dict_abs),
     ("synflow_scores", "weights with their signs", _abs_at_the_end),
     ("synflow_scores", "training mode", _forgets_eval),
@@ -231,6 +242,12 @@ def _image_of_threes(model, shape):
     return {n: 3 * s for n, s in right_flow(model, shape).items()}
 
 
+def _shares_of_everything(model, shape):
+    scores = right_flow(model, shape)
+    total = sum(score.sum() for score in scores.values())
+    return {name: score / total for name, score in scores.items()}
+
+
 def _biases_and_signs(model, shape):
     net = copy.deepcopy(model).eval()
     net(_on(net, shape)).sum().backward()
@@ -265,6 +282,16 @@ def _only_what_is_left(score, weights, keep, steps):
     return mask
 
 
+def _cubic(score, weights, keep, steps):
+    """The schedule of chapter 02."""
+    n, mask = len(weights), torch.ones_like(weights, dtype=torch.bool)
+    for step in range(1, steps + 1):
+        count = round(keep + (n - keep) * (1 - step / steps) ** 3)
+        scores = score(weights * mask).masked_fill(~mask, -torch.inf)
+        mask = torch.zeros_like(mask).index_fill(0, scores.topk(count).indices, True)
+    return mask
+
+
 def _the_smallest(score, weights, keep, steps):
     return right_steps(lambda w: -score(w), weights, keep, steps)
 
@@ -285,12 +312,13 @@ def _pair(w1=RIGHT_W1, w2=RIGHT_W2):
 
 WRONG = {
     "synflow_scores": {
-        _signs_not_restored: CHANGED + r" \(fc1.weight, fc1.bias, fc2.weight and 1 more\)",
+        _signs_not_restored: CHANGED + r" \(fc\d\.",
         _left_in_eval: CHANGED + r" \(its mode\)",
         _in_place_with_backward: r"leaves derivatives in the model's \.grad",
         _adds_to_what_was_there: r"added to one that was in \.grad before",
         _random_image: "asked again about the same model, your function gives other scores",
         _image_of_threes: r"flows through it: your score is",
+        _shares_of_everything: r"flows through it: your score is 0\.\d+",
         _biases_and_signs: "in parts: wrong without biases, wrong where no weight is negative|"
         "in parts: .*wrong",
         _magnitudes: "flows through it: your score is",
@@ -302,16 +330,20 @@ WRONG = {
         changed(right_flow, in_each(torch.Tensor.log)): "flows through it: your score is",
     },
     "prune_in_steps": {
-        changed(right_steps, torch.logical_not): "3 weights stay, and with your mask 7 do",
+        changed(right_steps, torch.logical_not): "5 weights stay, and with your mask 11 do",
+        _cubic: "your score was taken with 16, then 10, then 6, then 5 weights left, and there "
+        "must be 16, then 12, then 9, then 7, then 5",
         _strictly_above: r"weights stay, and with your mask \d do; left must be",
-        _only_what_is_left: r"your code raised ValueError: score takes all 10 weights, with 0 for",
-        _the_smallest: r"others must stay: you called score with 10, then 7, then 4 weights",
+        _only_what_is_left: r"your code raised ValueError: score takes all 16 weights, with 0 for",
+        _the_smallest: "in each step the right number of weights is left, but not the right ones",
         _prunes_the_weights: CHANGED,
-        (lambda score, weights, keep, steps: weights.abs() > 4): "with your mask|others must stay",
-        (lambda score, *args: right_steps(torch.abs, *args)): "you have not called score",
+        (lambda score, weights, keep, steps: weights.abs() > 4): "with your mask|must be 16, then",
+        (
+            lambda score, *args: right_steps(torch.abs, *args)
+        ): "your score was taken with no weights left, and there must be",
         changed(right_steps, torch.Tensor.tolist): r"a mask is a tensor.*given: +\[",
         changed(right_steps, torch.Tensor.float): "is a bool tensor.*given: +torch.float32",
-        changed(right_steps, lambda mask: mask[None]): r"shape and device.*\(10,\).*\(1, 10\)",
+        changed(right_steps, lambda mask: mask[None]): r"shape and device.*\(16,\).*\(1, 16\)",
         changed(right_steps, lambda mask: mask.nonzero()): "a mask is a bool tensor",
     },
     "break_the_score": {
@@ -332,3 +364,9 @@ WRONG = {
         (lambda: nn.Linear(4, 2)): "return two matrices",
     },
 }
+
+# --- the exercises on derivatives -----------------------------------------------------------
+
+RIGHT |= hessian.RIGHT
+WRONG |= hessian.WRONG
+DISGUISED += hessian.DISGUISED

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from shrink import pruning
 from shrink.chapters.saliency.tensors import Close, comparable, worst, wrong_kind
-from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong, known
+from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.parts import Part
@@ -154,17 +154,6 @@ def _scores(
     return scores
 
 
-@known(
-    "your scores are shares of their sum over all layers: that changes no order, but the scores of "
-    "a layer no longer add up to R",
-    "shares of everything",
-)
-def _shares(model: nn.Module, shape: Sequence[int]) -> Scores:
-    scores = _scores()(model, shape)
-    total = torch.stack([score.sum() for score in scores.values()]).sum()
-    return {name: score / total for name, score in scores.items()}
-
-
 MISTAKES = (
     Mistake(
         "magnitudes of biases",
@@ -213,7 +202,12 @@ MISTAKES = (
         _scores(of_outputs=Tensor.mean),
         "R is the sum of all outputs, not their mean",
     ),
-    _shares,
+    Mistake(
+        "shares of a layer",
+        _scores(score=lambda g, size, w: g * size / (g * size).sum()),
+        "your scores add up to 1 in each layer, and should add up to R: take neither the logarithm "
+        "of R nor a share of the layer's sum",
+    ),
 )
 
 
@@ -223,7 +217,7 @@ def _whole_numbers(g: torch.Generator, *shape: int) -> Tensor:
     return (signs * torch.randint(1, 6, shape, generator=g)).float()
 
 
-def _filled(g: torch.Generator, layers: Mapping[str, nn.Module]) -> nn.Sequential:
+def filled(g: torch.Generator, layers: Mapping[str, nn.Module]) -> nn.Sequential:
     """A model of these layers with weights and biases from `g`, and norms as they are at first."""
     model = nn.Sequential(OrderedDict(layers))
     for layer in model:
@@ -233,7 +227,7 @@ def _filled(g: torch.Generator, layers: Mapping[str, nn.Module]) -> nn.Sequentia
     return model
 
 
-def _linear_layers(*sizes: int, bias: bool = True) -> dict[str, nn.Module]:
+def linear_layers(*sizes: int, bias: bool = True) -> dict[str, nn.Module]:
     """Linear layers fc1, fc2, … with a ReLU between any two."""
     layers: dict[str, nn.Module] = {}
     for i, (inputs, outputs) in enumerate(pairwise(sizes), 1):
@@ -247,21 +241,21 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
     g = generator(rng)
 
     def chain(*sizes: int, bias: bool = True) -> Case:
-        return _filled(g, _linear_layers(*sizes, bias=bias)), (sizes[0],)
+        return filled(g, linear_layers(*sizes, bias=bias)), (sizes[0],)
 
     def convolved() -> Case:
         """In training mode, as a new model is."""
         layers = {"conv": nn.Conv2d(2, 3, (2, 3)), "norm": nn.BatchNorm2d(3), "relu": nn.ReLU()}
-        return _filled(g, layers | {"flatten": nn.Flatten(), "fc": nn.Linear(12, 2)}), (2, 3, 4)
+        return filled(g, layers | {"flatten": nn.Flatten(), "fc": nn.Linear(12, 2)}), (2, 3, 4)
 
     def normed() -> Case:
-        first, relu, last = _linear_layers(4, 3, 3).values()
+        first, relu, last = linear_layers(4, 3, 3).values()
         norm = nn.BatchNorm1d(3)
-        return _filled(g, {"fc1": first, "norm": norm, "relu": relu, "fc2": last}), (4,)
+        return filled(g, {"fc1": first, "norm": norm, "relu": relu, "fc2": last}), (4,)
 
     def of_images() -> Case:
-        layers = {"flatten": nn.Flatten(), **_linear_layers(12, 3, 2)}
-        return _filled(g, layers).eval(), (1, 3, 4)
+        layers = {"flatten": nn.Flatten(), **linear_layers(12, 3, 2)}
+        return filled(g, layers).eval(), (1, 3, 4)
 
     def pruned() -> Case:
         """A unit that nothing enters, and another that nothing leaves."""

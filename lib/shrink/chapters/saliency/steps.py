@@ -7,8 +7,9 @@ whole numbers, so that equal scores are equal, whatever the order of the sums.
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Score:
     name: str
     function: Callable[[Tensor], Tensor]
     weights: int
-    asked: list[int] = field(default_factory=list, compare=False)  # how many weights were left
+    asked: list[int] = field(default_factory=list, compare=False)  # how many weights are not 0
 
     def __call__(self, weights: Tensor) -> Tensor:
         if not isinstance(weights, Tensor) or weights.shape != (self.weights,):
@@ -45,6 +46,11 @@ class Score:
             )
         self.asked.append(int(weights.count_nonzero()))
         return self.function(weights)
+
+    @property
+    def left(self) -> list[int]:
+        """How many weights were left, without repetitions."""
+        return [count for count, _ in groupby(self.asked)]
 
     def __repr__(self) -> str:
         return self.name
@@ -195,7 +201,7 @@ class AnyOf:
 NONE = Mistake("none", lambda *case: None, "")
 
 
-def _right(score: Score, weights: Tensor, keep: int, steps: int) -> AnyOf:
+def right_masks(score: Score, weights: Tensor, keep: int, steps: int) -> AnyOf:
     masks = {(True,) * len(weights)}
     for count in chains.exponential(len(weights), keep, steps):
         masks = {left for mask in masks for left in _after(score, weights, mask, count)}
@@ -217,7 +223,7 @@ def _whole_numbers(g: torch.Generator, *shape: int) -> Tensor:
     return (signs * torch.randint(1, 10, shape, generator=g)).float()
 
 
-def _synflow(*sizes: int) -> Score:
+def synflow_of(*sizes: int) -> Score:
     def synflow(weights: Tensor) -> Tensor:
         return chains.joined(chains.synflow(chains.parted(weights, sizes)))
 
@@ -251,7 +257,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
         while True:
             score = draw()
             args = (score, _whole_numbers(g, score.weights), keep, steps)
-            right = _right(*args)
+            right = right_masks(*args)
             if len(right.masks) <= most and right != _comparable(wrong(*_copied(args))):
                 return args
 
@@ -269,10 +275,10 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
     for mistake in MISTAKES:
         score = _signed if mistake.name in SHOWN_BY_SIGNS else _gradients
         if mistake.name not in SHOWN_BY_TIES:
-            yield partial(case, partial(score, g, 10), 3, 3, wrong=mistake)
+            yield partial(case, partial(score, g, 16), 5, 4, wrong=mistake)
     yield lambda: ties(6, 3, 2)
-    yield lambda: case(partial(_synflow, 3, 2, 2), 2, 12, MOST_MASKS)  # a weight in each layer
-    yield lambda: case(partial(_synflow, 2, 3, 2, 1), 3, 20, MOST_MASKS)
+    yield lambda: case(partial(synflow_of, 3, 2, 2), 2, 12, MOST_MASKS)  # a weight in each layer
+    yield lambda: case(partial(synflow_of, 2, 3, 2, 1), 3, 20, MOST_MASKS)
     yield lambda: case(partial(_gradients, g, 12), 4, 5)
     yield lambda: case(partial(_signed, g, 8), 5, 1)
     yield lambda: case(partial(_gradients, g, 5), 5, 3)  # all stay
@@ -305,31 +311,47 @@ def _wrong(
         )
     if right == _comparable(given):
         return None
-    stay = int(given.sum())
-    told = f"{keep} weights stay, and with your mask {stay} do"
-    if stay == keep:
-        told = f"the number of weights is right, and others must stay{_asked(score)}"
-    left = [len(weights), *chains.exponential(len(weights), keep, steps)]
-    needed = ", then ".join(map(str, left))
-    return Wrong(f"{told}; left must be {needed}", expected=right, given=given)
+    counts = [len(weights), *chains.exponential(len(weights), keep, steps)]
+    return Wrong(
+        _explained(int(given.sum()), score, counts),
+        expected=right,
+        given=given,
+        known_mistakes=_is_known(given, score, weights, keep, steps),
+    )
 
 
-def _asked(score: Score) -> str:
-    """How many weights were left, whenever the score was taken."""
-    if not score.asked:
-        return ": you have not called score"
-    counts = ", then ".join(map(str, score.asked[:8]))
-    more = ", …" if len(score.asked) > 8 else ""
-    return f": you called score with {counts}{more} weights that are not 0"
+def _explained(stay: int, score: Score, counts: list[int]) -> str:
+    """What is wrong where so many weights stay, and so many must be left before and after steps."""
+    if stay == counts[-1] and score.left == counts[:-1]:
+        return "in each step the right number of weights is left, but not the right ones"
+    left = ", then ".join(map(str, counts))
+    if stay != counts[-1]:
+        return f"{counts[-1]} weights stay, and with your mask {stay} do; left must be {left}"
+    asked = ", then ".join(map(str, score.left)) or "no"
+    return f"your score was taken with {asked} weights left, and there must be {left}"
+
+
+def _is_known(given: Tensor, *case: Any) -> bool:
+    """Whether a known mistake leaves this mask, and has as many weights left in each step.
+
+    Masks are small: another mistake may leave the same one by chance.
+    """
+    for mistake in MISTAKES:
+        twin = _copied(case)
+        if _comparable(mistake(*twin)) == _comparable(given) and twin[0].left == case[0].left:
+            return True
+    return False
 
 
 def _copied(case: tuple) -> tuple:
-    return copy.deepcopy(case)
+    """The same arguments, with a score that has not been asked yet."""
+    score, *others = case
+    return replace(score, asked=[]), *copy.deepcopy(others)
 
 
 prune_in_steps = Exercise(
     "prune_in_steps",
-    by_cases(_cases, _right, _wrong, mistakes=MISTAKES, alike=_comparable, copied=_copied),
+    by_cases(_cases, right_masks, _wrong, mistakes=MISTAKES, alike=_comparable, copied=_copied),
     reference=pruned,
     core=False,
     minutes=12,
