@@ -11,8 +11,10 @@ Differs: they train deep networks on CIFAR-10 and on ImageNet to the end, by SGD
 on MNIST, for one epoch, by Adam at a rate that does not change. An epoch is far from the end: what
 makes a network learn faster shows here as well.
 
-The recipe was chosen on the validation images of seeds 10 to 12, which are not reported, and
-committed with the rules of the verdicts before a test error was read.
+The recipe was chosen on the validation images of seed 10, which is not reported, and committed with
+the rules of the verdicts before a test error was read. Of the rates 0.004, 0.008 and 0.016 the
+second stands here: of SNIP and SynFlow, chosen and shuffled, at 90 and 99 % pruned, it has the best
+mean accuracy.
 """
 
 import json

@@ -31,6 +31,7 @@ PAPERS = (
     "structured",
     "metapruning",
     "synflow",
+    "prune-at-init",
 )
 
 
