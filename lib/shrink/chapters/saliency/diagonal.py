@@ -6,7 +6,7 @@ it. The exact diagonal of the first layer is right as well.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -253,7 +253,9 @@ def _parts(x: Tensor, labels: Tensor, first: Tensor, second: Tensor) -> Iterator
     yield Part("in first", case, of_first)
     yield Part("in second", case, lambda pair: _alike(pair)[1])
     if len(x) > 1:
-        yield Part("with the first image alone", (x[:1], labels[:1], first, second))
+        i = int(F.relu(x @ first.T).sum(1).argmax())  # one that reaches the hidden units
+        one = slice(i, i + 1)
+        yield Part(f"with image {i} alone", (x[one], labels[one], first, second))
 
 
 def _wrong(given: Any, right: Pair, *case: Tensor) -> Wrong | None:
@@ -263,26 +265,32 @@ def _wrong(given: Any, right: Pair, *case: Tensor) -> Wrong | None:
             expected=list(right),
             given=given,
         )
-    *_, first, second = case
-    right = tuple(t.to(first.dtype) for t in right)
-    swapped = [comparable(t) for t in reversed(right)]
-    if first.shape != second.shape and swapped == _alike(given):
+    wrong = _wrong_pair(given, right, case)
+    if wrong and _wrong_pair(given[::-1], right, case) is None:
         return Wrong("the two are right, in the other order: `first` comes first", given=given)
+    return wrong
+
+
+def _wrong_pair(given: Sequence[Any], right: Pair, case: Case) -> Wrong | None:
+    dtype = case[2].dtype
     for layer, mine, its in zip(LAYERS, given, right, strict=True):
-        if wrong := wrong_kind(mine, its, f"the diagonal for `{layer}`"):
+        if wrong := wrong_kind(mine, its.to(dtype), f"the diagonal for `{layer}`"):
             return wrong
-    exact = exact_first(*case)
-    for layer, mine, its in zip(LAYERS, given, right, strict=True):
         place = worst(mine, its)
-        if place is not None and not (layer == "first" and worst(mine, exact) is None):
-            return _off(layer, mine, its, exact, place)
+        if place is None:
+            continue
+        exact = exact_first(*case) if layer == "first" else its
+        if worst(mine, exact, scale=its) is not None:
+            return _off(layer, mine, its.to(dtype), exact, place)
     return None
 
 
 def _off(layer: str, given: Tensor, right: Tensor, exact: Tensor, place: tuple[int, ...]) -> Wrong:
     """What is said of a number that is neither LeCun's nor, for `first`, the exact one."""
-    its, mine = float(right[place]), float(given[place])
-    also = f" when carried back (the exact one is {exact[place]:.4g})" if layer == "first" else ""
+    its, mine = right[place].item(), given[place].item()
+    also = ""
+    if layer == "first":
+        also = f" when carried back (the exact one is {exact[place].item():.4g})"
     told = f"the second derivative by {layer}{list(place)} is {its:.4g}{also}; yours is {mine:.4g}"
     if not torch.isfinite(given).all():
         told += ". Some numbers are not finite: exp() of a large logit is too large for a float, "
@@ -299,10 +307,10 @@ def _reference(x: Tensor, labels: Tensor, first: Tensor, second: Tensor) -> Pair
         first: float (hidden, inputs).
         second: float (classes, hidden); a ReLU stands between the two layers.
 
-    >>> x, labels = torch.tensor([[1.0]]), torch.tensor([0])
-    >>> hessian_diagonal(x, labels, torch.tensor([[2.0]]), torch.tensor([[0.0], [0.0]]))
-    (tensor([[0.]]), tensor([[1.],
-            [1.]]))
+    >>> x, labels, first = torch.tensor([[1.0]]), torch.tensor([0]), torch.tensor([[2.0]])
+    >>> pair = hessian_diagonal(x, labels, first, torch.tensor([[3.0], [3.0]]))
+    >>> [diagonal.tolist() for diagonal in pair]
+    [[[4.5]], [[1.0], [1.0]]]
     """
     net = nn.Sequential(_linear(first), nn.ReLU(), _linear(second))
     of_first, of_second = pruning.hessian_diagonal(net, x, labels).values()

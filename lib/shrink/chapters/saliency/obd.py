@@ -45,7 +45,10 @@ def _rise(w: Tensor, h: Tensor) -> Tensor:
     return h * w**2 / 2
 
 
-@known("a parabola with the second derivative h is ½·h·w² high at a distance of w: half of yours")
+@known(
+    "a parabola with the second derivative h is ½·h·w² high at a distance of w: half of yours",
+    "not halved",
+)
 @_of
 def _no_half(w: Tensor, h: Tensor) -> Tensor:
     return h * w**2
@@ -149,10 +152,11 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, Tensor]]]:
         return weight, diagonal.where(torch.rand(shape, generator=g) >= negative, -diagonal)
 
     def telling_of(mistake: Mistake) -> tuple[Tensor, Tensor]:
-        """Few numbers, on which that mistake is wrong."""
+        """Few numbers of both signs, on which that mistake is wrong."""
         while True:
             args = case(2, 3, negative=0.4)
-            if comparable(mistake(*args)) != comparable(measured_rises(*args)):
+            of_both_signs = all((t > 0).any() and (t < 0).any() for t in args)
+            if of_both_signs and comparable(mistake(*args)) != comparable(measured_rises(*args)):
                 return args
 
     def with_zeros(places: int) -> tuple[Tensor, Tensor]:
@@ -197,9 +201,9 @@ def _wrong(given: Any, right: Tensor, weight: Tensor, diagonal: Tensor) -> Wrong
     if place is None:
         return None
     return Wrong(
-        f"at {list(place)} the weight is {float(weight[place]):.4g} and the second derivative "
-        f"{float(diagonal[place]):.4g}: a quadratic error changes by {float(right[place]):.4g} "
-        f"when this weight becomes 0, and your saliency is {float(given[place]):.4g}",
+        f"at {list(place)} the weight is {weight[place].item():.4g} and the second derivative "
+        f"{diagonal[place].item():.4g}: a quadratic error changes by {right[place].item():.4g} "
+        f"when this weight becomes 0, and your saliency is {given[place].item():.4g}",
         expected=right.to(weight.dtype),
         given=given,
     )

@@ -7,6 +7,7 @@ respect to the masks, in float64.
 import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,14 +50,13 @@ def _is_weight(name: str, parameter: Tensor) -> bool:
 def _scores(
     score: Callable[[Tensor, Tensor], Tensor],
     among: Callable[[str, Tensor], bool] = _is_weight,
-    reduction: str = "mean",
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> Callable[[nn.Module, Tensor, Tensor], Scores]:
     """An answer that gives these parameters the score of their gradient and their value."""
 
     def scores(model: nn.Module, images: Tensor, labels: Tensor) -> Scores:
         weights = {name: p for name, p in model.named_parameters() if among(name, p)}
-        loss = F.cross_entropy(model(images), labels, reduction=reduction)
-        gradients = torch.autograd.grad(loss, list(weights.values()))
+        gradients = torch.autograd.grad(loss(model(images), labels), list(weights.values()))
         named = zip(weights.items(), gradients, strict=True)
         return {name: score(g, w.detach()) for (name, w), g in named}
 
@@ -100,11 +100,6 @@ MISTAKES = (
         "0, a step of w: by the chain rule the slope in the mask is g·w",
     ),
     Mistake(
-        "magnitude alone",
-        _scores(lambda g, w: w.abs()),
-        "these are the magnitudes: the images and the loss have no part in them",
-    ),
-    Mistake(
         "a layer's mean gradient",
         _scores(lambda g, w: w.abs() * g.abs().mean()),
         "you multiply by one number for the whole layer, so inside it the order is that of the "
@@ -132,9 +127,14 @@ MISTAKES = (
     ),
     Mistake(
         "summed over the images",
-        _scores(_product, reduction="sum"),
+        _scores(_product, loss=partial(F.cross_entropy, reduction="sum")),
         "this is the slope of the summed loss: take the mean over the images, which "
         "F.cross_entropy gives unless told otherwise",
+    ),
+    Mistake(
+        "softmax twice",
+        _scores(_product, loss=lambda logits, labels: F.cross_entropy(logits.softmax(1), labels)),
+        "F.cross_entropy takes logits and applies the softmax itself: give it model(images)",
     ),
 )
 
@@ -205,8 +205,10 @@ def _wrong(
     if not isinstance(given, Mapping):
         return Wrong("return a dict that maps names to scores", expected=list(right), given=given)
     if set(given) != set(right):
+        vectors = [n for n, p in model.named_parameters() if n in given and n not in right]
+        why = f"; {vectors[0]} has one axis and is no weight" if vectors else ""
         return Wrong(
-            "the names are those of named_parameters() for all weights, and no others",
+            f"the names are those of named_parameters() for all weights, and no others{why}",
             expected=list(right),
             given=list(given),
         )
@@ -228,7 +230,7 @@ def _wrong_scores(
     if place is None:
         return None
     accumulated = (slopes + EARLIER * weight.double()).abs()
-    if worst(given, accumulated.to(weight.device)) is None:
+    if worst(given, accumulated) is None:
         return Wrong(
             "your gradient has been added to one that was in .grad before: backward() adds. "
             "torch.autograd.grad(loss, tensors) returns gradients and touches no .grad",
@@ -237,9 +239,9 @@ def _wrong_scores(
             known_mistakes=False,
         )
     return Wrong(
-        f"at {list(place)} of {name} the weight is {float(weight[place]):.4g}, and the slope of "
-        f"the loss in its mask {float(slopes[place]):.4g}: your score is "
-        f"{float(given[place]):.4g}",
+        f"at {list(place)} of {name} the weight is {weight[place].item():.4g}, and the slope of "
+        f"the loss in its mask {slopes[place].item():.4g}: your score is "
+        f"{given[place].item():.4g}",
         expected=right,
         given=given,
     )

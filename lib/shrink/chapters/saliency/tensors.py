@@ -9,6 +9,7 @@ from torch import Tensor
 from shrink.classroom.exercises.attempt import Wrong, kind_of, place_of
 
 RELATIVE, OF_THE_LARGEST = 1e-3, 1e-5  # how far apart equal numbers may be: float32 rounds
+NOISE = 1e-7  # and what it leaves of sums that are 0
 
 
 def some_numbers(g: torch.Generator, *shape: int) -> Tensor:
@@ -37,10 +38,14 @@ def numbers(tensor: Tensor) -> Tensor:
     return tensor.detach().as_subclass(Tensor).double().cpu()
 
 
-def is_near(given: Tensor, right: Tensor) -> Tensor:
-    """Where the numbers agree; one near 0 may be off by a part of the largest."""
+def is_near(given: Tensor, right: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Where the numbers agree; one near 0 may be off by a part of the largest.
+
+    `scale` are the numbers whose largest counts, where those that are right are differences.
+    """
     given, right = numbers(given), numbers(right)
-    largest = right.abs().max().item() if right.numel() else 0.0
+    scale = right if scale is None else numbers(scale)
+    largest = scale.abs().max().item() if scale.numel() else 0.0
     return (given - right).abs() <= RELATIVE * right.abs() + OF_THE_LARGEST * largest
 
 
@@ -54,7 +59,7 @@ class Close:
         if not isinstance(other, Close) or self.tensor.shape != other.tensor.shape:
             return False
         a, b = numbers(self.tensor), numbers(other.tensor)
-        same = (a == b) | (a.isnan() & b.isnan())
+        same = (a == b) | (a.isnan() & b.isnan()) | ((a - b).abs() < NOISE)
         return bool((same | is_near(a, b)).all())
 
 
@@ -80,9 +85,9 @@ def wrong_kind(given: Any, right: Tensor, what: str) -> Wrong | None:
     return None
 
 
-def worst(given: Tensor, right: Tensor) -> tuple[int, ...] | None:
+def worst(given: Tensor, right: Tensor, scale: Tensor | None = None) -> tuple[int, ...] | None:
     """The place where the numbers differ most, or are not finite; None where all are near."""
-    if is_near(given, right).all():
+    if is_near(given, right, scale).all():
         return None
     off = (numbers(given) - numbers(right)).abs().nan_to_num(torch.inf)
     return tuple(int(i) for i in torch.unravel_index(off.argmax(), off.shape))
