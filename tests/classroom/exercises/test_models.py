@@ -32,6 +32,23 @@ def test_what_an_answer_changes_of_a_model_is_seen(change):
         Attempt("f", change)(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
 
 
+TOLD = {
+    "0.weight": lambda m: m[0].weight.data.abs_(),
+    "its mode": lambda m: m[1].eval(),
+    "1.running_mean, its mode": lambda m: m.eval()[1].running_mean.add_(1),
+    "0.weight, 0.bias, 1.weight and 3 more": lambda m: m.to(torch.float64),
+    "0.bias": lambda m: m[0].register_parameter("bias", None),
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_what_has_changed_of_a_model_is_told(what):
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    model[0].weight.data[0] = -1.0
+    with pytest.raises(Wrong, match=rf"changed its input \({what}\); work on a copy"):
+        Attempt("f", TOLD[what])(model)
+
+
 def test_a_model_that_was_only_looked_at_has_not_changed():
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     model.append(model[0]).half()

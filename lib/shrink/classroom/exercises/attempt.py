@@ -79,8 +79,9 @@ class Attempt:
         """
         call, result = self._record(args, lambda result, *_: alike(result) if alike else result)
         if not _same(args, call.args) or _gradients_marks(args) != _gradients_marks(call.args):
+            what = _changed_in_models(call.args, args)
             raise Wrong(
-                "your function changed its input; work on a copy, or on a new tensor",
+                f"your function changed its input{what}; work on a copy, or on a new tensor",
                 known_mistakes=False,
             )
         return result
@@ -273,6 +274,22 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(_same, a, b))
     return a == b or (a != a and b != b)
+
+
+def _changed_in_models(before: tuple, after: tuple) -> str:
+    """What has changed in the models among the arguments, in brackets; "" where nothing has."""
+    told = []
+    for old, new in zip(before, after, strict=True):
+        if isinstance(old, torch.nn.Module):
+            tensors = new.state_dict()
+            told += [n for n, t in old.state_dict().items() if not _same(t, tensors.get(n))]
+            told += ["its mode"] if _modes(old) != _modes(new) else []
+    left = len(told) - 3
+    return f" ({', '.join(told[:3])}{f' and {left} more' if left > 0 else ''})" if told else ""
+
+
+def _modes(model: torch.nn.Module) -> list[bool]:
+    return [layer.training for layer in model.modules()]
 
 
 def _gradients_marks(args: tuple) -> list[tuple[bool, bool]]:

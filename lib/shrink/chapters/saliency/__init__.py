@@ -1,0 +1,18 @@
+"""Chapter 08, Saliency."""
+
+from shrink.chapters.saliency.breaking import break_the_score
+from shrink.chapters.saliency.diagonal import hessian_diagonal
+from shrink.chapters.saliency.flow import synflow_scores
+from shrink.chapters.saliency.obd import obd_saliency
+from shrink.chapters.saliency.snip import snip_scores
+from shrink.chapters.saliency.steps import prune_in_steps
+
+# In the order of the text, in which `shrink check` lists them.
+EXERCISES = (
+    obd_saliency,
+    hessian_diagonal,
+    synflow_scores,
+    prune_in_steps,
+    snip_scores,
+    break_the_score,
+)
