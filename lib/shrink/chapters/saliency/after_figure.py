@@ -6,12 +6,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from shrink.chapters.saliency.after_view import AfterView, said
+from shrink.chapters.saliency.after_view import AfterView
 from shrink.chapters.saliency.colours import COLOURS, STYLES
 from shrink.chapters.saliency.deletions import ORDERS
 from shrink.classroom import plots
 from shrink.classroom.explorers import legend
 
+SIZE_OF_TITLE = 9.5 * plots.SCALE
 NARROW, WIDE = 1, 2.2  # lines: of the other orders, and of the one on show
 DENSE, TUNED = plots.COLOURS["dense"], plots.COLOURS["fine-tuned"]
 LINES = {
@@ -33,10 +34,12 @@ LINEAR = 1e-3  # below it the axis of rises is linear, through zero
 
 def draw(figure: Figure, view: AfterView) -> dict[str, Any]:
     """Draw the axes, and the artists that `update` moves."""
+    title = figure.suptitle(" ", x=0.01, ha="left", fontsize=SIZE_OF_TITLE)
     grid = figure.add_gridspec(2, 2, width_ratios=(11, 7))
     rise, ranks, right, between = (figure.add_subplot(grid[place]) for place in range(4))
     between.set_axis_off()
     return {
+        "title": title,
         "rise": _draw_rise(rise, view),
         "ranks": _draw_ranks(ranks, view),
         "right": _draw_right(right, view),
@@ -49,6 +52,7 @@ def _draw_rise(ax: Axes, view: AfterView) -> dict[str, Any]:
     ax.set(xlim=(-1, 100), ylim=(-2 * LINEAR, 40))
     ax.set_yticks(RISES, [f"{rise:g}" for rise in RISES])
     ax.set_yticks([], minor=True)
+    ax.set_title("rise of the loss of training images")
     ax.axhline(0, color=DENSE, ls="--", lw=1)
     percent = 100 * view.deleted
     band = ax.fill_between(percent, 0, 0, lw=0, alpha=0.3, zorder=2)
@@ -64,7 +68,6 @@ def _draw_rise(ax: Axes, view: AfterView) -> dict[str, Any]:
         "marker": marker,
         "expected": expected,
         "here": here,
-        "title": ax.set_title("rise of the loss"),
     }
 
 
@@ -92,6 +95,11 @@ def _draw_right(ax: Axes, view: AfterView) -> dict[str, Any]:
 
 def update(artists: Mapping[str, Any], view: AfterView) -> None:
     """Move the artists to the view."""
+    actual, predicted = view.shown.actual[view.stop], view.shown.predicted[view.stop]
+    artists["title"].set_text(
+        f"{100 * view.share:.0f} % deleted in the order of {view.order}: ● the loss rises by "
+        f"{actual:.3g}, ○ predicted {predicted:.3g}"
+    )
     _update_rise(artists["rise"], view)
     ranks = artists["ranks"]
     ranks["points"].set_data(*view.ranks)
@@ -125,10 +133,6 @@ def _update_rise(artists: Mapping[str, Any], view: AfterView) -> None:
     artists["marker"].set_markeredgecolor("white")
     artists["expected"].set_data(x, [shown.predicted[at]])
     artists["here"].set_xdata(x * 2)
-    artists["title"].set_text(
-        f"rise of the loss, {x[0]:.0f} % deleted: ● {said(shown.actual[at])}, "
-        f"predicted ○ {said(shown.predicted[at])}"
-    )
 
 
 def _update_right(artists: Mapping[str, Any], view: AfterView) -> set[str]:

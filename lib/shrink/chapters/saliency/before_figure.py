@@ -13,6 +13,7 @@ from shrink.chapters.saliency.colours import COLOURS, STYLES
 from shrink.classroom import plots
 from shrink.classroom.explorers import legend
 
+SIZE_OF_TITLE = 9.5 * plots.SCALE
 DENSE, ALARM = plots.COLOURS["dense"], plots.COLOURS["fine-tuned"]
 LEAST, MOST = 0.7, 1e6  # of the axis of weights
 LINES = {
@@ -40,11 +41,13 @@ LOOKS = LINES | MARKS | OTHERS | RUNS
 
 def draw(figure: Figure, view: BeforeView) -> dict[str, Any]:
     """Draw the axes, and the artists that `update` moves."""
+    title = figure.suptitle(" ", x=0.01, ha="left", fontsize=SIZE_OF_TITLE)
     above, below = figure.add_gridspec(2, 1, height_ratios=(10, 11))
     layers, sums, units = above.subgridspec(1, 3, width_ratios=(10, 5, 7)).subplots()
     right, between = below.subgridspec(1, 2, width_ratios=(11, 7)).subplots()
     between.set_axis_off()
     return {
+        "title": title,
         "layers": _draw_layers(layers, view),
         "sums": _draw_sums(sums, view),
         "units": _draw_units(units),
@@ -59,17 +62,13 @@ def _draw_layers(ax: Axes, view: BeforeView) -> dict[str, Any]:
     ax.set_xticks([1, 100, 10_000], ["1", "100", "10,000"])
     ax.set_xticks([], minor=True)
     ax.set_yticks([])
+    ax.set_title("weights kept by layer")
     ax.spines["left"].set_visible(False)
     ax.barh(rows, view.sizes - LEAST, 0.42, left=LEAST, fc="none", ec=DENSE, lw=0.8)
     kept = ax.barh(rows, rows, 0.42, left=LEAST, lw=0, alpha=0.4)
     live = ax.barh(rows, rows, 0.42, left=LEAST, lw=0)
     words = [ax.text(LEAST * 1.1, row - 0.43, "", va="center") for row in rows]
-    return {
-        "kept": list(kept),
-        "live": list(live),
-        "words": words,
-        "title": ax.set_title("", loc="left"),
-    }
+    return {"kept": list(kept), "live": list(live), "words": words}
 
 
 def _draw_sums(ax: Axes, view: BeforeView) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def _draw_right(ax: Axes) -> dict[str, Any]:
     ax.set(xscale="log", xlim=(0.85, 1.2e5), ylim=(5, 99.3), ylabel="", xlabel="compression")
     ax.set_xticks([1, 10, 100, 1000, 10_000, 100_000], ["1", "10", "100", "1,000", "", "100,000"])
     ax.set_xticks([], minor=True)
-    ax.set_title("% right after training")
+    ax.set_title("% right after training (SynFlow in 100 steps)")
     dense = ax.axhline(50, **OTHERS["whole network"])
     gone = ax.axvspan(1, 2, color=ALARM, alpha=0.18, lw=0)
     band = ax.fill_between([1, 2], 0, 0, lw=0, alpha=0.3, zorder=2)
@@ -122,6 +121,11 @@ def _draw_right(ax: Axes) -> dict[str, Any]:
 
 def update(artists: Mapping[str, Any], view: BeforeView) -> None:
     """Move the artists to the view."""
+    artists["title"].set_text(
+        f"{method_in_words(view.method, view.steps)}, {counted(view.compression)} times fewer "
+        f"weights: {verdict(view)}"
+    )
+    artists["title"].set_color(ALARM if view.empty or not view.paths else "black")
     _update_layers(artists["layers"], view)
     _update_sums(artists["sums"], view)
     parts = (slice(None, view.first), slice(view.first, None))
@@ -145,12 +149,6 @@ def _update_layers(artists: Mapping[str, Any], view: BeforeView) -> None:
     for words, layer, kept, live in rows:
         words.set_text(f"{layer}: {_in_words(kept, live)}")
         words.set_color("black" if live else ALARM)
-    bad = bool(view.empty) or not view.paths
-    artists["title"].set_text(
-        f"{method_in_words(view.method, view.steps)}, {counted(view.compression)} times fewer:\n"
-        f"{verdict(view)}"
-    )
-    artists["title"].set_color(ALARM if bad else "black")
 
 
 def _in_words(kept: float, live: float) -> str:

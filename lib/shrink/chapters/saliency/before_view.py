@@ -130,9 +130,9 @@ def _accuracies(view: BeforeView) -> str:
             f"{1 / trained.shares[at]:,.0f}"
         )
     return (
-        f"After training, of {view.images:,} validation images right on average over "
-        f"{len(view.dense)} seeds, at the nearest compression: {'; '.join(parts)}; whole "
-        f"{view.dense.mean():.1f} %."
+        f"After training (SynFlow pruned in 100 steps, the others in one) {len(view.dense)} seeds "
+        f"get right of {view.images:,} validation images, at the nearest compression: "
+        f"{'; '.join(parts)}; the whole network {view.dense.mean():.1f} %."
     )
 
 

@@ -127,20 +127,40 @@ def _through_units(net: nn.Module, few: Split, seed: int) -> tuple[Tensor, Tenso
     return into, out
 
 
-def dense(dataset: Dataset, seeds: tuple[int, ...]) -> np.ndarray:
-    """What the whole network gets right after the same training, of each seed, in %."""
-    whole = [arms.accuracy_of(dataset, "magnitude", 0.0, "as chosen", seed) for seed in seeds]
-    return 100 * np.array(whole)
-
-
 def accuracies(
     dataset: Dataset, seeds: tuple[int, ...]
 ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """(method, control) → the shares kept, and what is right after training, (seeds, shares), %."""
-    found = {}
+    """(method, control) → the shares kept, and what is right after training, (seeds, shares), %.
+
+    The whole network after the same training is the method "none".
+    """
+
+    def make() -> dict[str, Tensor]:
+        found = {}
+        for (method, control), shares in _arms().items():
+            rows = [_accuracies(dataset, method, control, shares, seed) for seed in seeds]
+            found[f"{method}, {control}"] = torch.from_numpy(np.stack(rows))
+        return found
+
+    made_of = (dataset.train, dataset.validation, seeds, _arms(), arms.accuracies)
+    found = kept("sweeps/saliency-arms", make, *made_of)
+    return {
+        arm: (np.array(shares), found[", ".join(arm)].numpy()) for arm, shares in _arms().items()
+    }
+
+
+def _arms() -> dict[tuple[str, str], tuple[float, ...]]:
+    """(method, control) → the shares of the weights that are kept."""
+    every = {("none", arms.CONTROLS[0]): (1.0,)}
     for method in arms.METHODS:
-        for control in arms.CONTROLS if method != "random" else arms.CONTROLS[:1]:
-            shares = arms.SHARES if control == arms.CONTROLS[0] else arms.CONTROLLED
-            rows = [arms.accuracies(dataset, method, control, shares, seed) for seed in seeds]
-            found[method, control] = np.array(shares), np.stack(rows)
-    return found
+        every[method, arms.CONTROLS[0]] = arms.SHARES
+    for method in arms.METHODS[1:]:
+        every |= {(method, control): arms.CONTROLLED for control in arms.CONTROLS[1:]}
+    return every
+
+
+def _accuracies(
+    dataset: Dataset, method: str, control: str, shares: tuple[float, ...], seed: int
+) -> np.ndarray:
+    method = "magnitude" if method == "none" else method  # all weights are kept
+    return arms.accuracies(dataset, method, control, shares, seed)

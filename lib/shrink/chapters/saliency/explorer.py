@@ -37,15 +37,16 @@ TRIES = (
     ),
     Try(
         "3 gradient",
-        "After one epoch the gradient is not zero. Which order ranks single deletions best there, "
-        "and which of them here?",
+        "How high is the rank correlation in each order? After one epoch the gradient is not zero: "
+        "which order ranks single deletions best there?",
         order="gradient",
         deleted=40,
     ),
     Try(
         "4 steps",
-        "Which layer is empty, and what do the bars of the scores say of its weights? How many "
-        "steps does SynFlow need at 100,000, and do steps save SNIP?",
+        "At compression 1 the three bars of the scores are equal. In which layer is a single score "
+        "smallest, then, and which layer is emptied first? How many steps does SynFlow need at "
+        "100,000, and do steps save SNIP there?",
         question=BEFORE,
         method="SynFlow",
         compression=100.0,
@@ -53,16 +54,16 @@ TRIES = (
     ),
     Try(
         "5 paths",
-        "Move on to the right, stop by stop. Is a layer empty when the last path is cut, and what "
-        "can training still change there?",
+        "No layer is empty. How many of the weights are live, and what can training still change? "
+        "Press Train what is left: what does the network get right?",
         question=BEFORE,
-        method="SNIP",
-        compression=10**3.2,
+        method="random",
+        compression=1000.0,
     ),
     Try(
         "6 shuffle",
-        "What do the open marks say at 20 times fewer weights: did SNIP find the right ones? And "
-        "SynFlow at 100?",
+        "What do the open marks near this line say: did SNIP choose the right weights? Is it so "
+        "for the other methods, and at 100?",
         question=BEFORE,
         method="SNIP",
         compression=10**1.4,

@@ -45,7 +45,7 @@ class SaliencyLab:
         self.collapse = collapsing.collapse(dataset, self.seed)
         found = collapsing.accuracies(dataset, seeds)
         self.trained = {key: Trained(*both) for key, both in found.items()}
-        self.dense = collapsing.dense(dataset, seeds)
+        self.dense = self.trained.pop(("none", arms.CONTROLS[0])).right[:, 0]
         self.runs: list[AfterRun | BeforeRun] = []
         self._nets, self._scores, self._mine = Memory(20), Memory(20), Memory(4)
 

@@ -19,7 +19,6 @@ def first_picture(dataset: Dataset) -> None:
     for make in arms.trainings(dataset):
         make()
     collapsing.accuracies(dataset, SEEDS)
-    collapsing.dense(dataset, SEEDS)
     collapsing.collapse(dataset, SEEDS[0])
 
 
