@@ -23,10 +23,12 @@ from scipy import stats
 
 from shrink import pruning
 from shrink.chapters.saliency import (
+    EXPERIMENT,
     arms,
     break_the_score,
     deletions,
     hessian_diagonal,
+    losing,
     obd_saliency,
     prune_in_steps,
     snip_scores,
@@ -203,7 +205,7 @@ taylor, saliency
 # |---|---|---|
 # | at the logits | $h^y_c = p_c (1 - p_c)$ | yes |
 # | for a weight | $h^W_{oi} = h^y_o\, x_i^2$ | yes |
-# | from a layer's outputs to its inputs | $h^x_i = \sum_o W_{oi}^2\, h^y_o$ | no: leaves out $\partial^2 E / \partial y_o \partial y_q$ |
+# | from a layer's outputs to its inputs | $h^x_i = \sum_o W_{oi}^2\, h^y_o$ | no: without $\partial^2 E / \partial y_o \partial y_q$ |
 # | through an activation | $h^y_o = f'(y_o)^2\, h^z_o + f''(y_o)\, g^z_o$ | yes |
 #
 # In the first row the label does not occur: how curved the loss is depends on what the network believes, and not on
@@ -1077,8 +1079,8 @@ table
 #
 # | guess | the experiment |
 # |---|---|
-# | images that are fitted have $p(1 - p)$ near 0, and so tell us nothing | *held-out images* give $h$; *softened logits*, divided by 4, make $p$ less sure |
-# | the network was trained with weight decay, so it is at no minimum of the loss | one that was *trained without decay* |
+# | on fitted images $p(1 - p)$ is near 0 and says nothing | *held-out images*; or *softened logits*, divided by 4 |
+# | with weight decay the network is at no minimum of the loss | one that was *trained without decay* |
 # | the recursion leaves too much out | *Gauss-Newton*, which leaves out less |
 # | $h$ holds only near the trained weights, and 0 is far away | small steps: *h anew in each* of 20 |
 #
