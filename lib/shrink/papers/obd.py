@@ -59,7 +59,7 @@ PLAN = Plan(
     less=deletions.LESS,
     retraining=Recipe(epochs=1, learning_rate=0.05, weight_decay=0),
     images=10_000,
-    few=2000,
+    few=1000,
     singles=200,
     fractions=tuple(n / 20 for n in range(1, 20)),
     retrained=(0.3, 0.5, 0.6, 0.7, 0.8, 0.9),
