@@ -84,8 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "distillation",
         "structured",
         "metapruning",
-        "synflow",
-        "prune-at-init",
+        "obd",
     ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")

@@ -30,8 +30,7 @@ PAPERS = (
     "distillation",
     "structured",
     "metapruning",
-    "synflow",
-    "prune-at-init",
+    "obd",
 )
 
 

@@ -54,7 +54,7 @@ def obd(net: nn.Module, dataset: Dataset) -> Scores:
 
 
 def gauss_newton(net: nn.Module, dataset: Dataset) -> Scores:
-    """By the diagonal that is exact where all units are ReLU units; of few images, as it is slow."""
+    """By the diagonal that is exact where all units are ReLU units; it is slow: of few images."""
     return order_of(net, asked(dataset, FEW), "OBD", diagonal="gauss-newton")
 
 
