@@ -6,6 +6,7 @@ from shrink.chapters.saliency.flow import synflow_scores
 from shrink.chapters.saliency.obd import obd_saliency
 from shrink.chapters.saliency.snip import snip_scores
 from shrink.chapters.saliency.steps import prune_in_steps
+from shrink.classroom.class_work import DATASETS, Experiment
 
 # In the order of the text, in which `shrink check` lists them.
 EXERCISES = (
@@ -15,4 +16,17 @@ EXERCISES = (
     prune_in_steps,
     snip_scores,
     break_the_score,
+)
+
+EXPERIMENT = Experiment(
+    name="08-saliency",
+    title="do the places matter that SynFlow chooses?",
+    x=(1, 5, 20),
+    x_label="weights kept, %",
+    y_label="accuracy on validation images, %",
+    x_scale="log",
+    y_scale="accuracy",
+    limits=(0, 100),
+    series=("SynFlow", "SynFlow, shuffled", "random"),
+    datasets=DATASETS,
 )
