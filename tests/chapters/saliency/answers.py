@@ -314,7 +314,7 @@ WRONG = {
     "synflow_scores": {
         _signs_not_restored: CHANGED + r" \(fc\d\.",
         _left_in_eval: CHANGED + r" \(its mode\)",
-        _in_place_with_backward: r"leaves derivatives in the model's \.grad",
+        _in_place_with_backward: r"leaves gradients behind in the model's \.grad",
         _adds_to_what_was_there: r"added to one that was in \.grad before",
         _random_image: "asked again about the same model, your function gives other scores",
         _image_of_threes: r"flows through it: your score is",
@@ -322,7 +322,7 @@ WRONG = {
         _biases_and_signs: "in parts: wrong without biases, wrong where no weight is negative|"
         "in parts: .*wrong",
         _magnitudes: "flows through it: your score is",
-        _biases_too: "have two axes or more, and no others",
+        _biases_too: r"and no others; fc1.bias has one axis and is no weight",
         (lambda model, shape: list(right_flow(model, shape).values())): "return a dict that maps",
         changed(right_flow, in_each(torch.Tensor.tolist)): "the score of fc1.weight is a tensor",
         changed(right_flow, in_each(torch.Tensor.long)): "is a dense tensor of floats",

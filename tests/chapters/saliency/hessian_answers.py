@@ -338,7 +338,7 @@ WRONG = {
         changed(right_scores, in_each(torch.Tensor.long)): "a dense tensor of floats",
         _trained_a_step: CHANGED,
         _frozen_biases: CHANGED,
-        _backward: r"the scores are right, and your function leaves gradients behind in \.grad, to",
+        _backward: r"scores are right, and your function leaves gradients behind in the model's",
         _backward_and_then_none: r"added to one that was in \.grad before: backward\(\) adds",
         _weights_by_name: r"and no others; 1.weight has one axis and is no weight",
         _squared_loss: r"the slope of the loss in its mask -?[\d.e-]+: your score is",

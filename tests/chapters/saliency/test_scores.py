@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from shrink import pruning
-from shrink.chapters.saliency import breaking, chains, flow, steps
+from shrink.chapters.saliency import breaking, by_hand, chains, flow, steps
+from shrink.chapters.saliency.score_functions import Score, synflow_of
 from tests import depth
 
 
@@ -30,7 +31,7 @@ def chain_model(*matrices):
 def test_a_convolution_is_the_matrix_of_the_oracle():
     conv = nn.Conv2d(2, 3, (2, 3), bias=False).double()
     x = numbers(0, 2, 4, 5)
-    (step,) = flow.steps_of(nn.Sequential(conv), (2, 4, 5))
+    (step,) = by_hand.steps_of(nn.Sequential(conv), (2, 4, 5))
     outputs = step.matrix @ x.flatten().numpy()
     right = F.conv2d(x[None], conv.weight.abs()).flatten()
     assert outputs == pytest.approx(right.detach().numpy())
@@ -42,7 +43,7 @@ def test_the_scores_by_hand_are_conserved_at_each_hidden_unit(seed):
     sizes = (5, 4, 6, 3, 2)
     layers = flow.linear_layers(*sizes)
     model = flow.filled(torch.Generator().manual_seed(seed), layers)
-    scores = list(flow.by_hand(model, (5,)).values())
+    scores = list(by_hand.by_hand(model, (5,)).values())
     for into, out_of in itertools.pairwise(scores):
         assert into.sum(1).tolist() == pytest.approx(out_of.sum(0).tolist())
     assert scores[0].sum() == pytest.approx(scores[-1].sum())
@@ -52,7 +53,7 @@ def test_the_scores_by_hand_are_those_of_the_text():
     model = flow.filled(torch.Generator(), flow.linear_layers(1, 2, 1))
     model.fc1.weight.data = torch.tensor([[1.0], [-2.0]])
     model.fc2.weight.data = torch.tensor([[3.0, -1.0]])
-    first, second = flow.by_hand(model, (1,)).values()
+    first, second = by_hand.by_hand(model, (1,)).values()
     assert (first.tolist(), second.tolist()) == ([[3], [2]], [[3, 2]])
 
 
@@ -62,7 +63,7 @@ def test_the_scores_by_hand_are_those_of_the_text():
 @pytest.mark.parametrize("sizes", [(3, 2, 2), (4, 3, 5, 2), (2, 5, 3, 4, 1)])
 def test_at_one_weight_for_each_layer_synflow_leaves_each_layer_its_own(sizes):
     layers = len(sizes) - 1
-    score = steps.synflow_of(*sizes)
+    score = synflow_of(*sizes)
     for seed in depth.seeds(20):
         weights = numbers(seed, score.weights)
         mask = steps.pruned(score, weights, keep=layers, steps=100)
@@ -79,12 +80,12 @@ def test_pruning_in_steps_is_what_the_library_does():
         theirs = pruning.prune_by_score(
             model, lambda net: pruning.synflow_scores(net, (5,)), 1 - 9 / 38, steps=4
         )
-        mine = steps.pruned(steps.synflow_of(*sizes), weights, 9, 4)
+        mine = steps.pruned(synflow_of(*sizes), weights, 9, 4)
         assert mine.equal(chains.joined(list(theirs.values())))
 
 
 def test_every_choice_among_equal_scores_is_right():
-    score = steps.Score("magnitude", torch.abs, 4)
+    score = Score("magnitude", torch.abs, 4)
     right = steps.right_masks(score, torch.tensor([1.0, -1.0, 1.0, 3.0]), 2, 1)
     assert right.masks == {(i == 0, i == 1, i == 2, True) for i in range(3)}
 

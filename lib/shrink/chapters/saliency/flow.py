@@ -1,24 +1,29 @@
 """An exercise of chapter 08: SynFlow's scores of a model.
 
-The oracle takes the model for a chain of matrices, a convolution for a large one in which each of
-its weights stands at many places, and multiplies magnitudes with numpy, forwards and backwards.
+The oracle is `by_hand`: products of magnitudes, forwards and backwards.
 """
 
 import copy
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shrink import pruning
-from shrink.chapters.saliency.tensors import Close, comparable, worst, wrong_kind
+from shrink.chapters.saliency.by_hand import by_hand
+from shrink.chapters.saliency.scores import (
+    EARLIER,
+    alike,
+    gradients_left,
+    wrong_names,
+    wrong_sum,
+)
+from shrink.chapters.saliency.tensors import Close, worst, wrong_kind
 from shrink.classroom.exercises.attempt import Attempt, Mistake, Wrong
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
@@ -26,89 +31,6 @@ from shrink.classroom.exercises.parts import Part
 
 Scores = dict[str, Tensor]
 Case = tuple[nn.Module, tuple[int, ...]]
-
-EARLIER = 1.0  # each gradient that a model may come with
-
-
-@dataclass(frozen=True)
-class Step:
-    """A layer as a matrix on flattened numbers: which weight stands where, -1 for none."""
-
-    name: str  # of the weight; "" where nothing is scored
-    numbers: np.ndarray  # magnitudes, (n,)
-    places: np.ndarray  # int, (outputs, inputs)
-    shape: tuple[int, ...]  # of one image's numbers behind the layer
-
-    @property
-    def matrix(self) -> np.ndarray:
-        return np.where(self.places < 0, 0.0, self.numbers[self.places])
-
-    def scores(self, leaving: np.ndarray, arriving: np.ndarray) -> np.ndarray:
-        """Of each weight the flow through all places where it stands, (n,)."""
-        through = self.matrix * np.outer(leaving, arriving)
-        there = self.places >= 0
-        return np.bincount(self.places[there], through[there], minlength=len(self.numbers))
-
-
-def _sizes(tensor: Tensor) -> np.ndarray:
-    return np.abs(tensor.detach().double().cpu().numpy()).flatten()
-
-
-def _convolution_places(conv: nn.Conv2d, height: int, width: int) -> np.ndarray:
-    """Which weight of a convolution without padding stands between each output and input."""
-    filters, channels, kernel_height, kernel_width = conv.weight.shape
-    rows, columns = height - kernel_height + 1, width - kernel_width + 1
-    places = np.full((filters, rows, columns, channels, height, width), -1)
-    numbered = np.arange(conv.weight.numel()).reshape(conv.weight.shape)
-    for f, c, y, x in product(*map(range, (filters, channels, kernel_height, kernel_width))):
-        for row, column in product(range(rows), range(columns)):
-            places[f, row, column, c, row + y, column + x] = numbered[f, c, y, x]
-    return places.reshape(filters * rows * columns, channels * height * width)
-
-
-def _step(name: str, layer: nn.Module, shape: tuple[int, ...]) -> Step:
-    count = int(np.prod(shape))
-    if isinstance(layer, nn.Linear):
-        outputs = layer.out_features
-        places = np.arange(outputs * count).reshape(outputs, count)
-        return Step(f"{name}.weight", _sizes(layer.weight), places, (outputs,))
-    if isinstance(layer, nn.Conv2d):
-        places = _convolution_places(layer, *shape[1:])
-        sides = (n - k + 1 for n, k in zip(shape[1:], layer.kernel_size, strict=True))
-        behind = (layer.out_channels, *sides)
-        return Step(f"{name}.weight", _sizes(layer.weight), places, behind)
-    factors = np.ones(count)
-    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        scale = _sizes(layer.weight) / np.sqrt(_sizes(layer.running_var) + layer.eps)
-        factors = np.repeat(scale, count // len(scale))
-    places = np.where(np.eye(count, dtype=bool), np.arange(count), -1)
-    behind = (count,) if isinstance(layer, nn.Flatten) else shape
-    return Step("", factors, places, behind)
-
-
-def steps_of(model: nn.Sequential, shape: Sequence[int]) -> list[Step]:
-    """The model's layers as matrices; its activations let through what is not negative."""
-    found, shape = [], tuple(shape)
-    for name, layer in model.named_children():
-        found.append(_step(name, layer, shape))
-        shape = found[-1].shape
-    return found
-
-
-def by_hand(model: nn.Sequential, shape: Sequence[int]) -> Scores:
-    """SynFlow's scores as products of magnitudes, in float32."""
-    steps = steps_of(model, shape)
-    arriving, leaving = [np.ones(steps[0].places.shape[1])], [np.ones(len(steps[-1].places))]
-    for step in steps[:-1]:
-        arriving.append(step.matrix @ arriving[-1])
-    for step in reversed(steps[1:]):
-        leaving.insert(0, step.matrix.T @ leaving[0])
-    scores = {}
-    for step, a, b in zip(steps, arriving, leaving, strict=True):
-        if step.name:
-            weight = model.get_parameter(step.name)
-            scores[step.name] = torch.from_numpy(step.scores(b, a)).to(weight).view(weight.shape)
-    return scores
 
 
 def _is_weight(name: str, parameter: Tensor) -> bool:
@@ -283,26 +205,13 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
         yield lambda: (convolved()[0].cuda(), (2, 3, 4))
 
 
-def _alike(given: Any) -> Any:
-    if not isinstance(given, Mapping):
-        return given
-    return {name: comparable(given[name]) for name in sorted(given, key=str)}
-
-
 def _wrong(given: Any, right: Scores, model: nn.Module, shape: Sequence[int]) -> Wrong | None:
-    if not isinstance(given, Mapping):
-        return Wrong("return a dict that maps names to scores", expected=list(right), given=given)
-    if set(given) != set(right):
-        return Wrong(
-            "the names are those of named_parameters() for all weights, which have two axes or "
-            "more, and no others",
-            expected=list(right),
-            given=list(given),
-        )
+    if wrong := wrong_names(given, right, model):
+        return wrong
     for name, its in right.items():
         if wrong := _wrong_scores(name, given[name], its, model.get_parameter(name).detach()):
             return wrong
-    return _gradients_left(model)
+    return gradients_left(model)
 
 
 def _wrong_scores(name: str, given: Any, right: Tensor, weight: Tensor) -> Wrong | None:
@@ -312,39 +221,12 @@ def _wrong_scores(name: str, given: Any, right: Tensor, weight: Tensor) -> Wrong
     place = worst(given, right)
     if place is None:
         return None
-    if worst(given, right + EARLIER * weight.abs()) is None:
-        return Wrong(
-            "your derivative has been added to one that was in .grad before: backward() adds. "
-            "torch.autograd.grad(R, tensors) returns derivatives and touches no .grad",
-            expected=right,
-            given=given,
-            known_mistakes=False,
-        )
-    return Wrong(
+    accumulated = right + EARLIER * weight.abs()
+    return wrong_sum(given, right, accumulated) or Wrong(
         f"at {list(place)} of {name} the weight is {float(weight[place]):.4g}, and "
         f"{float(right[place]):.4g} flows through it: your score is {float(given[place]):.4g}",
         expected=right,
         given=given,
-    )
-
-
-def _gradients_left(model: nn.Module) -> Wrong | None:
-    """What is wrong where the scores are right, and the model holds derivatives of this function.
-
-    Those that it came with may be gone.
-    """
-    left = [
-        n for n, p in model.named_parameters() if p.grad is not None and (p.grad != EARLIER).any()
-    ]
-    if not left:
-        return None
-    return Wrong(
-        "the scores are right, and your function leaves derivatives in the model's .grad, to which "
-        "the next backward() adds: torch.autograd.grad(R, tensors) leaves none, and a deep copy "
-        "of the model has a .grad of its own",
-        expected="every .grad as it was",
-        given=f".grad of {', '.join(left)}",
-        known_mistakes=False,
     )
 
 
@@ -371,7 +253,7 @@ def _check(answer: Attempt, rng: random.Random) -> None:
         by_hand,
         partial(_wrong_or_random, answer),
         mistakes=MISTAKES,
-        alike=_alike,
+        alike=alike,
         parts=_parts,
     )(answer, rng)
 
@@ -392,7 +274,7 @@ def _wrong_or_random(answer: Attempt, given: Any, right: Scores, *case: Any) -> 
 
 def _varies(answer: Attempt, case: Case) -> bool:
     """Whether the answer gives other scores when it is asked twice."""
-    twice = [_alike(answer.ask(copy.deepcopy(case))) for _ in range(2)]
+    twice = [alike(answer.ask(copy.deepcopy(case))) for _ in range(2)]
     if not all(isinstance(scores, dict) for scores in twice):
         return False
     one, other = twice

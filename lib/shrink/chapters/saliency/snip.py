@@ -6,7 +6,7 @@ respect to the masks, in float64.
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -16,15 +16,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from shrink import pruning
-from shrink.chapters.saliency.tensors import comparable, in_doubt, some_numbers, worst, wrong_kind
+from shrink.chapters.saliency.scores import (
+    EARLIER,
+    alike,
+    gradients_left,
+    wrong_names,
+    wrong_sum,
+)
+from shrink.chapters.saliency.tensors import in_doubt, some_numbers, worst, wrong_kind
 from shrink.classroom.exercises.attempt import Mistake, Wrong, known
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 
 Scores = dict[str, Tensor]
 Case = tuple[nn.Module, Tensor, Tensor]
-
-EARLIER = 1.0  # each gradient that a model may come with
 
 
 def mask_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Scores:
@@ -193,31 +198,17 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
         yield lambda: tuple(it.cuda() for it in convolved())
 
 
-def _alike(given: Any) -> Any:
-    if not isinstance(given, Mapping):
-        return given
-    return {name: comparable(given[name]) for name in sorted(given, key=str)}
-
-
 def _wrong(
     given: Any, right: Scores, model: nn.Module, images: Tensor, labels: Tensor
 ) -> Wrong | None:
-    if not isinstance(given, Mapping):
-        return Wrong("return a dict that maps names to scores", expected=list(right), given=given)
-    if set(given) != set(right):
-        vectors = [n for n, p in model.named_parameters() if n in given and n not in right]
-        why = f"; {vectors[0]} has one axis and is no weight" if vectors else ""
-        return Wrong(
-            f"the names are those of named_parameters() for all weights, and no others{why}",
-            expected=list(right),
-            given=list(given),
-        )
+    if wrong := wrong_names(given, right, model):
+        return wrong
     slopes = mask_gradients(model, images, labels)
     for name, its in right.items():
         weight = model.get_parameter(name).detach()
         if wrong := _wrong_scores(name, given[name], its.to(weight.dtype), weight, slopes[name]):
             return wrong
-    return _gradients_left(model)
+    return gradients_left(model)
 
 
 def _wrong_scores(
@@ -230,15 +221,7 @@ def _wrong_scores(
     if place is None:
         return None
     accumulated = (slopes + EARLIER * weight.double()).abs()
-    if worst(given, accumulated) is None:
-        return Wrong(
-            "your gradient has been added to one that was in .grad before: backward() adds. "
-            "torch.autograd.grad(loss, tensors) returns gradients and touches no .grad",
-            expected=right,
-            given=given,
-            known_mistakes=False,
-        )
-    return Wrong(
+    return wrong_sum(given, right, accumulated) or Wrong(
         f"at {list(place)} of {name} the weight is {weight[place].item():.4g}, and the slope of "
         f"the loss in its mask {slopes[place].item():.4g}: your score is "
         f"{given[place].item():.4g}",
@@ -247,28 +230,9 @@ def _wrong_scores(
     )
 
 
-def _gradients_left(model: nn.Module) -> Wrong | None:
-    """What is wrong where the scores are right, and the model holds gradients of this function."""
-    left = [name for name, p in model.named_parameters() if _is_new(p.grad)]
-    if not left:
-        return None
-    return Wrong(
-        "the scores are right, and your function leaves gradients behind in .grad, to which the "
-        "next backward() adds: torch.autograd.grad(loss, tensors) returns gradients and leaves "
-        "none, and model.zero_grad() takes them away",
-        expected="every .grad as it was, or None",
-        given=f".grad of {', '.join(left)}",
-        known_mistakes=False,
-    )
-
-
-def _is_new(gradient: Tensor | None) -> bool:
-    return gradient is not None and not bool((gradient == EARLIER).all() or not gradient.any())
-
-
 snip_scores = Exercise(
     "snip_scores",
-    by_cases(_cases, by_masks, _wrong, mistakes=MISTAKES, alike=_alike),
+    by_cases(_cases, by_masks, _wrong, mistakes=MISTAKES, alike=alike),
     reference=pruning.snip_scores,
     core=False,
     minutes=10,

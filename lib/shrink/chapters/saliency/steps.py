@@ -1,21 +1,26 @@
 """An exercise of chapter 08: prune in steps, with an exponential schedule and scores taken anew.
 
-The oracle is a loop over lists that follows every choice where scores tie. Scores and weights are
-whole numbers, so that equal scores are equal, whatever the order of the sums.
+The oracle follows every choice where scores tie.
 """
 
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from shrink.chapters.saliency import chains
+from shrink.chapters.saliency.score_functions import (
+    Score,
+    quadratic,
+    signed,
+    synflow_of,
+    whole_numbers,
+)
 from shrink.classroom.exercises.attempt import Mistake, Wrong, kind_of, known, place_of
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
@@ -23,37 +28,6 @@ from shrink.classroom.exercises.exercise import Exercise
 MOST_MASKS = 50  # that are right in one case
 SHOWN_BY_SIGNS = {"zero for pruned ones"}  # mistakes that take negative scores to be seen
 SHOWN_BY_TIES = {"threshold"}
-
-
-@dataclass(frozen=True)
-class Score:
-    """A function from all weights, with zeros for those pruned, to a score for each.
-
-    It remembers what it is asked.
-    """
-
-    name: str
-    function: Callable[[Tensor], Tensor]
-    weights: int
-    asked: list[int] = field(default_factory=list, compare=False)  # how many weights are not 0
-
-    def __call__(self, weights: Tensor) -> Tensor:
-        if not isinstance(weights, Tensor) or weights.shape != (self.weights,):
-            got = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-            raise ValueError(
-                f"score takes all {self.weights} weights, with 0 for those that are pruned, not "
-                f"{got}"
-            )
-        self.asked.append(int(weights.count_nonzero()))
-        return self.function(weights)
-
-    @property
-    def left(self) -> list[int]:
-        """How many weights were left, without repetitions."""
-        return [count for count, _ in groupby(self.asked)]
-
-    def __repr__(self) -> str:
-        return self.name
 
 
 Case = tuple[Score, Tensor, int, int]
@@ -217,36 +191,6 @@ def _after(
         yield tuple(left.tolist())
 
 
-def _whole_numbers(g: torch.Generator, *shape: int) -> Tensor:
-    """Whole numbers from -9 to 9 and not 0, as float32."""
-    signs = 2 * torch.randint(2, shape, generator=g) - 1
-    return (signs * torch.randint(1, 10, shape, generator=g)).float()
-
-
-def synflow_of(*sizes: int) -> Score:
-    def synflow(weights: Tensor) -> Tensor:
-        return chains.joined(chains.synflow(chains.parted(weights, sizes)))
-
-    name = f"synflow of {'-'.join(map(str, sizes))}"
-    return Score(name, synflow, chains.number_of_weights(sizes))
-
-
-def _gradients(g: torch.Generator, weights: int) -> Score:
-    """The size of the gradient of a quadratic loss, which pruned weights have too."""
-    hessian, start = _whole_numbers(g, weights, weights), _whole_numbers(g, weights)
-
-    def gradient(weights: Tensor) -> Tensor:
-        return (hessian.to(weights) @ weights + start.to(weights)).abs()
-
-    return Score("gradient", gradient, weights)
-
-
-def _signed(g: torch.Generator, weights: int) -> Score:
-    """w · (Hw), as GraSP has it: negative for many weights, 0 for those that are pruned."""
-    hessian = _whole_numbers(g, weights, weights)
-    return Score("w * (H @ w)", lambda w: w * (hessian.to(w) @ w), weights)
-
-
 def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
     g = generator(rng)
 
@@ -256,14 +200,14 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
         """Weights for which so many masks are right at most, and that mistake is none of them."""
         while True:
             score = draw()
-            args = (score, _whole_numbers(g, score.weights), keep, steps)
+            args = (score, whole_numbers(g, score.weights), keep, steps)
             right = right_masks(*args)
             if len(right.masks) <= most and right != _comparable(wrong(*_copied(args))):
                 return args
 
     def ties(weights: int, keep: int, steps: int) -> Case:
         """Weights of two magnitudes, one of them on both sides of the last place."""
-        signs = _whole_numbers(g, weights).sign()
+        signs = whole_numbers(g, weights).sign()
         sizes = torch.tensor([5.0] * (keep - 1) + [2.0] * (weights - keep + 1))
         order = torch.randperm(weights, generator=g)
         return Score("magnitude", torch.abs, weights), signs * sizes[order], keep, steps
@@ -273,21 +217,21 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
         return score, change(weights), keep, steps
 
     for mistake in MISTAKES:
-        score = _signed if mistake.name in SHOWN_BY_SIGNS else _gradients
+        score = signed if mistake.name in SHOWN_BY_SIGNS else quadratic
         if mistake.name not in SHOWN_BY_TIES:
             yield partial(case, partial(score, g, 16), 5, 4, wrong=mistake)
     yield lambda: ties(6, 3, 2)
     yield lambda: case(partial(synflow_of, 3, 2, 2), 2, 12, MOST_MASKS)  # a weight in each layer
     yield lambda: case(partial(synflow_of, 2, 3, 2, 1), 3, 20, MOST_MASKS)
-    yield lambda: case(partial(_gradients, g, 12), 4, 5)
-    yield lambda: case(partial(_signed, g, 8), 5, 1)
-    yield lambda: case(partial(_gradients, g, 5), 5, 3)  # all stay
+    yield lambda: case(partial(quadratic, g, 12), 4, 5)
+    yield lambda: case(partial(signed, g, 8), 5, 1)
+    yield lambda: case(partial(quadratic, g, 5), 5, 3)  # all stay
     yield lambda: ties(4, 1, 1)
-    yield lambda: case(partial(_gradients, g, 14), 3, 3)
-    yield lambda: changed(Tensor.double, partial(_signed, g, 7), 2, 4)
-    yield lambda: changed(torch.nn.Parameter, partial(_gradients, g, 7), 3, 2)
+    yield lambda: case(partial(quadratic, g, 14), 3, 3)
+    yield lambda: changed(Tensor.double, partial(signed, g, 7), 2, 4)
+    yield lambda: changed(torch.nn.Parameter, partial(quadratic, g, 7), 3, 2)
     if torch.cuda.is_available():
-        yield lambda: changed(Tensor.cuda, partial(_signed, g, 7), 2, 4)
+        yield lambda: changed(Tensor.cuda, partial(signed, g, 7), 2, 4)
 
 
 def _comparable(result: Any) -> Any:
