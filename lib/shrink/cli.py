@@ -85,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         "structured",
         "metapruning",
         "obd",
+        "synflow",
+        "prune-at-init",
     ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")

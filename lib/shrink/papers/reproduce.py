@@ -31,6 +31,8 @@ PAPERS = (
     "structured",
     "metapruning",
     "obd",
+    "synflow",
+    "prune-at-init",
 )
 
 
