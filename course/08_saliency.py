@@ -50,8 +50,8 @@ data = load(device=training.pick_device())
 # Chapter 02 deleted nine of ten weights of LeNet-300-100, those of smallest *magnitude* (absolute value), and most of
 # the accuracy stayed. We do that again. But first we write the same network down in another way. Take a hidden unit,
 # multiply its incoming weights and its bias by a number s > 0, and divide its outgoing weights by s. As relu(s · y) is
-# s · relu(y), the next layer reads what it read before. `rescaled` does this to every hidden unit, each with an s of
-# its own, drawn between $e^{-2}$ and $e^2$, about 1/7 and 7.
+# s · relu(y) for every y, the next layer reads what it read before. `rescaled` does this to every hidden unit, each
+# with an s of its own, drawn between $e^{-2}$ and $e^2$, about 1/7 and 7.
 
 # %% problem-number
 net = baseline("lenet-300-100", data, seed=seed)
@@ -81,15 +81,11 @@ plots.digits(
 # %% [markdown] small
 # ## Predict: small is unimportant
 #
-# Now 90 % of the weights go from each, those of smallest magnitude in the whole network. Nothing is trained.
-# `masks_from_scores` ranks all weights by a score and drops the smallest; here the score is the magnitude. How many %
-# of the validation images does the rescaled network get right? Write your guess in place of `None`. It is not marked.
-
-# %% small-guess
-my_guess = None
+# Now 90 % of the weights go, those of smallest magnitude in the whole network. Nothing is trained. `masks_from_scores`
+# ranks all weights by a score and drops the smallest; here the score is the magnitude.
 
 
-# %% small-answer
+# %% small-trained
 def pruned(net, scores, sparsity=0.9):
     """A copy of the network without the weights of the smallest scores."""
     masks = pruning.masks_from_scores(scores, sparsity)
@@ -99,11 +95,21 @@ def pruned(net, scores, sparsity=0.9):
 
 
 def magnitudes(net):
+    """The absolute value of every weight, by name."""
     return {name: w.detach().abs() for name, w in models.weights(net).items()}
 
 
+print(f"as trained, 90 % pruned: {right(pruned(net, magnitudes(net))):.1f} % right")
+
+# %% [markdown] small-predict
+# How many % of the validation images does the *rescaled* network get right when 90 % of its weights go in the same way?
+# Write your guess in place of `None`. It is not marked.
+
+# %% small-guess
+my_guess = None
+
+# %% small-answer
 print(f"your guess: {'none' if my_guess is None else f'{my_guess} %'}")
-print(f"as trained: {right(pruned(net, magnitudes(net))):.1f} %")
 for draw in (0, 1, 2):
     model = deletions.rescaled(net, strength=2, seed=draw)
     print(f"rescaled, draw {draw}: {right(pruned(model, magnitudes(model))):.1f} %")
@@ -113,14 +119,14 @@ for draw in (0, 1, 2):
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: we can make any weight of a hidden unit as small as we like, and nothing changes. That pruning by magnitude
-# works at all is owed to the training. It begins with weights of like size, and weight decay pulls each unit to the
-# scale at which its incoming and its outgoing weights are equally large together.
+# Nothing: we can make any weight of a hidden unit as small as we like, and the function stays the same. That pruning by
+# magnitude works at all is owed to the training. It begins with weights of similar size, and weight decay pulls each
+# unit to a scale at which its incoming and its outgoing weights are about equally large.
 # </details>
 #
-# What we would like to know of a weight is this: **by how much does the loss rise when it is deleted?** That does not
-# depend on how the function is written down. This number is the weight's *saliency*. The chapter looks for it twice:
-# first in trained networks, then in networks that have not learned anything.
+# What we would like to know of a weight is by how much the loss rises when the weight is deleted. That does not depend
+# on how the function is written down. We call this number the weight's *saliency*. The chapter looks for it twice: in
+# trained networks, and then in networks that have learned nothing yet.
 
 # %% [markdown] by-hand
 # ## Four weights by hand
@@ -198,19 +204,19 @@ taylor, saliency
 # LeNet-300-100 has 266,610 parameters, so its Hessian has 71 billion entries. But $h$ has no more entries than the
 # gradient, and LeCun's recursion finds it as backpropagation finds the gradient, in one pass from the outputs to the
 # inputs. Let a layer take $x$ (in,) and make $y = Wx$ (out,), let $z = f(y)$ be what the *activation* $f$ makes of it,
-# and $p$ (classes,) the softmax at the end. For one image, with $h^y_o = \partial^2 E / \partial y_o^2$ and
-# $g^y_o = \partial E / \partial y_o$:
+# $p$ (classes,) the softmax at the end, and $t$ (classes,) the label, 1 at the right class and else 0. For one image,
+# with $h^y_o = \partial^2 E / \partial y_o^2$ and $g^y_o = \partial E / \partial y_o$:
 #
 # | where | second derivative | exact? |
 # |---|---|---|
-# | at the logits | $h^y_c = p_c (1 - p_c)$ | yes |
+# | at the logits, where $g^y_c = p_c - t_c$ | $h^y_c = p_c (1 - p_c)$ | yes |
 # | for a weight | $h^W_{oi} = h^y_o\, x_i^2$ | yes |
 # | from a layer's outputs to its inputs | $h^x_i = \sum_o W_{oi}^2\, h^y_o$ | no: without $\partial^2 E / \partial y_o \partial y_q$ |
 # | through an activation | $h^y_o = f'(y_o)^2\, h^z_o + f''(y_o)\, g^z_o$ | yes |
 #
-# In the first row the label does not occur: how curved the loss is depends on what the network believes, and not on
-# whether it is right. We take a network of 3 inputs, 4 tanh units and 3 classes, without biases. For tanh,
-# $f' = 1 - z^2$ and $f'' = -2 z (1 - z^2)$.
+# In the first row $h$ knows no label: how curved the loss is depends on what the network believes, and not on whether
+# it is right. We take a network of 3 inputs, 4 tanh units and 3 classes, without biases. For tanh, $f' = 1 - z^2$ and
+# $f'' = -2 z (1 - z^2)$.
 
 # %% recursion-code
 generator = torch.Generator().manual_seed(seed)
@@ -252,8 +258,9 @@ print(f"first layer: cosine {cosine:.3f} of the angle between the two")
 # weight decay, until the loss hardly fell any more. We measure the loss on the first 2000 *training* images, because
 # OBD speaks of the loss that was trained.
 #
-# The term with $f''$ can make $h$ negative. LeCun et al. note that it may be left out, and then no $h$ is. With all
-# $f''$ left out of the Hessian this is its *Gauss-Newton* part. We begin with that one.
+# The term with $f''$ can make $h$ negative. LeCun et al. note that it may be left out, and then no $h$ is negative. The
+# *Gauss-Newton* diagonal leaves out every $f''$ and nothing else, so it has what the third row of the table lacks. It
+# takes one pass for each class. We begin with that one.
 
 # %% real-network
 tiny = deletions.trained("tiny-tanh", data, seed)
@@ -261,7 +268,7 @@ asked = deletions.asked(data)
 
 
 def saliency_of(net, by="gauss-newton"):
-    """½hw² of every weight, by name."""
+    """The saliency of every weight, ½hw², by name."""
     h = pruning.hessian_diagonal(net, asked.images, asked.labels, by)
     return pruning.obd_saliency(models.weights(net), h)
 
@@ -278,8 +285,9 @@ print({name: tuple(score.shape) for name, score in saliency.items()})
 places = deletions.places(tiny, 200, seed)  # the name of the tensor and the place in it
 rises = deletions.true_rises(tiny, asked, places)
 predicted = deletions.at(saliency, places)
+dots = predicted.cpu(), rises.cpu()
 plot, (panel,) = plots.new(alt="Rise of the loss over saliency, a dot for each weight", width=5)
-panel.plot(predicted, rises, ".", color=plots.COLOURS["pruned"])
+panel.plot(*dots, ".", color=plots.COLOURS["pruned"])
 panel.plot([0, 1], [0, 1], "--", color=plots.COLOURS["dense"], label="prediction = truth")
 panel.set_xscale("symlog", linthresh=1e-4)
 panel.set_yscale("symlog", linthresh=1e-4)
@@ -320,7 +328,8 @@ for s in (0, 1, 2):
     for by in ("backpropagated", "gauss-newton", "fisher"):
         scores[f"OBD, {by}"] = saliency_of(net_s, by)
     for name, score in scores.items():
-        rank = stats.spearmanr(deletions.at(score, where), true).statistic
+        found = deletions.at(score, where)
+        rank = stats.spearmanr(found.cpu(), true.cpu()).statistic
         ranks.setdefault(name, []).append(rank)
 print("rank correlation        seed 0      1      2   mean")
 for name, found in ranks.items():
@@ -378,10 +387,10 @@ print(f"your guess: {'none' if my_guess is None else my_guess}; true at 60%: {tr
 plot
 
 # %% [markdown] holds-why
-# In OBD's order the loss rises least, but the prediction falls behind. Which of the three assumptions
-# fails? We walk from the trained weights to the pruned ones: at $t = 0$ all weights are as trained, and at $t = 1$ the
-# deleted ones are 0. Slope and curvature of the loss along this way are $g^\top \delta$ and $\delta^\top H \delta$,
-# with *all* entries of $H$. So they cost no more than two derivatives by one number, $t$.
+# In OBD's order the loss rises least, but the prediction falls behind. Which of the three assumptions fails? We walk
+# from the trained weights to the pruned ones: at $t = 0$ all weights are as trained, and at $t = 1$ the deleted ones
+# are 0. Slope and curvature of the loss along this way are $g^\top \delta$ and $\delta^\top H \delta$, with *all*
+# entries of $H$. So they cost no more than two derivatives by one number, $t$.
 
 # %% holds-way
 masks = pruning.masks_from_scores(saliency, 0.6)
@@ -414,16 +423,15 @@ plot
 # first epoch.
 
 # %% holds-parts
-print("                   deleted    true = gradient + diagonal + mixed + beyond")
+print("60 % deleted           true = gradient + diagonal +  mixed + beyond")
 for out in (True, False):
     for s in (0, 1, 2):
         net_s = deletions.trained("tiny-tanh", data, s, out=out)
         h = pruning.hessian_diagonal(net_s, asked.images, asked.labels, "gauss-newton")
-        masks = pruning.masks_from_scores(pruning.obd_saliency(models.weights(net_s), h), 0.6)
-        part = deletions.parts_of(net_s, asked, masks, h)
-        print(f"{'trained out' if out else 'one epoch':12} seed {s}    60 %", end="")
-        print(f"{part.actual:8.3f} {part.gradient:10.3f} {part.diagonal:10.3f}", end="")
-        print(f" {part.mixed:7.3f} {part.beyond:8.3f}")
+        score = pruning.obd_saliency(models.weights(net_s), h)
+        part = deletions.parts_of(net_s, asked, pruning.masks_from_scores(score, 0.6), h)
+        print(f"{'trained out' if out else 'one epoch':12} seed {s}  {part.actual:7.3f}", end="")
+        print(f"{part.gradient:11.3f}{part.diagonal:11.3f}{part.mixed:9.3f}{part.beyond:9.3f}")
 
 # %% [markdown] holds-reading
 # **Which assumption fails in a network that is trained out, and which after one epoch? Would the whole Hessian save the
@@ -431,10 +439,10 @@ for out in (True, False):
 #
 # <details><summary>Answer</summary>
 #
-# Trained out it is the third: the largest part lies beyond the second order. The loss is no bowl on the whole way, it
-# becomes steeper than any parabola that fits at $t = 0$. The whole Hessian adds *mixed*, which is something and not
-# enough. After one epoch it is the first: the slope is not 0, and gradient and whole Hessian together come near the
-# truth.
+# Trained out it is the third: most of what the diagonal misses lies beyond the second order. The loss is no bowl all
+# the way. It becomes steeper than any parabola that fits at $t = 0$. The whole Hessian adds *mixed*, and that does not
+# save the prediction. After one epoch it is the first: the slope is far from 0. With the gradient and the whole Hessian
+# the prediction would be near the truth.
 # </details>
 
 # %% [markdown] again
@@ -484,9 +492,9 @@ for compression in (1, 10, 100, 1000, 10_000):
     print(f"{compression:11,}" + "".join(f"{int(mask.sum()):8,}" for mask in masks.values()))
 
 # %% [markdown] before-reading
-# In the last row layers are empty. Then all images get the same answer, no gradient passes, and no training helps. This
-# is *layer collapse*. The *critical compression* of a method is the highest one at which every layer still has a
-# weight.
+# In the last row there is an empty layer. Then all images get the same answer, no gradient passes, and no training
+# helps. This is *layer collapse*. The *critical compression* of a method is the highest one at which every layer still
+# has a weight.
 
 # %% [markdown] connected
 # ## Predict: no empty layer means connected
@@ -523,30 +531,33 @@ for compression in (300, 1000):
 #
 # <details><summary>Answer</summary>
 #
-# Look for rows with 0 paths and no 0 among the weights: chance does it at both compressions, and SNIP at 1000 for one
-# of these networks. A weight that is not live belongs to a unit that reads no pixel, or to one that nothing reads. The
-# first kind is a bias at best, and the second gets no gradient. So count live paths, not layers.
+# Look for rows with 0 paths and no 0 among the weights: chance does it at both compressions. SNIP keeps many more
+# weights live at 300; at 1000 few of its weights are live, or none. A weight that is not live belongs to a unit that
+# reads no pixel, or to one that nothing reads. The first kind is a bias at best, and the second gets no gradient. So
+# count live paths, not layers.
 # </details>
 
 # %% [markdown] flow-by-hand
 # ## Six weights by hand
 #
-# If paths are what counts, let the score of a weight be about paths. Two pixels, two hidden units, one output. Replace
-# each weight by its magnitude, and give each path the product of its weights. $R$ is the sum over all paths:
+# If paths are what counts, let the score of a weight be about paths. Here are two pixels, two hidden units and one
+# output. Unit 1 reads the pixels with the weights 1 and -2, unit 2 with 2 and 2, and the output reads the units with -3
+# and 4. Replace each weight by its magnitude, and give each path the product of its weights. $R$ is the sum over all
+# paths:
 #
 # | path | product |
 # |---|---|
-# | pixel 1, unit 1, output: weights 1 and 3 | 3 |
-# | pixel 2, unit 1, output: weights 2 and 3 | 6 |
-# | pixel 1, unit 2, output: weights 2 and 4 | 8 |
-# | pixel 2, unit 2, output: weights 2 and 4 | 8 |
-# | all, $R$ | 25 |
+# | pixel 1, unit 1, output | 1 · 3 = 3 |
+# | pixel 2, unit 1, output | 2 · 3 = 6 |
+# | pixel 1, unit 2, output | 2 · 4 = 8 |
+# | pixel 2, unit 2, output | 2 · 4 = 8 |
+# | the sum, $R$ | 25 |
 #
 # *SynFlow* (Tanaka et al. 2020) scores a weight by the sum of all paths through it. The four weights of the first layer
 # get 3, 6, 8 and 8, the two of the second get 9 and 16.
 #
 # - At each hidden unit as much flows in as out: 3 + 6 = 9 and 8 + 8 = 16. The score is *conserved*.
-# - So each layer's scores sum to $R$: 25 and 25. **The fewer weights a layer has, the larger are their scores.**
+# - So each layer's scores sum to $R$: 25 and 25. The fewer weights a layer has, the larger are their scores.
 #
 # Two weights are to stay. In *one shot* these are the two with 16 and 9: the second layer stays whole, the first is
 # empty. Now one weight at a time, and new scores after each: 3 goes first. Then unit 1 has 6 in and 6 out; let the 6 of
@@ -571,7 +582,7 @@ R.item(), (W1.grad * W1).abs(), (W2.grad * W2).abs()
 # needs one number per unit: what flows into it, `forward`, and what flows on from it, `backward`.
 
 # %% flow-naive-code
-A, B = torch.rand(2, 3, 4, generator=generator)[0], torch.rand(2, 3, generator=generator)
+A, B = torch.rand(3, 4, generator=generator), torch.rand(2, 3, generator=generator)
 slow_A, slow_B = torch.zeros(3, 4), torch.zeros(2, 3)
 for pixel in range(4):
     for unit in range(3):
@@ -595,7 +606,7 @@ plot, panels = plots.new(2, alt="Scores out of each unit over those into it, SNI
 for panel, (name, scores) in zip(panels, scored.items(), strict=True):
     for group, mark in zip(groups.values(), ".x", strict=True):
         into, out = pruning.unit_saliency(scores, group)
-        panel.plot(into, out, mark)
+        panel.plot(into.cpu(), out.cpu(), mark)
     most = max(panel.get_xlim()[1], panel.get_ylim()[1])
     panel.plot([0, most], [0, most], "--", color=plots.COLOURS["dense"])
     panel.set(xlabel="scores into the unit", ylabel="scores out of it", title=name)
@@ -655,9 +666,9 @@ for method in ("SNIP", "SynFlow"):
 #
 # They help it by a factor of a few, and then a layer is empty all the same, far below 88,733. A score of SNIP's is
 # positive, but it is not conserved: how large the scores of a layer are has nothing to do with how few weights are left
-# there. When live paths run out, hardly any gradient comes through a layer, and its scores are small just when it needs
-# large ones. SynFlow needs both, conservation *and* steps: without steps its scores only say that the largest layer has
-# the smallest ones.
+# there. A layer with few live paths gets little gradient, so its scores are small just when it needs large ones.
+# SynFlow needs both, conservation *and* steps: without steps its scores only say that the largest layer has the
+# smallest ones.
 # </details>
 
 # %% [markdown] arms
@@ -682,14 +693,12 @@ for method in arms.METHODS:
     for control in arms.CONTROLS[: 1 if method == "random" else 3]:
         rows = [arms.accuracies(data, method, control, (0.05, 0.01), s) for s in (0, 1, 2)]
         table[method, control] = np.array(rows).T  # (share, seed)
-print("right after training, %       5 % kept: seed 0, 1, 2, mean    1 % kept: seed 0, 1, 2, mean")
+print("right after training, %     5 % kept: seed 0, 1, 2, mean    1 % kept: seed 0, 1, 2, mean")
 for (method, control), found in table.items():
     row = [f"{x:8.1f}" for share in found for x in (*share, share.mean())]
     print(f"{method:10}{control:15}" + "".join(row))
 ahead = [np.mean(table[m, "as chosen"] - table[m, "shuffled"], 1) for m in ("SNIP", "SynFlow")]
-print(
-    f"your guesses: {my_guess}; ahead at 5 %: SNIP {ahead[0][0]:+.1f}, SynFlow {ahead[1][0]:+.1f}"
-)
+print(f"your guesses: {my_guess}; ahead at 5 %: {ahead[0][0]:+.1f} and {ahead[1][0]:+.1f}")
 
 # %% [markdown] arms-reading
 # (The networks were trained when the course was made, by `shrink/chapters/saliency/arms.py`.)
@@ -704,19 +713,19 @@ print(
 # %% [markdown] explore
 # ## Explore
 #
-# Two questions share one explorer. *after training*: weights are deleted in the small networks of 1770 parameters, the
-# smallest of an order first. Above, left, is the rise of the loss over the share deleted, for each of the four orders;
-# the thick line is the order on show, and the black dashed line is the sum of the saliencies of all that is deleted in
-# that order, so the prediction. (The axis is logarithmic, except near zero.) Right: 200 weights are deleted one by one,
-# and each point has its rank by the order's score and its rank by the true rise of the loss. Below: the accuracy of
-# 1,000 validation images. *rescaled* multiplies the weights into each hidden ReLU unit by a random number and divides
-# those out of it by the same; under *mine* your function gives the saliencies.
+# One explorer has both questions. *after training*: weights are deleted from the small networks of 1770 parameters, the
+# smallest of an order first. Above on the left is the rise of the loss over the share deleted, a line for each of the
+# four orders. The thick line is the order on show, and the black dashed line is its prediction, the sum of the
+# saliencies of all that is deleted. (The axis is logarithmic, except near zero.) On the right 200 weights are deleted
+# one by one: a point has its rank by the order's score, and its rank by the true rise of the loss. Below is the
+# accuracy on 1000 validation images. *rescaled* multiplies the weights into each hidden ReLU unit by a random number
+# and divides those out of it by the same number. Under *mine* your function gives the saliencies.
 #
-# *before training*: LeNet-300-100 is pruned at initialization. The compression is the number of weights over the number
-# that is kept. Above are the weights kept in each layer, in a strong colour those on a path from an input to an output
-# (*live*); then each layer's part of the sum of all scores, taken anew in what is left; then a point for each hidden
-# unit of the whole network, the scores of the weights into it added up, and those out of it. Below is the accuracy
-# after training, by three seeds, with the two controls as open marks. The shaded compressions leave a layer empty.
+# *before training*: LeNet-300-100 is pruned before it has learned. Above on the left are the weights that each layer
+# keeps, and in a strong colour those of them that are live. Then comes each layer's part of the sum of all scores,
+# taken anew in what is left, and then a point for each hidden unit of the whole network: the scores into it and those
+# out of it. Below is the accuracy after training, for three seeds, with the two controls as open marks. In the shaded
+# part a layer is empty.
 
 # %% explore-saliency
 explorer = explore_saliency(data, obd_saliency)
