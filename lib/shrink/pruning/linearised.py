@@ -138,6 +138,11 @@ def _same(mode: _Linearised, function, args, kwargs):
     return _only(mode, function, args, kwargs)
 
 
+def _slope(mode: _Linearised, function, args, kwargs):
+    """An activation with a parameter of its own."""
+    return given(args, kwargs, "input")[0]
+
+
 def _unchanged(mode: _Linearised, function, args, kwargs):
     """A function that is linear itself, and none of whose numbers is negative."""
     return function(*args, **kwargs)
@@ -195,20 +200,20 @@ def _scale(mode: _Linearised, function, args, kwargs):
     """An activation times a number or a parameter, by their magnitudes."""
     x, other = given(args, kwargs, "input", "other")
     name = plain_name(function)
+    if name.startswith("div") and mode.is_activation(x if "__r" in function.__name__ else other):
+        raise ValueError("the model calls div by an activation")
     if mode.is_activation(other):
         x, other = other, x
-        if name == "div":
-            raise ValueError("the model divides by an activation")
     if mode.is_activation(other) or function.__name__ in ("mul_", "div_"):
-        raise ValueError(f"the model calls {function.__name__} with activations in place or two")
+        raise ValueError(f"the model calls {function.__name__} of two activations or in place")
     if isinstance(other, Tensor) and other.dim():
         if not mode.is_parameter(other):
             raise ValueError(f"the model calls {name} with a tensor that is none of its parameters")
         other = torch.ones_like(other) if mode.counting and other.dim() < 2 else other
-        return x * other if name != "div" else x / other
+        return x / other if name.startswith("div") else x * other
     if mode.counting:
         return x
-    return x * abs(other) if name != "div" else x / abs(other)
+    return x / abs(other) if name.startswith("div") else x * abs(other)
 
 
 def _pad(mode: _Linearised, function, args, kwargs):
@@ -287,10 +292,11 @@ RULES: dict[str, Callable] = {
     **_for("cat concat concatenate stack", _join),
     **_for("batch_norm", _norm),
     **_for(
-        "relu relu6 leaky_relu prelu rrelu elu celu selu gelu silu mish softplus sigmoid tanh "
+        "relu relu6 leaky_relu rrelu elu celu selu gelu silu mish softplus sigmoid tanh "
         "hardtanh hardsigmoid hardswish softsign logsigmoid threshold clamp clip",
         _same,
     ),
+    **_for("prelu", _slope),
     **_for("contiguous clone sum", _unchanged),
     **_for("add", _add),
     **_for("mul multiply div divide", _scale),

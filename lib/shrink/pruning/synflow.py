@@ -55,9 +55,20 @@ def synflow_scores(model: nn.Module, shape: Sequence[int]) -> dict[str, Tensor]:
     weights = weights_of(model)
     dtype = torch.promote_types(next(iter(weights.values())).dtype, torch.float32)
     try:
-        return _scores(model, weights, shape, dtype, ROOM)
+        return _scores(model, weights, shape, dtype, ROOM)[0]
     except OverflowError:
-        return _scores(model, weights, shape, torch.float64, (0.0, torch.inf))
+        pass
+    try:
+        scores, total = _scores(model, weights, shape, torch.float64, (0.0, torch.inf))
+    except OverflowError as error:
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} holds values that are not finite") from error
+        raise ValueError(f"{error}, and float64 ends at 1e308: scale the weights") from error
+    if not total:
+        _refuse_vanished(model, shape)
+    fits = not total or ROOM[0] <= total <= ROOM[1]
+    return {name: score.to(dtype) for name, score in scores.items()} if fits else scores
 
 
 def _scores(
@@ -66,41 +77,27 @@ def _scores(
     shape: Sequence[int],
     dtype: torch.dtype,
     within: tuple[float, float],
-) -> dict[str, Tensor]:
-    """The scores, computed in this type; `OverflowError` where numbers do not lie within."""
+) -> tuple[dict[str, Tensor], float]:
+    """The scores and R, computed in this type; `OverflowError` where numbers do not lie within."""
     tensors = in_place_of(
         model, lambda _, p: p.detach().to(dtype).abs().requires_grad_(p.dim() > 1)
     )
     total = flow(model, tensors, shape, within=within)
+    if not total and dtype != torch.float64:
+        raise OverflowError(f"the sum over all paths is 0 in {dtype}")
     through = [tensors[name] for name in weights]
     gradients = torch.autograd.grad(total, through, allow_unused=True, materialize_grads=True)
     scores = {n: g.mul_(tensors[n].detach()) for n, g in zip(weights, gradients, strict=True)}
-    sums = torch.stack([score.sum() for score in scores.values()])
-    if not sums.isfinite().all():
-        if dtype != torch.float64:
-            raise OverflowError(f"a score is too large for {dtype}")
-        _refuse_infinite(model, total.item())
-    if dtype == torch.float64 and not total:
-        _refuse_vanished(model, tensors, shape)
-    return scores
+    if not torch.stack([score.sum() for score in scores.values()]).isfinite().all():
+        raise OverflowError("a score is not finite")
+    return scores, total.item()
 
 
-def _refuse_infinite(model: nn.Module, total: float) -> None:
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name} holds values that are not finite")
-    raise ValueError(
-        f"the sum over all paths is {total:g}, where float64 ends at 1e308: scale the weights"
-    )
-
-
-def _refuse_vanished(model: nn.Module, tensors: Mapping[str, Tensor], shape: Sequence[int]) -> None:
+def _refuse_vanished(model: nn.Module, shape: Sequence[int]) -> None:
     """Raise `ValueError` where there are paths, and their products are too small for any number."""
-    there = in_place_of(model, lambda name, _: (tensors[name].detach() > 0).double())
+    there = in_place_of(model, lambda _, p: (p.detach() != 0).double())
     if flow(model, there, shape, counting=True):
-        raise ValueError(
-            "the sum over all paths is 0 in float64, as it is below: scale the weights"
-        )
+        raise ValueError("the sum over all paths is below what float64 has: scale the weights")
 
 
 def unit_saliency(scores: Mapping[str, Tensor], group: Group) -> tuple[Tensor, Tensor]:
