@@ -15,11 +15,14 @@ def prepare(patch):
     for module in (deleting, lab):
         patch.setattr(module, "DELETED", np.array([0, 0.4, 0.6, 0.98]))
     for module in (collapsing, lab):
-        patch.setattr(module, "COMPRESSIONS", 10 ** np.array([0, 1.4, 2, 3.2, 5]))
+        patch.setattr(module, "COMPRESSIONS", 10 ** np.array([0, 1.4, 2, 5]))
+    for module in (collapsing, explorer):
+        patch.setattr(module, "STEPS", (1, 10))
     patch.setattr(deleting, "SINGLES", 20)
     patch.setattr(deleting, "IMAGES", 60)
     patch.setitem(deletions.OUT, "digits", Recipe(2, 0.1, 0.0))
-    for name, value in {"SCORED": 60, "TRAINED": 256, "EPOCHS": 1, "SHARES": (0.05, 0.01)}.items():
+    few = {"SCORED": 60, "TRAINED": 256, "EPOCHS": 1, "STEPS": 10}
+    for name, value in (few | {"SHARES": (0.05, 0.01), "CONTROLLED": (0.05,)}).items():
         patch.setattr(arms, name, value)
 
 

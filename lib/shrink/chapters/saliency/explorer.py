@@ -21,8 +21,8 @@ AFTER, BEFORE = QUESTIONS
 TRIES = (
     Try(
         "1 rescale",
-        "Set units rescaled to no and back: the network computes the same function. Which orders "
-        "delete other weights now, and which do not?",
+        "Set rescaled to no and back: the network computes the same function. Which orders delete "
+        "other weights now, and which do not?",
         network="ReLU",
         rescaled="10x",
         order="magnitude",
@@ -37,8 +37,8 @@ TRIES = (
     ),
     Try(
         "3 gradient",
-        "How high is the rank correlation in each order? After one epoch the gradient is not zero: "
-        "which order ranks single deletions best there?",
+        "How high is the rank correlation in each order? After one epoch all are lower: what do "
+        "the scores leave out there?",
         order="gradient",
         deleted=40,
     ),
