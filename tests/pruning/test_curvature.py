@@ -205,6 +205,17 @@ def test_the_model_is_asked_in_use_and_left_as_it_was(by):
     assert not any(h.requires_grad for h in found.values())
 
 
+@pytest.mark.parametrize(
+    ("by", "name"), [*((by, "convolutional") for by in DIAGONALS), ("fisher", "tanh")]
+)
+def test_gradients_may_be_off_where_it_is_asked(by, name):
+    model, images, labels = given(name)
+    expected = joined(hessian_diagonal(model, images, labels, by))
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            assert joined(hessian_diagonal(model, images, labels, by)).equal(expected)
+
+
 @pytest.mark.parametrize("by", DIAGONALS)
 def test_dtypes_are_those_of_the_parameters(by):
     images, labels = torch.rand(4, 5), torch.arange(4) % 3

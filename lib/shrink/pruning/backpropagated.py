@@ -6,8 +6,9 @@ For one image, each activation a has its gradient g = ∂E/∂a and its curvatur
     y = W x + b                 g_x = Wᵀ g_y        h_x = (W²)ᵀ h_y, h_W = h_y·x², h_b = h_y
     y = f(a)                    g_a = f'(a)·g_y     h_a = f'(a)²·h_y + f''(a)·g_y
 
-At the logits h is exact, and so is all that an activation alone decides. Where several meet, as in
-(W²)ᵀ h_y, the mixed second derivatives between them are left out: this is the approximation.
+At the logits h is exact, and a function of one activation alone keeps it so. Where an activation
+reaches several, as in (W²)ᵀ h_y, their mixed second derivatives are left out: this is all that the
+recursion neglects.
 """
 
 from collections.abc import Callable, Mapping
@@ -124,8 +125,10 @@ def linear(tape: Tape, function, result, args, kwargs) -> None:
         tape.add(weight, h.T @ squares)
         tape.add(bias, h.sum(0))
 
-    way = lambda g, h: (g @ weight, h @ weight.square())  # noqa: E731
-    tape.note(result, [(x, way)], learn, once=x.dim() == 2)
+    def back(g: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return g @ weight, h @ weight.square()
+
+    tape.note(result, [(x, back)], learn, once=x.dim() == 2)
 
 
 def convolution(tape: Tape, function, result, args, kwargs) -> None:
@@ -145,8 +148,10 @@ def convolution(tape: Tape, function, result, args, kwargs) -> None:
         tape.add(weight, back_through(lambda w: function(squares, w, **how), weight)(h))
         tape.add(bias, h.transpose(0, 1).flatten(1).sum(1))
 
-    way = lambda g, h: (before(g, weight), before(h, weight.square()))  # noqa: E731
-    tape.note(result, [(x, way)], learn, once=False)
+    def back(g: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return before(g, weight), before(h, weight.square())
+
+    tape.note(result, [(x, back)], learn, once=False)
 
 
 def activation(tape: Tape, function, result, args, kwargs) -> None:
@@ -165,7 +170,7 @@ SLOPE_AND_BEND: dict[str, Callable[[Tensor], tuple[Tensor, Tensor | float]]] = {
 
 
 def _check_layer(tape: Tape, x: object, weight: object, bias: object) -> None:
-    if tape.parameter(x) or any(tape.is_activation(given) for given in (weight, bias)):
+    if tape.parameter(x) or any(map(tape.is_activation, (weight, bias))):
         tape.refuse("multiplies two activations, or a parameter that is its input")
 
 

@@ -36,6 +36,9 @@ def hessian_diagonal(
       logits: the exact one without what the logits' own curvature adds. Never negative.
     - "fisher": the mean square of single images' gradients, with the given labels. Never negative.
 
+    Where each layer runs once for an image, Gauss-Newton takes a pass back for each class, and
+    Fisher one; convolutions and all other models take one for each image as well.
+
     One image of one pixel, 1, whose logits log 3 and 0 give p = 3/4 and 1/4: p·(1 - p) = 3/16, and
     the gradient p - onehot squared is (1/4)² = 1/16:
 
@@ -188,8 +191,18 @@ def _mean_squares(
     """The rows that `at_logits` gives of each image, carried back to it, squared and averaged."""
     try:
         return squared_gradients(model, parameters, images, labels, at_logits)
-    except NoRule:  # any other model: image by image, which takes longer
-        pass
+    except NoRule:
+        return _image_by_image(model, parameters, images, labels, at_logits)
+
+
+def _image_by_image(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    images: Tensor,
+    labels: Tensor,
+    at_logits: Callable[[Tensor, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """The same for any model: each image's gradient is there, some images at a time."""
 
     def of_one(given: Mapping[str, Tensor], image: Tensor, label: Tensor) -> dict[str, Tensor]:
         logits, back = vjp(lambda given: functional_call(model, given, (image[None],))[0], given)
