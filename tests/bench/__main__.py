@@ -26,6 +26,7 @@ from tests.bench import (
     library,
     quantized,
     surgery,
+    synflow,
 )
 from tests.bench.rows import Row
 
@@ -39,6 +40,7 @@ FIGURES = {
     "widths": surgery.widths,
     "curvature": curvature.diagonals,
     "curvature-large": curvature.large_diagonals,
+    "synflow": synflow.beside_the_authors,
     "sparse": library.sparse_products,
     "integers": quantized.inference,
     "quantizing": quantized.quantizing,

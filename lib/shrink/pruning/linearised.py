@@ -118,15 +118,18 @@ class _Linearised(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if not any(map(self.is_activation, flat([args, kwargs]))):
+        known = self._activations
+        if not any(id(x) in known for x in args) and not any(
+            id(x) in known for x in flat([args, kwargs])
+        ):
             return function(*args, **kwargs)
         name = plain_name(function)
         if name not in RULES:
             raise ValueError(f"the model calls {name}, which is no part of a linear network")
         result = RULES[name](self, function, args, kwargs)
-        for part in flat(result):
+        for part in (result,) if isinstance(result, Tensor) else flat(result):
             if isinstance(part, Tensor):
-                self._activations[id(part)] = part
+                known[id(part)] = part
         return result
 
 
@@ -266,6 +269,8 @@ def _each(size: int | Sequence[int], places: int) -> list[int]:
 
 def _only(mode: _Linearised, function, args, kwargs):
     """The one activation among the arguments, of the shape that the result would have."""
+    if len(args) == 1 and not kwargs:
+        return args[0]
     tensors = [x for x in flat([args, kwargs]) if isinstance(x, Tensor)]
     found = [x for x in tensors if mode.is_activation(x)]
     if len(found) > 1:
