@@ -162,3 +162,44 @@ def test_features_and_relations_are_compared_on_the_gpu():
         assert found.item() == pytest.approx(loss(student.cpu(), other.cpu()).item(), rel=1e-3)
         layer.cuda()
         assert gradient.any()
+
+
+@pytest.mark.parametrize("by", pruning.DIAGONALS)
+def test_second_derivatives_are_those_of_the_cpu(digits, by):
+    model = models.build("tiny-tanh", seed=0, hidden=(6, 5)).cuda().double()
+    images, labels = digits.train.images[:50].double(), digits.train.labels[:50]
+    found = pruning.hessian_diagonal(model, images, labels, by)
+    weights = models.weights(model)
+    masks = pruning.global_masks(pruning.obd_saliency(weights, found), 0.5)
+    rise = pruning.predicted_rise(weights, masks, found)
+    assert all(h.is_cuda for h in found.values())
+    model.cpu()
+    expected = pruning.hessian_diagonal(model, images.cpu(), labels.cpu(), by)
+    for name, h in expected.items():
+        assert found[name].cpu().allclose(h, rtol=1e-6, atol=1e-12)
+    masks = {name: mask.cpu() for name, mask in masks.items()}
+    assert pruning.predicted_rise(models.weights(model), masks, expected) == pytest.approx(rise)
+
+
+def test_convolutions_and_the_whole_hessian_too(digits):
+    images, labels = digits.train.images[:20], digits.train.labels[:20]
+    lenet = models.build("lenet-5", seed=0, hidden=(2, 3, 8)).cuda()
+    found = pruning.hessian_diagonal(lenet, images, labels)
+    expected = pruning.hessian_diagonal(lenet.cpu(), images.cpu(), labels.cpu())
+    for name, h in expected.items():
+        assert found[name].cpu().allclose(h, rtol=1e-2, atol=1e-3 * float(h.abs().max()))
+    tiny = models.build("tiny-relu", seed=0, hidden=(3, 2)).cuda()
+    hessian = pruning.full_hessian(tiny, images, labels)
+    assert hessian.is_cuda and hessian.allclose(hessian.T)
+    expected = pruning.full_hessian(tiny.cpu(), images.cpu(), labels.cpu())
+    assert hessian.cpu().allclose(expected, rtol=1e-6, atol=1e-10)
+
+
+def test_the_surgeon_works_on_the_gpu():
+    draw = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(40, 6, generator=draw), torch.randn(4, 6, generator=draw)
+    found, mask = pruning.surgeon_layer(weight.cuda(), x.cuda(), 0.5)
+    expected, kept = pruning.surgeon_layer(weight, x, 0.5)
+    assert mask.cpu().equal(kept) and found.cpu().allclose(expected, atol=1e-4)
+    hessian = (x.T @ x / len(x)).cuda()
+    assert all(part.is_cuda for part in pruning.brain_surgeon(weight[0].cuda(), hessian, 2))

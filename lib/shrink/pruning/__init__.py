@@ -29,7 +29,7 @@ from shrink.pruning.saliency import obd_saliency, predicted_rise
 from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
 from shrink.pruning.scores import group_scores, weight_scores
 from shrink.pruning.sensitivities import grasp_scores, snip_scores
-from shrink.pruning.surgeon import brain_surgeon
+from shrink.pruning.surgeon import brain_surgeon, surgeon_layer
 from shrink.pruning.surgery import mask_filters, mask_units, remove_units
 from shrink.pruning.synflow import synflow_scores, unit_saliency
 from shrink.pruning.units import fill_up, keep_units, strongest_units
@@ -85,6 +85,7 @@ __all__ = [
     "shuffle_masks",
     "snip_scores",
     "strongest_units",
+    "surgeon_layer",
     "synflow_scores",
     "unit_saliency",
     "weight_scores",
