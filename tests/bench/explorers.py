@@ -16,6 +16,7 @@ from shrink.chapters.measure.explorer import explore_costs
 from shrink.chapters.measure.units_explorer import explore_units
 from shrink.chapters.prune.explorer import explore_pruning
 from shrink.chapters.quantize.explorer import explore_quantization
+from shrink.chapters.saliency.explorer import explore_saliency
 from shrink.chapters.share.explorer import explore_sharing
 from shrink.chapters.structure.explorer import explore_structure
 from shrink.classroom import baselines, models
@@ -113,6 +114,12 @@ def _explore_file(data: Dataset) -> Explorer:
     return explore_file(codec.encode(net.state_dict() | shared, code="huffman"), data)
 
 
+def _asked(explorer: Explorer, question: str) -> Explorer:
+    """The explorer with this question asked."""
+    explorer.move(question=question)
+    return explorer
+
+
 EXPLORERS: dict[str, Callable[[Dataset], Explorer]] = {
     "the start page": lambda _: explore(),
     "chapter 01, units": lambda _: explore_units("cpu"),
@@ -124,4 +131,6 @@ EXPLORERS: dict[str, Callable[[Dataset], Explorer]] = {
     "chapter 05, the file": _explore_file,
     "chapter 06": explore_distillation,
     "chapter 07": explore_structure,
+    "chapter 08, after training": explore_saliency,
+    "chapter 08, before training": lambda data: _asked(explore_saliency(data), "before training"),
 }
