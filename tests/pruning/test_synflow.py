@@ -16,7 +16,7 @@ from tests.pruning import corners
 from tests.pruning.nets import IMAGES, NETS, shaken, state_of
 
 SHAPE = (1, 28, 28)
-COURSE = ("lenet-5", "separable", "residual", "tiny-tanh")
+COURSE = (pytest.param("lenet-5", marks=pytest.mark.deep), "separable", "residual", "tiny-tanh")
 
 
 def magnitudes(net):
@@ -253,13 +253,15 @@ def test_neither_biases_nor_shifts_nor_signs_have_a_part():
 def test_tied_weights_are_scored_once_by_all_their_uses():
     layer = nn.Linear(3, 3).double()
     apart = nn.Sequential(copy.deepcopy(layer), copy.deepcopy(layer))
-    scores = synflow_scores(nn.Sequential(layer, nn.Tanh(), layer), (3,))
+    net = nn.Sequential(layer, nn.Tanh(), layer)
+    scores = synflow_scores(net, (3,))
     assert [*scores] == ["0.weight"]
+    assert isinstance(layer.weight, nn.Parameter) and layer.weight.equal(apart[0].weight)
     summed = sum(synflow_scores(apart, (3,)).values())
     torch.testing.assert_close(scores["0.weight"], summed)
 
 
-class Softmax(nn.Module):
+class Calls(nn.Module):
     def __init__(self, call):
         super().__init__()
         self.fc, self.call = nn.Linear(4, 4), call
@@ -291,7 +293,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("told", REFUSED)
 def test_what_is_no_linear_network_is_refused_by_name(told):
-    net = Softmax(REFUSED[told])
+    net = Calls(REFUSED[told])
     with pytest.raises(ValueError, match=told.partition(" with a tensor")[0]):
         synflow_scores(net, (4,))
 
