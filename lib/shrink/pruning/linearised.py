@@ -35,6 +35,8 @@ def weights_of(model: nn.Module) -> dict[str, nn.Parameter]:
             refuse_computed(module, described(name, module))
         if isinstance(module, torch.jit.ScriptModule):
             raise ValueError(f"{name or 'the model'} is scripted: give the model it was made of")
+        if isinstance(module, nn.DataParallel):
+            raise ValueError(f"{name or 'the model'} is in DataParallel: give its module")
     weights = {}
     for name, p in model.named_parameters():
         if is_lazy(p) or p.is_meta:
