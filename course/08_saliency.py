@@ -596,7 +596,8 @@ torch.allclose(slow_A, A * backward[:, None]), torch.allclose(slow_B, B * forwar
 # %% [markdown] conserved
 # ## Conservation, on the real network
 #
-# The sum of the scores into each of the 400 hidden units of LeNet-300-100, and of those out of it:
+# The sum of the scores into each of the 400 hidden units of LeNet-300-100, and of those out of it. (Chapter 07's
+# `dependency_groups` says which weights lead into a unit, and which lead out of it.)
 
 # %% conserved-shown
 groups = pruning.dependency_groups(fresh, data.validation.images[:1])
@@ -604,12 +605,13 @@ synflow = pruning.synflow_scores(fresh, arms.SHAPE)
 scored = {"SNIP": snip, "SynFlow": synflow}
 plot, panels = plots.new(2, alt="Scores out of each unit over those into it, SNIP and SynFlow")
 for panel, (name, scores) in zip(panels, scored.items(), strict=True):
-    for group, mark in zip(groups.values(), ".x", strict=True):
+    for (layer, group), mark in zip(groups.items(), ".x", strict=True):
         into, out = pruning.unit_saliency(scores, group)
-        panel.plot(into.cpu(), out.cpu(), mark)
+        panel.plot(into.cpu(), out.cpu(), mark, label=f"units of {layer}")
     most = max(panel.get_xlim()[1], panel.get_ylim()[1])
     panel.plot([0, most], [0, most], "--", color=plots.COLOURS["dense"])
     panel.set(xlabel="scores into the unit", ylabel="scores out of it", title=name)
+panels[0].legend()
 plot
 
 # %% [markdown] conserved-sums
@@ -664,11 +666,10 @@ for method in ("SNIP", "SynFlow"):
 #
 # <details><summary>Answer</summary>
 #
-# They help it by a factor of a few, and then a layer is empty all the same, far below 88,733. A score of SNIP's is
-# positive, but it is not conserved: how large the scores of a layer are has nothing to do with how few weights are left
-# there. A layer with few live paths gets little gradient, so its scores are small just when it needs large ones.
-# SynFlow needs both, conservation *and* steps: without steps its scores only say that the largest layer has the
-# smallest ones.
+# They carry it further, and then a layer is empty all the same, far below 88,733. A score of SNIP's is positive, but it
+# is not conserved: how large the scores of a layer are has nothing to do with how few weights are left there. A layer
+# with few live paths gets little gradient, so its scores are small just when it needs large ones. SynFlow needs both,
+# conservation *and* steps: without steps its scores only say that the largest layer has the smallest ones.
 # </details>
 
 # %% [markdown] arms
@@ -768,9 +769,8 @@ explorer
 #    needs more than steps: its magnitudes of gradients are not conserved, and at 100,000 it is empty all the same.
 # 5. None: no path leads through. The gradient of every weight is zero, so training only changes the last biases, which
 #    see no image. The network gives one answer to all, and is right for the images of that class.
-# 6. At 20 times fewer the shuffled and re-initialised networks learn about as well as the chosen one: what SNIP found
-#    is how many weights to keep in each layer, not which. At 100 the places begin to matter for some methods, most so
-#    for SynFlow.
+# 6. The shuffled and the re-initialised networks learn about as well as the chosen one, so what SNIP found is how many
+#    weights to keep in each layer, and not which. So it is for the other methods, and at 100.
 # </details>
 
 # %% [markdown] exercises
@@ -1230,7 +1230,7 @@ if my_name is not None:
 #   that reads digits, about 800 can be deleted before the prediction fails, and saliency finds them better than
 #   magnitude.
 # - Tanaka, Kunin, Yamins and Ganguli, *Pruning neural networks without any data by iteratively conserving synaptic
-#   flow*, NeurIPS 2020, [arXiv 2006.05467](https://arxiv.org/abs/2006.05467). Read sections 3 to 5: why layers
+#   flow*, NeurIPS 2020, [arXiv 2006.05467](https://arxiv.org/abs/2006.05467). Read sections 3 to 6: why layers
 #   collapse, and why conservation and steps together prevent it. Its claim: SynFlow reaches the highest compression
 #   that any method can reach, and the others do not.
 # - Frankle, Dziugaite, Roy and Carbin, *Pruning Neural Networks at Initialization: Why Are We Missing the Mark?*, ICLR
