@@ -335,6 +335,22 @@ def test_differences_and_biases_on_their_own():
     torch.testing.assert_close(exact["two.weight"], exact["fc1.weight"])
 
 
+def test_what_is_subtracted_has_its_gradient_turned():
+    """-tanh(a) is tanh(-a)."""
+    taken, images = made(lambda m, x: m.fc2((1 - m.fc1(x).tanh()) - m.two(x).tanh()),
+        two=nn.Linear(6, 8))  # fmt: skip
+    added, _ = made(lambda m, x: m.fc2((m.fc1(x).tanh() + 1) + m.two(x).tanh()),
+        two=nn.Linear(6, 8))  # fmt: skip
+    added.load_state_dict(taken.state_dict())
+    with torch.no_grad():
+        for p in [*added.fc1.parameters(), *added.two.parameters()]:
+            p.neg_()
+    labels = labels_for(taken, images)
+    found, expected = (hessian_diagonal(m, images, labels) for m in (taken, added))
+    for name in found:
+        torch.testing.assert_close(found[name], expected[name])
+
+
 @pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5", "tiny-tanh", "tiny-relu"])
 def test_the_courses_networks_have_rules(name):
     model = models.build(name, seed=0)

@@ -57,6 +57,15 @@ def test_three_weights_by_hand():
     assert w.tolist() == [2, 1, 1.5]
 
 
+def test_of_equal_costs_the_first_goes_whatever_is_rounded():
+    hessian = torch.tensor([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
+    for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
+        w = torch.tensor([1.0, 1.0, 1.3])[order]
+        _, mask, rises = brain_surgeon(w, hessian[order][:, order], 1)
+        assert mask.nonzero().flatten().tolist() == sorted({0, 1, 2} - {w.tolist().index(1.0)})
+        assert rises.tolist() == pytest.approx([0.75])
+
+
 def test_with_a_diagonal_hessian_it_is_optimal_brain_damage():
     w, h = torch.tensor([1.0, -2.0, 3.0, 0.5]), torch.tensor([2.0, 1.0, 0.1, 8.0])
     found, mask, rises = brain_surgeon(w, h.diag(), 2)

@@ -8,6 +8,7 @@ from shrink.pruning.arguments import check_weight, number_pruned
 from shrink.tensors import check_one_device
 
 NUMBERS = 2**20  # of inverse Hessians that are held at once: 8 MB of float64
+TIE = 1e-9  # costs that are nearer than this part of them are equal, and the first goes
 
 
 def brain_surgeon(weight: Tensor, hessian: Tensor, pruned: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -15,9 +16,9 @@ def brain_surgeon(weight: Tensor, hessian: Tensor, pruned: int) -> tuple[Tensor,
 
     The loss is taken for the parabola ½·(v - w)ᵀH (v - w) around the given weights w. Deleting
     weight q at its best for the others costs L_q = w_q² / (2·[H⁻¹]_qq), and moves all weights by
-    -w_q / [H⁻¹]_qq · H⁻¹e_q. The least L_q goes, H⁻¹ loses row and column q by one step of
-    elimination, and the next is chosen. This is greedy: each deletion is the best next one, and
-    all together need not be the best of that number.
+    -w_q / [H⁻¹]_qq · H⁻¹e_q. The least L_q goes, the first where they tie; H⁻¹ loses row and column
+    q by one step of elimination, and the next is chosen. This is greedy: each deletion is the best
+    next one, and all together need not be the best of that number.
 
     Two inputs that are nearly one: the weight that stays takes over what the other did.
 
@@ -133,7 +134,8 @@ def _delete(w: Tensor, inverse: Tensor, times: int) -> tuple[Tensor, Tensor, Ten
     order, rises = [], []
     for _ in range(times):
         cost = w.square() / (2 * inverse.diagonal(dim1=1, dim2=2))
-        cost, q = torch.where(mask, cost, torch.inf).min(1)
+        cost = torch.where(mask, cost, torch.inf)
+        q = (cost <= cost.amin(1, keepdim=True) * (1 + TIE)).byte().argmax(1)  # the first of these
         column = inverse[rows, :, q]
         pivot = column[rows, q]
         w -= (w[rows, q] / pivot)[:, None] * column
@@ -141,7 +143,7 @@ def _delete(w: Tensor, inverse: Tensor, times: int) -> tuple[Tensor, Tensor, Ten
         mask[rows, q] = False
         w[~mask] = 0
         order.append(q)
-        rises.append(cost)
+        rises.append(cost[rows, q])
     if not order:
         return w, mask, mask.new_zeros(len(w), 0, dtype=torch.int64), w.new_zeros(len(w), 0)
     return w, mask, torch.stack(order, 1), torch.stack(rises, 1)
