@@ -341,6 +341,7 @@ def test_what_is_subtracted_has_its_gradient_turned():
         two=nn.Linear(6, 8))  # fmt: skip
     added, _ = made(lambda m, x: m.fc2((m.fc1(x).tanh() + 1) + m.two(x).tanh()),
         two=nn.Linear(6, 8))  # fmt: skip
+    added.load_state_dict(taken.state_dict())
     with torch.no_grad():
         for p in [*added.fc1.parameters(), *added.two.parameters()]:
             p.neg_()
