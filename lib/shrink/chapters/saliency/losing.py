@@ -28,7 +28,7 @@ SEEDS = (0, 1, 2)
 SPARSITIES = (0.5, 0.8, 0.9, 0.95)
 TEMPERATURE = 4.0  # of softened logits
 STEPS = 20  # in which h is taken anew
-FEW = 200  # images for the exact diagonal
+FEW = 1000  # images for the exact diagonal
 SECONDS = 0.004  # a step of training, on two cores
 
 Scores = dict[str, Tensor]
