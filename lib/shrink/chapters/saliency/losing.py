@@ -168,7 +168,7 @@ def _compared(way: str, dataset: Dataset, seed: int) -> Scores:
             "moved": torch.stack(gone).sqrt().double(),
         }
 
-    return kept("saliency/losing", make, *_made_of(way, dataset, seed), _masks, losses)
+    return kept("saliency/losing", make, *_made_of(way, dataset, seed), _masks, losses, accuracy)
 
 
 def _right(net: nn.Module, masks: Scores, split: Split) -> float:
