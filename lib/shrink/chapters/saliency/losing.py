@@ -115,7 +115,8 @@ class Found:
 def compared(way: str, dataset: Dataset, seeds: Sequence[int] = SEEDS) -> Found:
     """What pruning in this way, one of WAYS, does to the trained networks; nothing is retrained."""
     found = [_compared(way, dataset, seed) for seed in seeds]
-    return Found(*(np.stack([one[what].numpy() for one in found]) for what in found[0]))
+    names = ("right", "rise", "moved")  # what is stored has an order of its own
+    return Found(**{name: np.stack([one[name].numpy() for one in found]) for name in names})
 
 
 def parts(way: str, dataset: Dataset, seeds: Sequence[int] = SEEDS) -> list[list[Parts]]:
