@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "distillation",
         "structured",
         "metapruning",
+        "obd",
         "synflow",
         "prune-at-init",
     ]

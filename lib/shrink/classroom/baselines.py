@@ -39,6 +39,13 @@ RECIPES = {
     ("residual", "digits"): Recipe(epochs=8, learning_rate=0.05, batch_size=32),
     ("residual", "glyphs"): Recipe(epochs=8, learning_rate=0.05),
     ("residual", "mnist"): Recipe(epochs=5, learning_rate=0.05),
+    # Optimal Brain Damage speaks of a minimum of the loss alone: long, and no weight decay.
+    ("tiny-tanh", "digits"): Recipe(epochs=80, weight_decay=0),
+    ("tiny-tanh", "glyphs"): Recipe(epochs=80, weight_decay=0),
+    ("tiny-tanh", "mnist"): Recipe(epochs=40, weight_decay=0),
+    ("tiny-relu", "digits"): Recipe(epochs=80, weight_decay=0),
+    ("tiny-relu", "glyphs"): Recipe(epochs=80, weight_decay=0),
+    ("tiny-relu", "mnist"): Recipe(epochs=40, weight_decay=0),
 }
 
 PRUNING = (0.8, 0.92)  # the sparsity after each round, over all layers
@@ -49,6 +56,8 @@ SECONDS = {  # a step, on two cores
     "lenet-5": 0.02,
     "separable": 0.015,
     "residual": 0.025,
+    "tiny-tanh": 0.0015,
+    "tiny-relu": 0.0015,
 }
 
 

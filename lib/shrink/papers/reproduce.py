@@ -30,6 +30,7 @@ PAPERS = (
     "distillation",
     "structured",
     "metapruning",
+    "obd",
     "synflow",
     "prune-at-init",
 )
