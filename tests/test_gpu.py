@@ -1,5 +1,7 @@
 """What a student does, on a CUDA device: checks, training with held masks, the explorer."""
 
+import copy
+
 import pytest
 import torch
 
@@ -162,3 +164,46 @@ def test_features_and_relations_are_compared_on_the_gpu():
         assert found.item() == pytest.approx(loss(student.cpu(), other.cpu()).item(), rel=1e-3)
         layer.cuda()
         assert gradient.any()
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5", "separable", "residual"])
+def test_scores_and_paths_are_those_of_the_cpu(name, digits):
+    net, images, labels = models.build(name, 0), digits.train.images[:60], digits.train.labels[:60]
+    shape = (1, 28, 28)
+    masks = pruning.global_masks(models.weights(net), 0.7)
+    cpu, gpu = copy.deepcopy(net).double(), copy.deepcopy(net).double().cuda()
+    on_gpu = {layer: mask.cuda() for layer, mask in masks.items()}
+    assert pruning.count_paths(gpu, on_gpu, shape) == pruning.count_paths(cpu, masks, shape) > 0
+    live = pruning.live_masks(cpu, masks, shape)
+    assert all(m.cpu().equal(live[n]) for n, m in pruning.live_masks(gpu, on_gpu, shape).items())
+    for score in (
+        lambda m, x, y: pruning.snip_scores(m, x, y),
+        lambda m, x, y: pruning.grasp_scores(m, x, y),
+        lambda m, x, y: pruning.synflow_scores(m, shape),
+    ):
+        expected = score(cpu, images.double().cpu(), labels.cpu())
+        found = score(gpu, images.double(), labels)
+        for layer, s in found.items():
+            assert s.is_cuda
+            torch.testing.assert_close(s.cpu(), expected[layer], rtol=1e-6, atol=1e-12)
+
+
+def test_pruning_in_steps_keeps_what_it_keeps_on_the_cpu():
+    for dtype in (torch.float32, torch.bfloat16):  # whole numbers, many of them equal
+        draw = torch.Generator().manual_seed(0)
+        rounds = [torch.randint(-9, 9, (40, 30), generator=draw).to(dtype) for _ in range(4)]
+        found = []
+        for device in ("cpu", "cuda"):
+            net, scores = torch.nn.Linear(30, 40).to(device), iter(rounds)
+            score = lambda _, s=scores, d=device: {"weight": next(s).to(d)}  # noqa: E731
+            found.append(pruning.prune_by_score(net, score, 0.9, steps=4)["weight"])
+        assert found[1].is_cuda and found[0].equal(found[1].cpu())
+
+
+def test_units_conserve_saliency_on_the_gpu():
+    net = models.build("lenet-5", 0).double().cuda()
+    scores = pruning.synflow_scores(net, (1, 28, 28))
+    for group in pruning.dependency_groups(net, torch.zeros(2, 1, 28, 28).double().cuda()).values():
+        into, out_of = pruning.unit_saliency(scores, group)
+        assert into.is_cuda
+        torch.testing.assert_close(into, out_of, rtol=1e-10, atol=0)

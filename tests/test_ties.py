@@ -179,6 +179,22 @@ def test_masks_of_one_weight_that_differ_are_refused_and_nothing_is_changed():
     assert net.head.weight.equal(before) and not sgd._optimizer_step_post_hooks
 
 
+@pytest.mark.parametrize("sparsity", [0, 0.5, 0.77, 1])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_pruning_by_scores_counts_tied_weights_once(sparsity, steps):
+    net = TiedText()
+    score = lambda model: {n: w.abs() for n, w in under_all_names(model).items()}  # noqa: E731
+    magnitudes = {f"{name}.weight": w for name, w in score(net).items()}
+    masks = pruning.prune_by_score(
+        net, lambda model: {f"{n}.weight": w for n, w in score(model).items()}, sparsity, steps
+    )
+    assert masks["embedding.weight"] is masks["head.weight"]
+    assert list(masks) == [*magnitudes]
+    assert kept({n.removesuffix(".weight"): m for n, m in masks.items()}, ONCE) == 44 - round(
+        44 * sparsity
+    )
+
+
 def test_gradual_pruning_counts_tied_weights_once():
     net = TiedText()
     weights = under_all_names(net)

@@ -66,7 +66,7 @@ def test_each_arm_is_what_its_name_says(digits, tmp_path, monkeypatch):
         for method in arms.METHODS:
             said = found[str(sparsity)][method]
             controls = arms.CONTROLS if method != "random" else ("as chosen",)
-            assert list(said["errors"]) == sorted(controls, key=list(said["errors"]).index)
+            assert set(said["errors"]) == set(controls)
             own, masks, _, _ = next(arm)
             assert sum(int(m.sum()) for m in masks.values()) == 9528 - round(sparsity * 9528)
             assert said["weights"] == {name: int(mask.sum()) for name, mask in masks.items()}
@@ -228,15 +228,13 @@ def test_the_shipped_record_is_what_results_md_shows():
     assert result.markdown() in shown and result.verdict in " ".join(shown.split())
 
 
-def test_what_ships_is_right_about_the_weights_left():
-    """The methods choose as they did for the record, whoever has changed them since."""
-    record = reproduce.stored("prune-at-init").record
-    dataset = data.load("mnist", announce=False)
-    few = arms.scored(dataset.train, 0, paper.PLAN.scored)
-    for method in ("SNIP", "GraSP", "SynFlow"):
-        masks = arms.masks_by(
-            method, arms.initial(0), few.images, few.labels, 0.95, seed=0, steps=None
-        )
-        said = record["seeds"]["0"]["0.95"][method]["weights"]
+@pytest.mark.mnist
+def test_the_methods_leave_each_layer_as_much_as_when_the_record_was_made():
+    said = reproduce.stored("prune-at-init").record["seeds"]["0"]["0.95"]
+    few = arms.scored(data.load("mnist", announce=False).train, 0, paper.PLAN.scored)
+    for method in arms.METHODS:
+        steps = paper.PLAN.steps if method == "SynFlow" else 1
+        net = arms.initial(0)
+        masks = arms.masks_by(method, net, few.images, few.labels, 0.95, seed=0, steps=steps)
         for name, mask in masks.items():
-            assert int(mask.sum()) == pytest.approx(said[name], rel=0.01, abs=2)
+            assert int(mask.sum()) == pytest.approx(said[method]["weights"][name], rel=0.01, abs=2)

@@ -72,7 +72,7 @@ def test_paths_of_a_perceptron_are_those_of_a_walk(seed):
 
 
 class Pooled(nn.Module):
-    """A strided convolution with padding, pooling, a sum around a second one, and a linear layer."""
+    """A strided convolution with padding, pooling, a sum around a second one, a linear layer."""
 
     def __init__(self, pool):
         super().__init__()

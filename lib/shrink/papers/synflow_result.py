@@ -52,18 +52,19 @@ class Result(Record):
         return [*rows, ("N/L, one weight per layer", *bound)]
 
     def _at(self, compression: str) -> Rows:
-        """Of each network with a weight for each layer then: empty layers, and paths."""
+        """Of each network with a weight for each layer then: empty layers; paths that are left."""
         networks = [
             n for n in self.networks if compression in self.runs[0][n]["methods"][OURS]["at"]
         ]
-        rows = [(f"at {compression}x: empty layers, paths", *networks)]
+        rows = [(f"at {compression}x: empty layers; paths", *networks)]
         for method in self.methods:
             cells = []
             for network in networks:
                 at = [run[network]["methods"][method]["at"][compression] for run in self.runs]
                 empty = one_or_range(found["empty"] for found in at)
-                paths = one_or_range((found["paths"] for found in at), ",.0f")
-                cells.append(f"{empty}, {paths}")
+                counts = [found["paths"] for found in at]
+                paths = " to ".join(dict.fromkeys(map(_short, (min(counts), max(counts)))))
+                cells.append(f"{empty}; {paths}")
             rows.append((method, *cells))
         return rows
 
@@ -115,3 +116,11 @@ class Result(Record):
             f"The steps alone are not enough: {word}. SNIP in as many steps has {found} of "
             f"N/L{where}."
         )
+
+
+def _short(paths: int) -> str:
+    """
+    >>> _short(1234), _short(1234567)
+    ('1,234', '1.2e6')
+    """
+    return f"{paths:,}" if paths < 1e6 else f"{paths:.1e}".replace("e+0", "e").replace("e+", "e")
