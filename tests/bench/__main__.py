@@ -17,7 +17,16 @@ import psutil
 import torch
 
 from tests import ROOT
-from tests.bench import chapters, coding, distilling, explorers, library, quantized, surgery
+from tests.bench import (
+    chapters,
+    coding,
+    distilling,
+    explorers,
+    library,
+    quantized,
+    surgery,
+    synflow,
+)
 from tests.bench.rows import Row
 
 MEASURED = ROOT / "course" / "measured.md"
@@ -28,6 +37,7 @@ FIGURES = {
     "blocks": library.blocks,
     "surgery": surgery.beside_torch_pruning,
     "widths": surgery.widths,
+    "synflow": synflow.beside_the_authors,
     "sparse": library.sparse_products,
     "integers": quantized.inference,
     "quantizing": quantized.quantizing,

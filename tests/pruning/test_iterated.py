@@ -211,7 +211,7 @@ def with_autograd(net, shape, final, steps):
     return {name: mask.bool() for name, mask in masks.items()}
 
 
-@pytest.mark.parametrize("compression", [10, 30, 50])
+@pytest.mark.parametrize("compression", [10, pytest.param(30, marks=pytest.mark.deep), 50])
 def test_the_masks_are_those_of_the_authors_way(compression):
     net = models.build("tiny-relu", seed=2).double()
     found = prune_by_score(net, lambda m: synflow_scores(m, SHAPE), 1 - 1 / compression, 100)

@@ -211,6 +211,7 @@ def test_tied_weights_are_links_at_each_use():
     net = nn.Sequential(layer, nn.ReLU(), layer)
     mask = torch.tensor([[True, True, False], [False, True, False], [False, False, False]])
     assert count_paths(net, {"0.weight": mask}, (3,)) == (mask.long() @ mask.long()).sum()
+    assert isinstance(layer.weight, nn.Parameter)
 
 
 MASKS = drawn(Pooled(nn.MaxPool2d(2)), 0.5)

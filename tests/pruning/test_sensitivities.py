@@ -131,10 +131,22 @@ def test_tied_weights_are_scored_once_by_all_their_uses(score):
     x = images(6, 10)
     found = score(net, x, LABELS)
     assert [*found] == ["0.weight"]
+    assert net[2].weight is net[0].weight and net[0].weight.equal(apart[0].weight)
     if score is snip_scores:
         loss = cross_entropy(apart(x))
         gradients = torch.autograd.grad(loss, [apart[0].weight, apart[2].weight])
         torch.testing.assert_close(found["0.weight"], (sum(gradients) * net[0].weight).abs())
+
+
+@pytest.mark.parametrize("score", [snip_scores, grasp_scores])
+def test_a_layer_that_is_used_twice_is_left_as_it_was(score):
+    layer, norm = nn.Linear(10, 10), nn.BatchNorm1d(10)
+    net = nn.Sequential(layer, norm, nn.Tanh(), layer, norm).double()
+    before = state_of(net)
+    assert [*score(net, images(6, 10), LABELS)] == ["0.weight"]
+    after = state_of(net)
+    assert before[0] == after[0] and isinstance(layer.weight, nn.Parameter)
+    assert all(before[1][name].equal(after[1][name]) for name in before[1])
 
 
 def test_the_courses_networks_are_scored_in_their_type():

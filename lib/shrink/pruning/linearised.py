@@ -5,7 +5,7 @@ one with a softmax inside, is refused by the name of the function that it calls.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -35,6 +35,8 @@ def weights_of(model: nn.Module) -> dict[str, nn.Parameter]:
             refuse_computed(module, described(name, module))
         if isinstance(module, torch.jit.ScriptModule):
             raise ValueError(f"{name or 'the model'} is scripted: give the model it was made of")
+        if isinstance(module, nn.DataParallel):
+            raise ValueError(f"{name or 'the model'} is in DataParallel: give its module")
     weights = {}
     for name, p in model.named_parameters():
         if is_lazy(p) or p.is_meta:
@@ -46,15 +48,25 @@ def weights_of(model: nn.Module) -> dict[str, nn.Parameter]:
     return weights
 
 
-def in_place_of(model: nn.Module, make: Callable[[str, nn.Parameter], Tensor]) -> dict[str, Tensor]:
-    """What `make` gives for each parameter and its first name, under each of its names."""
+def in_place_of(
+    model: nn.Module,
+    make: Callable[[str, Tensor], Tensor],
+    tensors: Callable[..., Iterable[tuple[str, Tensor]]] = nn.Module.named_parameters,
+) -> dict[str, Tensor]:
+    """What `make` gives for each parameter and its first name, under each place that it has.
+
+    A module under several names is one place; with two, `functional_call` would put back what it
+    had put in. `tensors` may be `nn.Module.named_buffers`.
+    """
     made: dict[int, Tensor] = {}
-    tensors = {}
-    for name, p in model.named_parameters(remove_duplicate=False):
-        if id(p) not in made:
-            made[id(p)] = make(name, p)
-        tensors[name] = made[id(p)]
-    return tensors
+    places = {}
+    for path, module in model.named_modules():
+        for own, tensor in tensors(module, recurse=False, remove_duplicate=False):
+            name = f"{path}.{own}" if path else own
+            if id(tensor) not in made:
+                made[id(tensor)] = make(name, tensor)
+            places[name] = made[id(tensor)]
+    return places
 
 
 def flow(
@@ -70,7 +82,7 @@ def flow(
     Args:
         model: in eval mode while it runs; its own tensors are not read, except the variances of
             batch norm.
-        tensors: for each name of a parameter, as from `in_place_of`: floating point of one type,
+        tensors: for each place of a parameter, as from `in_place_of`: floating point of one type,
             nothing negative.
         shape: of an image, without the batch.
         counting: count the paths. Then pooling adds up what it is given, where otherwise it takes
@@ -118,15 +130,18 @@ class _Linearised(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if not any(map(self.is_activation, flat([args, kwargs]))):
+        known = self._activations
+        if not any(id(x) in known for x in args) and not any(
+            id(x) in known for x in flat([args, kwargs])
+        ):
             return function(*args, **kwargs)
         name = plain_name(function)
         if name not in RULES:
             raise ValueError(f"the model calls {name}, which is no part of a linear network")
         result = RULES[name](self, function, args, kwargs)
-        for part in flat(result):
+        for part in (result,) if isinstance(result, Tensor) else flat(result):
             if isinstance(part, Tensor):
-                self._activations[id(part)] = part
+                known[id(part)] = part
         return result
 
 
@@ -266,6 +281,8 @@ def _each(size: int | Sequence[int], places: int) -> list[int]:
 
 def _only(mode: _Linearised, function, args, kwargs):
     """The one activation among the arguments, of the shape that the result would have."""
+    if len(args) == 1 and not kwargs:
+        return args[0]
     tensors = [x for x in flat([args, kwargs]) if isinstance(x, Tensor)]
     found = [x for x in tensors if mode.is_activation(x)]
     if len(found) > 1:

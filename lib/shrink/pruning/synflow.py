@@ -83,14 +83,15 @@ def _scores(
         model, lambda _, p: p.detach().to(dtype).abs().requires_grad_(p.dim() > 1)
     )
     total = flow(model, tensors, shape, within=within)
-    if not total and dtype != torch.float64:
+    value = total.detach().item()
+    if not value and dtype != torch.float64:
         raise OverflowError(f"the sum over all paths is 0 in {dtype}")
     through = [tensors[name] for name in weights]
     gradients = torch.autograd.grad(total, through, allow_unused=True, materialize_grads=True)
     scores = {n: g.mul_(tensors[n].detach()) for n, g in zip(weights, gradients, strict=True)}
     if not torch.stack([score.sum() for score in scores.values()]).isfinite().all():
         raise OverflowError("a score is not finite")
-    return scores, total.item()
+    return scores, value
 
 
 def _refuse_vanished(model: nn.Module, shape: Sequence[int]) -> None:
