@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from shrink.chapters.saliency import arms, collapsing, deleting, deletions, explorer, lab
+from shrink.chapters.saliency import arms, collapsing, deleting, explorer, lab
 from shrink.chapters.saliency.obd import obd_saliency
+from shrink.classroom import baselines
 from shrink.classroom.training import Recipe
 from tests.chapters.small import comparing_seeds
 
@@ -20,7 +21,8 @@ def prepare(patch):
         patch.setattr(module, "STEPS", (1, 10))
     patch.setattr(deleting, "SINGLES", 20)
     patch.setattr(deleting, "IMAGES", 60)
-    patch.setitem(deletions.OUT, "digits", Recipe(2, 0.1, 0.0))
+    for name in deleting.NETWORKS.values():
+        patch.setitem(baselines.RECIPES, (name, "digits"), Recipe(2, weight_decay=0))
     few = {"SCORED": 60, "TRAINED": 256, "EPOCHS": 1, "STEPS": 10}
     for name, value in (few | {"SHARES": (0.05, 0.01), "CONTROLLED": (0.05,)}).items():
         patch.setattr(arms, name, value)

@@ -141,7 +141,10 @@ def test_ranks_are_those_of_single_deletions(a_lab, digits, order):
     net = deleting.network_of(Case(), digits, SEEDS[0])
     sizes = [w.numel() for w in weights_of(net)]
     starts = {"fc1.weight": 0, "fc2.weight": sizes[0], "fc3.weight": sizes[0] + sizes[1]}
-    drawn = [int(starts[name] + place) for name, place in deleting.places(net, SEEDS[0])]
+    drawn = [
+        int(starts[name] + place)
+        for name, place in deletions.places(net, deleting.SINGLES, SEEDS[0])
+    ]
     assert len(set(drawn)) == deleting.SINGLES
     rises = []
     for place in drawn:

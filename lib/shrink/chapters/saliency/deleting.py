@@ -138,20 +138,15 @@ def scores_of(net: nn.Module, split: Split, seed: int) -> dict[str, dict[str, Te
     return {by: deletions.order_of(net, split, by, seed=seed) for by in deletions.ORDERS}
 
 
-def places(net: nn.Module, seed: int) -> list[tuple[str, int]]:
-    """SINGLES weights drawn from all: the name and the place in the flattened weight of each."""
-    names = [(name, place) for name, w in models.weights(net).items() for place in range(w.numel())]
-    drawn = np.random.default_rng(seed).permutation(len(names))[:SINGLES]
-    return [names[i] for i in sorted(drawn)]
-
-
 def true_rises(case: Case, dataset: Dataset, seed: int) -> np.ndarray:
     """The true rise of the loss for each of the single deletions; rescaling does not change it."""
     whole = Case(case.network, case.trained)
 
     def make() -> dict[str, Tensor]:
         net = network_of(whole, dataset, seed)
-        return {"rises": deletions.true_rises(net, deletions.asked(dataset), places(net, seed))}
+        where = deletions.places(net, SINGLES, seed)
+        return {"rises": deletions.true_rises(net, deletions.asked(dataset), where)}
 
-    made_of = (dataset.train, whole, seed, network_of, places, deletions.true_rises)
+    parts = (network_of, deletions.places, deletions.true_rises)
+    made_of = (dataset.train, whole, seed, SINGLES, *parts)
     return kept("sweeps/saliency-singles", make, *made_of)["rises"].double().numpy()

@@ -105,8 +105,8 @@ class SaliencyLab:
         if mine and order == "OBD":
             rises = [curves[order].actual]
         true = ranks_of(deleting.true_rises(case, self.data, self.seed))
-        places = deleting.places(self.network(case), self.seed)
-        ranks = {by: np.stack([ranks_of(_at(places, of)), true]) for by, of in scores.items()}
+        where = deletions.places(self.network(case), deleting.SINGLES, self.seed)
+        ranks = {by: np.stack([_ranks_at(where, of), true]) for by, of in scores.items()}
         runs = [run for run in self.runs if isinstance(run, AfterRun) and run.case == case]
         return AfterView(
             case=case,
@@ -215,10 +215,9 @@ class SaliencyLab:
         return done
 
 
-def _at(places: list[tuple[str, int]], scores: Scores) -> np.ndarray:
-    """The scores of the weights at these places."""
-    flat = {name: score.flatten().tolist() for name, score in scores.items()}
-    return np.array([flat[name][place] for name, place in places])
+def _ranks_at(where: list[tuple[str, int]], scores: Scores) -> np.ndarray:
+    """The ranks of the weights at these places."""
+    return ranks_of(deletions.at(scores, where).numpy(force=True))
 
 
 def without_effect(values: Mapping[str, Any]) -> set[str]:
