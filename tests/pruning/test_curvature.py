@@ -136,7 +136,7 @@ def test_gauss_newton_is_exact_where_logits_are_linear_in_each_weight():
 
 @pytest.mark.parametrize("by", DIAGONALS)
 def test_images_are_averaged_whatever_is_computed_at_once(by, monkeypatch):
-    model, images, labels = given("tanh", n=9)
+    model, images, labels = given("convolutional", n=9)
     whole = joined(hessian_diagonal(model, images, labels, by))
     parts = [
         joined(hessian_diagonal(model, images[i : i + 1], labels[i : i + 1], by)) for i in range(9)
@@ -225,6 +225,14 @@ def test_dtypes_are_those_of_the_parameters(by):
         for name, h in found.items():
             assert h.dtype == dtype and h.shape == exact[name].shape
             assert (h - exact[name]).abs().max() < off * exact[name].abs().max()
+
+
+def test_buffers_are_computed_with_in_float64_too():
+    model, images, labels = given("normed")
+    model[1].running_var.fill_(0.1)
+    rounded = model.float().double()
+    expected = full_hessian(rounded, images.float(), labels)
+    torch.testing.assert_close(full_hessian(model.float(), images.float(), labels), expected)
 
 
 @pytest.mark.parametrize("by", DIAGONALS)
