@@ -248,7 +248,7 @@ blocks = torch.autograd.functional.hessian(loss, (W1, W2))
 slow_W1, slow_W2 = (blocks[i][i].reshape(12, 12).diagonal() for i in (0, 1))
 print("last layer equal:", torch.allclose(slow_W2, h_W2.flatten(), atol=1e-6))
 cosine = F.cosine_similarity(slow_W1, h_W1.flatten(), dim=0)
-print(f"first layer: cosine {cosine:.3f} of the angle between the two")
+print(f"first layer: cosine of the angle between the two {cosine:.3f}")
 
 # %% [markdown] real
 # ## On a network small enough to try it
@@ -328,8 +328,8 @@ for s in (0, 1, 2):
     for by in ("backpropagated", "gauss-newton", "fisher"):
         scores[f"OBD, {by}"] = saliency_of(net_s, by)
     for name, score in scores.items():
-        found = deletions.at(score, where)
-        rank = stats.spearmanr(found.cpu(), true.cpu()).statistic
+        scored = deletions.at(score, where)
+        rank = stats.spearmanr(scored.cpu(), true.cpu()).statistic
         ranks.setdefault(name, []).append(rank)
 print("rank correlation        seed 0      1      2   mean")
 for name, found in ranks.items():
@@ -339,8 +339,8 @@ print(f"your guesses: {my_guess}")
 # %% [markdown] gradient-reading
 # (*gradient* is $|gw|$.)
 #
-# **Why does the gradient say so little in a network that is trained out? And why does Fisher square before it takes the
-# mean?**
+# **Why does the gradient say less than the curvature in a network that is trained out? And why does Fisher square
+# before it takes the mean?**
 #
 # <details><summary>Answer</summary>
 #
@@ -364,7 +364,7 @@ for by in ("backpropagated", "gauss-newton"):
     score = pruning.obd_saliency(weights, h)
     lines[by] = deletions.rise_along(tiny, asked, score, shares, h)
     true, predicted = lines[by]
-    print(f"{by:15} 10 % deleted: predicted {predicted[0]:+.5f}, true {true[0]:+.5f}")
+    print(f"{by:15} 10 % deleted: predicted {predicted[0]:+.6f}, true {true[0]:+.6f}")
 print(f"gauss-newton    60 % deleted: predicted {predicted[5]:+.5f}")
 
 # %% [markdown] holds-predict
@@ -409,7 +409,7 @@ slope.item(), curvature.item()
 
 # %% holds-shown
 t = torch.linspace(0, 1, 21)
-rise = torch.tensor([loss_at(x) for x in t]) - loss_at(start).item()
+rise = (torch.stack([loss_at(x) for x in t]) - loss_at(start)).detach().cpu()
 plot, (panel,) = plots.new(alt="The loss on the way to the deletion, above two parabolas", width=6)
 obd = {"OBD: diagonal": predicted[5] * t**2}
 whole = {"slope and whole Hessian": slope.item() * t + curvature.item() / 2 * t**2}
@@ -1277,7 +1277,7 @@ reproduce.stored("prune-at-init")
 #
 # So which weight matters, and can we know before training? After training: yes, by the loss itself, as long as the
 # moves are small; and the plain magnitude is hard to beat because its moves are. Before training: we can know how many
-# weights a layer needs. Which ones, that a gradient or a path tells us little about.
+# weights a layer needs. Which ones they should be, gradients and paths hardly tell.
 #
 # But might there be right ones all the same? Train a network, prune it, and give the weights that are left the values
 # that they had *before* training. If they learn as well as the whole network, they have been there from the beginning.
