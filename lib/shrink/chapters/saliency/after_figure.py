@@ -20,14 +20,15 @@ LINES = {
     for order in ORDERS
 }
 PREDICTED = {"color": "black", "ls": (0, (5, 2)), "lw": 1.5, "zorder": 4}
-LOOKS = LINES | {
+LOOKS = LINES | {  # that are always drawn
     "predicted": PREDICTED,
     "range of seeds": {"color": DENSE, "alpha": 0.35, "lw": 6},
     "whole network": {"color": DENSE, "ls": "--", "lw": 1},
+}
+RUNS = {
     "trained on": {"color": TUNED, "marker": "D", "ls": "", "ms": 7, "mec": "white"},
     "stopped on the way": {"color": TUNED, "marker": "o", "ls": "", "ms": 6, "mfc": "none"},
 }
-RUNS = ("trained on", "stopped on the way")
 RISES = (0, 0.001, 0.01, 0.1, 1, 10)  # marked
 LINEAR = 1e-3  # below it the axis of rises is linear, through zero
 
@@ -38,12 +39,13 @@ def draw(figure: Figure, view: AfterView) -> dict[str, Any]:
     grid = figure.add_gridspec(2, 2, width_ratios=(11, 7))
     rise, ranks, right, between = (figure.add_subplot(grid[place]) for place in range(4))
     between.set_axis_off()
+    legend.draw(between, LOOKS, left=0, top=0.98)
     return {
         "title": title,
         "rise": _draw_rise(rise, view),
         "ranks": _draw_ranks(ranks, view),
         "right": _draw_right(right, view),
-        "legend": legend.draw(between, LOOKS, left=0, top=0.98),
+        "legend": legend.draw(between, RUNS, left=0, top=0.15),
     }
 
 
@@ -89,7 +91,7 @@ def _draw_right(ax: Axes, view: AfterView) -> dict[str, Any]:
     dense = ax.axhline(50, **LOOKS["whole network"])
     lines = {order: ax.plot(percent, percent, **look)[0] for order, look in LINES.items()}
     (marker,) = ax.plot([], [], "o", ms=8, mec="white", zorder=6)
-    runs = {name: ax.plot([], [], zorder=5, **LOOKS[name])[0] for name in RUNS}
+    runs = {name: ax.plot([], [], zorder=5, **look)[0] for name, look in RUNS.items()}
     return {"dense": dense, "lines": lines, "marker": marker, "runs": runs}
 
 
@@ -108,10 +110,7 @@ def update(artists: Mapping[str, Any], view: AfterView) -> None:
         f"{view.ranks.shape[1]} single deletions:\n"
         f"rank correlation {view.correlations[view.order]:.3f}"
     )
-    drawn = _update_right(artists["right"], view)
-    legend.update(artists["legend"], set(LOOKS) - set(RUNS) | drawn)
-    for order in ORDERS:
-        artists["legend"][order][0].set_linewidth(WIDE if order == view.order else NARROW)
+    legend.update(artists["legend"], _update_right(artists["right"], view))
 
 
 def _thicken(lines: Mapping[str, Any], order: str) -> None:
@@ -146,7 +145,7 @@ def _update_right(artists: Mapping[str, Any], view: AfterView) -> set[str]:
     artists["marker"].set_markeredgecolor("white")
     drawn = set()
     for name, line in artists["runs"].items():
-        runs = [run for run in view.runs if run.stopped == (name == RUNS[1])]
+        runs = [run for run in view.runs if run.stopped == (name != "trained on")]
         line.set_data([100 * run.share for run in runs], [100 * run.accuracy for run in runs])
         drawn |= {name for _ in runs}
     return drawn

@@ -36,7 +36,7 @@ OTHERS = {
     "whole network": {"color": DENSE, "ls": "--", "lw": 1},
     "a layer is empty": {"color": ALARM, "alpha": 0.25, "lw": 6},
 }
-LOOKS = LINES | MARKS | OTHERS | RUNS
+LOOKS = LINES | MARKS | OTHERS  # that are always drawn
 
 
 def draw(figure: Figure, view: BeforeView) -> dict[str, Any]:
@@ -46,13 +46,14 @@ def draw(figure: Figure, view: BeforeView) -> dict[str, Any]:
     layers, sums, units = above.subgridspec(1, 3, width_ratios=(10, 5, 7)).subplots()
     right, between = below.subgridspec(1, 2, width_ratios=(11, 7)).subplots()
     between.set_axis_off()
+    legend.draw(between, LOOKS, left=0, top=0.98)
     return {
         "title": title,
         "layers": _draw_layers(layers, view),
         "sums": _draw_sums(sums, view),
         "units": _draw_units(units),
-        "right": _draw_right(right),
-        "legend": legend.draw(between, LOOKS, left=0, top=0.98),
+        "right": _draw_right(right, view),
+        "legend": legend.draw(between, RUNS, left=0, top=-0.08),
     }
 
 
@@ -95,7 +96,7 @@ def _draw_units(ax: Axes) -> dict[str, Any]:
     return {"points": [ax.plot([], [], ls="", alpha=0.6, **look)[0] for look in looks]}
 
 
-def _draw_right(ax: Axes) -> dict[str, Any]:
+def _draw_right(ax: Axes, view: BeforeView) -> dict[str, Any]:
     plots.accuracy_axis(ax)
     ax.set(xscale="log", xlim=(0.85, 1.2e5), ylim=(5, 99.3), ylabel="", xlabel="compression")
     ax.set_xticks([1, 10, 100, 1000, 10_000, 100_000], ["1", "10", "100", "1,000", "", "100,000"])
@@ -104,7 +105,10 @@ def _draw_right(ax: Axes) -> dict[str, Any]:
     dense = ax.axhline(50, **OTHERS["whole network"])
     gone = ax.axvspan(1, 2, color=ALARM, alpha=0.18, lw=0)
     band = ax.fill_between([1, 2], 0, 0, lw=0, alpha=0.3, zorder=2)
-    lines = {method: ax.plot([], [], **look)[0] for method, look in LINES.items()}
+    for method, look in LINES.items():
+        trained = view.trained[method, CONTROLS[0]]
+        ax.plot(1 / trained.shares, trained.right.mean(0), **look)
+    (shown,) = ax.plot([], [], lw=2.2, zorder=4)
     marks = {name: ax.plot([], [], **look)[0] for name, look in MARKS.items()}
     runs = {name: ax.plot([], [], **look)[0] for name, look in RUNS.items()}
     here = ax.axvline(1, color="black", lw=0.8)
@@ -112,7 +116,7 @@ def _draw_right(ax: Axes) -> dict[str, Any]:
         "dense": dense,
         "gone": gone,
         "band": band,
-        "lines": lines,
+        "shown": shown,
         "marks": marks,
         "runs": runs,
         "here": here,
@@ -132,11 +136,7 @@ def update(artists: Mapping[str, Any], view: BeforeView) -> None:
     for points, part in zip(artists["units"]["points"], parts, strict=True):
         points.set_data(view.into[part], view.out[part])
         points.set_color(COLOURS[view.method])
-    drawn = _update_right(artists["right"], view)
-    rows = artists["legend"]
-    legend.update(rows, drawn)
-    for method in METHODS:
-        rows[method][0].set_linewidth(2.2 if method == view.method else 1)
+    legend.update(artists["legend"], _update_right(artists["right"], view))
 
 
 def _update_layers(artists: Mapping[str, Any], view: BeforeView) -> None:
@@ -167,31 +167,27 @@ def _update_sums(artists: Mapping[str, Any], view: BeforeView) -> None:
 
 
 def _update_right(artists: Mapping[str, Any], view: BeforeView) -> set[str]:
-    """Move the artists; the names of what is drawn."""
+    """Move the artists; the names of the runs that are drawn."""
     colour = COLOURS[view.method]
-    drawn = {*METHODS, "range of seeds", "whole network"}
-    for method, line in artists["lines"].items():
-        trained = view.trained[method, CONTROLS[0]]
-        line.set_data(1 / trained.shares, trained.right.mean(0))
-        line.set(linewidth=2.2 if method == view.method else 1)
     for control, marks in artists["marks"].items():
         trained = view.trained.get((view.method, control))
         marks.set_data([], [])
         if trained is not None:
             marks.set_data(1 / trained.shares, trained.right.mean(0))
-            drawn.add(control)
         marks.set_markeredgecolor(colour)
     artists["marks"][CONTROLS[0]].set_markerfacecolor(colour)
     chosen = view.trained[view.method, CONTROLS[0]]
+    artists["shown"].set_data(1 / chosen.shares, chosen.right.mean(0))
+    artists["shown"].set(color=colour, linestyle=STYLES[view.method])
     artists["band"].set_data(1 / chosen.shares, chosen.right.min(0), chosen.right.max(0))
     artists["band"].set_facecolor(colour)
     artists["dense"].set_ydata([view.dense.mean()] * 2)
     artists["here"].set_xdata([view.compression] * 2)
     artists["gone"].set_visible(view.collapses is not None)
     if view.collapses is not None:
-        drawn.add("a layer is empty")
         artists["gone"].set_x(view.collapses)
         artists["gone"].set_width(1e6)
+    drawn = set()
     for name, line in artists["runs"].items():
         runs = [run for run in view.runs if run.stopped == (name == "stopped on the way")]
         line.set_data([run.compression for run in runs], [100 * run.accuracy for run in runs])

@@ -47,7 +47,8 @@ class SaliencyLab:
         self.trained = {key: Trained(*both) for key, both in found.items()}
         self.dense = self.trained.pop(("none", arms.CONTROLS[0])).right[:, 0]
         self.runs: list[AfterRun | BeforeRun] = []
-        self._nets, self._scores, self._mine = Memory(20), Memory(20), Memory(4)
+        self._nets, self._scores, self._ranks = Memory(20), Memory(20), Memory(20)  # by case
+        self._mine = Memory(4)
 
     def view(self, question: str, **values: Any) -> View:
         """Everything the figure shows of a setting of the controls.
@@ -71,6 +72,21 @@ class SaliencyLab:
         net = self.network(case)
         scores = self._scores.once(case, lambda: deleting.scores_of(net, self.split, self.seed))
         return {**scores, "OBD": self._by_student(net)} if mine else scores
+
+    def ranks(self, case: Case, mine: bool) -> dict[str, np.ndarray]:
+        """The ranks of single deletions by order: by its scores, and by their true rises."""
+        where = deletions.places(self.network(case), deleting.SINGLES, self.seed)
+
+        def make() -> dict[str, np.ndarray]:
+            true = ranks_of(deleting.true_rises(case, self.data, self.seed))
+            scores = self.scores(case, mine=False)
+            return {by: np.stack([_ranks_at(where, of), true]) for by, of in scores.items()}
+
+        ranks = self._ranks.once(case, make)
+        if not mine:
+            return ranks
+        by_mine = _ranks_at(where, self.scores(case, mine)["OBD"])
+        return {**ranks, "OBD": np.stack([by_mine, ranks["OBD"][1]])}
 
     def _by_student(self, net: nn.Module) -> Scores:
         """The student's saliency of each weight."""
@@ -100,13 +116,10 @@ class SaliencyLab:
         return {**prepared, order: shown, "OBD": by_mine}
 
     def _after(self, case: Case, order: str, stop: int, mine: bool) -> AfterView:
-        curves, scores = self._curves(case, order, mine), self.scores(case, mine)
+        curves, ranks = self._curves(case, order, mine), self.ranks(case, mine)
         rises = [found.actual for found in self.deleted[case, order]]
         if mine and order == "OBD":
             rises = [curves[order].actual]
-        true = ranks_of(deleting.true_rises(case, self.data, self.seed))
-        where = deletions.places(self.network(case), deleting.SINGLES, self.seed)
-        ranks = {by: np.stack([_ranks_at(where, of), true]) for by, of in scores.items()}
         runs = [run for run in self.runs if isinstance(run, AfterRun) and run.case == case]
         return AfterView(
             case=case,
