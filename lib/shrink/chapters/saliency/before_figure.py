@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from shrink.chapters.saliency import arms
 from shrink.chapters.saliency.arms import CONTROLS, METHODS
 from shrink.chapters.saliency.before_view import BeforeView, counted, method_in_words, verdict
 from shrink.chapters.saliency.colours import COLOURS, STYLES
@@ -53,7 +54,7 @@ def draw(figure: Figure, view: BeforeView) -> dict[str, Any]:
         "sums": _draw_sums(sums, view),
         "units": _draw_units(units),
         "right": _draw_right(right, view),
-        "legend": legend.draw(between, RUNS, left=0, top=-0.08),
+        "legend": legend.draw(between, RUNS, left=0, top=-0.12),
     }
 
 
@@ -101,7 +102,7 @@ def _draw_right(ax: Axes, view: BeforeView) -> dict[str, Any]:
     ax.set(xscale="log", xlim=(0.85, 1.2e5), ylim=(5, 99.3), ylabel="", xlabel="compression")
     ax.set_xticks([1, 10, 100, 1000, 10_000, 100_000], ["1", "10", "100", "1,000", "", "100,000"])
     ax.set_xticks([], minor=True)
-    ax.set_title("% right after training (SynFlow in 100 steps)")
+    ax.set_title(f"% right after training (SynFlow in {arms.STEPS} steps)")
     dense = ax.axhline(50, **OTHERS["whole network"])
     gone = ax.axvspan(1, 2, color=ALARM, alpha=0.18, lw=0)
     band = ax.fill_between([1, 2], 0, 0, lw=0, alpha=0.3, zorder=2)

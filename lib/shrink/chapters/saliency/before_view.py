@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shrink.chapters.saliency import arms
 from shrink.chapters.saliency.arms import CONTROLS
 
 
@@ -130,8 +131,9 @@ def _accuracies(view: BeforeView) -> str:
             f"{1 / trained.shares[at]:,.0f}"
         )
     return (
-        f"After training (SynFlow pruned in 100 steps, the others in one) {len(view.dense)} seeds "
-        f"get right of {view.images:,} validation images, at the nearest compression: "
+        f"After training (SynFlow pruned in {arms.STEPS} steps, the others in one) "
+        f"{len(view.dense)} seeds get right of {view.images:,} validation images, at the nearest "
+        f"compression: "
         f"{'; '.join(parts)}; the whole network {view.dense.mean():.1f} %."
     )
 

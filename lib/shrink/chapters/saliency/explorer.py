@@ -39,6 +39,7 @@ TRIES = (
         "3 gradient",
         "How high is the rank correlation in each order? After one epoch all are lower: what do "
         "the scores leave out there?",
+        network="ReLU",
         order="gradient",
         deleted=40,
     ),

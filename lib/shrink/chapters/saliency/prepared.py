@@ -1,8 +1,9 @@
 """What chapter 08 needs up to its explorer, and takes long."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from shrink.chapters.saliency import arms, collapsing, deleting
+from shrink.chapters.saliency import arms, collapsing, deleting, losing
 from shrink.classroom.data import Dataset
 
 SEEDS = (0, 1, 2)
@@ -24,4 +25,6 @@ def first_picture(dataset: Dataset) -> None:
 
 def further_cells(dataset: Dataset) -> Iterator[Callable[[], object]]:
     """What makes the things that the cells below the explorer need, one by one."""
-    yield from ()
+    for way in losing.WAYS:
+        yield partial(losing.compared, way, dataset)
+        yield partial(losing.parts, way, dataset)
