@@ -754,16 +754,17 @@ explorer
 #
 # 1. Only the order of magnitude: its line jumps up, and its rank correlation falls. OBD's ½·h·w² and |g·w| do not
 #    change, because h and g change as the function is stretched along the weight. Random does not look at weights.
-# 2. Not far: it is too low soon after a quarter to a third of the weights, and more so the further the slider goes.
-#    After one epoch it is too low from the start, as the gradient is not zero there and the prediction leaves it out.
+# 2. Hardly anywhere: it is two or three times too low over most of the slider. Where little is deleted, the gradient that
+#    is left counts as much as the curvature, and the prediction leaves it out. Where much is deleted, the loss is no
+#    parabola any more. After one epoch the gradient is larger, and the prediction falls short by far more.
 # 3. OBD ranks best where the network is trained out, then magnitude and |g·w|; random is near 0. After one epoch a
 #    deletion changes the loss by its gradient first, and that is as often a fall as a rise. Magnitude, |g·w| and ½·h·w²
 #    all have no sign that could say which.
 # 4. In fc1: the same sum is shared by 235,200 weights, so each has little, and fc1 is emptied first. In ten steps two
 #    layers may still be emptied at the end; in a hundred each layer keeps one weight, and one path leads through. SNIP
 #    needs more than steps: its magnitudes of gradients are not conserved, and at 100,000 it is empty all the same.
-# 5. None: no path leads through. The gradient of every weight is zero, so training only changes the last biases, which
-#    see no image. The network gives one answer to all, and is right for the images of that class.
+# 5. None: no path leads through, and so no image reaches the output. Training can only change biases, and weights that
+#    read nothing but biases. The network gives one answer to all images, and is right for those of that class.
 # 6. At 25 the shuffled and the re-initialised networks learn about as well as the chosen one, so what SNIP found is how
 #    many weights to keep in each layer, and not which. So it is for the other methods. At 100 the places matter a
 #    little on MNIST and not on glyphs.

@@ -21,9 +21,10 @@ NETWORKS = {"tanh": "tiny-tanh", "ReLU": "tiny-relu"}
 TRAINED = {"out": True, "one epoch": False}
 RESCALED = {"no": 0.0, "3x": math.log(3), "10x": math.log(10), "30x": math.log(30)}  # up to
 DELETED = np.arange(0, 100, 2) / 100  # of the weights
+LOST = 12_000  # training images whose loss is measured: of few the gradient is not small
 SINGLES = 200  # weights that are deleted one by one
 IMAGES = 1000  # validation images that are asked
-SECONDS = 1  # a case of one seed, on two cores
+SECONDS = 5  # a case of one seed, on two cores
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ def network_of(case: Case, dataset: Dataset, seed: int) -> nn.Module:
     """The trained network of a case."""
     net = deletions.trained(NETWORKS[case.network], dataset, seed, out=TRAINED[case.trained])
     return deletions.rescaled(net, RESCALED[case.rescaled], seed) if case.is_rescaled else net
+
+
+def loss_images(dataset: Dataset) -> Split:
+    """The training images whose loss is measured."""
+    return deletions.asked(dataset, LOST)
 
 
 def asked_of(dataset: Dataset) -> Split:
@@ -116,7 +122,7 @@ def deleted(dataset: Dataset, seeds: tuple[int, ...]) -> dict[tuple[Case, str], 
 
 
 def _deleted(dataset: Dataset, seeds: tuple[int, ...]) -> dict[str, Tensor]:
-    split, asked, every = deletions.asked(dataset), asked_of(dataset), list(cases())
+    split, asked, every = loss_images(dataset), asked_of(dataset), list(cases())
     shape = (len(every), len(deletions.ORDERS), len(seeds), 3, len(DELETED))
     found = torch.empty(shape, dtype=torch.float32)
     seconds = SECONDS * len(every) * len(seeds)
@@ -145,7 +151,7 @@ def true_rises(case: Case, dataset: Dataset, seed: int) -> np.ndarray:
     def make() -> dict[str, Tensor]:
         net = network_of(whole, dataset, seed)
         where = deletions.places(net, SINGLES, seed)
-        return {"rises": deletions.true_rises(net, deletions.asked(dataset), where)}
+        return {"rises": deletions.true_rises(net, loss_images(dataset), where)}
 
     parts = (network_of, deletions.places, deletions.true_rises)
     made_of = (dataset.train, whole, seed, SINGLES, *parts)

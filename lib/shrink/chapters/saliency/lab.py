@@ -40,7 +40,7 @@ class SaliencyLab:
     def __init__(self, dataset: Dataset, exercise: Exercise | None, seeds: tuple[int, ...]) -> None:
         refusals.refuse_one_seed(seeds)
         self.data, self.exercise, self.seed = dataset, exercise, seeds[0]
-        self.split, self.asked = deletions.asked(dataset), deleting.asked_of(dataset)
+        self.split, self.asked = deleting.loss_images(dataset), deleting.asked_of(dataset)
         self.deleted = deleting.deleted(dataset, seeds)
         self.collapse = collapsing.collapse(dataset, self.seed)
         found = collapsing.accuracies(dataset, seeds)
