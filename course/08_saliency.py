@@ -1128,8 +1128,9 @@ for way in ("magnitude", "OBD"):
 # <details><summary>Answer</summary>
 #
 # The first two are refuted: held-out images, softened logits and training without decay change little, and OBD loses
-# still. The third is a part of it at most: with the exact diagonal OBD is still behind the magnitude at 80 and 90 %.
-# The last guess survives: with small steps OBD comes close to the magnitude, and at 95 % it is level or ahead.
+# still. The third is a part of it: the exact diagonal is better than the recursion's, and still behind the magnitude at
+# 80 and 90 %. The last guess survives: with small steps OBD comes close to the magnitude, and at 95 % it is level or
+# ahead.
 #
 # About its own term OBD is right: *diagonal* is smaller in what it has chosen. But that is a few percent of the rise.
 # Most of it lies beyond the second order, as in the tiny network at 60 %. The magnitude makes the shortest move that
