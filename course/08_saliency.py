@@ -1132,11 +1132,11 @@ for way in ("magnitude", "OBD"):
 # 80 and 90 %. The last guess survives: with small steps OBD comes close to the magnitude, and at 95 % it is level or
 # ahead.
 #
-# About its own term OBD is right: *diagonal* is smaller in what it has chosen. But that is a few percent of the rise.
-# Most of it lies beyond the second order, as in the tiny network at 60 %. The magnitude makes the shortest move that
-# deletes so many weights, and close to the trained weights every formula holds, even none at all. OBD moves further, in
-# directions that are flat *here* and not all the way. A constant added to $h$ is a compromise: $\frac{1}{2}(h + c) w^2$
-# pays for the distance as well.
+# About its own term OBD is right: *diagonal* is smaller in what it has chosen. But that is a few percent of the rise,
+# or less. Most of it lies beyond the second order, as in the tiny network at 60 %. The magnitude makes the shortest
+# move that deletes so many weights, and close to the trained weights every formula holds, even none at all. OBD moves
+# further, in directions that are flat *here* and not all the way. A constant added to $h$ is a compromise:
+# $\frac{1}{2}(h + c) w^2$ pays for the distance as well.
 # </details>
 
 # %% [markdown] surgeon
