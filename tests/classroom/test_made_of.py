@@ -15,7 +15,7 @@ from torch import nn
 import shrink
 from shrink.classroom import training
 from shrink.classroom.cache import kept, kept_path
-from shrink.classroom.made_of import devices_in, key_of
+from shrink.classroom.made_of import devices_in, fingerprint, key_of
 
 WORK = '''
 """Prose."""
@@ -147,6 +147,18 @@ def test_a_key_is_the_same_in_another_process():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == key_of(training.train, training.Recipe(3))
+
+
+@pytest.mark.parametrize("shape", [(7,), (300, 10), (40, 5, 6)])
+def test_a_fingerprint_outlives_the_last_digits_and_nothing_else(shape):
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        numbers, noise = torch.randn(2, *shape, generator=generator)
+        found = fingerprint(numbers)
+        assert fingerprint(numbers * (1 + 1e-7 * noise)) == found
+        others = (numbers + 1, numbers * 1.1, numbers.flip(0), numbers.roll(1, -1), -numbers)
+        assert found not in [fingerprint(other) for other in others]
+    assert fingerprint(torch.zeros(shape)) == (0.0,) * 6
 
 
 def test_devices_are_found_wherever_a_tensor_is():

@@ -10,6 +10,7 @@ from shrink.chapters.distil.pupils import Lesson, build
 from shrink.chapters.distil.students import Students
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Split
+from shrink.classroom.made_of import fingerprint
 from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Recipe, train
 from shrink.distillation import distillation_loss
@@ -61,7 +62,8 @@ def guided(
     if lesson.missing is not None:
         raise ValueError(f"a guided student sees every digit; missing is {lesson.missing!r}")
     student = build(lesson.seed, width).to(split.images.device)
-    made_of = (split, answers, features, lesson, recipe, way, weight, width, order, guided)
+    told = fingerprint(answers), fingerprint(features)
+    made_of = (split, *told, lesson, recipe, way, weight, width, order, guided)
 
     def make() -> dict[str, Tensor]:
         shapes = (width,), features.shape[1:]
@@ -116,7 +118,8 @@ def each_guided(
 ) -> Students:
     """One student per lesson, each `guided` by itself; arguments and errors as there."""
     parts = (split, answers, features)
-    made_of = (*parts, tuple(lessons), recipe, way, weight, guided)
+    told = fingerprint(answers), fingerprint(features)
+    made_of = (split, *told, tuple(lessons), recipe, way, weight, guided)
 
     def networks() -> list[nn.Module]:
         return [guided(*parts, one, recipe, way=way, weight=weight) for one in lessons]

@@ -16,6 +16,7 @@ from shrink.chapters.distil.students import Students
 from shrink.chapters.distil.teacher import ask
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Split
+from shrink.classroom.made_of import fingerprint
 from shrink.classroom.models import LeNet300100
 from shrink.classroom.progress import Progress, bar_progress, new_bar
 from shrink.classroom.training import Recipe, Training, train
@@ -101,6 +102,7 @@ def taught(
             whom is the teacher; or the answers themselves, logits (n, 10).
     """
     known = teacher.made_of if isinstance(teacher, Students) else teacher
+    known = fingerprint(known) if isinstance(known, Tensor) else known
     made_of = (split, known, tuple(lessons), recipe, width, order, teach)
 
     def make() -> dict[str, Tensor]:
