@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from shrink import pruning
 from shrink.chapters.saliency import deletions
@@ -150,3 +151,11 @@ def test_the_images_asked_are_the_first_of_the_training_images(split):
     dataset = type("Dataset", (), {"train": split})
     some = deletions.asked(dataset, 7)
     assert some.images.equal(split.images[:7]) and some.labels.equal(split.labels[:7])
+
+
+def test_units_without_biases_are_rescaled_too():
+    net = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False))
+    other = deletions.rescaled(net, 1.0)
+    x = torch.randn(5, 3)
+    assert not other[0].weight.equal(net[0].weight)
+    torch.testing.assert_close(other(x), net(x))
