@@ -252,7 +252,7 @@ def test_all_that_is_prepared_is_made_once(few, cache, quick, monkeypatch):
     for make in arms.trainings(few):
         make()
     files = [path.name.split("-")[0] for path in cache.rglob("*.safetensors")]
-    assert files.count("arms") == 5 * 2 + 4 * 2 and files.count("critical") == 5
+    assert files.count("arms") == 5 * 2 + 4 * 2 and files.count("critical") == 7
 
 
 @pytest.mark.parametrize(
@@ -265,3 +265,15 @@ def test_all_that_is_prepared_is_made_once(few, cache, quick, monkeypatch):
 def test_what_is_unknown_is_named(net, ask, words):
     with pytest.raises(ValueError, match=words):
         ask(net)
+
+
+def test_random_masks_have_no_control(few):
+    """New initial weights would be drawn from the numbers that are the random scores."""
+    first = arms.scores_by("random", arms.initial(3), few.train.images, few.train.labels, seed=3)[
+        "fc1.weight"
+    ]
+    anew = arms.controlled("re-initialised", {}, 3)[0].fc1.weight.detach()
+    assert torch.corrcoef(torch.stack([first.flatten(), anew.flatten()]))[0, 1] > 0.99
+    for control in arms.CONTROLS[1:]:
+        with pytest.raises(ValueError, match=f"no control: '{control}'"):
+            arms.accuracy_of(few, "random", 0.9, control, 3)

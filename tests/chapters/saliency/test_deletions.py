@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from shrink import pruning
 from shrink.chapters.saliency import deletions
@@ -158,3 +159,11 @@ def test_the_random_order_has_nothing_to_do_with_the_weights(digits):
     for name, w in models.weights(net).items():
         both = torch.stack([w.detach().flatten(), drawn[name].flatten()])
         assert abs(both.corrcoef()[0, 1]) < 0.15
+
+
+def test_units_without_biases_are_rescaled_too():
+    net = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False))
+    other = deletions.rescaled(net, 1.0)
+    x = torch.randn(5, 3)
+    assert not other[0].weight.equal(net[0].weight)
+    torch.testing.assert_close(other(x), net(x))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from shrink import pruning
 from shrink.classroom import models
 from shrink.classroom.cache import kept
-from shrink.classroom.data import Dataset, Split
+from shrink.classroom.data import Dataset, Split, key_once
 from shrink.classroom.masked_training import train_masked
 from shrink.classroom.models import LeNet300100
 from shrink.classroom.progress import bar_progress, new_bar
@@ -181,7 +181,7 @@ def critical_of(dataset: Dataset, method: str, seed: int, steps: int | None = No
         order = order_by(method, net, few.images, few.labels, seed=seed, steps=steps)
         return {"critical": torch.tensor(critical(order), dtype=torch.float64)}
 
-    made_of = (dataset.train, initial, scored, order_by, critical, method, seed, steps)
+    made_of = (key_once(dataset.train), initial, scored, order_by, critical, method, seed, steps)
     return float(kept("saliency/critical", make, *made_of)["critical"])
 
 
@@ -223,7 +223,13 @@ def trained_arm(
 
 
 def accuracy_of(dataset: Dataset, method: str, sparsity: float, control: str, seed: int) -> float:
-    """The fraction of the validation images that the trained network gets right; kept."""
+    """The fraction of the validation images that the trained network gets right; kept.
+
+    Raises `ValueError` for a control of "random": it chooses nothing that could be changed, and its
+    scores are the numbers that new initial weights would be drawn from.
+    """
+    if method == "random" and control != CONTROLS[0]:
+        raise ValueError(f"random masks have no control: {control!r} would be random again")
 
     def make() -> dict[str, Tensor]:
         title = f"{method}, {100 * (1 - sparsity):g} % kept, {control}, seed {seed}"
@@ -232,7 +238,8 @@ def accuracy_of(dataset: Dataset, method: str, sparsity: float, control: str, se
         right = accuracy(net, dataset.validation)
         return {"right": torch.tensor(right, dtype=torch.float64)}
 
-    made_of = (dataset.train, dataset.validation, trained_arm, method, sparsity, control, seed)
+    split = key_once(dataset.train), key_once(dataset.validation)
+    made_of = (*split, trained_arm, accuracy, method, sparsity, control, seed)
     return float(kept("saliency/arms", make, *made_of)["right"])
 
 

@@ -1,7 +1,7 @@
 """LeNet-300-100 pruned before training, by every method: what is left, and how well it learns."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,12 +13,13 @@ from shrink import pruning
 from shrink.chapters.saliency import arms
 from shrink.classroom import models
 from shrink.classroom.cache import kept
-from shrink.classroom.data import Dataset, Split
+from shrink.classroom.data import Dataset, Split, key_once
 from shrink.classroom.progress import new_bar
+from shrink.classroom.training import accuracy
 
 STEPS = (1, 10, 100)  # in which SNIP and SynFlow prune
 ITERATED = ("SNIP", "SynFlow")
-COMPRESSIONS = 10 ** (np.arange(26) / 5)
+COMPRESSIONS = np.round(10 ** (np.arange(26) / 5), 6)  # processors differ in the last digits
 LAYERS = ("fc1.weight", "fc2.weight", "fc3.weight")
 SECONDS = 10  # a setting, on two cores
 
@@ -53,8 +54,14 @@ class Collapse:
 
 def collapse(dataset: Dataset, seed: int) -> Collapse:
     """What every setting leaves of the initial network of this seed."""
-    made_of = (dataset.train, seed, _collapse)
-    found = kept("sweeps/saliency-collapse", lambda: _collapse(dataset, seed), *made_of)
+
+    def make() -> dict[str, Tensor]:
+        count = len(list(settings()))
+        with new_bar("pruning before training", seconds=SECONDS * count, total=count) as bar:
+            return _collapse(dataset, seed, bar.update)
+
+    made_of = (key_once(dataset.train), seed, _collapse)
+    found = kept("sweeps/saliency-collapse", make, *made_of)
     of = {name: tensor.double().numpy() for name, tensor in found.items()}
     parts = (of[name] for name in ("kept", "live", "paths", "sums"))
     rows = zip(settings(), *parts, strict=True)
@@ -65,30 +72,29 @@ def collapse(dataset: Dataset, seed: int) -> Collapse:
     return Collapse(remains, into, out, sizes, first=shapes[0][0])
 
 
-def _collapse(dataset: Dataset, seed: int) -> dict[str, Tensor]:
+def _collapse(dataset: Dataset, seed: int, done: Callable[[], object]) -> dict[str, Tensor]:
+    """`done` is called after each setting."""
     few, net = arms.scored(dataset.train, seed), arms.initial(seed).to(dataset.train.images.device)
     every = list(settings())
     counts = torch.empty(2, len(every), len(COMPRESSIONS), len(LAYERS), dtype=torch.int32)
     paths = torch.empty(len(every), len(COMPRESSIONS), dtype=torch.float64)
     sums = torch.empty(counts.shape[1:], dtype=torch.float32)
-    title = "pruning before training"
-    with new_bar(title, seconds=SECONDS * len(every), total=len(every)) as bar:
-        for row, (method, steps) in enumerate(every):
-            score = partial(arms.scores_by, method, images=few.images, labels=few.labels, seed=seed)
-            once = score(net)
-            for place, compression in enumerate(COMPRESSIONS.tolist()):
-                sparsity = 1 - 1 / compression
-                if steps == 1:
-                    masks = pruning.masks_from_scores(once, sparsity)
-                else:
-                    masks = pruning.prune_by_score(net, score, sparsity, steps)
-                live = pruning.live_masks(net, masks, arms.SHAPE)
-                counts[0, row, place] = torch.tensor([int(masks[n].sum()) for n in LAYERS])
-                counts[1, row, place] = torch.tensor([int(live[n].sum()) for n in LAYERS])
-                paths[row, place] = arms.left_by(net, masks).paths
-                left = score(pruned(net, masks))
-                sums[row, place] = torch.stack([_sum_left(left[n], masks[n]) for n in LAYERS])
-            bar.update()
+    for row, (method, steps) in enumerate(every):
+        score = partial(arms.scores_by, method, images=few.images, labels=few.labels, seed=seed)
+        scores = score(net)
+        for place, compression in enumerate(COMPRESSIONS.tolist()):
+            sparsity = 1 - 1 / compression
+            if steps == 1:
+                masks = pruning.masks_from_scores(scores, sparsity)
+            else:
+                masks = pruning.prune_by_score(net, score, sparsity, steps)
+            live = pruning.live_masks(net, masks, arms.SHAPE)
+            counts[0, row, place] = torch.tensor([int(masks[n].sum()) for n in LAYERS])
+            counts[1, row, place] = torch.tensor([int(live[n].sum()) for n in LAYERS])
+            paths[row, place] = arms.left_by(net, masks).paths
+            left = score(pruned(net, masks))
+            sums[row, place] = torch.stack([_sum_left(left[n], masks[n]) for n in LAYERS])
+        done()
     into, out = _through_units(net, few, seed)
     return {
         "kept": counts[0],
@@ -142,7 +148,8 @@ def accuracies(
             found[f"{method}, {control}"] = torch.from_numpy(np.stack(rows))
         return found
 
-    made_of = (dataset.train, dataset.validation, seeds, _arms(), arms.accuracies)
+    split = key_once(dataset.train), key_once(dataset.validation)
+    made_of = (*split, seeds, _arms(), arms.trained_arm, accuracy)
     found = kept("sweeps/saliency-arms", make, *made_of)
     return {
         arm: (np.array(shares), found[", ".join(arm)].numpy()) for arm, shares in _arms().items()

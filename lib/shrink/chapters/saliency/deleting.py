@@ -1,8 +1,9 @@
 """Chapter 08's small networks with their weights deleted, in every order: what is shown at once."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,13 +14,13 @@ from shrink import pruning
 from shrink.chapters.saliency import deletions
 from shrink.classroom import models
 from shrink.classroom.cache import kept
-from shrink.classroom.data import Dataset, Split
+from shrink.classroom.data import Dataset, Split, key_once
 from shrink.classroom.progress import new_bar
 from shrink.modes import in_use
 
 NETWORKS = {"tanh": "tiny-tanh", "ReLU": "tiny-relu"}
 TRAINED = {"out": True, "one epoch": False}
-RESCALED = {"no": 0.0, "3x": math.log(3), "10x": math.log(10), "30x": math.log(30)}  # up to
+RESCALED = {"no": 1, "3x": 3, "10x": 10, "30x": 30}  # a unit's factor, at most
 DELETED = np.arange(0, 100, 2) / 100  # of the weights
 LOST = 12_000  # training images whose loss is measured: of few the gradient is not small
 SINGLES = 200  # weights that are deleted one by one
@@ -37,7 +38,7 @@ class Case:
 
     @property
     def is_rescaled(self) -> bool:
-        return RESCALED[self.rescaled] > 0
+        return RESCALED[self.rescaled] > 1
 
 
 def cases() -> Iterator[Case]:
@@ -51,7 +52,19 @@ def cases() -> Iterator[Case]:
 def network_of(case: Case, dataset: Dataset, seed: int) -> nn.Module:
     """The trained network of a case."""
     net = deletions.trained(NETWORKS[case.network], dataset, seed, out=TRAINED[case.trained])
-    return deletions.rescaled(net, RESCALED[case.rescaled], seed) if case.is_rescaled else net
+    return rescaled(case, net, seed)
+
+
+def rescaled(case: Case, net: nn.Module, seed: int) -> nn.Module:
+    """The network as the case has it."""
+    strength = math.log(RESCALED[case.rescaled])
+    return deletions.rescaled(net, strength, seed) if case.is_rescaled else net
+
+
+def made_of(case: Case, dataset: Dataset) -> tuple[object, ...]:
+    """What goes into `network_of` beside seed and images, for `kept`."""
+    how = deletions.trained_made_of(NETWORKS[case.network], dataset, out=TRAINED[case.trained])
+    return case, *how, rescaled
 
 
 def loss_images(dataset: Dataset) -> Split:
@@ -113,34 +126,46 @@ def _right_along(net: nn.Module, asked: Split, scores: Mapping[str, Tensor]) -> 
 
 def deleted(dataset: Dataset, seeds: tuple[int, ...]) -> dict[tuple[Case, str], list[Curves]]:
     """Of every case and order the curves of each seed. Networks are made only if need be."""
-    made_of = (dataset.train, asked_of(dataset), seeds, _deleted)
-    found = kept("sweeps/saliency-deleted", lambda: _deleted(dataset, seeds), *made_of)
+
+    def make() -> dict[str, Tensor]:
+        count = len(list(cases())) * len(seeds)
+        with new_bar("deleting weights", seconds=SECONDS * count, total=count) as bar:
+            network = partial(network_of, dataset=dataset)
+            return _deleted(dataset, seeds, network, bar.update)
+
+    networks = [made_of(case, dataset) for case in cases()]
+    images = key_once(dataset.train), asked_of(dataset)
+    found = kept("sweeps/saliency-deleted", make, *images, seeds, networks, _deleted)
     curves = found["curves"].double().numpy()  # (cases, orders, seeds, 3, stops)
     every = [(case, order) for case in cases() for order in deletions.ORDERS]
     of = curves.reshape(len(every), *curves.shape[2:])
     return {key: [Curves(*one) for one in rows] for key, rows in zip(every, of, strict=True)}
 
 
-def _deleted(dataset: Dataset, seeds: tuple[int, ...]) -> dict[str, Tensor]:
+def _deleted(
+    dataset: Dataset,
+    seeds: tuple[int, ...],
+    network: Callable[..., nn.Module],
+    done: Callable[[], object],
+) -> dict[str, Tensor]:
+    """`network` makes that of a case and a seed; `done` is called after each."""
     split, asked, every = loss_images(dataset), asked_of(dataset), list(cases())
     shape = (len(every), len(deletions.ORDERS), len(seeds), 3, len(DELETED))
     found = torch.empty(shape, dtype=torch.float32)
-    seconds = SECONDS * len(every) * len(seeds)
-    with new_bar("deleting weights", seconds=seconds, total=len(every) * len(seeds)) as bar:
-        for row, case in enumerate(every):
-            for place, seed in enumerate(seeds):
-                net = network_of(case, dataset, seed)
-                scores = scores_of(net, split, seed)
-                for column, order in enumerate(deletions.ORDERS):
-                    along = Curves.along(net, split, asked, scores[order], scores["OBD"])
-                    curves = np.stack([along.actual, along.predicted, along.right])
-                    found[row, column, place] = torch.from_numpy(curves)
-                bar.update()
+    for row, case in enumerate(every):
+        for place, seed in enumerate(seeds):
+            net = network(case, seed=seed)
+            scores = scores_of(net, split, seed)
+            for column, order in enumerate(deletions.ORDERS):
+                along = Curves.along(net, split, asked, scores[order], scores["OBD"])
+                curves = np.stack([along.actual, along.predicted, along.right])
+                found[row, column, place] = torch.from_numpy(curves)
+            done()
     return {"curves": found}
 
 
 def scores_of(net: nn.Module, split: Split, seed: int) -> dict[str, dict[str, Tensor]]:
-    """The network's scores by each of the orders' names."""
+    """The scores of this seed's network by each of the orders' names."""
     return {by: deletions.order_of(net, split, by, seed=seed) for by in deletions.ORDERS}
 
 
@@ -153,6 +178,6 @@ def true_rises(case: Case, dataset: Dataset, seed: int) -> np.ndarray:
         where = deletions.places(net, SINGLES, seed)
         return {"rises": deletions.true_rises(net, loss_images(dataset), where)}
 
-    parts = (network_of, deletions.places, deletions.true_rises)
-    made_of = (dataset.train, whole, seed, SINGLES, *parts)
-    return kept("sweeps/saliency-singles", make, *made_of)["rises"].double().numpy()
+    work = (deletions.places, loss_images, deletions.true_rises)
+    parts = (key_once(dataset.train), *made_of(whole, dataset), seed, SINGLES, *work)
+    return kept("sweeps/saliency-singles", make, *parts)["rises"].double().numpy()

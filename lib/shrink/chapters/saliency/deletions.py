@@ -13,11 +13,11 @@ from torch.func import functional_call, jvp, vmap
 
 from shrink import pruning
 from shrink.classroom import models
-from shrink.classroom.baselines import baseline
+from shrink.classroom.baselines import RECIPES, baseline
 from shrink.classroom.cache import kept
-from shrink.classroom.data import Dataset, Split
+from shrink.classroom.data import Dataset, Split, key_once
 from shrink.classroom.training import Recipe, train
-from shrink.modes import in_use
+from shrink.modes import in_use, seeded
 
 ORDERS = ("magnitude", "OBD", "gradient", "random")  # gradient: |g·w|
 LESS = Recipe(epochs=1, weight_decay=0)  # of a network that is far from a minimum
@@ -41,9 +41,17 @@ def trained(name: str, dataset: Dataset, seed: int, *, out: bool = True) -> nn.M
         train(net, dataset.train, LESS, seed=seed)
         return net.state_dict()
 
-    made_of = (models.MODELS[name], seed, LESS, train, dataset.train)
+    made_of = (*trained_made_of(name, dataset, out=False), seed, key_once(dataset.train))
     net.load_state_dict(kept(f"saliency/{name}", make, *made_of))
     return net.eval()
+
+
+def trained_made_of(name: str, dataset: Dataset, *, out: bool) -> tuple[object, ...]:
+    """What goes into `trained` beside seed and images, for `kept`: networks need not be at hand.
+
+    In a key `trained` itself would count with the recipes of all networks there are.
+    """
+    return models.MODELS[name], seeded, RECIPES[name, dataset.name] if out else LESS, train
 
 
 def asked(dataset: Dataset, n: int = 2000) -> Split:
@@ -56,7 +64,8 @@ def order_of(
 ) -> dict[str, Tensor]:
     """The scores of the weights in one of ORDERS: the smallest go first.
 
-    `seed` counts for "random", and `diagonal`, as `hessian_diagonal` has it, for "OBD".
+    `seed` counts for "random", and `diagonal`, as `hessian_diagonal` has it, for "OBD". Random
+    scores by the seed that made the network would be a copy of its initial weights: take another.
     """
     if by not in ORDERS:
         raise ValueError(f"by must be one of {', '.join(ORDERS)}, not {by!r}")
@@ -220,6 +229,7 @@ def rescaled(net: nn.Module, strength: float, seed: int = 0) -> nn.Module:
         drawn = 2 * torch.rand(layer.out_features, generator=generator) - 1
         s = (strength * drawn).exp().to(layer.weight)
         layer.weight *= s[:, None]
-        layer.bias *= s
+        if layer.bias is not None:
+            layer.bias *= s
         reader.weight /= s
     return net

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from shrink import pruning
 from shrink.chapters.saliency.deletions import Parts, asked, losses, order_of, parts_of, weights_of
 from shrink.classroom import models
-from shrink.classroom.baselines import RECIPES, baseline, baseline_made_of
+from shrink.classroom.baselines import RECIPES, baseline
 from shrink.classroom.cache import kept
-from shrink.classroom.data import Dataset, Split
+from shrink.classroom.data import Dataset, Split, key_once
 from shrink.classroom.progress import bar_progress, new_bar
-from shrink.classroom.training import accuracy, train
+from shrink.classroom.training import Recipe, accuracy, train
+from shrink.modes import seeded
 
 NAME = "lenet-300-100"
 SEEDS = (0, 1, 2)
@@ -97,6 +98,7 @@ WAYS = {
     "OBD, a constant added to h": Way(damped),
     f"OBD in {STEPS} steps, h anew in each": Way(obd, steps=STEPS),
 }
+TAKEN_APART = ("magnitude", "OBD")  # the ways of which `parts` is asked
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def network(dataset: Dataset, seed: int, decay: bool) -> nn.Module:
     if decay:
         return baseline(NAME, dataset, seed=seed)
     net = models.build(NAME, seed).to(dataset.train.images.device)
-    recipe = replace(RECIPES[NAME, dataset.name], weight_decay=0)
+    recipe = _recipe(dataset, decay)
 
     def make() -> Scores:
         steps = recipe.epochs * -(-len(dataset.train) // recipe.batch_size)
@@ -137,25 +139,32 @@ def network(dataset: Dataset, seed: int, decay: bool) -> nn.Module:
             train(net, dataset.train, recipe, seed=seed, progress=bar_progress(bar))
         return net.state_dict()
 
-    net.load_state_dict(
-        kept("saliency/no-decay", make, models.MODELS[NAME], seed, recipe, train, dataset.train)
-    )
+    net.load_state_dict(kept("saliency/no-decay", make, *_trained_made_of(dataset, seed, decay)))
     return net.eval()
 
 
-def _masks(way: str, net: nn.Module, dataset: Dataset) -> list[Scores]:
-    how = WAYS[way]
+def _recipe(dataset: Dataset, decay: bool) -> Recipe:
+    recipe = RECIPES[NAME, dataset.name]
+    return recipe if decay else replace(recipe, weight_decay=0)
 
+
+def _trained_made_of(dataset: Dataset, seed: int, decay: bool) -> tuple[object, ...]:
+    """What goes into `network`, which in a key would count with the recipes of all networks."""
+    recipe = _recipe(dataset, decay)
+    return models.MODELS[NAME], seeded, seed, recipe, train, key_once(dataset.train)
+
+
+def _masks(way: Way, net: nn.Module, dataset: Dataset) -> list[Scores]:
     def score(pruned: nn.Module) -> Scores:
-        return how.score(pruned, dataset)
+        return way.score(pruned, dataset)
 
-    return [pruning.prune_by_score(net, score, share, how.steps) for share in SPARSITIES]
+    return [pruning.prune_by_score(net, score, share, way.steps) for share in SPARSITIES]
 
 
 def _compared(way: str, dataset: Dataset, seed: int) -> Scores:
     def make() -> Scores:
         net = network(dataset, seed, WAYS[way].decay)
-        weights, masks = weights_of(net), _masks(way, net, dataset)
+        weights, masks = weights_of(net), _masks(WAYS[way], net, dataset)
         whole, *pruned = losses(
             net,
             asked(dataset),
@@ -169,7 +178,7 @@ def _compared(way: str, dataset: Dataset, seed: int) -> Scores:
             "moved": torch.stack(gone).sqrt().double(),
         }
 
-    return kept("saliency/losing", make, *_made_of(way, dataset, seed), _masks, losses, accuracy)
+    return kept("saliency/losing", make, *_made_of(way, dataset, seed), losses, accuracy)
 
 
 def _right(net: nn.Module, masks: Scores, split: Split) -> float:
@@ -183,19 +192,19 @@ def _parts(way: str, dataset: Dataset, seed: int) -> Tensor:
     def make() -> Scores:
         net, split = network(dataset, seed, WAYS[way].decay), asked(dataset)
         diagonal = pruning.hessian_diagonal(net, split.images, split.labels)
-        found = [parts_of(net, split, mask, diagonal) for mask in _masks(way, net, dataset)]
+        found = [parts_of(net, split, mask, diagonal) for mask in _masks(WAYS[way], net, dataset)]
         rows = [(one.gradient, one.diagonal, one.mixed, one.beyond) for one in found]
         return {"parts": torch.tensor(rows, dtype=torch.float64)}
 
-    return kept("saliency/parts", make, *_made_of(way, dataset, seed), parts_of)["parts"]
+    work = (pruning.hessian_diagonal, parts_of)
+    return kept("saliency/parts", make, *_made_of(way, dataset, seed), *work)["parts"]
 
 
 def _made_of(way: str, dataset: Dataset, seed: int) -> tuple[object, ...]:
     return (
-        *baseline_made_of(NAME, dataset, seed),
-        network,
+        *_trained_made_of(dataset, seed, WAYS[way].decay),
+        key_once(dataset.validation),
         WAYS[way],
-        SPARSITIES,
-        asked(dataset),
-        dataset.validation,
+        asked,
+        _masks,
     )
