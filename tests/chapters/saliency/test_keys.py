@@ -5,7 +5,6 @@ A work's keys are those of all things that it asks `kept` for until one must be 
 
 import numpy as np
 import pytest
-import torch
 
 from shrink import pruning
 from shrink.chapters.saliency import arms, collapsing, deleting, deletions, losing
