@@ -211,7 +211,7 @@ taylor, saliency
 # |---|---|---|
 # | at the logits, where $g^y_c = p_c - t_c$ | $h^y_c = p_c (1 - p_c)$ | yes |
 # | for a weight | $h^W_{oi} = h^y_o\, x_i^2$ | yes |
-# | from a layer's outputs to its inputs | $h^x_i = \sum_o W_{oi}^2\, h^y_o$ | no: without $\partial^2 E / \partial y_o \partial y_q$ |
+# | from a layer's outputs to its inputs | $h^x_i = \sum_o W_{oi}^2\, h^y_o$ | no: leaves out $\partial^2 E / \partial y_o \partial y_q$, $q \neq o$ |
 # | through an activation | $h^y_o = f'(y_o)^2\, h^z_o + f''(y_o)\, g^z_o$ | yes |
 #
 # In the first row $h$ knows no label: how curved the loss is depends on what the network believes, and not on whether
@@ -298,8 +298,9 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# The ones that matter are predicted well. For some of the others the rise is so small that something else is as large:
-# the gradient. Training ends near a minimum and not at it, so a few deletions may even lower the loss.
+# The ones that matter: most of them lie within a factor of about two, where the saliencies differ by factors of a
+# hundred. For some of the others the rise is so small that something else is as large: the gradient. Training ends near
+# a minimum and not at it, so a few deletions even lower the loss.
 # </details>
 
 # %% [markdown] gradient
@@ -375,13 +376,13 @@ for by in ("magnitude", "gradient"):
 plot, (panel,) = plots.new(alt="Rise of the loss over the share deleted, in three orders", width=6)
 plots.curves(panel, [100 * share for share in shares], shown)
 panel.set_yscale("symlog", linthresh=1e-3)
-panel.set(xlabel="weights deleted, %", ylabel="rise of the loss", title="OBD's order is best")
+panel.set(xlabel="weights deleted, %", ylabel="rise of the loss", title="OBD is best to 60 %")
 print(f"your guess: {'none' if my_guess is None else my_guess}; true at 60%: {true[5]:.3f}")
 plot
 
 # %% [markdown] holds-why
-# In OBD's order the loss rises least, but the prediction falls behind. Which of the three assumptions fails? We walk
-# from the trained weights to the pruned ones: at $t = 0$ all weights are as trained, and at $t = 1$ the deleted ones
+# Up to 60 % the loss rises least in OBD's order. But the prediction falls behind. Which of the three assumptions fails?
+# We walk from the trained weights to the pruned ones: at $t = 0$ all weights are as trained, and at $t = 1$ the deleted ones
 # are 0. Slope and curvature of the loss along this way are $g^\top \delta$ and $\delta^\top H \delta$, with *all*
 # entries of $H$. So they cost no more than two derivatives by one number, $t$.
 
@@ -433,9 +434,10 @@ for out in (True, False):
 # <details><summary>Answer</summary>
 #
 # Trained out it is the third: most of what the diagonal misses lies beyond the second order. The loss is no bowl all
-# the way. It becomes steeper than any parabola that fits at $t = 0$. The whole Hessian adds *mixed*, and that does not
-# save the prediction. After one epoch it is the first: the slope is far from 0. With the gradient and the whole Hessian
-# the prediction would be near the truth.
+# the way. It becomes steeper than any parabola that fits at $t = 0$. The whole Hessian adds *mixed*, which closes less
+# than half of the gap. After one epoch it is the first: the slope is far from 0, and its part is larger than OBD's
+# prediction. The second may fail with it; look at *mixed*. With the gradient and the whole Hessian the prediction would
+# be near the truth.
 # </details>
 
 # %% [markdown] again
@@ -469,8 +471,8 @@ for draw in (0, 1, 2):
 #
 # Such a network is at no minimum, and Taylor's first term is not zero. *SNIP* (Lee, Ajanthan and Torr 2019) puts a
 # factor $c_i = 1$ in front of each weight and asks how fast the loss changes when the factor leaves 1. By the chain
-# rule that is $\partial E / \partial c_i = g_i w_i$, and the weights of largest $|g_i w_i|$ stay, for a batch of
-# images.
+# rule that is $\partial E / \partial c_i = g_i w_i$. The weights of largest $|g_i w_i|$ stay; $g$ is taken on a batch
+# of images.
 #
 # *Compression* is the number of all weights over the number of weights that stay: at 100, one in a hundred stays. How
 # many stay in each layer?
@@ -485,7 +487,7 @@ for compression in (1, 10, 100, 1000, 10_000):
     print(f"{compression:11,}" + "".join(f"{int(mask.sum()):8,}" for mask in masks.values()))
 
 # %% [markdown] before-reading
-# In the last row there is an empty layer. Then all images get the same answer, no gradient passes, and no training
+# At the end of the table a layer is empty. Then all images get the same answer, no gradient passes, and no training
 # helps. This is *layer collapse*. The *critical compression* of a method is the highest one at which every layer still
 # has a weight.
 
@@ -669,8 +671,8 @@ for method in ("SNIP", "SynFlow"):
 # ## Predict: the method picks the right weights
 #
 # A network that is not cut apart can be trained. Each method prunes LeNet-300-100 before training, and then it learns
-# for three epochs from 12,800 images, with the zeros held at zero. Frankle et al. (2021) ask what was right about the
-# choice, and use two *controls*:
+# for three epochs from 12,800 images (or all, if there are fewer), with the zeros held at zero. Frankle et al. (2021)
+# ask what was right about the choice, and use two *controls*:
 #
 # - *shuffled*: each layer keeps as many weights as the method chose, but at random places;
 # - *re-initialised*: the places stay, and the weights are drawn anew before training.
@@ -699,16 +701,17 @@ print(f"your guesses: {my_guess}; ahead at 5 %: {ahead[0][0]:+.1f} and {ahead[1]
 # divides each step by the size of the gradients so far: with few weights left gradients are small, and a rate of plain
 # SGD that suits one mask is too low for another.)
 #
-# **What have the methods chosen well, the places, the weights or something else? And what is wrong with random and
-# magnitude at 1 %?**
+# **What have the methods chosen well, the places, the initial values or something else? And what is wrong with random
+# and magnitude at 1 %?** (`remains(0, "random", 100)` returns what is left in each layer, the live weights and the
+# paths.)
 #
 # <details><summary>Answer</summary>
 #
 # Above all how many weights each layer keeps. At 5 % the shuffled and the re-initialised networks are within about a
 # point of the chosen ones. At 1 % it depends on the data: on MNIST shuffling costs SNIP, GraSP and SynFlow a few
-# points, on glyphs it does not. Re-initialising costs little on either, so it is not the weights that they have chosen.
-# What is wrong with the other two are the numbers: at 1 % chance keeps too few weights in the last layer, and a ranking
-# by magnitude none in the first.
+# points, on glyphs it does not, and GraSP even gains. Re-initialising costs little on either, so it is not the initial
+# values that they have chosen. What is wrong with the other two are the numbers: at 1 % chance keeps too few weights in
+# the last layer, and a ranking by magnitude none in the first.
 # </details>
 
 # %% [markdown] explore
@@ -738,8 +741,8 @@ explorer
 #
 # 1. *rescale*: Set *rescaled* to *no* and back: the network computes the same function. **Which orders delete other
 #    weights now, and which do not?**
-# 2. *predict*: Move the slider to the left. **Up to which share is the prediction within a factor of two, and how far
-#    does it reach after one epoch?**
+# 2. *predict*: Move the slider. **By which factor is the prediction too low, on the left and on the right? And after
+#    one epoch?**
 # 3. *gradient*: **How high is the rank correlation in each order?** After one epoch all are lower: **what do the scores
 #    leave out there?**
 # 4. *steps*: At compression 1 the three bars of the scores are equal. **In which layer is a single score smallest,
@@ -754,9 +757,10 @@ explorer
 #
 # 1. Only the order of magnitude: its line jumps up, and its rank correlation falls. OBD's ½·h·w² and |g·w| do not
 #    change, because h and g change as the function is stretched along the weight. Random does not look at weights.
-# 2. Hardly anywhere: it is two or three times too low over most of the slider. Where little is deleted, the gradient
-#    that is left counts as much as the curvature, and the prediction leaves it out. Where much is deleted, the loss is
-#    no parabola any more. After one epoch the gradient is larger, and the prediction falls short by far more.
+# 2. On the right half of the slider it is about two to five times too low: the loss is no parabola any more. On the
+#    left both numbers are small, the gradient that is left counts as much as the curvature, and the prediction, which
+#    leaves it out, may miss by any factor. After one epoch the gradient is larger, and the prediction falls short by
+#    far more.
 # 3. OBD ranks best where the network is trained out, then magnitude and |g·w|; random is near 0. After one epoch a
 #    deletion changes the loss by its gradient first, and that is as often a fall as a rise. Magnitude, |g·w| and ½·h·w²
 #    all have no sign that could say which.
@@ -1006,7 +1010,8 @@ snip_scores.check()
 #
 # Return a pair `(W1, W2)` of lists on which **each of the first five** leaves no path, and the last one leaves one.
 # Numbers lie from -10 to 10, and none is 0. Where scores are equal, any of these weights may go: a way counts as broken
-# if it leaves no path whatever it picks. On this pair all six leave a path:
+# if it leaves no path whatever it picks, and the last one is right if it leaves a path whatever it picks. On this pair
+# all six leave a path:
 #
 # ```
 # W1 = [[1, 1, 1, 9], [1, 1, 1, 1]]
@@ -1130,10 +1135,10 @@ for way in ("magnitude", "OBD"):
 # The first two are refuted: held-out images, softened logits and training without decay change little, and OBD loses
 # still. The third is a part of it: the exact diagonal is better than the recursion's, and still behind the magnitude at
 # 80 and 90 %. The last guess survives: with small steps OBD comes close to the magnitude, and at 95 % it is level or
-# ahead.
+# ahead. (Steps alone are not it: the magnitude chooses the same weights in 20 steps as in one.)
 #
-# About its own term OBD is right: *diagonal* is smaller in what it has chosen. But that is a few percent of the rise,
-# or less. Most of it lies beyond the second order, as in the tiny network at 60 %. The magnitude makes the shortest
+# About its own term OBD is right: *diagonal* is smaller in what it has chosen. At 80 % and more that is a few percent
+# of the rise, or less, and most of the rise lies beyond the second order. The magnitude makes the shortest
 # move that deletes so many weights, and close to the trained weights every formula holds, even none at all. OBD moves
 # further, in directions that are flat *here* and not all the way. A constant added to $h$ is a compromise:
 # $\frac{1}{2}(h + c) w^2$ pays for the distance as well.
@@ -1223,7 +1228,7 @@ if my_name is not None:
 #
 # Three papers, three decades, one question:
 #
-# - LeCun, Denker and Solla, *Optimal Brain Damage*, NIPS 1989, [in the
+# - LeCun, Denker and Solla, *Optimal Brain Damage*, NIPS 1989 (printed in 1990), [in the
 #   proceedings](https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html). Read
 #   section 2: the three assumptions and the recursion, in two pages. Its claim: of the 2578 parameters of a network
 #   that reads digits, about 800 can be deleted before the prediction fails, and saliency finds them better than
@@ -1264,19 +1269,22 @@ reproduce.stored("prune-at-init")
 # %% [markdown] paper-verdict
 # **Verdict.** *OBD's order raises the loss less than the magnitude's*: reproduced, for all five networks and at every
 # share from 30 to 60 %. *The prediction holds to about 30 %*: partly. The loss itself is predicted to within a tenth up
-# to there. But at that point hardly anything has risen yet, and what has is six times the predicted rise. There is a
-# footnote to the first claim: if the network is trained again after the deletion, the magnitude's choice is as good.
+# to there. But at that point hardly anything has risen yet: the rise is a few hundredths of the loss, and six times the
+# predicted one. There is a footnote to the first claim: if the network is trained again after the deletion, the
+# magnitude's choice is as good.
 #
 # *SynFlow reaches the highest compression that there is*: reproduced. On five networks and three seeds it stops at one
 # weight per layer, and no method in one shot gets as far. But steps are half of the story: SNIP, given the same
-# hundred, goes all the way, or nearly, on two of the networks, and on LeNet-300-100 it stops at 11 to 16 % of it.
+# hundred, goes all the way, or nearly, on two of the networks. On LeNet-300-100 it stops at 11 to 16 % of it (with the
+# gradients of 100 images; we took 1000 above), and on the tiny network it stops earlier than in one shot.
 #
 # *Shuffled, or with new initial values, nothing is lost*: unclear at 90, 95 and 98 % pruned, and partly at 99 %, by a
-# rule that allows half a point. New initial values cost next to nothing, so the initial weights are not what has been
-# chosen. Shuffling costs SNIP and GraSP about a point, and 3 to 6 points at 99 %; for SynFlow the intervals are too
-# wide to tell. These networks have learned for one epoch, those of Frankle et al. to the end. What your class has found
-# says how much that matters. *SynFlow is no worse than the others*: random and magnitude it leaves behind, SNIP it does
-# not.
+# rule that allows half a point. New initial values cost little, about a point at most, and none of the 16 differences
+# is a loss by the rule. So the initial values are not what has been chosen. Shuffling costs SNIP and GraSP about a
+# point, and 3 to 6 points at 99 %; what it costs SynFlow is small up to 98 %, and at 99 % the interval is too wide to
+# tell. These networks have learned for one epoch, those of Frankle et al. to the end. What your class has found says
+# how much that matters. *SynFlow is no worse than the others*: unclear at 90 and 95 %, and partly at 98 and 99 %. It
+# leaves random and magnitude far behind at 98 and 99 %, and SNIP nowhere.
 #
 # So which weight matters, and can we know before training? After training: yes, by the loss itself, as long as the
 # moves are small; and the plain magnitude is hard to beat because its moves are. Before training: we can know how many

@@ -95,6 +95,14 @@ def test_scores_are_those_of_their_method(digits):
     assert not again["fc1.weight"].equal(other["fc1.weight"])
 
 
+def test_random_scores_have_nothing_to_do_with_the_weights(digits):
+    net = models.build("lenet-300-100", 3)
+    drawn = paper.methods(paper.drawn(digits.train, 1, 3), 3)["random"][0](net)
+    for name, w in models.weights(net).items():
+        both = torch.stack([w.detach().flatten(), drawn[name].flatten()])
+        assert abs(both.corrcoef()[0, 1]) < 0.15
+
+
 def test_images_are_so_many_of_each_class_and_others_for_another_seed(digits):
     batch, other = (paper.drawn(digits.train, 10, seed) for seed in (0, 1))
     assert batch.labels.bincount().tolist() == [10] * 10

@@ -130,8 +130,8 @@ def controls_of(method: str) -> tuple[str, ...]:
 def word(found: Difference, margin: float) -> str:
     """What a difference says, by the rule of the recipe.
 
-    >>> [word((mean, mean - 1, mean + 1), margin=0.5) for mean in (0.6, 0, -1.6)]
-    ['no loss', 'unclear', 'a loss']
+    >>> [word((mean, mean - 1, mean + 1), margin=0.5) for mean in (0.6, 0, -1.4, -1.6)]
+    ['no loss', 'unclear', 'unclear', 'a loss']
     """
     _, low, high = found
     if low > -margin:

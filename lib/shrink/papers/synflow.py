@@ -36,6 +36,7 @@ from shrink.papers.synflow_result import RULES, Result
 __all__ = ["RECIPE", "Result", "run"]
 
 SHAPE = (1, 28, 28)
+APART = 1000  # from the seed that makes a network to the one that draws random scores
 Score = Callable[[nn.Module], Mapping[str, Tensor]]
 
 
@@ -115,7 +116,7 @@ def methods(batch: Split, seed: int) -> dict[str, tuple[Score, int]]:
     """method → its score, and in how many steps."""
 
     def random(net: nn.Module) -> dict[str, Tensor]:
-        draw = torch.Generator().manual_seed(seed)
+        draw = torch.Generator().manual_seed(APART + seed)  # by `seed` it draws the weights again
         weights = models.weights(net)
         return {n: torch.rand(w.shape, generator=draw).to(w.device) for n, w in weights.items()}
 

@@ -153,6 +153,14 @@ def test_the_images_asked_are_the_first_of_the_training_images(split):
     assert some.images.equal(split.images[:7]) and some.labels.equal(split.labels[:7])
 
 
+def test_the_random_order_has_nothing_to_do_with_the_weights(digits):
+    net = models.build("lenet-300-100", 3)
+    drawn = deletions.order_of(net, digits.train, "random", seed=3)
+    for name, w in models.weights(net).items():
+        both = torch.stack([w.detach().flatten(), drawn[name].flatten()])
+        assert abs(both.corrcoef()[0, 1]) < 0.15
+
+
 def test_units_without_biases_are_rescaled_too():
     net = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False))
     other = deletions.rescaled(net, 1.0)

@@ -25,7 +25,6 @@ DELETED = np.arange(0, 100, 2) / 100  # of the weights
 LOST = 12_000  # training images whose loss is measured: of few the gradient is not small
 SINGLES = 200  # weights that are deleted one by one
 IMAGES = 1000  # validation images that are asked
-APART = 1000  # from the seed that makes a network to the one of its random order
 SECONDS = 5  # a case of one seed, on two cores
 
 
@@ -167,7 +166,7 @@ def _deleted(
 
 def scores_of(net: nn.Module, split: Split, seed: int) -> dict[str, dict[str, Tensor]]:
     """The scores of this seed's network by each of the orders' names."""
-    return {by: deletions.order_of(net, split, by, seed=APART + seed) for by in deletions.ORDERS}
+    return {by: deletions.order_of(net, split, by, seed=seed) for by in deletions.ORDERS}
 
 
 def true_rises(case: Case, dataset: Dataset, seed: int) -> np.ndarray:

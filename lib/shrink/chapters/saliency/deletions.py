@@ -22,6 +22,7 @@ from shrink.modes import in_use, seeded
 ORDERS = ("magnitude", "OBD", "gradient", "random")  # gradient: |g·w|
 LESS = Recipe(epochs=1, weight_decay=0)  # of a network that is far from a minimum
 AT_ONCE = 8  # copies of the network that are asked at once
+APART = 1000  # from a seed that makes a network: by the same one random scores are its weights
 
 Masks = Mapping[str, Tensor]
 Curvature = Mapping[str, Tensor] | Tensor
@@ -76,7 +77,7 @@ def order_of(
     if by == "OBD":
         found = pruning.hessian_diagonal(net, split.images, split.labels, diagonal)
         return pruning.obd_saliency(weights, found)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(APART + seed)
     return {n: torch.rand(w.shape, generator=generator).to(w.device) for n, w in weights.items()}
 
 
