@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from shrink.classroom import CourseError, cache, data, glyphs, mnist
+from shrink.classroom.made_of import devices_in
 
 SMALL = {"train": 500, "validation": 500, "test": 500}
 FILES = {name: name.encode() * 50 for name in mnist.FILES}
@@ -174,6 +175,19 @@ def test_to_moves_all_tensors():
     moved = data.load("digits", device="meta", announce=False)
     for part in (moved.train, moved.validation, moved.test):
         assert part.images.device.type == part.labels.device.type == "meta"
+
+
+def test_the_key_of_images_is_computed_once_and_is_that_of_their_content(monkeypatch):
+    split, twin = (
+        data.Split(torch.arange(8.0).view(2, 1, 2, 2), torch.tensor([3, 1])) for _ in "ab"
+    )
+    key, device = data.key_once(split)
+    assert data.key_once(twin)[0] == key and device.shape == (0,)
+    assert devices_in(device) == devices_in(split)  # or what is kept on the CPU serves CUDA
+    split.labels[0] = 4
+    assert data.key_once(split)[0] != key
+    monkeypatch.setattr(data, "key_of", lambda *_: pytest.fail("computed again"))
+    assert data.key_once(twin)[0] == key
 
 
 def test_announces_in_one_line_or_not_at_all(small_glyphs, capsys):
