@@ -3,14 +3,18 @@
 A work's keys are those of all things that it asks `kept` for until one must be made.
 """
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
 from shrink import pruning
-from shrink.chapters.saliency import arms, collapsing, deleting, deletions, losing
+from shrink.chapters.saliency import arms, collapsing, deleting, deletions, losing, prepared
 from shrink.classroom import baselines, models
+from shrink.classroom.book import builder
 from shrink.classroom.made_of import key_of
 from shrink.classroom.training import Recipe
+from tests import ROOT
 from tests.chapters.saliency.small import SEEDS, prepare
 
 WORKS = {
@@ -97,3 +101,31 @@ def test_no_key_has_the_last_digits_of_a_power_or_a_logarithm():
     for other in (np.nextafter(exact, 0), np.nextafter(exact, np.inf)):
         assert (np.round(other, 6) == collapsing.COMPRESSIONS).all()
     assert all(isinstance(factor, int) for factor in deleting.RESCALED.values())
+
+
+def test_the_cells_on_losing_ask_for_nothing_that_does_not_ship(digits, monkeypatch):
+    asked = []
+
+    def compared(way, dataset):
+        asked.append(("compared", way))
+        numbers = np.zeros((1, len(losing.SPARSITIES)))
+        return losing.Found(numbers, numbers, numbers)
+
+    def parts(way, dataset):
+        asked.append(("parts", way))
+        return [[deletions.Parts(0.0, 0.0, 0.0, 0.0)] * len(losing.SPARSITIES)]
+
+    monkeypatch.setattr(losing, "compared", compared)
+    monkeypatch.setattr(losing, "parts", parts)
+    cells = builder.build_chapter(ROOT / "course/08_saliency.py", solved=False).cells
+    names = {"losing": losing, "data": digits, "np": np}
+    told = [cell.source for cell in cells if "losing." in cell.source and cell.id != "setup"]
+    for source in told:
+        exec(source, names)
+    by_the_text = set(asked)
+    asked.clear()
+    for module in (arms, collapsing, deleting):
+        monkeypatch.setattr(prepared, module.__name__.rpartition(".")[2], Mock())
+    prepared.deleting.cases.return_value = prepared.arms.trainings.return_value = ()
+    prepared.first_picture(digits)
+    assert len(told) == 2 and by_the_text == set(asked)

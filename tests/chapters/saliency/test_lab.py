@@ -365,6 +365,16 @@ def test_after_training_it_trains_on_what_is_left(a_lab, digits, monkeypatch):
     assert shown(a_lab, network="ReLU").runs == () == shown(a_lab, BEFORE).runs
 
 
+@pytest.mark.parametrize(("order", "told"), [("OBD", True), ("magnitude", False)])
+def test_a_run_is_by_the_students_saliencies_in_their_order_alone(a_lab, order, told):
+    obd_saliency.answer(lambda weight, diagonal: weight**2 * diagonal / 2)
+    run_through(a_lab.work, values(order=order, source="mine"))
+    (run,) = a_lab.runs
+    assert run.mine is told
+    shown_run = view.summarise(shown(a_lab, order=order)).split("<br>")[0]
+    assert ("your saliencies" in shown_run) is told
+
+
 def test_before_training_it_is_an_arm_as_those_beforehand(a_lab, digits):
     run_through(a_lab.work, values(BEFORE, method="SynFlow", steps=10, compression=100.0))
     (run,) = a_lab.runs

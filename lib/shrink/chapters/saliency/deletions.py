@@ -64,8 +64,8 @@ def order_of(
 ) -> dict[str, Tensor]:
     """The scores of the weights in one of ORDERS: the smallest go first.
 
-    `seed` counts for "random", and `diagonal`, as `hessian_diagonal` has it, for "OBD". Random
-    scores by the seed that made the network would be a copy of its initial weights: take another.
+    `seed` counts for "random", and may be the one that made the network. `diagonal` is for "OBD",
+    as `hessian_diagonal` has it.
     """
     if by not in ORDERS:
         raise ValueError(f"by must be one of {', '.join(ORDERS)}, not {by!r}")

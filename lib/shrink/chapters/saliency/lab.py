@@ -188,8 +188,9 @@ class SaliencyLab:
         before = accuracy(net, self.asked)
         done = self._train(net, masks, stop, progress)
         right = accuracy(net, self.asked)
+        by_mine = mine and order == "OBD"  # the other orders are nobody's
         self.runs.append(
-            AfterRun(case, order, mine, share, before, right, done.steps, done.stopped)
+            AfterRun(case, order, by_mine, share, before, right, done.steps, done.stopped)
         )
 
     def _train_anew(
