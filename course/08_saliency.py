@@ -1092,8 +1092,9 @@ table
 # %% [markdown] breaks
 # ## Where it breaks
 #
-# In the tiny networks OBD's order was the best. In LeNet-300-100, trained, the magnitude is better. Why? Here are four
-# guesses. Each comes with an experiment that can *refute* it: if OBD still loses there, the guess was wrong.
+# In the tiny networks OBD's order was the best. In LeNet-300-100, with 90 % deleted, the magnitude was better. Why?
+# Here are four guesses. Each comes with an experiment that can *refute* it: if OBD still loses there, the guess was
+# wrong.
 #
 # | guess | the experiment |
 # |---|---|
@@ -1132,16 +1133,16 @@ for way in ("magnitude", "OBD"):
 #
 # <details><summary>Answer</summary>
 #
-# The first two are refuted: held-out images, softened logits and training without decay change little, and OBD loses
-# still. The third is a part of it: the exact diagonal is better than the recursion's, and still behind the magnitude at
-# 80 and 90 %. The last guess survives: with small steps OBD comes close to the magnitude, and at 95 % it is level or
-# ahead. (Steps alone are not it: the magnitude chooses the same weights in 20 steps as in one.)
+# The first two are refuted: held-out images, softened logits and training without decay help little or not at all, and
+# OBD loses still. The third is a part of it: the exact diagonal is better than the recursion's, and still behind the
+# magnitude at 80 and 90 %. The last guess survives: with small steps OBD comes close to the magnitude, and at 95 % it
+# is level or ahead. (Steps alone are not it: the magnitude chooses the same weights in 20 steps as in one.)
 #
-# About its own term OBD is right: *diagonal* is smaller in what it has chosen. At 80 % and more that is a few percent
-# of the rise, or less, and most of the rise lies beyond the second order. The magnitude makes the shortest
-# move that deletes so many weights, and close to the trained weights every formula holds, even none at all. OBD moves
-# further, in directions that are flat *here* and not all the way. A constant added to $h$ is a compromise:
-# $\frac{1}{2}(h + c) w^2$ pays for the distance as well.
+# About its own term OBD is right: *diagonal* is smaller in what it has chosen. But at 80 % and more that is less than
+# one percent of the rise, and most of the rise lies beyond the second order. The magnitude makes the shortest move that
+# deletes so many weights, and close to the trained weights every formula holds, even none at all. OBD moves further, in
+# directions that are flat *here* and not all the way. A constant added to $h$ is a compromise: $\frac{1}{2}(h + c) w^2$
+# pays for the distance as well.
 # </details>
 
 # %% [markdown] surgeon
