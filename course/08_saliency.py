@@ -382,8 +382,8 @@ plot
 
 # %% [markdown] holds-why
 # Up to 60 % the loss rises least in OBD's order. But the prediction falls behind. Which of the three assumptions fails?
-# We walk from the trained weights to the pruned ones: at $t = 0$ all weights are as trained, and at $t = 1$ the deleted ones
-# are 0. Slope and curvature of the loss along this way are $g^\top \delta$ and $\delta^\top H \delta$, with *all*
+# We walk from the trained weights to the pruned ones: at $t = 0$ all weights are as trained, and at $t = 1$ the deleted
+# ones are 0. Slope and curvature of the loss along this way are $g^\top \delta$ and $\delta^\top H \delta$, with *all*
 # entries of $H$. So they cost no more than two derivatives by one number, $t$.
 
 # %% holds-way
@@ -689,7 +689,7 @@ for method in arms.METHODS:
     for control in arms.CONTROLS[: 1 if method == "random" else 3]:
         rows = [arms.accuracies(data, method, control, (0.05, 0.01), s) for s in (0, 1, 2)]
         table[method, control] = np.array(rows).T  # (share, seed)
-print("right after training, %     5 % kept: seed 0, 1, 2, mean    1 % kept: seed 0, 1, 2, mean")
+print("% right, after training     5 % kept: seed 0, 1, 2, mean    1 % kept: seed 0, 1, 2, mean")
 for (method, control), found in table.items():
     row = [f"{x:8.1f}" for share in found for x in (*share, share.mean())]
     print(f"{method:10}{control:15}" + "".join(row))
