@@ -764,9 +764,10 @@ explorer
 # 3. OBD ranks best where the network is trained out, then magnitude and |g·w|; random is near 0. After one epoch a
 #    deletion changes the loss by its gradient first, and that is as often a fall as a rise. Magnitude, |g·w| and ½·h·w²
 #    all have no sign that could say which.
-# 4. In fc1: the same sum is shared by 235,200 weights, so each has little, and fc1 is emptied first. In ten steps two
-#    layers may still be emptied at the end; in a hundred each layer keeps one weight, and one path leads through. SNIP
-#    needs more than steps: its magnitudes of gradients are not conserved, and at 100,000 it is empty all the same.
+# 4. In fc1: the same sum is shared by 235,200 weights, so each has little, and fc1 is emptied first. In ten steps
+#    two layers are still emptied at the end; in a hundred each layer keeps one weight, and one path leads through.
+#    (2.66 weights should stay there, and 3 do.) SNIP needs more than steps: its magnitudes of gradients are not
+#    conserved, and at 100,000 it is empty all the same.
 # 5. None: no path leads through, and so no image reaches the output. Training can only change biases, and weights that
 #    read nothing but biases. The network gives one answer to all images, and is right for those of that class.
 # 6. At 25 the shuffled and the re-initialised networks learn about as well as the chosen one, so what SNIP found is how
