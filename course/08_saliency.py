@@ -119,9 +119,9 @@ for draw in (0, 1, 2):
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: we can make any weight of a hidden unit as small as we like, and the function stays the same. That pruning by
-# magnitude works at all is owed to the training. It begins with weights of similar size, and weight decay pulls each
-# unit to a scale at which its incoming and its outgoing weights are about equally large.
+# Nothing: we can make any weight of a hidden unit as small as we like, and the function stays the same. Pruning by
+# magnitude works because of the training. It begins with weights of similar size, and weight decay pulls each unit to a
+# scale at which its incoming and its outgoing weights are about equally large.
 # </details>
 #
 # What we would like to know of a weight is by how much the loss rises when the weight is deleted. That does not depend
@@ -554,10 +554,10 @@ for compression in (300, 1000):
 # - At each hidden unit as much flows in as out: 3 + 6 = 9 and 8 + 8 = 16. The score is *conserved*.
 # - So each layer's scores sum to $R$: 25 and 25. The fewer weights a layer has, the larger are their scores.
 #
-# Two weights are to stay. In *one shot* these are the two with 16 and 9: the second layer stays whole, the first is
-# empty. Now one weight at a time, and new scores after each: 3 goes first. Then unit 1 has 6 in and 6 out; let the 6 of
-# the first layer go. Nothing flows into unit 1 any more, the score of its outgoing weight is 0, and that weight is
-# next. From 8, 8 and 16 goes an 8. The two weights that are left, 8 and 8, are a path.
+# We keep two weights. In *one shot* these are the two with 16 and 9: the second layer stays whole, the first is empty.
+# Now one weight at a time, and new scores after each: 3 goes first. Then unit 1 has 6 in and 6 out; let the 6 of the
+# first layer go. Nothing flows into unit 1 any more, the score of its outgoing weight is 0, and that weight is next.
+# From 8, 8 and 16 goes an 8. The two weights that are left, 8 and 8, are a path.
 
 # %% flow-by-hand-code
 W1 = torch.tensor([[1.0, -2.0], [2.0, 2.0]], requires_grad=True)
