@@ -119,9 +119,9 @@ for draw in (0, 1, 2):
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: we can make any weight of a hidden unit as small as we like, and the function stays the same. That pruning by
-# magnitude works at all is owed to the training. It begins with weights of similar size, and weight decay pulls each
-# unit to a scale at which its incoming and its outgoing weights are about equally large.
+# Nothing: we can make any weight of a hidden unit as small as we like, and the function stays the same. Pruning by
+# magnitude works because of the training. It begins with weights of similar size, and weight decay pulls each unit to a
+# scale at which its incoming and its outgoing weights are about equally large.
 # </details>
 #
 # What we would like to know of a weight is by how much the loss rises when the weight is deleted. That does not depend
@@ -382,8 +382,8 @@ plot
 
 # %% [markdown] holds-why
 # Up to 60 % the loss rises least in OBD's order. But the prediction falls behind. Which of the three assumptions fails?
-# We walk from the trained weights to the pruned ones: at $t = 0$ all weights are as trained, and at $t = 1$ the deleted ones
-# are 0. Slope and curvature of the loss along this way are $g^\top \delta$ and $\delta^\top H \delta$, with *all*
+# We walk from the trained weights to the pruned ones: at $t = 0$ all weights are as trained, and at $t = 1$ the deleted
+# ones are 0. Slope and curvature of the loss along this way are $g^\top \delta$ and $\delta^\top H \delta$, with *all*
 # entries of $H$. So they cost no more than two derivatives by one number, $t$.
 
 # %% holds-way
@@ -554,10 +554,10 @@ for compression in (300, 1000):
 # - At each hidden unit as much flows in as out: 3 + 6 = 9 and 8 + 8 = 16. The score is *conserved*.
 # - So each layer's scores sum to $R$: 25 and 25. The fewer weights a layer has, the larger are their scores.
 #
-# Two weights are to stay. In *one shot* these are the two with 16 and 9: the second layer stays whole, the first is
-# empty. Now one weight at a time, and new scores after each: 3 goes first. Then unit 1 has 6 in and 6 out; let the 6 of
-# the first layer go. Nothing flows into unit 1 any more, the score of its outgoing weight is 0, and that weight is
-# next. From 8, 8 and 16 goes an 8. The two weights that are left, 8 and 8, are a path.
+# We keep two weights. In *one shot* these are the two with 16 and 9: the second layer stays whole, the first is empty.
+# Now one weight at a time, and new scores after each: 3 goes first. Then unit 1 has 6 in and 6 out; let the 6 of the
+# first layer go. Nothing flows into unit 1 any more, the score of its outgoing weight is 0, and that weight is next.
+# From 8, 8 and 16 goes an 8. The two weights that are left, 8 and 8, are a path.
 
 # %% flow-by-hand-code
 W1 = torch.tensor([[1.0, -2.0], [2.0, 2.0]], requires_grad=True)
@@ -689,7 +689,7 @@ for method in arms.METHODS:
     for control in arms.CONTROLS[: 1 if method == "random" else 3]:
         rows = [arms.accuracies(data, method, control, (0.05, 0.01), s) for s in (0, 1, 2)]
         table[method, control] = np.array(rows).T  # (share, seed)
-print("right after training, %     5 % kept: seed 0, 1, 2, mean    1 % kept: seed 0, 1, 2, mean")
+print("% right, after training     5 % kept: seed 0, 1, 2, mean    1 % kept: seed 0, 1, 2, mean")
 for (method, control), found in table.items():
     row = [f"{x:8.1f}" for share in found for x in (*share, share.mean())]
     print(f"{method:10}{control:15}" + "".join(row))
@@ -729,7 +729,7 @@ print(f"your guesses: {my_guess}; ahead at 5 %: {ahead[0][0]:+.1f} and {ahead[1]
 # keeps, and in a strong colour those of them that are live. Then comes each layer's part of the sum of all scores,
 # taken anew in what is left, and then a point for each hidden unit of the whole network: the scores into it and those
 # out of it. Below is the accuracy after training, for three seeds, with the two controls as open marks. In the shaded
-# part a layer is empty.
+# part a layer is empty. (SynFlow's accuracies are those after 100 steps, even while the rest shows one step.)
 
 # %% explore-saliency
 explorer = explore_saliency(data, obd_saliency)
@@ -764,9 +764,10 @@ explorer
 # 3. OBD ranks best where the network is trained out, then magnitude and |g·w|; random is near 0. After one epoch a
 #    deletion changes the loss by its gradient first, and that is as often a fall as a rise. Magnitude, |g·w| and ½·h·w²
 #    all have no sign that could say which.
-# 4. In fc1: the same sum is shared by 235,200 weights, so each has little, and fc1 is emptied first. In ten steps two
-#    layers may still be emptied at the end; in a hundred each layer keeps one weight, and one path leads through. SNIP
-#    needs more than steps: its magnitudes of gradients are not conserved, and at 100,000 it is empty all the same.
+# 4. In fc1: the same sum is shared by 235,200 weights, so each has little, and fc1 is emptied first. In ten steps
+#    two layers are still emptied at the end; in a hundred each layer keeps one weight, and one path leads through.
+#    (2.66 weights should stay there, and 3 do.) SNIP needs more than steps: its magnitudes of gradients are not
+#    conserved, and at 100,000 it is empty all the same.
 # 5. None: no path leads through, and so no image reaches the output. Training can only change biases, and weights that
 #    read nothing but biases. The network gives one answer to all images, and is right for those of that class.
 # 6. At 25 the shuffled and the re-initialised networks learn about as well as the chosen one, so what SNIP found is how
@@ -1092,8 +1093,9 @@ table
 # %% [markdown] breaks
 # ## Where it breaks
 #
-# In the tiny networks OBD's order was the best. In LeNet-300-100, trained, the magnitude is better. Why? Here are four
-# guesses. Each comes with an experiment that can *refute* it: if OBD still loses there, the guess was wrong.
+# In the tiny networks OBD's order was the best. In LeNet-300-100, with 90 % deleted, the magnitude was better. Why?
+# Here are four guesses. Each comes with an experiment that can *refute* it: if OBD still loses there, the guess was
+# wrong.
 #
 # | guess | the experiment |
 # |---|---|
@@ -1132,16 +1134,16 @@ for way in ("magnitude", "OBD"):
 #
 # <details><summary>Answer</summary>
 #
-# The first two are refuted: held-out images, softened logits and training without decay change little, and OBD loses
-# still. The third is a part of it: the exact diagonal is better than the recursion's, and still behind the magnitude at
-# 80 and 90 %. The last guess survives: with small steps OBD comes close to the magnitude, and at 95 % it is level or
-# ahead. (Steps alone are not it: the magnitude chooses the same weights in 20 steps as in one.)
+# The first two are refuted: held-out images, softened logits and training without decay help little or not at all, and
+# OBD loses still. The third is a part of it: the exact diagonal is better than the recursion's, and still behind the
+# magnitude at 80 and 90 %. The last guess survives: with small steps OBD comes close to the magnitude, and at 95 % it
+# is level or ahead. (Steps alone are not it: the magnitude chooses the same weights in 20 steps as in one.)
 #
-# About its own term OBD is right: *diagonal* is smaller in what it has chosen. At 80 % and more that is a few percent
-# of the rise, or less, and most of the rise lies beyond the second order. The magnitude makes the shortest
-# move that deletes so many weights, and close to the trained weights every formula holds, even none at all. OBD moves
-# further, in directions that are flat *here* and not all the way. A constant added to $h$ is a compromise:
-# $\frac{1}{2}(h + c) w^2$ pays for the distance as well.
+# About its own term OBD is right: *diagonal* is smaller in what it has chosen. But at 80 % and more that is less than
+# one percent of the rise, and most of the rise lies beyond the second order. The magnitude makes the shortest move that
+# deletes so many weights, and close to the trained weights every formula holds, even none at all. OBD moves further, in
+# directions that are flat *here* and not all the way. A constant added to $h$ is a compromise: $\frac{1}{2}(h + c) w^2$
+# pays for the distance as well.
 # </details>
 
 # %% [markdown] surgeon
@@ -1282,9 +1284,10 @@ reproduce.stored("prune-at-init")
 # rule that allows half a point. New initial values cost little, about a point at most, and none of the 16 differences
 # is a loss by the rule. So the initial values are not what has been chosen. Shuffling costs SNIP and GraSP about a
 # point, and 3 to 6 points at 99 %; what it costs SynFlow is small up to 98 %, and at 99 % the interval is too wide to
-# tell. These networks have learned for one epoch, those of Frankle et al. to the end. What your class has found says
-# how much that matters. *SynFlow is no worse than the others*: unclear at 90 and 95 %, and partly at 98 and 99 %. It
-# leaves random and magnitude far behind at 98 and 99 %, and SNIP nowhere.
+# tell. These networks have learned for one epoch of 55,000 images, as many steps as nine epochs of your class's 6000;
+# those of Frankle et al. learned to the end. What your class has found says how much that matters. *SynFlow is no worse
+# than the others*: unclear at 90 and 95 %, and partly at 98 and 99 %. It leaves random and magnitude far behind at 98
+# and 99 %, and SNIP nowhere.
 #
 # So which weight matters, and can we know before training? After training: yes, by the loss itself, as long as the
 # moves are small; and the plain magnitude is hard to beat because its moves are. Before training: we can know how many
