@@ -164,8 +164,13 @@ def _two_images_of_one(model, images, labels):
     return found
 
 
+def _half_of_h_times_magnitude(weight, diagonal):
+    return 0.5 * diagonal * weight.abs()
+
+
 DISGUISED = [
     ("obd_saliency", "negative curvature clamped", _relu_of_the_curvature),
+    ("obd_saliency", "half the magnitude", _half_of_h_times_magnitude),
     given_as(torch.Tensor.float, obd_saliency, "not halved"),
     given_as(torch.Tensor.float, obd_saliency, "divided by the curvature"),
     ("hessian_diagonal", "Fisher", _fisher_image_by_image),
@@ -180,10 +185,6 @@ RAISING = {}
 # --- wrong otherwise -----------------------------------------------------------------------
 
 SHAPE = "has one number per weight, in the shape and on the device of the weights"
-
-
-def _half_of_h_times_magnitude(weight, diagonal):
-    return 0.5 * diagonal * weight.abs()
 
 
 def _clamped_and_not_halved(weight, diagonal):
@@ -305,7 +306,6 @@ WRONG = {
         changed(right_rises, torch.Tensor.long): "is a dense tensor of floats.*given: +torch.int64",
         changed(right_rises, torch.Tensor.flatten): SHAPE,
         changed(right_rises, lambda rise: rise * torch.nan): "your saliency is nan",
-        _half_of_h_times_magnitude: "right where all weights are 1, wrong where all second",
         _clamped_and_not_halved: "in parts: .*: a parabola with the second derivative h is",
         _slope_too: "wrong where all weights are 1, wrong where all second|your saliency is",
         _of_the_standard_deviation: r"at \[\d, \d\] the weight is -?[\d.]+ and the second deriv",
@@ -323,6 +323,9 @@ WRONG = {
         (lambda *case: (right_pair(*case)[0], None)): "the diagonal for `second` is a tensor",
         (lambda *case: [t.long() for t in right_pair(*case)]): "a dense tensor of floats",
         (lambda *case: [t.sum() for t in right_pair(*case)]): f"the diagonal for `first` {SHAPE}",
+        (
+            lambda *case: tuple(torch.zeros_like(t) for t in case[2:])
+        ): r"by first\[\d, \d\] is .* when carried back(?!.*whole row)",
         _mean_over_classes_too: r"by first\[\d, \d\] is .* when carried back",
         _no_softmax: r"by first\[\d, \d\] is [\d.e-]+ when carried back \(the exact one is [\d.e-]",
         _softmax_over_the_images: r"by first\[\d, \d\] is .* when carried back",

@@ -5,6 +5,7 @@ layer; for the first, of a loss in which no logit changes another's slope, as Le
 it. The exact diagonal of the first layer is right as well.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -154,6 +155,12 @@ MISTAKES = (
         "1 - p, is largest for classes that the net has ruled out",
     ),
     Mistake(
+        "p",
+        _recursion(lambda p: p),
+        "at the logits the second derivative is p(1 - p), and yours is p: a class that the net is "
+        "sure of, with p near 1, has no curvature left",
+    ),
+    Mistake(
         "weights not squared",
         _recursion(weights=lambda w: w),
         "on the way back to the hidden units the weights of `second` are squared: a unit that "
@@ -170,12 +177,6 @@ MISTAKES = (
         _recursion(relu=torch.ones_like),
         "a unit that the ReLU has set to 0 passes nothing on: for that image its weights in "
         "`first` have no curvature",
-    ),
-    Mistake(
-        "means multiplied",
-        _recursion(over_images=lambda h, x: h.mean(0)[:, None] * x.mean(0)),
-        "you take the mean of each factor over the images and then multiply: multiply image by "
-        "image, and then take the mean",
     ),
 )
 
@@ -250,8 +251,13 @@ def _parts(x: Tensor, labels: Tensor, first: Tensor, second: Tensor) -> Iterator
         mine = _alike(pair)[0]
         return ours if mine == exact else mine
 
+    def of_second(pair: Any) -> Any:
+        """Zeros, which row sums are there for every net, tell of no mistake: they equal nothing."""
+        mine = _alike(pair)[1]
+        return math.nan if isinstance(mine, Close) and mine == Close(0 * mine.tensor) else mine
+
     yield Part("in first", case, of_first)
-    yield Part("in second", case, lambda pair: _alike(pair)[1])
+    yield Part("in second", case, of_second)
     if len(x) > 1:
         i = int(F.relu(x @ first.T).sum(1).argmax())  # one that reaches the hidden units
         one = slice(i, i + 1)

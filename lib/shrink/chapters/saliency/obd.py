@@ -124,22 +124,26 @@ def _shares(w: Tensor, h: Tensor) -> Tensor:
     return _rise(w, h) / _rise(w, h).sum()
 
 
-@known("the square belongs to the weight, not to the second derivative: ½·h·w²", "squares swapped")
+@known(
+    "½ and h are right, but |w| must be squared: a parabola rises with the square of the distance, "
+    "½·h·w²",
+    "half the magnitude",
+)
 @_of
-def _swapped(w: Tensor, h: Tensor) -> Tensor:
-    return h**2 * w / 2
+def _half_magnitude(w: Tensor, h: Tensor) -> Tensor:
+    return h * w.abs() / 2
 
 
 MISTAKES = (
     _no_half,
     _magnitude,
+    _half_magnitude,
     _signed,
     _divided,
     _clamped,
     _absolute,
     _summed,
     _shares,
-    _swapped,
 )
 
 
