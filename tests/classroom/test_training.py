@@ -397,6 +397,8 @@ def test_models_have_the_papers_sizes_and_their_seed():
         "lenet-5": 431_080,
         "separable": 9_226,
         "residual": 30_970,
+        "tiny-tanh": 1_770,
+        "tiny-relu": 1_770,
     }
     weights = models.weights(models.build("lenet-300-100", 0))
     assert sum(w.numel() for w in weights.values()) == 266_200

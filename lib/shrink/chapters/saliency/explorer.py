@@ -30,8 +30,8 @@ TRIES = (
     ),
     Try(
         "2 predict",
-        "Move the slider to the left. Up to which share is the prediction within a factor of two, "
-        "and how far does it reach after one epoch?",
+        "Move the slider. By which factor is the prediction too low, on the left and on the right? "
+        "And after one epoch?",
         order="OBD",
         deleted=60,
     ),
