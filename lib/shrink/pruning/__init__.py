@@ -1,6 +1,7 @@
 """Pruning: which weights go, when, and how they stay gone; units that go whole."""
 
 from shrink.pruning.curvature import DIAGONALS, full_hessian, hessian_diagonal
+from shrink.pruning.dense_sparse import dense_sparse_dense, dense_throughout
 from shrink.pruning.dependency import Group, Member
 from shrink.pruning.evolution import SearchSpace, crossover, evolve, mutate, perceptron_macs
 from shrink.pruning.groups import dependency_groups
@@ -32,26 +33,43 @@ from shrink.pruning.sensitivities import grasp_scores, snip_scores
 from shrink.pruning.surgeon import brain_surgeon, surgeon_layer
 from shrink.pruning.surgery import mask_filters, mask_units, remove_units
 from shrink.pruning.synflow import synflow_scores, unit_saliency
+from shrink.pruning.tickets import (
+    Overlap,
+    Round,
+    count_survivors,
+    find_tickets,
+    mask_overlap,
+    prune_survivors,
+    rewind,
+    signed_constants,
+    snapshot,
+)
 from shrink.pruning.units import fill_up, keep_units, strongest_units
 
 __all__ = [
     "DIAGONALS",
     "Group",
     "Member",
+    "Overlap",
     "RandomWidths",
+    "Round",
     "SearchSpace",
     "SharedWeights",
     "WeightGenerator",
     "apply_masks",
     "brain_surgeon",
     "count_paths",
+    "count_survivors",
     "crop_weight",
     "crossover",
     "cubic_sparsity",
+    "dense_sparse_dense",
+    "dense_throughout",
     "dependency_groups",
     "evolve",
     "exponential_sparsity",
     "fill_up",
+    "find_tickets",
     "full_hessian",
     "global_masks",
     "grasp_scores",
@@ -67,6 +85,7 @@ __all__ = [
     "live_masks",
     "magnitude_mask",
     "mask_filters",
+    "mask_overlap",
     "mask_units",
     "masks_from_scores",
     "mutate",
@@ -79,10 +98,14 @@ __all__ = [
     "prune_by_score",
     "prune_gradually",
     "prune_iteratively",
+    "prune_survivors",
     "recompute_norms",
     "remove_units",
+    "rewind",
     "sensitivity",
     "shuffle_masks",
+    "signed_constants",
+    "snapshot",
     "snip_scores",
     "strongest_units",
     "surgeon_layer",
