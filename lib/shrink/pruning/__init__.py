@@ -24,8 +24,10 @@ from shrink.pruning.meta import (
     perceptron,
 )
 from shrink.pruning.norms import recompute_norms
+from shrink.pruning.overlap import Overlap, mask_overlap
 from shrink.pruning.paths import count_paths, live_masks
 from shrink.pruning.patterns import n_of_m_mask, pattern_mask
+from shrink.pruning.rewinding import rewind, signed_constants, snapshot
 from shrink.pruning.saliency import obd_saliency, predicted_rise
 from shrink.pruning.schedules import cubic_sparsity, prune_gradually, prune_iteratively
 from shrink.pruning.scores import group_scores, weight_scores
@@ -34,15 +36,11 @@ from shrink.pruning.surgeon import brain_surgeon, surgeon_layer
 from shrink.pruning.surgery import mask_filters, mask_units, remove_units
 from shrink.pruning.synflow import synflow_scores, unit_saliency
 from shrink.pruning.tickets import (
-    Overlap,
     Round,
     count_survivors,
     find_tickets,
-    mask_overlap,
+    kept_shares,
     prune_survivors,
-    rewind,
-    signed_constants,
-    snapshot,
 )
 from shrink.pruning.units import fill_up, keep_units, strongest_units
 
@@ -82,6 +80,7 @@ __all__ = [
     "keep_per_group",
     "keep_strongest",
     "keep_units",
+    "kept_shares",
     "live_masks",
     "magnitude_mask",
     "mask_filters",

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from shrink.arguments import whole_number
-from shrink.pruning.arguments import check_masks, check_weights, number_pruned
-from shrink.pruning.masks import apply_masks, grow_masks
+from shrink.arguments import check_real, whole_number
+from shrink.pruning.arguments import check_masks, check_weights
+from shrink.pruning.masks import _drop_smallest
+from shrink.pruning.rewinding import rewind, snapshot, tensors_of, zero_pruned
+from shrink.tensors import check_mapping, first_names
 
 Train = Callable[[nn.Module, Mapping[str, Tensor], Callable[[int], None]], object]
 
@@ -20,6 +21,7 @@ def prune_survivors(
 
     Of a layer's `left` weights exactly round(rate · left) are pruned; what is pruned stays pruned.
 
+    >>> import torch
     >>> weights = {"w": torch.tensor([9.0, 3.0, 1.0, 2.0, 5.0])}
     >>> masks = {"w": torch.tensor([False, True, True, True, True])}
     >>> prune_survivors(weights, masks, rates=0.5)
@@ -27,18 +29,16 @@ def prune_survivors(
     """
     check_weights(weights)
     check_masks(weights, masks)
-    return {
-        name: _one_layer(
-            weights[name], mask, rates if not isinstance(rates, Mapping) else rates[name]
-        )
-        for name, mask in masks.items()
+    if missing := [str(name) for name in weights if name not in masks]:
+        raise ValueError(f"there is no mask for {', '.join(missing)}")
+    first = first_names(weights)
+    rates = _rate_of_each(first, rates)
+    pruned = {
+        name: _prune_layer(weights[name].detach(), masks[name], rates[name])
+        for name in weights
+        if name == first[name]
     }
-
-
-def _one_layer(weight: Tensor, mask: Tensor, rate: float) -> Tensor:
-    gone = int((~mask).sum())
-    more = number_pruned(rate, mask.numel() - gone)
-    return grow_masks({"w": weight}, {"w": mask}, (gone + more) / mask.numel())["w"]
+    return {name: pruned[first[name]] for name in masks}
 
 
 def count_survivors(size: int, rate: float, rounds: int) -> list[int]:
@@ -48,55 +48,33 @@ def count_survivors(size: int, rate: float, rounds: int) -> list[int]:
     [10, 8, 6, 5]
     """
     left = [whole_number("size", size, 0)]
+    rate = _check_rate("rate", rate)
     for _ in range(whole_number("rounds", rounds, 0)):
-        left.append(left[-1] - number_pruned(rate, left[-1]))
+        left.append(left[-1] - _count(rate, left[-1]))
     return left
 
 
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the model's whole state, parameters and buffers, that training does not change."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+def kept_shares(
+    weights: Mapping[str, Tensor], rates: float | Mapping[str, float], rounds: int
+) -> list[float]:
+    """Of all layers' weights together, the fraction that is left after each round, from 0 on.
 
-
-@torch.no_grad()
-def rewind(model: nn.Module, state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Set the model in place to a snapshot, bit for bit, with zeros where the masks are False."""
-    model.load_state_dict(apply_masks(state, masks))
-
-
-def signed_constants(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of each weight its sign alone: plus or minus the standard deviation of its layer.
-
-    >>> signed_constants({"w": torch.tensor([3.0, -1.0, -3.0, 1.0])})["w"].sign()
-    tensor([ 1., -1., -1.,  1.])
-
-    Source: Zhou et al. 2019, "Deconstructing Lottery Tickets", section 4.
+    >>> import torch
+    >>> kept_shares({"fc1": torch.zeros(8, 10), "fc2": torch.zeros(2, 10)}, 0.2, rounds=2)
+    [1.0, 0.8, 0.64]
     """
-    return {name: w.detach().sign() * w.detach().std(correction=0) for name, w in weights.items()}
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How many weights of a layer two masks both keep, and how many they would by chance.
-
-    By chance it is hypergeometric, with this mean and this standard deviation.
-    """
-
-    shared: int
-    expected: float
-    deviation: float
-
-
-def mask_overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Overlap]:
-    """Of each layer: what two masks have in common, beside what random masks would."""
-    return {name: _overlap(first[name], second[name]) for name in first}
-
-
-def _overlap(a: Tensor, b: Tensor) -> Overlap:
-    n, kept_a, kept_b = a.numel(), int(a.sum()), int(b.sum())
-    expected = kept_a * kept_b / n
-    variance = expected * (1 - kept_a / n) * (n - kept_b) / max(n - 1, 1)
-    return Overlap(int((a & b).sum()), expected, variance**0.5)
+    check_mapping("weights", weights)
+    first = first_names(weights)
+    rates = _rate_of_each(first, rates)
+    counts = [
+        count_survivors(w.numel(), rates[name], rounds)
+        for name, w in weights.items()
+        if name == first[name]
+    ]
+    left = [sum(layers) for layers in zip(*counts, strict=True)]
+    if not left or not left[0]:
+        raise ValueError("weights is empty: there is nothing to prune")
+    return [number / left[0] for number in left]
 
 
 @dataclass(frozen=True)
@@ -129,17 +107,109 @@ def find_tickets(
         rewind_to: the step of the first training whose weights each round begins with: 0 for the
             initial ones, None for the end, which is pruning with fine-tuning.
     """
-    states = {0: snapshot(model)}
+    if not callable(train):
+        raise TypeError(f"train must be a function, not a {type(train).__name__}")
+    rounds = whole_number("rounds", rounds, 0)
+    if rewind_to is not None:
+        rewind_to = whole_number("rewind_to", rewind_to, 0)
+    weights = _of_masks(model, masks)
+    rates = _rate_of_each(first_names(weights), rates)
+    masks = prune_survivors(weights, masks, 0)  # copies
+    return _rounds(model, train, masks, rates, rounds, rewind_to)
 
-    def watch(step: int) -> None:
-        if step == rewind_to:
-            states[step] = snapshot(model)
 
-    masks = dict(masks)
+def _rounds(
+    model: nn.Module,
+    train: Train,
+    masks: dict[str, Tensor],
+    rates: dict[str, float],
+    rounds: int,
+    rewind_to: int | None,
+) -> Iterator[Round]:
+    zero_pruned(tensors_of(model), masks)
+    start = None
     for number in range(rounds + 1):
-        train(model, masks, watch if number == 0 else lambda step: None)
+        watch = _Watch(model, rewind_to if number == 0 else None)
+        train(model, dict(masks), watch)
+        _check_held(_of_masks(model, masks), masks)
+        start = start or watch.taken()
         yield Round(number, masks)
-        named = dict(model.named_parameters())
-        masks = prune_survivors({name: named[name].detach() for name in masks}, masks, rates)
-        start = snapshot(model) if rewind_to is None else states[rewind_to]
-        rewind(model, start, masks)
+        if number < rounds:
+            masks = prune_survivors(_of_masks(model, masks), masks, rates)
+            if start is None:
+                zero_pruned(tensors_of(model), masks)
+            else:
+                rewind(model, start, masks)
+
+
+class _Watch:
+    """What `train` calls after each step; it keeps the state of the step to rewind to."""
+
+    def __init__(self, model: nn.Module, rewind_to: int | None) -> None:
+        self.model, self.rewind_to, self.last = model, rewind_to, 0
+        self.state = snapshot(model) if rewind_to == 0 else None
+
+    def __call__(self, step: int) -> None:
+        self.last = whole_number("the step that train reports", step, self.last + 1)
+        if self.last == self.rewind_to:
+            self.state = snapshot(self.model)
+
+    def taken(self) -> dict[str, Tensor] | None:
+        """The state, None for the end; raises where the training never came by its step."""
+        if self.state is None and self.rewind_to is not None:
+            raise ValueError(
+                f"cannot rewind to step {self.rewind_to}: train reported no such step of the first "
+                f"training, and {self.last} as its last"
+            )
+        return self.state
+
+
+def _of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's tensors that have masks."""
+    named = tensors_of(model)
+    check_masks(named, masks)
+    return {name: named[name].detach() for name in masks}
+
+
+def _check_held(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        if loose := int(weight[~masks[name]].count_nonzero()):
+            raise ValueError(
+                f"train must hold the masks, and left {loose} pruned weights of {name} other than 0"
+            )
+
+
+def _prune_layer(weight: Tensor, mask: Tensor, rate: float) -> Tensor:
+    left = weight[mask].abs()
+    pruned = mask.clone()
+    pruned[mask] = _drop_smallest(left, _count(rate, left.numel()))
+    return pruned
+
+
+def _count(rate: float, left: int) -> int:
+    return round(rate * left)
+
+
+def _rate_of_each(first: Mapping[str, str], rates: float | Mapping[str, float]) -> dict[str, float]:
+    """name → rate, for each of the names; tensors under several names have one."""
+    if not isinstance(rates, Mapping):
+        return dict.fromkeys(first, _check_rate("rates", rates))
+    if missing := [str(name) for name in first if name not in rates]:
+        raise ValueError(f"there is no rate for {', '.join(missing)}")
+    if strangers := [str(name) for name in rates if name not in first]:
+        raise ValueError(f"a rate is given for {', '.join(strangers)}, and no weight is named so")
+    found = {name: _check_rate(f"the rate of {name}", rate) for name, rate in rates.items()}
+    for name, other in first.items():
+        if found[name] != found[other]:
+            raise ValueError(
+                f"{other} and {name} are one tensor, and their rates differ: "
+                f"{found[other]} and {found[name]}"
+            )
+    return found
+
+
+def _check_rate(what: str, rate: float) -> float:
+    check_real(what, rate)
+    if not 0 <= rate <= 1:
+        raise ValueError(f"{what} must lie between 0 and 1, not {rate!r}")
+    return float(rate)
