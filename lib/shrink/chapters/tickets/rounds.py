@@ -71,7 +71,7 @@ class Chain:
             raise ValueError("masks are kept only of the rounds that are rewound to step 0")
         if not 0 <= number < len(self.curves):
             raise ValueError(f"there are rounds 0 to {len(self.curves) - 1}, not {number}")
-        return {name: gone > number for name, gone in self.gone.items()}
+        return {name: self.gone[name] > number for name in RATES}  # always in the same order
 
 
 def initial(seed: int) -> nn.Module:
