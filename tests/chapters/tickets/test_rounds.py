@@ -204,6 +204,32 @@ def test_all_that_is_prepared_is_trained_beforehand(digits, monkeypatch):
         rounds.chain(digits, 1)
 
 
+@pytest.mark.parametrize("arm", ["ticket", "re-initialised", "random places"])
+def test_rounds_that_halve_are_those_of_the_class(digits, arm, monkeypatch):
+    trained, seen = rounds.trained, []
+
+    def noted(net, masks, *args):
+        seen.append((net.fc1.weight.detach().clone(), dict(masks)))
+        return trained(net, masks, *args)
+
+    monkeypatch.setattr(rounds, "trained", noted)
+    curves = list(rounds.halved(digits, arm, 7))
+    assert len(curves) == len(rounds.HALVED)
+    assert np.array_equal(curves[0].loss, rounds.chain(digits, 7).curves[0].loss)
+    tickets = seen[:6] if arm == "ticket" else seen[:1] + seen[1:11:2]
+    for share, (start, masks) in zip(rounds.HALVED, tickets, strict=True):
+        left = sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+        assert 100 * left == pytest.approx(share, rel=0.02)
+        assert start.equal(rounds.initial(7).fc1.weight * masks["fc1.weight"])
+    pairs = [] if arm == "ticket" else zip(seen[1:11:2], seen[2:11:2], strict=True)
+    for (_, ticket), (start, masks) in pairs:
+        assert [int(m.sum()) for m in masks.values()] == [int(m.sum()) for m in ticket.values()]
+        if arm == "re-initialised":
+            assert start.equal(rounds.initial(7 + rounds.APART).fc1.weight)
+    with pytest.raises(ValueError, match="'lucky'"):
+        next(rounds.halved(digits, "lucky", 7))
+
+
 def test_pixels_count_the_weights_that_they_have_left():
     mask = torch.zeros(12, 784, dtype=torch.bool)
     mask[3, 0] = mask[4, 0] = mask[5, 29] = True
