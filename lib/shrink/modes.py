@@ -52,3 +52,31 @@ def seeded(seed: int) -> Iterator[None]:
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_seed(seed))
         yield
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Inside, this thread's floats too small for full precision are 0; after, it is as it was.
+
+    Adam divides by the root of a mean that decays by 0.999 a step. The means of a pixel that is
+    seldom on decay below 1.2e-38, where float32 has denormals, and a processor takes many times as
+    long over these: a step of LeNet-300-100 on MNIST took half as long again. The mode belongs to
+    the thread; where a processor has no such mode, nothing changes.
+
+    >>> tiny = torch.tensor(1e-39)
+    >>> with denormals_flushed():
+    ...     inside = bool(tiny * 0.5 == 0)
+    >>> bool(tiny * 0.5 == 0)
+    False
+    """
+    before = _flushes()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def _flushes() -> bool:
+    smallest = torch.tensor(torch.finfo(torch.float32).tiny)
+    return bool(smallest * 0.5 == 0)
