@@ -33,6 +33,7 @@ PAPERS = (
     "obd",
     "synflow",
     "prune-at-init",
+    "dsd",
 )
 
 
