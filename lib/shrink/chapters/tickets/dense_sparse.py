@@ -24,7 +24,7 @@ ARMS = (FIRST, *SPARSE, NEVER_SPARSE, ONE_SCHEDULE)
 SEEDS = (0, 1, 2)
 
 TRAINED = 12_000  # training images, the first ones
-RECIPES = {  # the rates are the best for dense-sparse-dense on seed 10, which is not shown
+RECIPES = {  # rates chosen on validation images of MNIST, for seed 10, which is not shown
     PHASES[0]: Recipe(epochs=10, learning_rate=0.1),
     PHASES[1]: Recipe(epochs=5, learning_rate=0.1),
     PHASES[2]: Recipe(epochs=5, learning_rate=0.1),
