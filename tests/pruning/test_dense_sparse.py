@@ -10,7 +10,7 @@ from shrink.pruning.dense_sparse import PHASES
 from tests.test_ties import TiedText, under_all_names
 
 TARGET = torch.tensor([[1.0, -2.0, 0.5, 3.0], [-0.25, 4.0, -6.0, 0.75]])
-RATE, STEPS = 0.25, 200
+RATE, STEPS = 0.25, 40
 
 
 class Quadratic(nn.Module):
