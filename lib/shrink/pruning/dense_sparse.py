@@ -24,9 +24,9 @@ def dense_sparse_dense(
     pruned weights learn again, from exactly 0. Nothing else is changed between two trainings:
     biases, the norms' statistics and the weights that are kept go on from where they are.
 
-    `train` holds the masks that it is given, as with `hold_masks`, and makes a new optimizer in each
-    phase, so that no weight comes back with momentum from before it was pruned. Of the two only the
-    zeros can be checked here, after the second training.
+    `train` holds the masks that it is given, as with `hold_masks`, and makes a new optimizer in
+    each phase, so that no weight comes back with momentum from before it was pruned. Of the two
+    only the zeros can be checked here, after the second training.
 
     >>> model = nn.Linear(4, 1, bias=False)
     >>> with torch.no_grad():
