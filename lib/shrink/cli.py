@@ -91,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
     again.add_argument("--out", type=Path, metavar="FILE", help="default: work/<paper>.json")
+    where = again.add_mutually_exclusive_group()
+    text = "run seeds and arms in so many processes, one thread each (default: 1)"
+    where.add_argument("--jobs", type=_processes, default=1, metavar="N", help=text)
+    text = "run them on the workers of the Dask scheduler there, as tcp://localhost:8786"
+    where.add_argument("--dask", metavar="ADDRESS", help=text)
     text = "draw what a class handed in: one picture per experiment, without names"
     gather = add("gather", _gather, text, root=False)
     gather.add_argument("folder", type=Path, help="with the files class-*.json, or folders of them")
@@ -125,6 +130,12 @@ def _megabytes(text: str) -> int:
     if text.isdecimal() and 0 < int(text) < 2**30:
         return int(text)
     raise argparse.ArgumentTypeError(f"not a number of MB: {text!r}")
+
+
+def _processes(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) < 1000:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"not a number of processes: {text!r}")
 
 
 def _chapter(text: str) -> str:
@@ -281,12 +292,15 @@ def _prepared(names: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
+    if args.dask:
+        require("dask", "distributed")
     from shrink.classroom import data
     from shrink.classroom.training import pick_device
     from shrink.papers.reproduce import reproduce
 
     out = args.out or places(args.root).work / f"{args.paper}.json"
-    print(reproduce(args.paper, data.load("mnist", pick_device()), args.seeds, out))
+    dataset = data.load("mnist", pick_device())
+    print(reproduce(args.paper, dataset, args.seeds, out, jobs=args.jobs, dask=args.dask))
     print(f"the record is in {out}")
     return 0
 

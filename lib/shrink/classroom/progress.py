@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 Progress = Callable[[int, int], None]
 _asking = threading.local()  # `on`; the last `bar`, its title and seconds; `making` a kept thing
+_hidden = threading.local()  # `on`
 
 
 class Announced(Exception):
@@ -42,9 +43,21 @@ def new_bar(what: str, *, seconds: float | None = None, **options: object) -> tq
         if _asking.making:
             raise Announced(what, seconds)
         options["disable"] = True
+    if getattr(_hidden, "on", False):
+        options["disable"] = True
     if seconds is not None:
         what = f"{what} (once, {about(seconds)}, then kept)"
     return tqdm(desc=what, mininterval=1, leave=False, **options)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside, in this thread, no bar shows: for work in one of many processes."""
+    before, _hidden.on = getattr(_hidden, "on", False), True
+    try:
+        yield
+    finally:
+        _hidden.on = before
 
 
 @contextmanager

@@ -8,7 +8,6 @@ is one JSON file; those that the course quotes are shipped beside the modules.
 import hashlib
 import importlib
 import json
-import os
 import platform
 from collections.abc import Sequence
 from importlib import resources
@@ -21,6 +20,8 @@ from shrink.classroom import CourseError
 from shrink.classroom.cache import cache_dir
 from shrink.classroom.data import Dataset
 from shrink.files import write_atomically
+from shrink.papers import jobs as side_by_side
+from shrink.papers.jobs import Job
 from shrink.papers.tables import Record
 
 PAPERS = (
@@ -46,15 +47,25 @@ def stored(paper: str) -> Record:
     return module.Result(json.loads(text))
 
 
-def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> Record:
+def reproduce(
+    paper: str,
+    dataset: Dataset,
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    jobs: int = 1,
+    dask: str | None = None,
+) -> Record:
     """Run the paper's recipe for each seed, write the record to `out`, and return the result.
 
     What is trained is kept in the cache, under the recipe, the data, the kind of device and torch's
-    version; the same call after a kill goes on from there.
+    version; the same call after a kill goes on from there. All is computed in one thread, or in
+    `jobs` processes of one thread each, or on the workers of the Dask scheduler at `dask`: the
+    record is the same.
 
     Raises:
         ValueError: the paper is not one of `PAPERS`.
-        CourseError: `seeds` are fewer than two, or one comes twice.
+        CourseError: `seeds` are fewer than two, or one comes twice; or the jobs cannot be done.
     """
     module = _module(paper)
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
@@ -64,12 +75,20 @@ def reproduce(paper: str, dataset: Dataset, seeds: Sequence[int], out: Path) -> 
     about = json.dumps({**plan, "device": device.type}, sort_keys=True)
     name = hashlib.sha256(about.encode()).hexdigest()[:16]
     folder = cache_dir() / "reproduce" / f"{paper}-{name}"
+    command = f"shrink reproduce {paper} --seeds {' '.join(map(str, seeds))}"
+    machine, waves = side_by_side.machine(device), side_by_side.waves_of(module, seeds)
+    if dask:
+        machine = side_by_side.run_on_dask(waves, dataset, folder, dask)
+        command += f" --dask {dask}"
+    elif jobs > 1:
+        machine = side_by_side.run_here(waves, dataset, folder, jobs)
+        command += f" --jobs {jobs}"
     record = {
-        "command": f"shrink reproduce {paper} --seeds {' '.join(map(str, seeds))}",
+        "command": command,
         **plan,
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device}",
-        "seeds": {str(s): module.run(dataset, s, folder / f"seed-{s}") for s in seeds},
+        "machine": machine,
+        "seeds": {str(s): Job(module.run, s).run(dataset, folder) for s in seeds},
     }
     write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())
     return module.Result(record)
