@@ -461,6 +461,15 @@ def _each_by_chance(model, masks, seed):
     }
 
 
+def _random_shuffle(model, masks, seed):
+    """Swaps entries of a tensor, which are views of it, so that one is lost at each swap."""
+    net, _ = right_controls(model, masks, seed)
+    new = {name: mask.flatten().clone() for name, mask in masks.items()}
+    for mask in new.values():
+        random.Random(seed).shuffle(mask)
+    return net, {name: mask.view(masks[name].shape) for name, mask in new.items()}
+
+
 def _permutation_of_a_matrix(model, masks, seed):
     net, _ = right_controls(model, masks, seed)
     rng = np.random.default_rng(seed)
@@ -497,6 +506,7 @@ DISGUISED = [
     ("make_controls", "not shuffled", _rebinds_the_mask),
     ("make_controls", "shuffled over all layers", _joined_in_numpy),
     ("make_controls", "masks drawn anew", _each_by_chance),
+    ("make_controls", "masks drawn anew", _random_shuffle),
     ("make_controls", "rows shuffled", _permutation_of_a_matrix),
 ]
 RAISING = {}
@@ -728,9 +738,22 @@ def _each_row(mask, g):
 
 
 def _lines(mask, g):
-    """Rows and columns, each as a whole."""
-    rows, columns = (torch.randperm(n, generator=g) for n in mask.shape)
-    return mask[rows][:, columns]
+    """Rows and columns, each as a whole, so that the overlap with the old mask is as by chance."""
+    rows, columns = mask.shape
+    drawn = [
+        mask[torch.randperm(rows, generator=g)][:, torch.randperm(columns, generator=g)]
+        for _ in range(100)
+    ]
+    by_chance = float(mask.sum()) ** 2 / mask.numel()
+    return min(drawn, key=lambda new: abs(int((new & mask).sum()) - by_chance))
+
+
+def _elsewhere(mask, g):
+    """Among the places that are free."""
+    free = (~mask).flatten().nonzero().flatten()
+    new = torch.zeros_like(mask).flatten()
+    new[free[torch.randperm(len(free), generator=g)[: int(mask.sum())]]] = True
+    return new.view(mask.shape)
 
 
 def _state_of_the_net(model, masks, seed):
@@ -784,7 +807,7 @@ WRONG = {
         _by(nn.init.kaiming_uniform_): "spread evenly between .*; nn.Linear draws evenly between",
         _by(nn.init.zeros_): r"fc1.weight are not distributed as .* 1/√60.*given: +standard .* 0,",
         _by(lambda p: None, nn.init.zeros_): "fc1.bias are not distributed as those of a new laye",
-        _signs: "fc1.weight go with the old ones: the correlation .* is 1.00, and new values have",
+        _signs: "fc1.weight go with the old ones: the correlation .* is 1.00, and chance gives",
         _whole_layer_permuted: "values of fc1.weight are not distributed as those of a new layer",
         _resets_the_model: CHANGED + r" \(fc1.weight, fc1.bias",
         _mask_changed(lambda m, g: ~m): r"keep as many weights as before.*expected: +\d+ of 6000",
@@ -792,7 +815,8 @@ WRONG = {
         _mask_changed(lambda m, g: m.roll(1, 1)): "the mask of fc1.weight has the columns of the",
         _mask_changed(lambda m, g: m.flatten().roll(7).view(m.shape)): "your mask of fc1.weight",
         _mask_changed(_each_row): "your mask of fc1.weight and the old one both keep",
-        _mask_changed(_lines): r"the rows of your mask of fc1.weight keep \d+ to \d+ weights, near",
+        _mask_changed(_elsewhere): "old one both keep 0 weights, and random places would share",
+        _mask_changed(_lines): r"the rows of your mask of fc1.weight keep \d+ to \d+ weights, far",
         _mask_changed(lambda m, g: m.float()): "the mask of fc1.weight is a bool tensor",
         _mask_changed(lambda m, g: m.flatten()): SHAPE,
         _state_of_the_net: "the first of the pair is a network, an nn.Module",

@@ -167,8 +167,9 @@ def _over_all(masks: Masks, g: torch.Generator) -> Masks:
 
 
 @known(
-    "each weight stays with a probability, so that their number is off by chance: shuffle the mask "
-    "that you have",
+    "the number is off by chance: either each weight stays with a probability, or entries were "
+    "written over others, as random.shuffle does to a tensor. Put the entries that you have in a "
+    "random order, mask.flatten()[torch.randperm(n)]",
     "masks drawn anew",
 )
 @_with_masks
@@ -345,8 +346,7 @@ def _of_mask(name: str, given: Tensor, mask: Tensor) -> Verdict | None:
             return Verdict(
                 "pattern",
                 f"the {lines} of your mask of {name} keep {int(sums.min())} to {int(sums.max())} "
-                "weights, nearly as uneven as before: random places are spread evenly over all of "
-                "the layer",
+                "weights, far more unevenly than random places would be spread over the layer",
             )
     return None
 

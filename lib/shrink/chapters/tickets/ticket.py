@@ -218,13 +218,17 @@ def _cases(rng: random.Random) -> Iterator[Case]:
         return trained_by(_filled(g, layers), (3,), prune)
 
     def normed() -> Case:
-        layers = {"fc1": nn.Linear(3, 4), "norm": nn.BatchNorm1d(4), "tanh": nn.Tanh()}
+        layers = {"fc1": nn.Linear(3, 4, bias=False), "norm": nn.BatchNorm1d(4), "tanh": nn.Tanh()}
         model = _filled(g, layers | {"fc2": nn.Linear(4, 2)})
         return trained_by(model, (3,), {"fc1.weight": 0.5, "fc2.weight": 0.25})
 
     def convolved() -> Case:
         """Its statistics are not the first ones, and it comes in eval mode."""
-        layers = {"conv": nn.Conv2d(1, 2, 3), "norm": nn.BatchNorm2d(2), "flat": nn.Flatten()}
+        layers = {
+            "conv": nn.Conv2d(1, 2, 3, bias=False),
+            "norm": nn.BatchNorm2d(2),
+            "flat": nn.Flatten(),
+        }
         model = _filled(g, layers | {"fc": nn.Linear(8, 2)})
         model(torch.randn(5, 1, 4, 4, generator=g))
         return trained_by(model.eval(), (1, 4, 4), {"conv.weight": 0.5, "fc.weight": 0.3})
