@@ -1,4 +1,4 @@
-"""Answers to exercises 4, 5 and 6 of chapter 09, right ones and wrong ones."""
+"""Answers to the exercises of chapter 09, right ones and wrong ones."""
 
 import itertools
 import math
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from shrink.chapters.tickets import dense_sparse_dense, stopping_step
+from tests.chapters.tickets import round_answers as rounds
 from tests.chapters.wrong import CHANGED, given_as
 
 SGD = torch.optim.SGD
@@ -213,6 +214,17 @@ def _same_again(weight, loss, sparsity, rate, steps):
     _trains(weight, loss, rate, steps)
 
 
+def _held_to_the_end_and_says_the_loss(weight, loss, sparsity, rate, steps):
+    _trains(weight, loss, rate, steps)
+    said = [loss(weight).item()]
+    gone = _pruned(weight, sparsity)
+    said.append(loss(weight).item())
+    _trains(weight, loss, rate, steps, gone)
+    said.append(loss(weight).item())
+    _trains(weight, loss, rate / 10, steps, gone)
+    return said
+
+
 def _python_min(log):
     return log["step"][log["validation loss"].index(min(log["validation loss"]))]
 
@@ -235,6 +247,7 @@ DISGUISED = [
     ("dense_sparse_dense", "old values restored", _masks_the_loss_and_keeps_the_weights),
     ("dense_sparse_dense", "one optimizer", _lowers_the_rate_of_the_optimizer_at_hand),
     ("dense_sparse_dense", "rate not lowered", _same_again),
+    ("dense_sparse_dense", "mask still held", _held_to_the_end_and_says_the_loss),
     ("stopping_step", "nan for the least", _python_min),
     ("stopping_step", "nan for the least", _argmin),
     ("stopping_step", "last of equal ones", _not_above),
@@ -488,3 +501,10 @@ WRONG = {
         (lambda: {"hidden": [0, 0, 0, 1, 5, 10], "output": [7, 8, 6, 9]}): "return two lists",
     },
 }
+
+# --- the exercises on rounds ----------------------------------------------------------------
+
+RIGHT |= rounds.RIGHT
+WRONG |= rounds.WRONG
+DISGUISED += rounds.DISGUISED
+RAISING = rounds.RAISING
