@@ -99,8 +99,8 @@ def test_seeds_that_cannot_be_compared_are_refused(digits, tmp_path, seeds):
 
 
 def test_an_unknown_paper_is_named():
-    with pytest.raises(ValueError, match="'lottery'"):
-        reproduce.stored("lottery")
+    with pytest.raises(ValueError, match="'alchemy'"):
+        reproduce.stored("alchemy")
 
 
 def record(dense, pruned):
@@ -162,7 +162,7 @@ def test_the_command_names_what_is_wrong(capsys, tmp_path, monkeypatch, digits):
     assert cli.main(["reproduce", "pruning", "--seeds", "2", "3", "--out", out]) == 0
     assert "the record is in" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        cli.main(["reproduce", "lottery"])
+        cli.main(["reproduce", "alchemy"])
 
 
 def test_the_command_takes_every_paper():

@@ -16,8 +16,9 @@ reported, the dense network's least loss comes before the end, so six epochs are
 Recipe and rules of the verdict were committed before a test error was read.
 """
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,9 +35,10 @@ from shrink.classroom.masked_training import train_masked
 from shrink.classroom.progress import new_bar
 from shrink.classroom.training import predict
 from shrink.modes import denormals_flushed, in_use
+from shrink.papers.jobs import Job
 from shrink.papers.lottery_result import ARMS, RULES, Result
 
-__all__ = ["RECIPE", "Result", "run"]
+__all__ = ["RECIPE", "Result", "run", "waves"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def run(dataset: Dataset, seed: int, folder: Path) -> dict[str, dict]:
         compared = number in (0, *PLAN.controlled)
         found["ticket"][str(number)] = _told(training, curve=compared)
         for arm in ARMS[1:] if number in PLAN.controlled else ():
-            training = control(dataset, seed, folder, arm, number, masks)
+            training = control(dataset, seed, folder, arm, number)
             found[arm][str(number)] = _told(training, curve=True)
     images = {"validation": len(dataset.validation), "test": len(dataset.test)}
     return {"images": images, "kept": shares, **found}
@@ -103,11 +105,11 @@ def tickets(
     """Of each round its number, the masks, and what the training under them has shown."""
     found: dict[str, Tensor] = {}
     net = rounds.initial(seed).to(dataset.train.images.device)
-    number = -1
+    numbers = itertools.count()
 
     def train(net: nn.Module, masks: Mapping[str, Tensor], watch: object) -> None:
-        nonlocal found, number
-        number += 1
+        nonlocal found
+        number = next(numbers)
         title = f"seed {seed}, ticket, round {number}"
         path = folder / f"ticket-{number}.safetensors"
         found = cached_tensors(path, lambda: _trained(net, masks, dataset, seed, title))
@@ -118,17 +120,34 @@ def tickets(
         yield ticket.number, ticket.masks, found
 
 
-def control(
-    dataset: Dataset, seed: int, folder: Path, arm: str, number: int, masks: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """What the training of another arm has shown, given the ticket's masks of that round."""
+def find(dataset: Dataset, seed: int, folder: Path) -> None:
+    """Train the tickets of all rounds of one seed."""
+    for _ in tickets(dataset, seed, folder):
+        pass
+
+
+def control(dataset: Dataset, seed: int, folder: Path, arm: str, number: int) -> dict[str, Tensor]:
+    """What the training of another arm has shown, with the ticket's masks of that round."""
 
     def make() -> dict[str, Tensor]:
+        found = tickets(dataset, seed, folder)
+        masks = next(masks for made, masks, _ in found if made == number)
         net, own = rounds.started(arm, seed, masks)
         net = net.to(dataset.train.images.device)
         return _trained(net, own, dataset, seed, f"seed {seed}, {arm}, round {number}")
 
     return cached_tensors(folder / f"{arm.replace(' ', '-')}-{number}.safetensors", make)
+
+
+def waves(seeds: Sequence[int]) -> Iterator[list[Job]]:
+    """The rounds of each seed; then the other arms, which need the tickets' masks."""
+    yield [Job(find, seed) for seed in seeds]
+    yield [
+        Job(control, seed, (arm, number))
+        for seed in seeds
+        for number in PLAN.controlled
+        for arm in ARMS[1:]
+    ]
 
 
 def _trained(

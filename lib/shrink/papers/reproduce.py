@@ -34,6 +34,7 @@ PAPERS = (
     "obd",
     "synflow",
     "prune-at-init",
+    "lottery",
 )
 
 

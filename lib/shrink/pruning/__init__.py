@@ -34,14 +34,9 @@ from shrink.pruning.scores import group_scores, weight_scores
 from shrink.pruning.sensitivities import grasp_scores, snip_scores
 from shrink.pruning.surgeon import brain_surgeon, surgeon_layer
 from shrink.pruning.surgery import mask_filters, mask_units, remove_units
+from shrink.pruning.survivors import count_survivors, kept_shares, prune_survivors
 from shrink.pruning.synflow import synflow_scores, unit_saliency
-from shrink.pruning.tickets import (
-    Round,
-    count_survivors,
-    find_tickets,
-    kept_shares,
-    prune_survivors,
-)
+from shrink.pruning.tickets import Round, find_tickets
 from shrink.pruning.units import fill_up, keep_units, strongest_units
 
 __all__ = [

@@ -11,7 +11,16 @@ from shrink.tensors import check_mapping
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many weights of a layer two masks both keep, and how many they would by chance."""
+    """How many weights of a layer two masks both keep, and how many they would by chance.
+
+    Of n weights one mask keeps a, the other b. Were the b places drawn at random, the number of
+    those that the first keeps too would be hypergeometric.
+
+    Attributes:
+        shared: how many both keep.
+        expected: the mean of that distribution, a·b/n.
+        deviation: its standard deviation, √(a·b/n · (1 - a/n) · (n - b)/(n - 1)).
+    """
 
     shared: int
     expected: float
@@ -19,7 +28,31 @@ class Overlap:
 
 
 def mask_overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Overlap]:
-    """Of each layer: what two masks have in common, beside what random masks would."""
+    """How many weights of each layer two masks both keep, beside what chance would have.
+
+    Both keep two of four weights. By chance they share 0, 1 or 2 of them, with the probabilities
+    1/6, 4/6 and 1/6:
+
+    >>> import torch
+    >>> first = {"w": torch.tensor([True, True, False, False])}
+    >>> second = {"w": torch.tensor([True, False, True, False])}
+    >>> mask_overlap(first, second)["w"].shared, mask_overlap(first, second)["w"].expected
+    (1, 1.0)
+    >>> round(mask_overlap(first, second)["w"].deviation ** 2, 6)
+    0.333333
+
+    Args:
+        first, second: name → bool tensor, True = keep, of the same names, shapes and devices. They
+            are not changed.
+
+    Returns:
+        name → `Overlap`, in the order of `first`; for tied weights one under each of their names.
+
+    Raises:
+        TypeError: one of them is no mapping of bool tensors.
+        ValueError: only one has a mask of a name, or the two of a name differ in shape or device,
+            or are empty.
+    """
     for which, masks in (("first", first), ("second", second)):
         check_mapping(which, masks)
         for name, mask in masks.items():

@@ -14,6 +14,28 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """A copy of all parameters and buffers of the model, which training does not change.
 
     `state_dict()` is no copy: its tensors are the model's own, and change as it is trained.
+
+    >>> model = nn.Linear(1, 1)
+    >>> nn.init.constant_(model.weight, 2.0).tolist()
+    [[2.0]]
+    >>> reference, copy = model.state_dict(), snapshot(model)
+    >>> nn.init.constant_(model.weight, 5.0).tolist()
+    [[5.0]]
+    >>> reference["weight"].item(), copy["weight"].item()
+    (5.0, 2.0)
+
+    Args:
+        model: not changed. Its tensors may be of any type and on any device.
+
+    Returns:
+        name → new tensor of the same shape, type and device, bit for bit: of each parameter, frozen
+        ones too, and of each buffer, as the mean, the variance and the number of batches that a
+        batch norm keeps; also of buffers that `state_dict()` leaves out (`persistent=False`). A
+        tensor under several names, as tied weights are, is one tensor under each of them.
+
+    Raises:
+        TypeError: the model is no module, or a tensor is sparse, quantized or has no shape yet.
+        ValueError: a tensor has no values, as on the device meta.
     """
     named = tensors_of(model)
     first = first_names(named, used=())
@@ -23,7 +45,39 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def rewind(model: nn.Module, state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Set the model in place to a snapshot, bit for bit, with zeros where the masks are False."""
+    """Set the model in place to a snapshot, bit for bit, with zeros where the masks are False.
+
+    >>> model = nn.Linear(2, 1)
+    >>> state = {"weight": torch.tensor([[3.0, -1.0]]), "bias": torch.tensor([0.5])}
+    >>> rewind(model, state, {"weight": torch.tensor([[True, False]])})
+    >>> model.weight.tolist(), model.bias.tolist()
+    ([[3.0, 0.0]], [0.5])
+
+    Everything goes back, biases and the statistics of norms included. What has a mask is then +0.0
+    where that is False, whatever the snapshot has there. The parameters stay the same objects, so
+    that an optimizer made before still trains them. It keeps what it remembers of the old weights,
+    so make a new one. Modes, `requires_grad` and gradients stay as they are: `zero_grad` comes
+    before the next step, as in any training.
+
+    Args:
+        model: changed in place.
+        state: name → tensor for each parameter and buffer, of its shape and type, as `snapshot`
+            gives it; it may lie on another device. It is not changed.
+        masks: name → bool tensor of the shape and device of the parameter or buffer of that name.
+            What has none is set as a whole. Tied weights may have theirs under any of their names.
+
+    Raises:
+        TypeError: the model is no module, `state` is no mapping of dense tensors, or `masks` is
+            none of bool tensors.
+        ValueError: the state has too few or too many names, another shape or type, no values (on
+            the device meta), two values for tied weights, or is the model's own, uncopied; a tensor
+            of the model has no values, is expanded, or has a mask and shares memory with another; a
+            mask does not fit. Nothing is changed then.
+
+    Source: Frankle and Carbin 2019, "The Lottery Ticket Hypothesis", section 1 (step 4: reset the
+        remaining parameters to their values in θ₀); Frankle et al. 2020, "Linear Mode Connectivity
+        and the Lottery Ticket Hypothesis", section 4 (rewinding to step k).
+    """
     named = tensors_of(model)
     check_masks(named, masks)
     first = first_names(named, used=masks)
@@ -39,8 +93,26 @@ def rewind(model: nn.Module, state: Mapping[str, Tensor], masks: Mapping[str, Te
 def signed_constants(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of each weight its sign alone: plus or minus the standard deviation of its layer.
 
-    >>> signed_constants({"w": torch.tensor([3.0, -1.0, -3.0, 1.0])})["w"].sign()
-    tensor([ 1., -1., -1.,  1.])
+    >>> signed_constants({"w": torch.tensor([7.0, -1.0, -7.0, 1.0])})
+    {'w': tensor([ 5., -5., -5.,  5.])}
+
+    Args:
+        weights: name → tensor of any shape, floating point, all on one device: the initial ones,
+            whole, before any mask. They are not changed.
+
+    Returns:
+        name → new tensor of that weight's shape and type; 0 where the weight is 0. The standard
+        deviation is that of the layer's n numbers about their mean (the sum divided by n). For a
+        tensor under several names it is one under each.
+
+    Raises:
+        TypeError: `weights` is no mapping of dense floating-point tensors.
+        ValueError: there is no weight, one is empty or holds NaN, they lie on different devices,
+            one is a view of another, or a layer has no standard deviation above 0, as where all of
+            its numbers are equal, or an infinite one.
+
+    Source: Zhou et al. 2019, "Deconstructing Lottery Tickets: Zeros, Signs, and the Supermask", on
+        mask-1 actions ("constant", with the sign kept).
     """
     check_weights(weights)
     first = first_names(weights)

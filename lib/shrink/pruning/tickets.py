@@ -5,81 +5,24 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from shrink.arguments import check_real, whole_number
-from shrink.pruning.arguments import check_masks, check_weights
-from shrink.pruning.masks import _drop_smallest
+from shrink.arguments import whole_number
+from shrink.pruning.arguments import check_masks
 from shrink.pruning.rewinding import rewind, snapshot, tensors_of, zero_pruned
-from shrink.tensors import check_mapping, first_names
+from shrink.pruning.survivors import _rate_of_each, prune_survivors
+from shrink.tensors import first_names
 
 Train = Callable[[nn.Module, Mapping[str, Tensor], Callable[[int], None]], object]
 
 
-def prune_survivors(
-    weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], rates: float | Mapping[str, float]
-) -> dict[str, Tensor]:
-    """One round: in each layer the smallest of the weights that are left go.
-
-    Of a layer's `left` weights exactly round(rate · left) are pruned; what is pruned stays pruned.
-
-    >>> import torch
-    >>> weights = {"w": torch.tensor([9.0, 3.0, 1.0, 2.0, 5.0])}
-    >>> masks = {"w": torch.tensor([False, True, True, True, True])}
-    >>> prune_survivors(weights, masks, rates=0.5)
-    {'w': tensor([False,  True, False, False,  True])}
-    """
-    check_weights(weights)
-    check_masks(weights, masks)
-    if missing := [str(name) for name in weights if name not in masks]:
-        raise ValueError(f"there is no mask for {', '.join(missing)}")
-    first = first_names(weights)
-    rates = _rate_of_each(first, rates)
-    pruned = {
-        name: _prune_layer(weights[name].detach(), masks[name], rates[name])
-        for name in weights
-        if name == first[name]
-    }
-    return {name: pruned[first[name]] for name in masks}
-
-
-def count_survivors(size: int, rate: float, rounds: int) -> list[int]:
-    """How many of a layer's weights are left after each round, from 0 (all) to `rounds`.
-
-    >>> count_survivors(10, rate=0.2, rounds=3)
-    [10, 8, 6, 5]
-    """
-    left = [whole_number("size", size, 0)]
-    rate = _check_rate("rate", rate)
-    for _ in range(whole_number("rounds", rounds, 0)):
-        left.append(left[-1] - _count(rate, left[-1]))
-    return left
-
-
-def kept_shares(
-    weights: Mapping[str, Tensor], rates: float | Mapping[str, float], rounds: int
-) -> list[float]:
-    """Of all layers' weights together, the fraction that is left after each round, from 0 on.
-
-    >>> import torch
-    >>> kept_shares({"fc1": torch.zeros(8, 10), "fc2": torch.zeros(2, 10)}, 0.2, rounds=2)
-    [1.0, 0.8, 0.64]
-    """
-    check_mapping("weights", weights)
-    first = first_names(weights)
-    rates = _rate_of_each(first, rates)
-    counts = [
-        count_survivors(w.numel(), rates[name], rounds)
-        for name, w in weights.items()
-        if name == first[name]
-    ]
-    left = [sum(layers) for layers in zip(*counts, strict=True)]
-    if not left or not left[0]:
-        raise ValueError("weights is empty: there is nothing to prune")
-    return [number / left[0] for number in left]
-
-
 @dataclass(frozen=True)
 class Round:
-    """A network that was trained under masks: the number of its round, from 0, and the masks."""
+    """A network that was trained under masks.
+
+    Attributes:
+        number: of the round, from 0, which is the training before anything is pruned.
+        masks: name → bool tensor, True = keep: those that held in its training. What comes later is
+            pruned from them, so leave them as they are.
+    """
 
     number: int
     masks: dict[str, Tensor]
@@ -94,18 +37,64 @@ def find_tickets(
     *,
     rewind_to: int | None = 0,
 ) -> Iterator[Round]:
-    """Iterative magnitude pruning: train, prune what is left, rewind, and train again.
+    """Iterative magnitude pruning, in place: train, prune what is left, rewind, and train again.
 
-    A generator: each `next` trains once, and leaves the trained network in `model`.
+    Here a training multiplies four weights by 4, 3, 2 and 1. Each round begins with ones again:
+
+    >>> import torch
+    >>> model = nn.Linear(4, 1, bias=False)
+    >>> _ = nn.init.ones_(model.weight)
+    >>> def train(model, masks, watch):
+    ...     with torch.no_grad():
+    ...         _ = model.weight.mul_(torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    >>> masks = {"weight": torch.ones(1, 4, dtype=torch.bool)}
+    >>> for found in find_tickets(model, train, masks, rates=0.5, rounds=2):
+    ...     print(found.number, model.weight.tolist())
+    0 [[4.0, 3.0, 2.0, 1.0]]
+    1 [[4.0, 3.0, 0.0, 0.0]]
+    2 [[4.0, 0.0, 0.0, 0.0]]
+
+    What is found is a mask; the ticket is that mask and the state that was rewound to. Take a
+    `snapshot` before, and `rewind(model, state, found.masks)` makes it.
 
     Args:
-        model: changed in place.
-        train: called with the model, the masks to hold and a function that it calls after each
-            step with the number of steps taken; its optimizer starts afresh each time.
-        masks: of the first training, usually all True.
-        rates: of each layer's weights that are left, the fraction that goes in a round.
-        rewind_to: the step of the first training whose weights each round begins with: 0 for the
-            initial ones, None for the end, which is pruning with fine-tuning.
+        model: changed in place. Its parameters stay the same objects.
+        train: called as train(model, masks, watch) for each training. It makes a new optimizer,
+            holds the masks, as by `hold_masks`, and calls watch(step) after each step with the
+            number of steps taken, from 1 on. What it returns is not used. `watch` is needed only
+            where `rewind_to` is a step after 0.
+        masks: those of the first training, usually all True: name → bool tensor of the shape and
+            device of the parameter of that name. What has none is never pruned, only rewound. They
+            are not changed.
+        rates: of each layer's weights that are left, the fraction that goes in a round, as for
+            `prune_survivors`: one number, or name → number for each of `masks`.
+        rounds: how often is pruned, at least 0; there is one training more.
+        rewind_to: the step of the first training whose state each round begins with: 0 for the
+            initial one, as the model is when the first `next` is called; None for the end of the
+            training just done, which is pruning with fine-tuning, nothing rewound.
+
+    Yields:
+        `Round`, `rounds` + 1 times, after each training, the weights of each layer that are left
+        in the numbers that `count_survivors` says. The model is then as `train` left it, with zeros
+        where the masks are False. It is pruned and rewound only when the next round is asked for:
+        so at the end, or where the generator is closed early, it is as trained in the last round.
+        It may be asked or saved meanwhile; if it is changed, the next round ranks what it finds.
+
+    Raises:
+        TypeError, ValueError: when called: `train` cannot be called, the masks do not fit the
+            model, or as `prune_survivors`; `rounds` or `rewind_to` is not whole or is negative.
+            Nothing is changed then.
+        ValueError: after a training: pruned weights are other than 0, weights hold NaN, or the
+            first training did not report the step of `rewind_to`; from `watch` a step that is not
+            whole, or not after the one before. The model is as `train` left it then. Errors of
+            `train` are passed on.
+
+    Source: Frankle and Carbin 2019, sections 1 and 2 (iterative pruning with rewinding to 0);
+        Frankle et al. 2020, "Linear Mode Connectivity and the Lottery Ticket Hypothesis", section 4
+        (to step k); Han et al. 2015, "Learning both Weights and Connections for Efficient Neural
+        Networks", section 3.4 (None).
+    Differs: exactly round(rate · left) weights go. The authors' later code, open_lth, compares with
+        a threshold, and the number may be another.
     """
     if not callable(train):
         raise TypeError(f"train must be a function, not a {type(train).__name__}")
@@ -177,39 +166,3 @@ def _check_held(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> N
             raise ValueError(
                 f"train must hold the masks, and left {loose} pruned weights of {name} other than 0"
             )
-
-
-def _prune_layer(weight: Tensor, mask: Tensor, rate: float) -> Tensor:
-    left = weight[mask].abs()
-    pruned = mask.clone()
-    pruned[mask] = _drop_smallest(left, _count(rate, left.numel()))
-    return pruned
-
-
-def _count(rate: float, left: int) -> int:
-    return round(rate * left)
-
-
-def _rate_of_each(first: Mapping[str, str], rates: float | Mapping[str, float]) -> dict[str, float]:
-    """name → rate, for each of the names; tensors under several names have one."""
-    if not isinstance(rates, Mapping):
-        return dict.fromkeys(first, _check_rate("rates", rates))
-    if missing := [str(name) for name in first if name not in rates]:
-        raise ValueError(f"there is no rate for {', '.join(missing)}")
-    if strangers := [str(name) for name in rates if name not in first]:
-        raise ValueError(f"a rate is given for {', '.join(strangers)}, and no weight is named so")
-    found = {name: _check_rate(f"the rate of {name}", rate) for name, rate in rates.items()}
-    for name, other in first.items():
-        if found[name] != found[other]:
-            raise ValueError(
-                f"{other} and {name} are one tensor, and their rates differ: "
-                f"{found[other]} and {found[name]}"
-            )
-    return found
-
-
-def _check_rate(what: str, rate: float) -> float:
-    check_real(what, rate)
-    if not 0 <= rate <= 1:
-        raise ValueError(f"{what} must lie between 0 and 1, not {rate!r}")
-    return float(rate)

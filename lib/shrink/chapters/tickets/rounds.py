@@ -29,6 +29,7 @@ SEEDS = (0, 1, 2)
 ROUNDS = 16
 RATES = {"fc1.weight": 0.2, "fc2.weight": 0.2, "fc3.weight": 0.1}
 SHOWN = (3, 7, 12, 15)  # rounds after which 51, 21, 7 and 3.6 % of the weights are left
+HALVED = (100, 50, 25, 12.5, 6.3, 3.1)  # % of the weights that are left, if rounds halve
 APART = 1000  # from the seed that makes a network to one that draws anew
 
 TRAINED = 12_000  # training images, the first ones
@@ -71,7 +72,7 @@ class Chain:
             raise ValueError("masks are kept only of the rounds that are rewound to step 0")
         if not 0 <= number < len(self.curves):
             raise ValueError(f"there are rounds 0 to {len(self.curves) - 1}, not {number}")
-        return {name: gone > number for name, gone in self.gone.items()}
+        return {name: self.gone[name] > number for name in RATES}  # always in the same order
 
 
 def initial(seed: int) -> nn.Module:
@@ -254,6 +255,29 @@ def _of_arm(
         curves.append(trained(net.to(dataset.train.images.device), masks, dataset, seed))
         done()
     return {"curves": _stacked(curves)}
+
+
+def halved(dataset: Dataset, arm: str, seed: int) -> Iterator[Curve]:
+    """What an arm learns, dense and in five rounds that halve every layer; nothing is kept.
+
+    After each, `HALVED` says how many weights are left. The ticket takes six trainings. Another
+    arm takes five more, and its dense network is the ticket's.
+
+    Raises `ValueError` for an unknown arm.
+    """
+    _check_arm(arm)
+    net = initial(seed).to(dataset.train.images.device)
+    masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in models.weights(net).items()}
+    curves: list[Curve] = []
+
+    def train(net: nn.Module, masks: Mapping[str, Tensor], watch: Callable[[int], None]) -> None:
+        curves.append(trained(net, masks, dataset, seed, watch))
+
+    for found in pruning.find_tickets(net, train, masks, 0.5, len(HALVED) - 1):
+        if found.number and arm != "ticket":
+            other, own = started(arm, seed, found.masks)
+            curves.append(trained(other.to(dataset.train.images.device), own, dataset, seed))
+        yield curves[-1]
 
 
 def surviving_pixels(masks: Mapping[str, Tensor]) -> Tensor:
