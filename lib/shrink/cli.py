@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "synflow",
         "prune-at-init",
         "lottery",
+        "dsd",
     ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")

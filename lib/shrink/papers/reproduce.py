@@ -35,6 +35,7 @@ PAPERS = (
     "synflow",
     "prune-at-init",
     "lottery",
+    "dsd",
 )
 
 
