@@ -29,7 +29,7 @@ TRIES = (
         "ticket ahead of the whole network after 100 steps, and how long do the other arms take to "
         "catch up with it?",
         arm="ticket",
-        round=7,
+        round=0,
     ),
     Try(
         "3 signs",
