@@ -25,6 +25,7 @@ from tests.bench import (
     explorers,
     library,
     quantized,
+    side_by_side,
     surgery,
     synflow,
 )
@@ -41,6 +42,7 @@ FIGURES = {
     "curvature": curvature.diagonals,
     "curvature-large": curvature.large_diagonals,
     "synflow": synflow.beside_the_authors,
+    "side-by-side": side_by_side.trainings,
     "sparse": library.sparse_products,
     "integers": quantized.inference,
     "quantizing": quantized.quantizing,
