@@ -326,6 +326,56 @@ def test_masks_of_two_blocks_hold_together():
         assert task.bias[bias_mask].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_what_is_held_is_a_zero_whatever_it_was_and_all_else_keeps_its_bits(dtype):
+    odd = [math.inf, -math.inf, math.nan, -0.0, 1.5, -2.25, 1e-7, 3.0]
+    weight = nn.Parameter(torch.tensor(odd, dtype=dtype).repeat(2, 1))
+    before = weight.detach().clone()
+    mask = torch.tensor([[True] * 8, [False] * 8])
+    with hold_masks({"w": weight}, {"w": mask}, torch.optim.SGD([weight], lr=0.0)):
+        weight.backward(before)  # a gradient of the same numbers
+        for held in (weight.detach(), weight.grad):
+            assert held[0].view(torch.uint8).equal(before[0].view(torch.uint8))
+            assert not held[1].view(torch.uint8).any()
+
+
+def test_a_mask_changed_in_place_and_another_one_hold_from_the_next_step_on():
+    task, masks = Regression("sgd"), {"w": MASK.clone()}
+    with hold_masks({"w": task.weight}, masks, task.optimizer):
+        task.step()
+        masks["w"][0] = False
+        task.step()
+        assert not task.weight[0].any() and not task.weight.grad[0].any()
+        masks["w"] = torch.zeros(4, 5, dtype=torch.bool)
+        task.step()
+        assert not task.weight.any() and not task.weight.grad.any()
+        with torch.inference_mode():
+            masks["w"] = torch.ones(4, 5, dtype=torch.bool)
+        task.step()
+        assert task.weight.all()
+        masks["w"] = torch.ones(4, 5)
+        with pytest.raises(TypeError, match="the mask of w must be a bool tensor"):
+            task.step()
+
+
+def test_a_gradient_with_a_graph_of_its_own_is_masked_and_can_be_derived():
+    weight = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+    mask = {"w": torch.tensor([True, False, True])}
+    with hold_masks({"w": weight}, mask, torch.optim.SGD([weight], lr=0.1)):
+        weight.pow(3).sum().backward(create_graph=True)
+        assert weight.grad.tolist() == [3, 0, 27]
+        (second,) = torch.autograd.grad(weight.grad.sum(), weight)
+        assert second.tolist() == [6, 0, 18]
+
+
+def test_weights_of_other_strides_are_held_too():
+    weight = nn.Parameter(torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last))
+    mask = torch.rand(2, 3, 4, 4) < 0.5
+    with hold_masks({"w": weight}, {"w": mask}, torch.optim.SGD([weight], lr=0.1)) as _:
+        weight.square().sum().backward()
+        assert weight.any() and not weight[~mask].any() and not weight.grad[~mask].any()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_masks_on_cuda_are_those_on_the_cpu(dtype):

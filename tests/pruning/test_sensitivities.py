@@ -46,6 +46,14 @@ def cross_entropy(logits, temperature=1.0):
     return -(logits / temperature).log_softmax(1)[torch.arange(len(LABELS)), LABELS].mean()
 
 
+@pytest.mark.parametrize("score", [snip_scores, grasp_scores])
+def test_images_of_another_precision_are_taken_in_that_of_the_weights(score):
+    net, x = small(), images(6, 1, 4, 4, dtype=torch.float32)
+    expected = score(net, x.double(), LABELS)
+    for name, found in score(net, x, LABELS).items():
+        assert found.dtype == torch.float64 and found.equal(expected[name])
+
+
 def test_snip_is_the_gradient_of_masks_of_ones():
     net, x = small(), images(6, 1, 4, 4)
     masks = {name: torch.ones_like(w, requires_grad=True) for name, w in weights(net).items()}

@@ -4,7 +4,7 @@ A mask is a bool tensor of the weight's shape, True where the weight is kept. Ch
 apart from applying them, so that any other way of choosing can use the rest of this file.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -27,6 +27,13 @@ from shrink.tensors import (
     check_trainable,
     first_names,
 )
+
+WHOLE_OF_SIZE = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
 
 
 def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
@@ -237,27 +244,62 @@ def hold_masks(
     check_masks(weights, masks)
     for name in masks:
         check_trainable(name, weights[name])
+    held = {name: _Held(name, weights[name], masks) for name in masks}
 
-    @torch.no_grad()
     def zero_pruned(*_: object) -> None:
-        for name, mask in masks.items():
-            weights[name].copy_(_masked(weights[name], mask))
-
-    def mask_gradient(name: str) -> Callable[[Tensor], Tensor]:
-        def hook(gradient: Tensor) -> Tensor:
-            check_gradient(name, gradient)
-            return _masked(gradient, masks[name])
-
-        return hook
+        for weight in held.values():
+            weight.zero_pruned()
 
     hooks = [optimizer.register_step_post_hook(zero_pruned)]
     try:
-        hooks += [weights[name].register_hook(mask_gradient(name)) for name in masks]
+        for name, weight in held.items():
+            hooks.append(weights[name].register_post_accumulate_grad_hook(weight.mask_gradient))
         zero_pruned()
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class _Held:
+    """A weight, whose values and gradients become 0 in place where its mask of the moment is False.
+
+    On the CPU by their bits, which is several times as fast as `torch.where` (`make bench`).
+    """
+
+    def __init__(self, name: str, weight: Tensor, masks: Mapping[str, Tensor]) -> None:
+        self.name, self.weight, self.masks = name, weight, masks
+        self.mask, self.version, self.bits = None, None, None
+
+    def zero_pruned(self) -> None:
+        self._zero(self.weight)
+
+    def mask_gradient(self, weight: Tensor) -> None:
+        """Called with the weight once its gradient is complete."""
+        check_gradient(self.name, weight.grad)
+        if weight.grad.requires_grad:  # with create_graph, which needs a step that it can derive
+            weight.grad = _masked(weight.grad, self.masks[self.name])
+        else:
+            self._zero(weight.grad)
+
+    @torch.no_grad()
+    def _zero(self, values: Tensor) -> None:
+        if values.device.type != "cpu" or values.dtype not in WHOLE_OF_SIZE:
+            values.masked_fill_(~self.masks[self.name], 0)
+        else:
+            whole = WHOLE_OF_SIZE[values.dtype]
+            values.view(whole).bitwise_and_(self._bits(whole))
+
+    def _bits(self, whole: torch.dtype) -> Tensor:
+        """All bits where the mask is True, else none; made anew where the mask is another."""
+        mask = self.masks[self.name]
+        version = None if mask.is_inference() else mask._version  # rises with changes in place
+        known = self.mask is mask and self.version == version is not None
+        if not known or self.bits.dtype != whole:
+            check_mask(self.name, mask)
+            self.bits = mask.to(whole).neg_()  # -1 has every bit
+            self.mask, self.version = mask, version
+        return self.bits
 
 
 def _count(tensors: Mapping[str, Tensor]) -> int:

@@ -123,6 +123,8 @@ def _loss(
     names = weights_of(model)
     tensors = in_place_of(model, lambda _, p: p.detach().clone().requires_grad_(p.dim() > 1))
     buffers = in_place_of(model, lambda _, buffer: buffer.clone(), nn.Module.named_buffers)
+    if images.is_floating_point():
+        images = images.to(next(iter(names.values())).dtype)
     with _running(model, by_batch):
         logits = functional_call(model, {**tensors, **buffers}, (images,), tie_weights=False)
     loss = F.cross_entropy(logits / temperature, labels.long())
