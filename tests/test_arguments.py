@@ -34,6 +34,22 @@ def gradual(every):
     return masks["w"]
 
 
+def tickets(rounds=2, rewind_to=0, reports=1):
+    """The masks of the last round, and the weights that it began with."""
+    net, began = torch.nn.Linear(6, 1, bias=False), []
+    net.weight = torch.nn.Parameter(W[None].clone())
+
+    @torch.no_grad()
+    def train(net, masks, watch):
+        began.append(net.weight.tolist())
+        net.weight.mul_(2)
+        watch(reports)
+
+    masks = {"weight": torch.ones(1, 6, dtype=torch.bool)}
+    found = list(pruning.find_tickets(net, train, masks, 0.3, rounds, rewind_to=rewind_to))
+    return found[-1].masks["weight"].tolist(), began
+
+
 def quantized(**options):
     """What is left of W in a few bits, and so of all that its integers and their range are."""
     return quantization.fake_quantize(W, quantization.qparams_of(W, **options))
@@ -92,6 +108,12 @@ ASKED = {
     "ans count": (3, lambda n: ans.decode(*ANS, n)),
     "shuffle_masks seed": (7, lambda n: pruning.shuffle_masks({"w": W > 0}, n)["w"]),
     "prune_gradually every": (2, gradual),
+    "count_survivors size": (9, lambda n: pruning.count_survivors(n, 0.2, 3)),
+    "count_survivors rounds": (4, lambda n: pruning.count_survivors(50, 0.2, n)),
+    "kept_shares rounds": (4, lambda n: pruning.kept_shares(WEIGHT, 0.2, n)),
+    "find_tickets rounds": (2, lambda n: tickets(rounds=n)),
+    "find_tickets rewind_to": (1, lambda n: tickets(rewind_to=n)),
+    "find_tickets step": (4, lambda n: tickets(reports=n)),
     "strongest_units count": (
         2,
         lambda n: pruning.strongest_units(WEIGHT, ["fc1", "fc2"], [n])[0],
@@ -139,7 +161,12 @@ ASKED = {
     "time_call warm_up": (2, lambda n: len(latency.time_call(lambda: None, n, 1))),
     "build_regressor size": (4, lambda n: build_regressor([n], [3]).weight),
 }
-OPTIONAL = {"qparams_of axis", "qparams_of group", "huffman max_length"}  # None is no number
+OPTIONAL = {
+    "find_tickets rewind_to",
+    "qparams_of axis",
+    "qparams_of group",
+    "huffman max_length",
+}  # None is no number
 KINDS = {
     "int8": np.int8,
     "uint8": np.uint8,

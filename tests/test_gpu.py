@@ -248,3 +248,41 @@ def test_the_surgeon_works_on_the_gpu():
     assert mask.cpu().equal(kept) and found.cpu().allclose(expected, atol=1e-4)
     hessian = (x.T @ x / len(x)).cuda()
     assert all(part.is_cuda for part in pruning.brain_surgeon(weight[0].cuda(), hessian, 2))
+
+
+@pytest.mark.parametrize("rewind_to", [0, 3, None])
+def test_tickets_are_found_and_rewound_on_the_gpu(rewind_to):
+    net = models.build("residual", 0).cuda()  # its norms keep statistics
+    weights = models.weights(net)
+    masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    cpu = {name: mask.cpu() for name, mask in masks.items()}
+    state = {name: tensor.cpu() for name, tensor in pruning.snapshot(net).items()}
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(20, 1, 28, 28, generator=draw).cuda()
+
+    def train(net, masks, watch):
+        optimizer = torch.optim.Adam(net.parameters(), 0.01, fused=True)
+        with pruning.hold_masks(weights, masks, optimizer):
+            for step in range(1, 6):
+                optimizer.zero_grad()
+                net(images).square().mean().backward()
+                optimizer.step()
+                watch(step)
+
+    for found in pruning.find_tickets(net, train, masks, 0.3, 2, rewind_to=rewind_to):
+        for mask in found.masks.values():
+            assert mask.is_cuda
+            assert int(mask.sum()) == pruning.count_survivors(mask.numel(), 0.3, 2)[found.number]
+        if found.number == 0:  # the first round, ranked as on the CPU
+            trained = {name: w.detach().cpu() for name, w in weights.items()}
+        elif found.number == 1:
+            expected = pruning.prune_survivors(trained, cpu, 0.3)
+            assert all(m.cpu().equal(expected[n]) for n, m in found.masks.items())
+    overlap = pruning.mask_overlap(found.masks, pruning.shuffle_masks(found.masks, 0))
+    assert overlap["fc.weight"].shared <= int(found.masks["fc.weight"].sum())
+    pruning.rewind(net, state, found.masks)  # from a snapshot that lies on the CPU
+    for name, tensor in pruning.snapshot(net).items():
+        kept = state[name] * found.masks[name].cpu() if name in weights else state[name]
+        assert tensor.is_cuda and tensor.cpu().equal(kept)
+    signed = pruning.signed_constants({name: state[name].cuda() for name in weights})
+    assert all(w.is_cuda and w.abs().unique().numel() == 1 for w in signed.values())

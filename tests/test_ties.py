@@ -230,15 +230,69 @@ def test_a_tied_layer_is_pruned_under_both_names_to_see_what_it_can_lose():
     assert asked == [True] * 4
 
 
+@pytest.mark.parametrize("names", [["embedding"], ["head"], ["embedding", "head"]])
+def test_a_tied_weight_is_pruned_round_by_round_as_one_and_rewound_as_one(names):
+    names = [f"{name}.weight" for name in names]
+    net = TiedText()
+    state = pruning.snapshot(net)
+    assert state["embedding.weight"] is state["head.weight"] is not net.head.weight
+    began = []
+
+    @torch.no_grad()
+    def train(net, masks, watch):
+        began.append(net.head.weight.clone())
+        net.head.weight.add_(torch.where(masks[names[0]], numbers(7, 4, seed=2), 0))
+
+    masks = dict.fromkeys(names, torch.ones(7, 4, dtype=torch.bool))
+    for found in pruning.find_tickets(net, train, masks, 0.3, 2):
+        mask = found.masks[names[0]]
+        assert list(found.masks) == names and found.masks[names[-1]] is mask
+        assert int(mask.sum()) == pruning.count_survivors(28, 0.3, 2)[found.number]
+        assert began[-1].equal(state["head.weight"] * mask)
+    assert net.embedding.weight is net.head.weight and len(began) == 3
+    pruning.rewind(net, state, {names[-1]: mask})
+    assert net.embedding.weight.equal(state["embedding.weight"] * mask)
+
+
+def test_tied_weights_count_once_in_what_is_left():
+    weights = under_all_names(TiedText())
+    counts = [pruning.count_survivors(size, 0.2, 4) for size in ONCE.values()]
+    assert pruning.kept_shares(weights, 0.2, 4) == [sum(c) / 44 for c in zip(*counts, strict=True)]
+    pruned = pruning.prune_survivors(weights, pruning.global_masks(weights, 0), 0.2)
+    assert pruned["embedding"] is pruned["head"] and kept(pruned, ONCE) == 22 + 13
+    signed = pruning.signed_constants(weights)
+    assert signed["embedding"] is signed["head"] is not signed["hidden"]
+
+
+def test_tied_weights_with_two_rates_or_two_states_are_refused():
+    net = TiedText()
+    weights = under_all_names(net)
+    masks = pruning.global_masks(weights, 0)
+    rates = {"embedding": 0.2, "head": 0.1, "hidden": 0.2, "again": 0.2}
+    with pytest.raises(ValueError, match=r"embedding and head are one tensor.*0\.2 and 0\.1"):
+        pruning.prune_survivors(weights, masks, rates)
+    state = pruning.snapshot(net)
+    copies = {name: tensor.clone() for name, tensor in state.items()}
+    pruning.rewind(net, copies, {})
+    copies["head.weight"][0, 0] += 1
+    with pytest.raises(ValueError, match=r"embedding\.weight and head\.weight are one tensor"):
+        pruning.rewind(net, copies, {})
+    assert net.head.weight.equal(state["head.weight"])
+
+
 @pytest.mark.parametrize("what", ["the transpose", "some rows", "another shape"])
 def test_views_of_a_weight_are_refused_by_all_that_prunes(what):
     a, b = (view.detach() for view in ENTWINED[what])
     weights, masks = {"a": a, "b": b}, {"b": torch.ones(b.shape, dtype=torch.bool)}
+    both = {"a": torch.ones(a.shape, dtype=torch.bool), **masks}
     for act in (
         lambda: pruning.global_masks(weights, 0.5),
         lambda: pruning.sensitivity(weights, lambda pruned: pytest.fail("evaluated"), [0.5]),
         lambda: pruning.prune_iteratively(weights, [0.5], lambda masks: pytest.fail("trained")),
         lambda: pruning.apply_masks(weights, masks),
+        lambda: pruning.prune_survivors(weights, both, 0.5),
+        lambda: pruning.signed_constants(weights),
+        lambda: pruning.kept_shares(weights, 0.5, rounds=1),
     ):
         with pytest.raises(ValueError, match="share memory"):
             act()

@@ -27,6 +27,7 @@ from tests.bench import (
     quantized,
     surgery,
     synflow,
+    tickets,
 )
 from tests.bench.rows import Row
 
@@ -41,6 +42,7 @@ FIGURES = {
     "curvature": curvature.diagonals,
     "curvature-large": curvature.large_diagonals,
     "synflow": synflow.beside_the_authors,
+    "masks-held": tickets.masks_held,
     "sparse": library.sparse_products,
     "integers": quantized.inference,
     "quantizing": quantized.quantizing,

@@ -19,7 +19,7 @@ class Overlap:
     Attributes:
         shared: how many both keep.
         expected: the mean of that distribution, a·b/n.
-        deviation: its standard deviation, √(a·b/n · (1 - a/n) · (n - b)/(n - 1)).
+        deviation: its standard deviation, √(a·b·(n - a)·(n - b) / (n²·(n - 1))).
     """
 
     shared: int
@@ -73,6 +73,5 @@ def mask_overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> d
 
 def _overlap(a: Tensor, b: Tensor) -> Overlap:
     n, kept_a, kept_b = a.numel(), int(a.sum()), int(b.sum())
-    expected = kept_a * kept_b / n
-    variance = expected * (1 - kept_a / n) * (n - kept_b) / max(n - 1, 1)
-    return Overlap(int((a & b).sum()), expected, variance**0.5)
+    variance = kept_a * kept_b * (n - kept_a) * (n - kept_b) / (n * n * max(n - 1, 1))
+    return Overlap(int((a & b).sum()), kept_a * kept_b / n, variance**0.5)
