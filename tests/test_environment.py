@@ -105,6 +105,7 @@ def test_the_notebooks_need_no_extra():
         (["check"], "pytest", "lab"),
         (["check", "--strict"], "jupytext", "course"),
         (["build"], "jupytext", "course"),
+        (["reproduce", "obd", "--dask", "tcp://localhost:8786"], "distributed", "dask"),
     ],
 )
 def test_a_command_that_needs_an_extra_says_which(monkeypatch, capsys, words, package, extra):

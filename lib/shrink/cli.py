@@ -293,6 +293,8 @@ def _prepared(names: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
+    if args.dask:
+        require("dask", "distributed")
     from shrink.classroom import data
     from shrink.classroom.training import pick_device
     from shrink.papers.reproduce import reproduce

@@ -1,72 +1,83 @@
-"""A paper whose jobs take no time: each leaves a number in its file, and says that it was made.
+"""A paper whose jobs take no time: each leaves a number in a file, and a line that says who did it.
 
-A file named "slow" in the folder makes jobs wait; "wrong" makes those of that arm fail.
+A file in the cache asks for more. "meet": the first two seeds wait for each other. "kill", "break"
+and "wait" name a part, as "seed-1 thrice": before it is made its process is killed, the job fails,
+or it waits for a minute, and leaves a file "waiting".
 """
 
 import os
 import signal
 import time
-from functools import partial
 
 import torch
 
 from shrink.classroom import CourseError
-from shrink.classroom.cache import cached_tensors
+from shrink.classroom.cache import cache_dir, cached_tensors
 from shrink.papers.jobs import Job
 from shrink.papers.tables import Record
 
-RECIPE = {"arms": ["twice", "thrice"], "size": 300}
+RECIPE = {"times": {"twice": 2, "thrice": 3}}
 
 
 class Result(Record):
-    def __str__(self):
-        return "tiny"
+    """Nothing is said of it."""
 
 
 def run(dataset, seed, folder):
-    return {arm: second(dataset, seed, folder, arm) for arm in RECIPE["arms"]}
+    return {arm: second(dataset, seed, folder, arm) for arm in RECIPE["times"]}
 
 
 def waves(seeds):
     yield [Job(first, seed) for seed in seeds]
-    yield [Job(second, seed, (arm,)) for seed in seeds for arm in RECIPE["arms"]]
+    yield [Job(second, seed, (arm,)) for seed in seeds for arm in RECIPE["times"]]
 
 
 def first(dataset, seed, folder):
-    """A sum of so many numbers that its last digits show how many threads made it."""
-
-    def make():
-        torch.manual_seed(seed)
-        images = dataset.train.images.flatten(1)
-        weights = torch.randn(images.shape[1], RECIPE["size"])
-        return {"sum": (images @ weights).sum(), "threads": torch.tensor(torch.get_num_threads())}
-
-    return _kept(folder / "first", make)
+    """A long sum, and in how many threads it was made."""
+    images = dataset.train.images.flatten(1)
+    weights = torch.randn(images.shape[1], generator=torch.Generator().manual_seed(seed))
+    meet(seed)
+    return kept(folder / "first", lambda: (images @ weights).sum())
 
 
 def second(dataset, seed, folder, arm):
+    base = first(dataset, seed, folder)["number"]
+    return kept(folder / arm, lambda: torch.tensor(base * RECIPE["times"][arm]))
+
+
+def kept(path, number):
     def make():
-        base = first(dataset, seed, folder)
-        return {"number": base["sum"] * (2 + RECIPE["arms"].index(arm)), "of": base["threads"]}
+        part = f"{path.parent.name} {path.name}"
+        disturb(part)
+        with open(cache_dir() / "made", "a") as file:
+            file.write(f"{part} {os.getpid()}\n")
+        return {"number": number(), "threads": torch.tensor(torch.get_num_threads())}
 
-    return {name: float(t) for name, t in sorted(_kept(folder / arm, make).items())}
+    found = cached_tensors(path.with_suffix(".safetensors"), make)
+    return {name: float(found[name]) for name in ("number", "threads")}
 
 
-def _kept(path, make):
-    return cached_tensors(path.with_suffix(".safetensors"), partial(_noted, path, make))
+def asked(what):
+    path = cache_dir() / what
+    return path.exists() and path.read_text()
 
 
-def _noted(path, make):
-    """Make it, and write into the seed's file `made` what was made and by which process."""
-    at = path.parent.parent
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if (at / "killed").exists() and (at / "killed").read_text() == path.name:
+def disturb(part):
+    if part == asked("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
-    if (at / "wrong").exists() and (at / "wrong").read_text() == path.name:
-        raise CourseError("the arm is wrong")
-    if (at / "slow").exists():
-        time.sleep(float((at / "slow").read_text()))
-    found = make()
-    with open(path.parent / "made", "a") as file:
-        file.write(f"{path.name} {os.getpid()}\n")
-    return found
+    if part == asked("break"):
+        raise CourseError("an arm breaks")
+    if part == asked("wait"):
+        (cache_dir() / "waiting").write_text(str(os.getpid()))
+        time.sleep(60)
+
+
+def meet(seed):
+    """Wait for the other of the first two seeds, which runs beside this one."""
+    if asked("meet") is False or seed > 1:
+        return
+    (cache_dir() / f"here-{seed}").touch()
+    end = time.monotonic() + 60
+    while not (cache_dir() / f"here-{1 - seed}").exists():
+        assert time.monotonic() < end, "the other seed does not run meanwhile"
+        time.sleep(0.02)

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 import platform
+import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -26,10 +27,10 @@ from shrink.classroom.book.extras import require
 from shrink.classroom.cache import cache_dir
 from shrink.classroom.data import Dataset
 from shrink.classroom.progress import new_bar, without_bars
-from shrink.files import write_atomically
+from shrink.files import lock, sweep
 
 PATIENCE = 10  # seconds in which a scheduler must answer
-HOW = "start workers with `dask worker ADDRESS --nthreads 1`"
+HOW = "start them with `dask worker ADDRESS --nthreads 1`"
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def machine(device: torch.device | str) -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, {device}"
 
 
-def run_here(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, jobs: int) -> None:
-    """Run the jobs in so many processes of this machine.
+def run_here(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, jobs: int) -> str:
+    """Run the jobs in so many processes of this machine; return its kind.
 
     Raises:
         CourseError: a job fails, and is named; or a process is killed. The others are stopped;
@@ -98,62 +99,108 @@ def run_here(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, jobs: i
     from joblib import parallel_config
     from joblib.externals.loky import get_reusable_executor
 
-    try:
-        with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-            _run(waves, dataset, folder, f"{jobs} processes")
-    except BrokenExecutor as error:
-        raise CourseError(
-            "a process was killed, perhaps for its memory: the same command goes on from here, "
-            "with fewer --jobs if there is too little"
-        ) from error
-    finally:
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    with _order(dataset, folder) as order:
+        try:
+            with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+                return _run(waves, order, f"{jobs} processes")
+        except BrokenExecutor as error:
+            raise CourseError(
+                "a process was killed, perhaps for its memory: the same command goes on from "
+                "here, with fewer --jobs if there is too little"
+            ) from error
+        finally:
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def run_on_dask(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, address: str) -> str:
     """Run the jobs on the workers of a Dask scheduler; return the kinds of their machines.
 
     Raises:
-        CourseError: `distributed` is not installed, no scheduler answers, it has no workers, these
-            are not fit (`_refuse`), or a job fails, and is named.
+        CourseError: `distributed` is not installed, no scheduler answers, it has no workers, one
+            of these would do other work than this process, or a job fails, and is named.
     """
     require("dask", "distributed")
-    from distributed import Client
+    from distributed import Client, KilledWorker
     from joblib import parallel_config
 
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise CourseError(f"no Dask scheduler answers at {address}: {error}") from error
-    with client:
-        machines = _machines(client, dataset)
-        with parallel_config("dask", client=client):
-            _run(waves, dataset, folder, f"{len(client.nthreads())} workers")
-    return machines
+    with client, _order(dataset, folder) as order:
+        _check_workers(client, order)
+        try:
+            with parallel_config("dask", client=client):
+                return _run(waves, order, f"{len(client.nthreads())} workers of Dask")
+        except KilledWorker as error:
+            raise CourseError(
+                f"several workers were killed, perhaps for their memory, at one job: {error}"
+            ) from error
 
 
-def _run(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, where: str) -> None:
+@dataclass(frozen=True)
+class Order:
+    """What goes with each job to a worker, which must be as the process that sends it.
+
+    `folder` and `mark`, a file, are paths within the cache.
+    """
+
+    data: str
+    device: str
+    folder: Path
+    mark: Path
+    code: str
+    torch: str
+
+
+@contextmanager
+def _order(dataset: Dataset, folder: Path) -> Iterator[Order]:
+    """An order, and inside the file by which workers know our cache."""
+    cache, marks = cache_dir(), folder / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(marks)
+    mark = folder / f".{marks.name}.{uuid.uuid4().hex}"
+    with open(mark, "xb") as file:
+        lock(file)  # so that a later run sweeps it if this one is killed
+        try:
+            yield Order(
+                data=dataset.name,
+                device=str(dataset.train.images.device),
+                folder=folder.relative_to(cache),
+                mark=mark.relative_to(cache),
+                code=_code(),
+                torch=torch.__version__,
+            )
+        finally:
+            mark.unlink(missing_ok=True)
+
+
+def _run(waves: Iterable[list[Job]], order: Order, where: str) -> str:
+    """Run wave after wave in joblib's workers; return the kinds of their machines."""
     from joblib import Parallel, delayed
 
-    device = str(dataset.train.images.device)
-    order = dataset.name, device, folder.relative_to(cache_dir())
     waves = list(waves)
+    machines = set()
     with new_bar(f"jobs, {where}", total=sum(map(len, waves)), unit="job") as bar:
         for wave in waves:
-            work = (delayed(_work)(job, *order) for job in wave)
+            # as soon as they are done, whichever it is, and each handed out by itself
             parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-            for _ in parallel(work):
+            for found in parallel(delayed(_work)(job, order) for job in wave):
+                machines.add(found)
                 bar.update()
+    return "; ".join(sorted(machines))
 
 
-def _work(job: Job, name: str, device: str, folder: Path) -> None:
-    """In a worker: do the job. The folder is given within the cache, which may lie elsewhere."""
+def _work(job: Job, order: Order) -> str:
+    """In a worker: do the job, and return the kind of machine."""
     try:
+        found = _check(order)
         with without_bars():
-            job.run(_loaded(name, device), cache_dir() / folder)
+            job.run(_loaded(order.data, order.device), cache_dir() / order.folder)
     except Exception as error:
         what = "" if isinstance(error, CourseError) else f"{type(error).__name__}: "
         raise CourseError(f"{job}: {what}{error}") from error
+    return found
 
 
 @functools.lru_cache(maxsize=1)
@@ -161,63 +208,43 @@ def _loaded(name: str, device: str) -> Dataset:
     return data.load(name, device, announce=False)
 
 
-@dataclass(frozen=True)
-class Worker:
-    """What a worker says of itself."""
+def _check_workers(client: Any, order: Order) -> None:
+    """Raise `CourseError` if there are no workers, or one is not fit, before hours are spent."""
+    threads = client.nthreads()
+    if not threads:
+        raise CourseError(f"the scheduler has no workers: {HOW}")
+    for address, number in sorted(threads.items()):
+        if number != 1:
+            raise CourseError(f"the worker {address} has {number} threads: {HOW}")
+    try:
+        client.run(_check, order)
+    except CourseError:
+        raise
+    except Exception as error:  # what its Python says: no module, no such function
+        raise CourseError(f"a worker does not have this version of shrink: {error}") from error
 
-    code: str
-    torch: str
-    machine: str
-    same_cache: bool
 
-
-def _worker(mark: Path, device: str) -> Worker:
-    """What this process is; `mark` is the path within the cache of a file that lies in ours."""
-    here = cache_dir()
-    return Worker(_code(), torch.__version__, machine(device), (here / mark).exists())
+@functools.lru_cache(maxsize=1)
+def _check(order: Order) -> str:
+    """In a worker: the kind of machine; `CourseError` if work done here would not be the same."""
+    here = f"the worker {socket.gethostname()}, process {os.getpid()},"
+    if _code() != order.code:
+        raise CourseError(f"{here} has other code of shrink")
+    if torch.__version__ != order.torch:
+        raise CourseError(f"{here} has torch {torch.__version__}, not {order.torch}")
+    if not (cache_dir() / order.mark).exists():
+        raise CourseError(
+            f"{here} keeps things elsewhere, in {cache_dir()}: let SHRINK_CACHE name one folder "
+            "that all share"
+        )
+    return machine(order.device)
 
 
 @functools.cache
 def _code() -> str:
-    """A hash of all code of shrink: what a version number does not say while one writes."""
+    """A hash of all code of shrink: the version's number stays the same while one writes."""
     root = Path(shrink.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def _machines(client: Any, dataset: Dataset) -> str:
-    """The kinds of the workers' machines; `CourseError` if some worker is not fit."""
-    threads = client.nthreads()
-    if not threads:
-        raise CourseError(f"the scheduler has no workers: {HOW}")
-    device = str(dataset.train.images.device)
-    mark = Path("reproduce", f"seen-{uuid.uuid4().hex}")
-    write_atomically(cache_dir() / mark, b"")
-    try:
-        found = client.run(_worker, mark, device)
-    except Exception as error:
-        raise CourseError(f"a worker does not run this version of shrink: {error}") from error
-    finally:
-        (cache_dir() / mark).unlink()
-    for address, worker in sorted(found.items()):
-        _refuse(address, worker, threads[address])
-    return "; ".join(sorted({worker.machine for worker in found.values()}))
-
-
-def _refuse(address: str, worker: Worker, threads: int) -> None:
-    """Raise `CourseError` if a worker would do other work than we, or leave it elsewhere."""
-    if threads != 1:
-        raise CourseError(f"the worker {address} has {threads} threads: {HOW}")
-    if worker.code != _code():
-        raise CourseError(f"the worker {address} runs another version of shrink")
-    if worker.torch != torch.__version__:
-        raise CourseError(
-            f"the worker {address} has torch {worker.torch}, and here is {torch.__version__}"
-        )
-    if not worker.same_cache:
-        raise CourseError(
-            f"the worker {address} has another cache: SHRINK_CACHE must name a folder that all "
-            f"machines share, here {cache_dir()}"
-        )

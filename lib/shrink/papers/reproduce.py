@@ -77,13 +77,12 @@ def reproduce(
     name = hashlib.sha256(about.encode()).hexdigest()[:16]
     folder = cache_dir() / "reproduce" / f"{paper}-{name}"
     command = f"shrink reproduce {paper} --seeds {' '.join(map(str, seeds))}"
-    machine = side_by_side.machine(device)
+    machine, waves = side_by_side.machine(device), side_by_side.waves_of(module, seeds)
     if dask:
-        waves = side_by_side.waves_of(module, seeds)
         machine = side_by_side.run_on_dask(waves, dataset, folder, dask)
         command += f" --dask {dask}"
     elif jobs > 1:
-        side_by_side.run_here(side_by_side.waves_of(module, seeds), dataset, folder, jobs)
+        machine = side_by_side.run_here(waves, dataset, folder, jobs)
         command += f" --jobs {jobs}"
     record = {
         "command": command,

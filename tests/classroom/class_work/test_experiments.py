@@ -542,7 +542,7 @@ def test_each_experiment_can_be_handed_in_and_drawn(plan, tmp_path):
     assert plan.baseline is None or plan.baseline in plan.x
     assert plan.y_scale != "log" or plan.limits[0] > 0
     for i, y in enumerate((*plan.limits, sum(plan.limits) / 2)):
-        found = {s: dict.fromkeys(plan.x, y) for s in plan.series}
+        found = {s: dict.fromkeys(plan.x, y) for s in plan.series_of(f"n{i}")}
         for dataset in plan.datasets or (None,):
             hand_in(plan, f"n{i}", found, dataset, tmp_path)
     gathered = gather(tmp_path)

@@ -46,7 +46,7 @@ class League:
         """The most bytes of a result: the file in base64, and the rest of the result."""
         return LARGEST + 4 * -(-self.most // 3)
 
-    def checked(self, found: object) -> dict[str, bytes]:
+    def checked(self, found: object, student: str) -> dict[str, bytes]:
         """The file, given as bytes or in base64; `CourseError` unless it holds such a network."""
         content = by_name("the results", found, ("file",))["file"]
         if isinstance(content, str):

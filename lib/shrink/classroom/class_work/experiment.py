@@ -9,7 +9,7 @@ from reprlib import repr as brief
 from typing import TYPE_CHECKING
 
 from shrink.classroom import CourseError
-from shrink.classroom.class_work.handing_in import LARGEST, Result, by_name
+from shrink.classroom.class_work.handing_in import LARGEST, Result, by_name, seed_of
 
 if TYPE_CHECKING:
     from shrink.classroom.class_work.group import Group
@@ -24,12 +24,13 @@ class Experiment:
     `x` are the same for all: numbers, or categories as texts. A y is within `limits`, both
     included. `y_scale` is "linear", "log" or "accuracy" (`plots.accuracy_axis`). Results on two
     of `datasets` are never in one figure; without any, the data do not matter. A dashed line is
-    drawn at the mean of the category `baseline`.
+    drawn at the mean of the category `baseline`. With `one_series` each student has one of the
+    series, which `series_of` deals out.
     """
 
     name: str
     title: str
-    x: tuple[int, ...] | tuple[str, ...]
+    x: tuple[float, ...] | tuple[str, ...]
     y_label: str
     limits: tuple[float, float]
     series: tuple[str, ...]
@@ -38,16 +39,34 @@ class Experiment:
     y_scale: str = "linear"
     datasets: tuple[str, ...] = ()
     baseline: str | None = None
+    one_series: bool = False
 
     @property
     def largest(self) -> int:
         """The most bytes of what is handed in."""
         return LARGEST
 
-    def checked(self, found: object) -> dict[str, tuple[float, ...]]:
-        """The y's of each series in the order of x; `CourseError` unless all are there and good."""
+    def series_of(self, student: str) -> tuple[str, ...]:
+        """What a student of that name hands in: all series, or the one that the name's seed gives.
+
+        In a large class each series goes to about as many names. Raises as `seed_of` does.
+
+        >>> arms = Experiment("9", "", (1,), "", (0, 1), ("ticket", "random"), one_series=True)
+        >>> arms.series_of("Ada"), arms.series_of("Ada Lovelace"), arms.series_of("ADA")
+        (('ticket',), ('random',), ('ticket',))
+        """
+        if not self.one_series:
+            return self.series
+        return (self.series[seed_of(student) % len(self.series)],)
+
+    def checked(self, found: object, student: str) -> dict[str, tuple[float, ...]]:
+        """The y's of each series in the order of x; `CourseError` unless all are there and good.
+
+        The series are those of `series_of(student)`.
+        """
         low, high = self.limits
-        by_series = by_name("the results", found, self.series)
+        whose = f" of {brief(student)}" if self.one_series else ""
+        by_series = by_name(f"the results{whose}", found, self.series_of(student))
         checked = {}
         for series, row in by_series.items():
             by_x = by_name(f"the results of {series}", row, self.x)

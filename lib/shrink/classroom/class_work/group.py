@@ -28,9 +28,13 @@ class Group:
     results: tuple[Result, ...]
 
     def values(self) -> dict[str, np.ndarray]:
-        """Series → array (students, x)."""
-        names = self.experiment.series
-        return {name: np.array([result.found[name] for result in self.results]) for name in names}
+        """Series → array (students, x), of the students who have that series."""
+        plan = self.experiment
+        found = {
+            name: [result.found[name] for result in self.results if name in result.found]
+            for name in plan.series
+        }
+        return {name: np.reshape(rows, (-1, len(plan.x))) for name, rows in found.items()}
 
     @property
     def about(self) -> str:
@@ -43,9 +47,11 @@ class Group:
 
     def __str__(self) -> str:
         plan = self.experiment
-        columns = [[plan.x_label, *map(str, plan.x)]]
+        counted = ["students"] * plan.one_series
+        columns = [[plan.x_label, *counted, *map(str, plan.x)]]
         for name, values in self.values().items():
-            columns.append([name, *map(_mean_and_deviation, values.T)])
+            counted = [str(len(values))] * plan.one_series
+            columns.append([name, *counted, *map(_mean_and_deviation, values.T)])
         widths = [max(map(len, column)) for column in columns]
         lines = [f"{plan.name}, {self.about}: {plan.y_label}, mean ± standard deviation"]
         for first, *rest in zip(*columns, strict=True):
@@ -66,7 +72,7 @@ class Group:
             ax.set_ylim(max(100 - 2 * most, -2), 100 - least / 2)  # no student is cut off
         else:
             ax.set_yscale(plan.y_scale)
-        _draw_class(ax, plan.x, self.values(), plan.baseline)
+        _draw_class(ax, plan.x, self.values(), plan.baseline, count=plan.one_series)
         ax.set_ylabel(plan.y_label)
         return plot
 
@@ -104,7 +110,9 @@ def is_ours(path: Path) -> bool:
 
 
 def _mean_and_deviation(values: np.ndarray) -> str:
-    """Over the students; of a single one there is no deviation."""
+    """Over the students; of a single one there is no deviation, of none no mean."""
+    if not len(values):
+        return "none"
     form = ".2f" if values.mean() >= 0.1 else ".3g"
     mean = f"{values.mean():{form}}"
     return f"{mean} ± {values.std(ddof=1):{form}}" if len(values) > 1 else mean
@@ -115,18 +123,21 @@ def _draw_class(
     x: Sequence[float] | Sequence[str],
     groups: Mapping[str, np.ndarray],
     baseline: str | None = None,
+    count: bool = False,
 ) -> None:
     """A class: each student as a dot, the mean over them, and the band of the middle 80 %.
 
     Args:
         x: numbers, joined by a line, or categories, each with a bar; `ax` has its scale already.
-        groups: name → array (students, len(x)).
+            Falling numbers fall from left to right.
+        groups: name → array (students, len(x)); of no students, it is only counted.
         baseline: the category whose mean is a dashed grey line across.
+        count: say how many students each group has.
     """
     named = isinstance(x[0], str)
     scale, back = (np.log, np.exp) if ax.get_xscale() == "log" else (np.asarray, np.asarray)
     places = np.arange(len(x)) if named else scale(x)
-    room = np.diff(places).min() / (len(groups) if named else 1)
+    room = np.abs(np.diff(places)).min() / (len(groups) if named else 1)
     for i, ((name, values), marker) in enumerate(zip(groups.items(), itertools.cycle("os^Dv"))):
         colour = list(plots.COLOURS.values())[1 + i % (len(plots.COLOURS) - 1)]
         centre = places + room * (i - (len(groups) - 1) / 2) * named
@@ -137,8 +148,12 @@ def _draw_class(
         ax.plot(
             at.ravel(), values.ravel(), marker, color=colour, ms=3.5 * plots.SCALE, mew=0, alpha=0.5
         )
-        mean, (low, high) = values.mean(0), np.percentile(values, [10, 90], axis=0)
         label = f"{name}, mean" if len(groups) > 1 else "mean"
+        label += f" of {len(values)}" if count else ""
+        if not len(values):
+            ax.plot([], [], color=colour, label=f"{name}, nobody")
+            continue
+        mean, (low, high) = values.mean(0), np.percentile(values, [10, 90], axis=0)
         if named:
             ax.bar(centre, high - low, 0.6 * room, low, color=colour, alpha=0.2)
             ax.hlines(mean, centre - 0.3 * room, centre + 0.3 * room, color=colour, label=label)
@@ -146,7 +161,8 @@ def _draw_class(
             ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
             ax.plot(x, mean, color=colour, label=label)
     if baseline is not None:
-        mean = np.mean([values[:, list(x).index(baseline)] for values in groups.values()])
+        at_baseline = [values[:, list(x).index(baseline)] for values in groups.values()]
+        mean = np.concatenate(at_baseline).mean()
         ax.axhline(mean, color=plots.COLOURS["dense"], ls="--", label=f"{baseline}, mean", zorder=1)
     ax.plot(
         [], [], "o", color=plots.COLOURS["dense"], ms=3.5 * plots.SCALE, mew=0, label="a student"
@@ -156,6 +172,8 @@ def _draw_class(
     )
     ax.set_xticks(range(len(x)) if named else x, [str(at).replace(", ", ",\n") for at in x])
     ax.set_xticks([], minor=True)
+    if not named and x[0] > x[-1]:
+        ax.invert_xaxis()
     ax.figure.legend(
         *ax.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize="small"
     )

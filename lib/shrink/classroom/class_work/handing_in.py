@@ -45,7 +45,7 @@ class ClassExperiment(Protocol):
     datasets: tuple[str, ...]
     largest: int
 
-    def checked(self, found: object) -> dict:
+    def checked(self, found: object, student: str) -> dict:
         """What a student found, put in order; raises `CourseError` unless it can be right."""
 
     def stored(self, checked: Mapping) -> dict:
@@ -128,8 +128,9 @@ def hand_in(
     Args:
         experiment: the chapter's `EXPERIMENT`.
         name: the student's name or nickname, which seeded the network.
-        found: series → x → y, for every series and x of the experiment; in a league, {"file": the
-            bytes of a codec file}.
+        found: series → x → y, for every x of the experiment and every series, or the one that
+            `Experiment.series_of` deals out to the name; in a league, {"file": the bytes of a codec
+            file}.
         dataset: the name of the data, where they matter to the experiment.
 
     Raises:
@@ -137,7 +138,7 @@ def hand_in(
     """
     seed = seed_of(name)
     check_dataset(experiment, dataset)
-    result = Result(experiment, name.strip(), dataset, _machine(), experiment.checked(found))
+    result = Result(experiment, name.strip(), dataset, _machine(), experiment.checked(found, name))
     letters = unicodedata.normalize("NFKD", same_name(name)).encode("ascii", "ignore").decode()
     slug = re.sub("[^a-z0-9]+", "-", letters.lower())[:40].strip("-") or "student"
     path = Path(folder) / f"{stem(experiment, dataset)}-{slug}-{seed & 0xFFFFFF:06x}.json"

@@ -83,7 +83,7 @@ def parse(content: bytes, experiments: Mapping[str, ClassExperiment]) -> Result:
     handing_in.check_dataset(experiment, dataset)
     if not isinstance(machine, str):
         raise CourseError(f"damaged: no machine {brief(machine)}")
-    found = experiment.checked(record["results"])
+    found = experiment.checked(record["results"], student)
     result = Result(experiment, student, dataset, machine, found)
     if result.record() != record:
         raise CourseError("edited: the digest is not that of the content")
