@@ -1,4 +1,4 @@
-"""Chapter 09's explorer on small data: all rounds of a small network, in trainings of four steps."""
+"""Chapter 09's explorer on small data: all rounds of a small network, four steps a training."""
 
 from shrink.chapters.tickets import colours, explorer, rounds
 from shrink.chapters.tickets.survivors import prune_survivors

@@ -167,7 +167,8 @@ def test_new_values_and_places_are_drawn_apart_from_the_network(digits):
 def test_the_curve_of_an_arm_is_its_training_under_the_masks_of_the_round(digits, arm):
     curve = rounds.curve(digits, arm, 3, 7)
     net, masks = rounds.started(arm, 7, rounds.chain(digits, 7).masks(3))
-    assert np.array_equal(curve.loss, rounds.trained(net, masks, digits, 7).loss)
+    alone = rounds.trained(net, masks, digits, 7)
+    assert curve.loss == pytest.approx(alone.loss, rel=1e-4)  # sums in another order
     assert not np.array_equal(curve.loss, rounds.curve(digits, arm, 1, 7).loss)
     dense = rounds.chain(digits, 7).curves[0]
     assert np.array_equal(rounds.curve(digits, arm, 0, 7).loss, dense.loss)

@@ -5,7 +5,7 @@ so that a training takes a second or two. The rewindings and all arms share the 
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +22,7 @@ from shrink.classroom.data import Dataset, Split, key_once
 from shrink.classroom.masked_training import train_masked
 from shrink.classroom.models import LeNet300100
 from shrink.classroom.progress import new_bar
+from shrink.classroom.side_by_side import train_side_by_side
 from shrink.modes import denormals_flushed, in_use, seeded
 
 ARMS = ("ticket", "re-initialised", "random places", "signs only")
@@ -34,6 +35,7 @@ APART = 1000  # from the seed that makes a network to one that draws anew
 
 TRAINED = 12_000  # training images, the first ones
 EPOCHS, BATCH, LEARNING_RATE = 3, 60, 1.2e-3
+TOGETHER = 8  # networks of one arm, which are trained at once
 STEPS = EPOCHS * TRAINED // BATCH
 REWINDS = (0, 100, None)  # steps; None: the end
 WATCHED = (0, 25, 50, 100, 150, 200, 300, 400, 500, 600)  # steps after which `ASKED` are asked
@@ -115,30 +117,63 @@ def trained(
         watch: called with the number of steps done after each of them.
         stop: when set, training ends after the step under way.
     """
-    split = Split(dataset.train.images[:TRAINED], dataset.train.labels[:TRAINED])
-    few = Split(dataset.validation.images[:ASKED], dataset.validation.labels[:ASKED])
     pruning.rewind(net, pruning.snapshot(net), masks)
-    found = [asked(net, few)]
-
-    def after(step: int, planned: int) -> None:
-        if watch is not None:
-            watch(step)
-        if step in WATCHED:
-            found.append(asked(net, few if step < planned else dataset.validation))
-
+    watched = _Watched([net], dataset, watch)
     with denormals_flushed():
-        train_masked(
-            net,
-            masks,
-            split,
-            epochs=EPOCHS,
-            learning_rate=LEARNING_RATE,
-            batch_size=BATCH,
-            seed=seed,
-            progress=after,
-            stop=stop,
-        )
-    return Curve(*np.array(found).T)
+        train_masked(net, masks, _shown(dataset), **_how(seed), progress=watched, stop=stop)
+    return watched.curves()[0]
+
+
+def trained_together(
+    nets: Sequence[nn.Module],
+    masks: Sequence[Mapping[str, Tensor]],
+    dataset: Dataset,
+    seed: int,
+) -> list[Curve]:
+    """The same for several networks at once, which is faster, and the same up to rounding."""
+    for net, own in zip(nets, masks, strict=True):
+        pruning.rewind(net, pruning.snapshot(net), own)
+    watched = _Watched(nets, dataset)
+    with denormals_flushed():
+        train_side_by_side(nets, masks, _shown(dataset), **_how(seed), progress=watched)
+    return watched.curves()
+
+
+def _shown(dataset: Dataset) -> Split:
+    return Split(dataset.train.images[:TRAINED], dataset.train.labels[:TRAINED])
+
+
+def _how(seed: int) -> dict[str, float]:
+    return {
+        "epochs": EPOCHS,
+        "learning_rate": LEARNING_RATE,
+        "batch_size": BATCH,
+        "seed": seed,
+    }
+
+
+class _Watched:
+    """The progress of a training, in which networks are asked after each of `WATCHED` steps."""
+
+    def __init__(
+        self,
+        nets: Sequence[nn.Module],
+        dataset: Dataset,
+        watch: Callable[[int], object] | None = None,
+    ) -> None:
+        self.nets, self.all, self.watch = nets, dataset.validation, watch
+        self.few = Split(self.all.images[:ASKED], self.all.labels[:ASKED])
+        self.found = [[asked(net, self.few)] for net in nets]
+
+    def __call__(self, step: int, planned: int) -> None:
+        if self.watch is not None:
+            self.watch(step)
+        if step in WATCHED:
+            for net, found in zip(self.nets, self.found, strict=True):
+                found.append(asked(net, self.few if step < planned else self.all))
+
+    def curves(self) -> list[Curve]:
+        return [Curve(*np.array(found).T) for found in self.found]
 
 
 def asked(net: nn.Module, split: Split) -> tuple[float, float]:
@@ -247,13 +282,15 @@ def _curves(dataset: Dataset, arm: str, seed: int) -> dict[int, Curve]:
 
 
 def _of_arm(
-    dataset: Dataset, arm: str, seed: int, found: Chain, done: Callable[[], object]
+    dataset: Dataset, arm: str, seed: int, found: Chain, done: Callable[[int], object]
 ) -> dict[str, Tensor]:
     curves = []
-    for number in prepared(arm):
-        net, masks = started(arm, seed, found.masks(number))
-        curves.append(trained(net.to(dataset.train.images.device), masks, dataset, seed))
-        done()
+    numbers = prepared(arm)
+    for i in range(0, len(numbers), TOGETHER):
+        pairs = [started(arm, seed, found.masks(number)) for number in numbers[i : i + TOGETHER]]
+        nets = [net.to(dataset.train.images.device) for net, _ in pairs]
+        curves += trained_together(nets, [masks for _, masks in pairs], dataset, seed)
+        done(len(pairs))
     return {"curves": _stacked(curves)}
 
 
