@@ -61,7 +61,8 @@ def denormals_flushed() -> Iterator[None]:
     Adam divides by the root of a mean that decays by 0.999 a step. The means of a pixel that is
     seldom on decay below 1.2e-38, where float32 has denormals, and a processor takes many times as
     long over these: a step of LeNet-300-100 on MNIST took half as long again. The mode belongs to
-    the thread; where a processor has no such mode, nothing changes.
+    the thread and to those that it starts inside; where a processor has no such mode, nothing
+    changes.
 
     >>> tiny = torch.tensor(1e-39)
     >>> with denormals_flushed():
