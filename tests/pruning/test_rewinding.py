@@ -72,10 +72,12 @@ def test_rewinding_keeps_parameters_modes_and_gradients():
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     model(numbers(6, 1, 5, 5)).sum().backward()
     own, grads = dict(model.named_parameters()), {n: p.grad for n, p in model.named_parameters()}
+    places = {name: p.data_ptr() for name, p in own.items()}
     sgd.step()
     pruning.rewind(model, state, masks_of(model))
     for name, p in model.named_parameters():
         assert p is own[name] and p.grad is grads[name] and p.is_leaf
+        assert p.data_ptr() == places[name]
         assert p.requires_grad == (not name.startswith("frozen"))
     assert [model.training, model.norm.training, model.fc.training] == [True, False, True]
     assert model.conv.weight.is_contiguous(memory_format=torch.channels_last)
