@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shrink import pruning
 from shrink.arguments import check_real, whole_number, whole_seed
 from shrink.classroom import models
 from shrink.classroom.data import Split
 from shrink.classroom.models import LeNet300100
 from shrink.classroom.progress import Progress
 from shrink.classroom.training import Training
+from shrink.pruning.arguments import check_masks
 
 LAYERS = ("fc1", "fc2", "fc3")
 
@@ -92,14 +92,25 @@ def _check(networks: Sequence[nn.Module], masks: Sequence[Mapping[str, Tensor]])
         raise ValueError("there are no networks to train")
     if len(networks) != len(masks):
         raise ValueError(f"{len(networks)} networks need as many masks, not {len(masks)}")
-    first = {name: (p.shape, p.dtype) for name, p in networks[0].named_parameters()}
+    for network in networks:
+        if type(network) is not LeNet300100:
+            raise TypeError(f"LeNet300100 trains side by side, not {type(network).__name__}")
+    parameters = [p for network in networks for p in network.parameters()]
+    if len({id(p) for p in parameters}) < len(parameters):
+        raise ValueError("two of the networks are one, or share a parameter")
+    if not all(p.requires_grad for p in parameters):
+        raise ValueError("a parameter is frozen, and all are trained side by side")
+    first, *others = map(_form, networks)
+    if different := [other for other in others if other != first]:
+        raise ValueError(f"networks side by side have one form, not {first} and {different[0]}")
     for network, own in zip(networks, masks, strict=True):
-        if not isinstance(network, LeNet300100):
-            raise TypeError(f"side by side goes LeNet300100, not {type(network).__name__}")
-        shapes = {name: (p.shape, p.dtype) for name, p in network.named_parameters()}
-        if shapes != first:
-            raise ValueError(f"networks of one shape go side by side, not {first} and {shapes}")
-        pruning.check_masks(models.weights(network), own)
+        check_masks(models.weights(network), own)
+
+
+def _form(network: nn.Module) -> str:
+    layers = [network.get_submodule(name).weight for name in LAYERS]
+    units = "-".join(str(len(weight)) for weight in layers)
+    return f"{units} units in {layers[0].dtype} on {layers[0].device}"
 
 
 @contextmanager
