@@ -1,5 +1,7 @@
 """Dense-sparse-dense beside its controls: what each arm trains, and that it is kept."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -11,14 +13,14 @@ from shrink.classroom.training import Recipe, accuracy
 from shrink.pruning.dense_sparse import PHASES
 
 COUNT = 640  # images, in five batches
-RECIPES = dict(zip(PHASES, (Recipe(3, 0.1), Recipe(2, 0.05), Recipe(1, 0.02)), strict=True))
+SHORT = dict(zip(PHASES, (Recipe(3), Recipe(2), Recipe(1)), strict=True))
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     """Short trainings of a small network, and a cache of its own."""
     monkeypatch.setenv("SHRINK_CACHE", str(tmp_path))
-    monkeypatch.setattr(dense_sparse, "RECIPES", RECIPES)
+    monkeypatch.setattr(dense_sparse, "EPOCHS", {"short": (3, 2, 1), "long": (4, 1, 1)})
     monkeypatch.setattr(dense_sparse, "TRAINED", COUNT)
     monkeypatch.setattr(dense_sparse, "LeNet300100", lambda: LeNet300100(hidden=(30, 20)))
 
@@ -36,7 +38,7 @@ def by_hand(digits, arm, seed):
         descend(net, few, Recipe(6, 0.1), seed, {})
         return net
     masks = {}
-    for number, recipe in enumerate(RECIPES.values()):
+    for number, recipe in enumerate(SHORT.values()):
         if number == 1 and arm.endswith("% sparse"):
             share = int(arm.split()[0]) / 100
             for name, w in models.weights(net).items():
@@ -73,9 +75,9 @@ def zeroed(net, masks):
 
 
 def test_each_arm_trains_as_its_name_says(digits, monkeypatch):
-    found, ends = dense_sparse.errors(digits, 4), []
+    found, ends = dense_sparse.errors(digits, "short", 4), []
     monkeypatch.setattr(dense_sparse, "accuracy", lambda net, _: ends.append(net) or 0)
-    arms = [arm for arm, _ in dense_sparse._errors(digits, 4, lambda: None)]
+    arms = [arm for arm, _ in dense_sparse._errors(digits, SHORT, 4, lambda: None)]
     assert arms == list(found) == list(dense_sparse.ARMS)
     for arm, net in zip(arms, ends, strict=True):
         expected = by_hand(digits, arm, 4)
@@ -85,12 +87,12 @@ def test_each_arm_trains_as_its_name_says(digits, monkeypatch):
     assert len({round(error, 6) for error in found.values()}) > 2
 
 
-def test_errors_are_kept_for_each_seed(digits, monkeypatch):
-    makes = list(dense_sparse.trainings(digits))
-    made = [make() for make in makes]
-    assert len(made) == 3 and made[0] != made[1]
+def test_errors_are_kept_for_each_length_and_seed(digits, monkeypatch):
+    monkeypatch.setattr(dense_sparse, "SEEDS", (0, 1))
+    made = [make() for make in dense_sparse.trainings(digits)]
+    assert len(made) == 4 and all(a != b for a, b in itertools.pairwise(made))
     monkeypatch.setattr(dense_sparse, "new_bar", lambda *_, **__: pytest.fail("made again"))
-    assert [dense_sparse.errors(digits, seed) for seed in dense_sparse.SEEDS] == made
+    assert [dense_sparse.errors(digits, n, s) for n in ("short", "long") for s in (0, 1)] == made
 
 
 def test_all_arms_but_the_first_have_as_many_epochs(digits, monkeypatch):
@@ -102,6 +104,6 @@ def test_all_arms_but_the_first_have_as_many_epochs(digits, monkeypatch):
         return done
 
     monkeypatch.setattr(dense_sparse, "train", counted)
-    list(dense_sparse._errors(digits, 1, lambda: None))
+    list(dense_sparse._errors(digits, SHORT, 1, lambda: None))
     first, *later, at_once = steps
     assert first == 15 and later == [10, 5] * 4 and at_once == 30 == first + 10 + 5
