@@ -506,7 +506,6 @@ DISGUISED = [
     ("make_controls", "not shuffled", _rebinds_the_mask),
     ("make_controls", "shuffled over all layers", _joined_in_numpy),
     ("make_controls", "masks drawn anew", _each_by_chance),
-    ("make_controls", "masks drawn anew", _random_shuffle),
     ("make_controls", "rows shuffled", _permutation_of_a_matrix),
 ]
 RAISING = {}
@@ -814,6 +813,7 @@ WRONG = {
         _mask_changed(lambda m, g: m[:, torch.randperm(m.shape[1], generator=g)]): "columns of the",
         _mask_changed(lambda m, g: m.roll(1, 1)): "the mask of fc1.weight has the columns of the",
         _mask_changed(lambda m, g: m.flatten().roll(7).view(m.shape)): "your mask of fc1.weight",
+        _random_shuffle: "as many weights as before|hint: +the number is off by chance",
         _mask_changed(_each_row): "your mask of fc1.weight and the old one both keep",
         _mask_changed(_elsewhere): "old one both keep 0 weights, and random places would share",
         _mask_changed(_lines): r"the rows of your mask of fc1.weight keep \d+ to \d+ weights, far",

@@ -226,11 +226,14 @@ def _listed(masks: Any) -> Any:
 def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
     g = generator(rng)
 
-    def layer(shape: tuple[int, ...], gone: int, most: int) -> tuple[Tensor, Tensor]:
-        """Whole numbers of both signs and distinct magnitudes, 0 where `gone` are pruned."""
+    def layer(
+        shape: tuple[int, ...], gone: int, most: int, odd: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Even or odd numbers of both signs and distinct magnitudes, 0 where `gone` are pruned."""
         size = int(np.prod(shape))
         signs = 2 * torch.randint(2, (size,), generator=g) - 1
-        weight = signs * (torch.randperm(max(size, most), generator=g)[:size] + 1).float()
+        sizes = 2 * torch.randperm(max(size, most), generator=g)[:size] + (1 if odd else 2)
+        weight = (signs * sizes).float()
         mask = torch.ones(size, dtype=torch.bool)
         mask[torch.randperm(size, generator=g)[:gone]] = False
         return weight.where(mask, 0).view(shape), mask.view(shape)
@@ -242,7 +245,8 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
 
     def second_round() -> Case:
         """A hidden layer of smaller weights, and an output layer with half the rate."""
-        hidden, output = layer((2, 5), rng.randint(2, 4), 10), layer((2, 4), rng.randint(1, 2), 16)
+        hidden = layer((2, 5), rng.randint(2, 4), 10)
+        output = layer((2, 4), rng.randint(1, 2), 16, odd=True)
         rate = rng.choice([0.3, 0.4, 0.6])
         return joined({"fc1": rate, "fc2": rate / 2}, fc1=hidden, fc2=output)
 
