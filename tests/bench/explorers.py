@@ -19,6 +19,7 @@ from shrink.chapters.quantize.explorer import explore_quantization
 from shrink.chapters.saliency.explorer import explore_saliency
 from shrink.chapters.share.explorer import explore_sharing
 from shrink.chapters.structure.explorer import explore_structure
+from shrink.chapters.tickets.explorer import explore_tickets
 from shrink.classroom import baselines, models
 from shrink.classroom.data import Dataset, load
 from shrink.classroom.explorers import ahead
@@ -133,4 +134,6 @@ EXPLORERS: dict[str, Callable[[Dataset], Explorer]] = {
     "chapter 07": explore_structure,
     "chapter 08, after training": explore_saliency,
     "chapter 08, before training": lambda data: _asked(explore_saliency(data), "before training"),
+    "chapter 09, how it learns": explore_tickets,
+    "chapter 09, which weights": lambda data: _asked(explore_tickets(data), "which weights"),
 }

@@ -1,4 +1,4 @@
-"""Chapter 09's explorer on small data: all rounds of a small network, in trainings of four steps."""
+"""Chapter 09's explorer on small data: a small network, twelve rounds, trainings of two steps."""
 
 from shrink.chapters.tickets import colours, explorer, rounds
 from shrink.chapters.tickets.survivors import prune_survivors
@@ -17,8 +17,8 @@ def initial(seed):
 
 
 def prepare(patch):
-    few = {"TRAINED": 120, "EPOCHS": 2, "WATCHED": (0, 1, 2, 4), "ASKED": 60}
-    few |= {"initial": initial, "REWINDS": (0, EARLY, None)}
+    few = {"TRAINED": 120, "EPOCHS": 1, "WATCHED": (0, 1, 2), "ASKED": 60, "initial": initial}
+    few |= {"ROUNDS": 12, "SHOWN": (3, 7, 12), "REWINDS": (0, EARLY, None)}
     for name, value in few.items():
         patch.setattr(rounds, name, value)
     patch.setitem(colours.REWOUND, "step 100", EARLY)

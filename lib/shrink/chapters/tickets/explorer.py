@@ -18,39 +18,38 @@ WHICH = QUESTIONS[1]
 TRIES = (
     Try(
         "1 structure",
-        "Three lines have the same masks. Which of them fall behind, and by how much at 21 % and "
-        "at 3.6 %? What does it cost in addition to keep as many weights at other places?",
+        "Three lines learn under the same masks. Which of them falls behind, and by how much at "
+        "21 % and at 3.6 %? What does it cost in addition to keep as many weights at other places?",
         arm="re-initialised",
         round=7,
     ),
     Try(
         "2 speed",
-        "Move the slider from round 0 to 16 and watch the left picture. At which shares is the "
-        "ticket ahead of the whole network after 100 steps, and how long do the other arms take to "
-        "catch up with it?",
+        "Move the slider. In which rounds is the ticket ahead of the whole network after 100 "
+        "steps? What does it get right at step 0, before it has learned anything, and how can "
+        "that be?",
         arm="ticket",
         round=0,
     ),
     Try(
         "3 signs",
-        "Of the initial values only the signs are left. At which of the four rounds does the "
-        "network fall behind the ticket by more than the band of its seeds?",
+        "Of each initial value only the sign is left. In which of the four rounds does the network "
+        "end below the ticket, and what have the initial values told, then?",
         arm="signs only",
         round=12,
     ),
     Try(
         "4 rewinding",
-        "The weights go on from where they were trained to. Where does the line begin, and where "
-        "does it end beside the ticket's?",
+        "Nothing is rewound: each round trains on from where the last one ended. Where does the "
+        "line begin, where does it end beside the ticket's, and how many steps has it taken?",
         arm="ticket",
         rewound="the end",
-        round=12,
+        round=7,
     ),
     Try(
         "5 pixels",
-        "Move the slider. Which pixels lose their weights first, and what could their weights have "
-        "learned? Which initial weights are kept most often, and what do new initial values "
-        "change?",
+        "Move the slider. Which pixels lose their weights first, and what have those weights "
+        "learned? Which initial weights are kept most often, and why not when they are drawn anew?",
         question=WHICH,
         arm="ticket",
         round=7,
@@ -58,7 +57,7 @@ TRIES = (
     Try(
         "6 two seeds",
         "In which layer do two seeds keep the same weights more often than by chance? What is left "
-        "of that once each pixel has its number of weights?",
+        "of that once each pixel has its number of weights, and what does random places show?",
         question=WHICH,
         arm="ticket",
         round=12,

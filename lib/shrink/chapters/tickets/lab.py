@@ -63,19 +63,18 @@ class TicketsLab:
 
     def _learned(self, line: str) -> Learned:
         """What is prepared of a line, of all seeds."""
-        if line in rounds.ARMS:
+        if line in rounds.ARMS[1:]:
             numbers = rounds.prepared(line)
-            numbers = (0, *numbers) if line == rounds.ARMS[0] else numbers
+            found = [rounds.curves(self.data, line, seed) for seed in self.seeds]
+        else:
+            to = 0 if line in rounds.ARMS else REWOUND[line.removeprefix("ticket, ")]
+            numbers = tuple(range(rounds.ROUNDS + 1))
             found = [
-                [rounds.curve(self.data, line, number, seed).accuracy for number in numbers]
+                self.chains[seed].curves if to == 0 else rounds.chain(self.data, seed, to).curves
                 for seed in self.seeds
             ]
-        else:
-            to = REWOUND[line.removeprefix("ticket, ")]
-            chains = [rounds.chain(self.data, seed, to) for seed in self.seeds]
-            numbers = tuple(range(rounds.ROUNDS + 1))
-            found = [[curve.accuracy for curve in chain.curves] for chain in chains]
-        return Learned(numbers, 100 * np.array(found))
+        right = [[curves[number].accuracy for number in numbers] for curves in found]
+        return Learned(numbers, 100 * np.array(right))
 
     def _learning(self, line: str, number: int, mine: bool, seed: int | str) -> LearningView:
         chosen = [i for i, one in enumerate(self.seeds) if seed in (ALL, one)]
@@ -146,7 +145,7 @@ class TicketsLab:
         A seed shuffles the masks of all rounds alike, so that the rounds' numbers are shuffled bit
         by bit.
         """
-        gone = self.chains[seed].gone
+        gone = {name: self.chains[seed].gone[name] for name in LAYERS}  # in one order always
         shuffled = {name: torch.zeros_like(one) for name, one in gone.items()}
         for bit in range((rounds.ROUNDS + 1).bit_length()):
             of_bit = {name: (one >> bit & 1).bool() for name, one in gone.items()}
