@@ -44,24 +44,24 @@ data = load(device=training.pick_device())
 # %% [markdown] problem
 # ## The problem in one number
 #
-# Chapter 02 pruned a trained network and trained on: a fifth of the weights, and no accuracy lost. Then why train the
-# large network at all? We keep the places that pruning chose, 21 % of the weights of LeNet-300-100. But we draw new
-# *initial values*, those that weights have before training, and train only what is in these places. (The networks of
-# this chapter learn from 12,000 images for three epochs. Most of them were trained when the course was made, by
+# Chapter 02 pruned a trained network, trained it on, and lost next to nothing. Then why train the large network at all?
+# We keep the places that pruning has chosen, 21 % of the weights of LeNet-300-100, and draw new *initial values*, those
+# that weights have before training. Then we train only what is in these places. (The networks of this chapter learn
+# from 12,000 images for three epochs. Most of them were trained when the course was made, by
 # `shrink/chapters/tickets/rounds.py`. How the places were found comes below.)
 
 # %% problem-number
 SMALL = 7  # the round after which 21 % of the weights are left
 print(f"{rounds.kept_share(SMALL):.1%} of the weights, % of the validation images right:")
 for s in rounds.SEEDS:
-    dense = rounds.curve(data, "ticket", 0, s).accuracy[-1]
+    dense = rounds.curve(data, "ticket", 0, s).accuracy[-1]  # round 0: all weights
     small = rounds.curve(data, "re-initialised", SMALL, s).accuracy[-1]
     print(f"seed {s}: dense {100 * dense:.1f}, small and trained alone {100 * small:.1f}")
 
 # %% [markdown] problem-question
-# Alone it does not get as far as the whole network, although its places suffice: chapter 02's network sat in such
-# places. Is a large network just easier to train? Frankle and Carbin (2019) had another idea: the small network did not
-# only get other places from the large one, but also other *initial values*. What if it had those?
+# Alone it does not get as far as the whole network, although such places suffice, as chapter 02 has shown. Is a large
+# network just easier to train? Frankle and Carbin (2019) had another idea. In the large network these weights had other
+# *initial values*. What if the small one began with them?
 
 # %% [markdown] by-hand
 # ## Eight weights by hand
@@ -105,8 +105,8 @@ for values in (trained, again):
 # | symbol | in code | what it is |
 # |---|---|---|
 # | $\theta_0$ | `theta_0` | the weights before training, (n,) |
-# | $\theta_k$ | `theta_k` | the weights after $k$ steps of the first training, (n,) |
-# | $\theta$ | `theta` | the weights after a training of all $T$ steps, (n,) |
+# | $\theta_k$ | `rewind_to=k` | the weights after $k$ steps of the first training, (n,) |
+# | $\theta$ | `theta` | the weights at the end of a training, (n,) |
 # | $m$ | `m` | the mask, (n,): 1 = keep, 0 = pruned |
 # | $\odot$ | `*` | the product entry by entry |
 # | $p$ | `p` | the *rate*: the share of a layer's weights that are left that goes in a round |
@@ -122,8 +122,8 @@ for values in (trained, again):
 #
 # $$\theta_0 \odot m$$
 #
-# The bracket is 1 where what it says is true, and otherwise 0. (Where magnitudes are equal it would drop too many or
-# too few. The library drops exactly $j$.)
+# The bracket is 1 where what it says is true, and otherwise 0. (Where magnitudes are equal it may drop too many. The
+# library drops exactly $j$.)
 
 # %% mathematics-code
 p, left = 0.25, [8]
@@ -183,8 +183,8 @@ curve = rounds.trained(net, masks, data, seed)
 print(f"{rounds.kept_share(1):.1%} of the weights, {100 * curve.accuracy[-1]:.1f} % right")
 
 # %% [markdown] real-rounds-text
-# Fifteen more rounds follow, for three seeds. The share axis runs from the whole network, on the left, to the smallest
-# ticket.
+# That was one round of sixteen. Here are all of them, for three seeds, from the whole network on the left to the
+# smallest ticket.
 
 # %% real-rounds
 numbers = range(rounds.ROUNDS + 1)
@@ -271,7 +271,7 @@ def learning(number, to):
 plots.curves(panel, rounds.WATCHED, {name: learning(SMALL, to) for name, to in named.items()})
 panel.plot(rounds.WATCHED, learning(0, 0), "--", color=plots.COLOURS["dense"], label="dense")
 plots.accuracy_axis(panel)
-panel.set(xlabel="step", ylim=(8, 98.5), title="21 % kept, rewound to …")
+panel.set(xlabel="step", ylim=(8, 99), title="21 % kept, rewound to …")
 panel.legend()
 plot
 
@@ -423,9 +423,9 @@ plot
 # %% [markdown] masks-overlap-text
 # Have two seeds kept the *same* weights? Some they have in common by chance. If of n weights one mask keeps a and
 # another, at random, keeps b, the number of common ones has the *hypergeometric* distribution, the one of balls drawn
-# without putting them back: it has the mean $ab/n$, and `scipy.stats` knows its standard deviation. The last column is
-# the mean if the second mask is at random *within each pixel*: it keeps for each input of the layer as many weights as
-# it does, but to random units.
+# without putting them back: its mean is $ab/n$, and `scipy.stats` knows its standard deviation. For the last column
+# chance knows more: how many weights of each pixel (in later layers, of each hidden unit) the second mask keeps. Only
+# the units to which they lead are random.
 
 # %% masks-overlap
 print("common to two seeds        by chance  deviations above it   by chance within each input")
@@ -438,8 +438,9 @@ for name, first in kept[0].items():
     print(f"{name} {common:10,} {chance.mean():16,.0f} {above:20.1f} {within:29,.0f}")
 
 # %% [markdown] masks-initial-text
-# And has the choice to do with the initial values? We compare a ticket's mask with the one that keeps as many weights
-# of each layer by *initial* magnitude. `mask_overlap` counts and computes what the cell above did.
+# And do large initial values stay? We compare a ticket's mask with one that keeps as many weights of each layer, those
+# of largest *initial* magnitude. How many times as many as by chance do they have in common? (`mask_overlap` counts as
+# the cell above did.)
 
 # %% masks-initial
 for s in rounds.SEEDS:
@@ -468,13 +469,13 @@ for s in rounds.SEEDS:
 # %% [markdown] signs
 # ## Signs alone (more)
 #
-# What is it about the initial values? Zhou et al. (2019) take away all but their signs. With $\sigma_l$, the standard
-# deviation of layer $l$ before training, each weight begins with
+# What is it about the initial values? Zhou et al. (2019) keep nothing of them but the signs. With $\sigma_l$, the
+# standard deviation of layer $l$ before training, each weight begins with
 #
 # $$\theta_i = \sigma_l \cdot \mathrm{sign}(\theta_{0,i})$$
 #
-# so that in a layer all have the same magnitude. `signed_constants` does this. As a control we give the constants signs
-# of chance: those of another network. Three networks each, 7 % kept; the last row is trained now.
+# so that in a layer all have the same magnitude. `signed_constants` does this. As a control we give the constants
+# random signs, those of another network. At 7 % kept, three networks each; the last row is trained now.
 
 # %% signs-by-hand
 pruning.signed_constants({"w": torch.tensor([3.0, -1.0, -3.0, 1.0])})["w"]
@@ -485,7 +486,7 @@ right = {
     arm: [100 * rounds.curve(data, arm, number, s).accuracy[-1] for s in rounds.SEEDS]
     for arm in ("ticket", "signs only", "re-initialised")
 }
-right["signs of chance"] = []
+right["random signs"] = []
 for s in rounds.SEEDS:
     other = rounds.initial(s + rounds.APART)
     constants = pruning.signed_constants(models.weights(other))
@@ -493,7 +494,7 @@ for s in rounds.SEEDS:
     found = rounds.trained(
         other.to(few.images.device), rounds.chain(data, s).masks(number), data, s
     )
-    right["signs of chance"].append(100 * found.accuracy[-1])
+    right["random signs"].append(100 * found.accuracy[-1])
 for arm, found in right.items():
     print(f"{arm:16}" + "".join(f"{x:7.1f}" for x in found) + f"   mean {np.mean(found):.1f}")
 
@@ -503,7 +504,7 @@ for arm, found in right.items():
 # <details><summary>Answer</summary>
 #
 # The sign it had. With the signs of its own initial values the network learns as well as the ticket, although all
-# magnitudes are the same; with signs of chance it learns no better than with new values. How large a weight is at first
+# magnitudes are the same; with random signs it learns no better than with new values. How large a weight is at first
 # hardly matters: training changes magnitudes easily, and a sign only through 0.
 # </details>
 
