@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from shrink.chapters.tickets import rounds
+from shrink.chapters.tickets import dense_sparse, rounds
 from shrink.classroom.data import Dataset
 
 
 def first_picture(dataset: Dataset) -> None:
     """Make what the chapter needs up to its explorer, and what takes minutes below it."""
-    for make in rounds.trainings(dataset):
+    for make in (*rounds.trainings(dataset), *dense_sparse.trainings(dataset)):
         make()
 
 
