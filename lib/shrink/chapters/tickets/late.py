@@ -74,7 +74,8 @@ def accuracies(dataset: Dataset, start: str, seed: int) -> np.ndarray:
         count = ROUNDS + 1 + ROUNDS * (start == "new initial values")
         title = f"seed {seed}, rewound to {start}"
         with new_bar(title, seconds=SECONDS * count, total=count, unit="training") as bar:
-            return {"accuracy": torch.tensor(_accuracies(dataset, start, seed, bar.update))}
+            found = _accuracies(dataset, start, seed, bar.update)
+        return {"accuracy": torch.tensor(found, dtype=torch.float64)}
 
     split = key_once(dataset.train), key_once(dataset.validation)
     return kept("tickets/late", make, *split, _accuracies, start, seed)["accuracy"].numpy()
