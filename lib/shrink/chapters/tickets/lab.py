@@ -149,8 +149,7 @@ class TicketsLab:
         shuffled = {name: torch.zeros_like(one) for name, one in gone.items()}
         for bit in range((rounds.ROUNDS + 1).bit_length()):
             of_bit = {name: (one >> bit & 1).bool() for name, one in gone.items()}
-            _, masks = rounds.started("random places", seed, of_bit)
-            for name, mask in masks.items():
+            for name, mask in pruning.shuffle_masks(of_bit, seed + rounds.APART).items():
                 shuffled[name] += mask.to(shuffled[name].dtype) << bit
         return shuffled
 

@@ -97,7 +97,7 @@ def _draw_shared(ax: Axes, view: WeightsView) -> dict[str, Any]:
     look = LOOKS["two seeds"]
     points = [ax.plot([], [], **look | {"mec": "white"}, zorder=5)[0] for _ in names]
     (by_pixel,) = ax.plot([], [], **LOOKS["by chance, pixel by pixel"], zorder=4)
-    words = [ax.text(0, 1, "", va="center") for _ in names]
+    words = [ax.text(0, 1, "", va="bottom") for _ in names]
     return {"spread": list(spread), "points": points, "by_pixel": by_pixel, "words": words}
 
 
