@@ -962,10 +962,11 @@ print(f"your guesses: {my_guess}; smaller by {gains[0]:.2f} and {gains[1]:.2f}")
 
 # %% breaks-late-measured
 heads = [f"{share:.1%} kept" for share in late.kept_shares()]
-print("% right, mean of 3 seeds" + "".join(f"{head:>13}" for head in heads))
+print("% right, mean (lowest) of 3 " + "".join(f"{head:>14}" for head in heads))
 for start in late.STARTS:
-    means = np.mean([late.accuracies(data, start, s) for s in late.SEEDS], axis=0)
-    print(f"{start:24}" + "".join(f"{accuracy:13.1f}" for accuracy in means))
+    found = np.array([late.accuracies(data, start, s) for s in late.SEEDS])
+    cells = [f"{each.mean():.1f} ({each.min():.1f})" for each in found.T]
+    print(f"{start:28}" + "".join(f"{cell:>14}" for cell in cells))
 
 # %% [markdown] breaks-late-reading
 # **From which share on does it matter where the weights are rewound to? What does that do to the claim that the small
