@@ -49,6 +49,12 @@ def test_what_ships_is_not_made(folder, monkeypatch):
     assert kept("thing", not_again, 3)["x"].tolist() == [1, 1, 1]
 
 
+def test_what_ships_is_whole_though_its_user_takes_it_apart(folder, monkeypatch):
+    archives.ship("chapter-data", lambda: kept("thing", lambda: ones(3), 3).pop("x"))
+    monkeypatch.setenv("SHRINK_CACHE", str(folder.parent / "another cache"))
+    assert kept("thing", not_again, 3)["x"].tolist() == [1, 1, 1]
+
+
 def test_what_only_serves_to_make_another_thing_does_not_ship(folder):
     def make():
         return {"x": kept("part", lambda: ones(5), 5)["x"] + 1}

@@ -121,6 +121,6 @@ def noting(label: str) -> Iterator[Callable[[Tensors], None]]:
     _noted.depth += 1
     outermost = _noted.depth == 1
     try:
-        yield lambda tensors: things.update({label: tensors}) if outermost else None
+        yield lambda tensors: things.update({label: dict(tensors)}) if outermost else None
     finally:
         _noted.depth -= 1
