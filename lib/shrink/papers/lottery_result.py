@@ -130,8 +130,8 @@ class Result(Record):
             f"of the dense network's accuracy: "
             f"{verdict_of(above(points, -margin), below(points, -margin))}, a difference of "
             f"{interval(*points)} points (at the end: {interval(*self.lasting('end'))}). "
-            f"Intervals are 95 % over {of} seeds. Without other words, accuracy and error are at "
-            f"the step of the least validation loss."
+            f"Intervals are 95 % over {of} seeds; unless said otherwise, errors and accuracies are "
+            f"those at the step of the least validation loss."
         )
 
 

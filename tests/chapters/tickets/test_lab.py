@@ -445,7 +445,7 @@ def test_runs_and_the_next_round_have_their_marks(on_show):
 def test_bars_map_and_points_are_the_masks(on_show):
     artists, found = artists_of(on_show, question=WEIGHTS, arm="ticket", round=7, layer="fc2")
     assert (artists["pixels"]["image"].get_array() == found.pixels).all()
-    top = float(artists["kept"]["axes"]["y"].get_ticklabels()[-1].get_text())
+    top = float(artists["kept"]["up"][-1].get_text())
     heights = np.array([bar.get_height() for bar in artists["kept"]["bars"]])
     assert heights * top / 100 == pytest.approx(100 * found.kept / found.began)
     for points, shared in zip(artists["shared"]["points"], found.shared.values(), strict=True):
