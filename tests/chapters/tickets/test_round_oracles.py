@@ -56,7 +56,8 @@ def test_chance_is_called_chance():
 
 
 @pytest.mark.parametrize(
-    ("after", "outcome"), [(lambda: 1 / 0, "ZeroDivisionError"), (lambda: None, "return a pair")]
+    ("after", "outcome"),
+    [(lambda: 1 / 0, "raised ZeroDivisionError"), (lambda: None, "return a pair")],
 )
 def test_controls_that_go_wrong_with_another_seed_alone_are_told(after, outcome):
     right, calls = controls.make_controls.reference, []
