@@ -115,6 +115,9 @@ def run_here(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, jobs: i
 def run_on_dask(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, address: str) -> str:
     """Run the jobs on the workers of a Dask scheduler; return the kinds of their machines.
 
+    Where all workers end, and the scheduler does not, it waits for new ones, which go on with the
+    jobs that are left.
+
     Raises:
         CourseError: `distributed` is not installed, no scheduler answers, or it is lost while jobs
             run; it has no workers, or one of these would do other work than this process; or a job
