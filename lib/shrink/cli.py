@@ -294,7 +294,7 @@ def _prepared(names: Sequence[str]) -> Iterator[tuple[str, ModuleType]]:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    if args.dask:
+    if args.dask is not None:
         require("dask", "distributed")
     from shrink.classroom import data
     from shrink.classroom.training import pick_device

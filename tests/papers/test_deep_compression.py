@@ -35,7 +35,7 @@ def digits(monkeypatch, tmp_path):
     return data.load("digits", announce=False)
 
 
-def test_each_stage_is_what_its_name_says(digits, tmp_path):
+def test_each_stage_is_what_its_name_says(digits, read_here, tmp_path):
     found = paper.run(digits, 0, tmp_path / "run")[NAME]
     assert list(found) == list(paper.STAGES)
     sizes = [stage["file_bytes"] for stage in found.values()]

@@ -42,7 +42,7 @@ def digits(monkeypatch, tmp_path):
     return data.load("digits", announce=False)
 
 
-def test_each_stage_is_what_its_name_says(digits, tmp_path):
+def test_each_stage_is_what_its_name_says(digits, read_here, tmp_path):
     found = paper.run(digits, 0, tmp_path / "run")[NAME]
     assert list(found) == ["dense", "narrowed", "0.5", "0.9"]
     left = {stage: sum(n for n, _ in f["kept"].values()) for stage, f in found.items()}

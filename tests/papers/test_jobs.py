@@ -1,19 +1,23 @@
 """A paper's jobs side by side: the same record as in one process, whoever is killed meanwhile."""
 
+import errno
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from shrink import cli
 from shrink.classroom import CourseError, data
+from shrink.classroom import cache as kept_files
 from shrink.classroom.progress import new_bar
 from shrink.papers import jobs, obd, reproduce
 from shrink.papers.jobs import Job
@@ -158,12 +162,14 @@ def test_ctrl_c_stops_all_processes(cache):
     assert not [*cache.glob("reproduce/*/.*")] and not (cache / "out.json").exists()
 
 
-@pytest.fixture(scope="module")
-def dask(tmp_path_factory):
-    """A scheduler with two workers, in processes of their own; its address, and their cache."""
+@contextmanager
+def cluster(folder):
+    """A scheduler with two workers, in processes of their own: its address, and the scheduler's.
+
+    The workers' cache is in the folder.
+    """
     from distributed import Client
 
-    folder = tmp_path_factory.mktemp("dask")
     (folder / "cache").mkdir()
     file = folder / "scheduler.json"
     start = [sys.executable, "-m", "distributed.cli.dask_{}", "--scheduler-file", str(file)]
@@ -189,11 +195,19 @@ def dask(tmp_path_factory):
         address = json.loads(file.read_text())["address"]
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=120)
-        yield address, folder / "cache"
+        yield address, running[0]
     finally:
         for process in running:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory):
+    """The address of a scheduler with two workers, and their cache."""
+    folder = tmp_path_factory.mktemp("dask")
+    with cluster(folder) as (address, _):
+        yield address, folder / "cache"
 
 
 @pytest.fixture
@@ -222,6 +236,59 @@ def test_a_job_that_fails_on_dask_is_named(digits, on_dask):
     (cache / "break").write_text("seed-1 twice")
     with pytest.raises(CourseError, match=r"^seed 1, twice: an arm breaks$"):
         run(digits, cache, dask=address)
+
+
+def test_a_scheduler_that_is_lost_is_said(digits, on_dask, monkeypatch):
+    from distributed.client import FutureCancelledError
+    from distributed.comm import CommClosedError
+
+    address, _ = on_dask
+    lost = rf"the Dask scheduler at {address} is lost.* goes on from here"
+    for where in ("_check_workers", "_run"):
+        for error in (
+            FutureCancelledError("a job", "scheduler-connection-lost"),
+            CommClosedError(),
+        ):
+
+            def breaks(*_, error=error):
+                raise error
+
+            with monkeypatch.context() as patch, pytest.raises(CourseError, match=lost):
+                patch.setattr(jobs, where, breaks)
+                run(digits, on_dask[1], dask=address)
+
+
+@pytest.mark.deep
+def test_a_run_whose_scheduler_is_killed_goes_on_where_it_was(digits, monkeypatch, tmp_path, alone):
+    monkeypatch.setattr(reproduce, "_module", lambda paper: tiny)
+    monkeypatch.setenv("SHRINK_CACHE", str(tmp_path / "cache"))
+    cache = tmp_path / "cache"
+    with cluster(tmp_path) as (address, scheduler):
+        (cache / "wait").write_text("seed-1 first")
+
+        def kill():
+            while not (cache / "waiting").exists() and scheduler.poll() is None:
+                time.sleep(0.05)
+            scheduler.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(CourseError, match=r"is lost.* goes on from here"):
+            run(digits, cache, dask=address)
+        killer.join()
+    (cache / "wait").unlink()
+    assert run(digits, cache)[0] == alone
+
+
+def test_an_address_is_needed(digits, cache):
+    with pytest.raises(CourseError, match="--dask needs the address of a scheduler"):
+        run(digits, cache, dask=" ")
+
+
+@pytest.mark.parametrize("how", [{"jobs": 0}, {"jobs": -1}, {"jobs": 2, "dask": "tcp://a:1"}])
+def test_a_number_of_jobs_is_one_or_more_and_only_without_dask(digits, cache, how):
+    with pytest.raises(ValueError, match="jobs"):
+        run(digits, cache, **how)
 
 
 def test_workers_that_would_do_other_work_are_refused(digits, on_dask, monkeypatch, tmp_path):
@@ -291,6 +358,26 @@ def test_a_job_that_fails_is_named_whatever_it_raises(digits, cache):
         with pytest.raises(CourseError, match=r"^seed 3, 0: ZeroDivisionError: .*zero$") as raised:
             jobs._work(Job(failing, 3, (0,)), order)
         assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+def test_a_job_whose_file_cannot_be_stored_fails(digits, cache, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kept_files, "write_atomically", full)
+    full_disk = r"^seed 3: OSError: .*No space left on device"
+    with (
+        jobs._order(digits, cache / "reproduce") as order,
+        pytest.raises(CourseError, match=full_disk),
+    ):
+        jobs._work(Job(storing, 3), order)
+    assert storing(digits, 3, cache)["number"] == 3  # where it is not for the file, it goes on
+
+
+def storing(dataset, seed, folder):
+    return kept_files.cached_tensors(
+        folder / "number.safetensors", lambda: {"number": torch.tensor(seed)}
+    )
 
 
 def failing(dataset, seed, folder, number):

@@ -20,6 +20,7 @@ from shrink.files import patiently, sweep, write_atomically
 
 _saying = threading.Lock()
 _said: set[str] = set()
+_keeping = threading.local()  # `all`
 
 
 def cache_dir() -> Path:
@@ -47,15 +48,36 @@ def say_once(line: str, about: str | None = None) -> None:
 
 @contextmanager
 def kept_if_possible() -> Iterator[None]:
-    """Inside, what cannot be written is not: one line says so, once, and the work goes on."""
+    """Inside, what cannot be written is not: one line says so, once, and the work goes on.
+
+    Unless all must be kept, as `kept_or_refused` has it.
+    """
     try:
         yield
     except OSError as error:
+        if getattr(_keeping, "all", False):
+            raise
         say_once(
             f"nothing is kept: {error}; what takes long is made again each time, unless "
             "SHRINK_CACHE names a folder that can be written",
             about="nothing is kept",
         )
+
+
+@contextmanager
+def kept_or_refused() -> Iterator[None]:
+    """Inside, in this thread, `OSError` where nothing can be stored: for work done for its files.
+
+    >>> with kept_or_refused(), kept_if_possible():
+    ...     raise OSError("the disk is full")
+    Traceback (most recent call last):
+    OSError: the disk is full
+    """
+    before, _keeping.all = getattr(_keeping, "all", False), True
+    try:
+        yield
+    finally:
+        _keeping.all = before
 
 
 def remove(path: Path) -> None:

@@ -1,9 +1,6 @@
 """The record of dense-sparse-dense and its controls as tables, with a verdict by sparsity."""
 
-import statistics
-from collections.abc import Sequence
-
-from shrink.papers.tables import Record, Rows, interval, one_or_range, paired
+from shrink.papers.tables import Difference, Record, Rows, interval, paired, spread
 
 RULE = (
     "for each sparsity, the test error of dense-sparse-dense minus that of the same restarts never "
@@ -16,7 +13,6 @@ CONTROLS = {
     "never sparse": "the same restarts, never sparse",
     "one schedule": "one schedule over all epochs",
 }
-Difference = tuple[float, float, float]  # points of test error: mean over seeds, 95 % interval
 
 
 class Result(Record):
@@ -53,17 +49,17 @@ class Result(Record):
         dense, never, at_once = CONTROLS.values()
         rows = [
             ("test error, %", f"after {first} epochs", f"after {second}", f"after {whole}"),
-            (dense, _spread(self.errors("dense")), "", ""),
+            (dense, spread(self.errors("dense")), "", ""),
             *(
                 (
                     f"dense-sparse-dense, {100 * sparsity:g} %",
                     "",
-                    *(_spread(self.errors(str(sparsity), phase)) for phase in self.phases[1:]),
+                    *(spread(self.errors(str(sparsity), phase)) for phase in self.phases[1:]),
                 )
                 for sparsity in self.sparsities
             ),
-            (never, "", *(_spread(self.errors("never sparse", p)) for p in self.phases[1:])),
-            (at_once, "", "", _spread(self.errors("one schedule"))),
+            (never, "", *(spread(self.errors("never sparse", p)) for p in self.phases[1:])),
+            (at_once, "", "", spread(self.errors("one schedule"))),
         ]
         return rows
 
@@ -120,12 +116,3 @@ def verdict_of(found: Difference) -> str:
         "no clear difference": "not reproduced, no clear difference",
         "a loss": "not reproduced, worse",
     }[word(found)]
-
-
-def _spread(found: Sequence[float]) -> str:
-    """Mean and range.
-
-    >>> _spread([1.5, 1.75])
-    '1.62 (1.50 to 1.75)'
-    """
-    return f"{statistics.mean(found):.2f} ({one_or_range(found, '.2f')})"

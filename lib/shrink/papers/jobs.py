@@ -24,7 +24,7 @@ import torch
 import shrink
 from shrink.classroom import CourseError, data
 from shrink.classroom.book.extras import require
-from shrink.classroom.cache import cache_dir
+from shrink.classroom.cache import cache_dir, kept_or_refused
 from shrink.classroom.data import Dataset
 from shrink.classroom.progress import new_bar, without_bars
 from shrink.files import lock, sweep
@@ -115,23 +115,35 @@ def run_here(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, jobs: i
 def run_on_dask(waves: Iterable[list[Job]], dataset: Dataset, folder: Path, address: str) -> str:
     """Run the jobs on the workers of a Dask scheduler; return the kinds of their machines.
 
+    Where all workers end, and the scheduler does not, it waits for new ones, which go on with the
+    jobs that are left.
+
     Raises:
-        CourseError: `distributed` is not installed, no scheduler answers, it has no workers, one
-            of these would do other work than this process, or a job fails, and is named.
+        CourseError: `distributed` is not installed, no scheduler answers, or it is lost while jobs
+            run; it has no workers, or one of these would do other work than this process; or a job
+            fails, and is named.
     """
     require("dask", "distributed")
-    from distributed import Client, KilledWorker
+    from distributed import CancelledError, Client, KilledWorker
+    from distributed.comm import CommClosedError
     from joblib import parallel_config
 
+    if not address.strip():  # a client without one would start a cluster of its own
+        raise CourseError("--dask needs the address of a scheduler, as tcp://localhost:8786")
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise CourseError(f"no Dask scheduler answers at {address}: {error}") from error
     with client, _order(dataset, folder) as order:
-        _check_workers(client, order)
         try:
+            _check_workers(client, order)
             with parallel_config("dask", client=client):
                 return _run(waves, order, f"{len(client.nthreads())} workers of Dask")
+        except (CancelledError, CommClosedError) as error:
+            raise CourseError(
+                f"the Dask scheduler at {address} is lost: start it again, with its workers; the "
+                "same command goes on from here"
+            ) from error
         except KilledWorker as error:
             raise CourseError(
                 f"several workers were killed, perhaps for their memory, at one job: {error}"
@@ -195,7 +207,7 @@ def _work(job: Job, order: Order) -> str:
     """In a worker: do the job, and return the kind of machine."""
     try:
         found = _check(order)
-        with without_bars():
+        with without_bars(), kept_or_refused():  # its files are all that it is for
             job.run(_loaded(order.data, order.device), cache_dir() / order.folder)
     except Exception as error:
         what = "" if isinstance(error, CourseError) else f"{type(error).__name__}: "
@@ -210,6 +222,8 @@ def _loaded(name: str, device: str) -> Dataset:
 
 def _check_workers(client: Any, order: Order) -> None:
     """Raise `CourseError` if there are no workers, or one is not fit, before hours are spent."""
+    from distributed.comm import CommClosedError
+
     threads = client.nthreads()
     if not threads:
         raise CourseError(f"the scheduler has no workers: {HOW}")
@@ -218,7 +232,7 @@ def _check_workers(client: Any, order: Order) -> None:
             raise CourseError(f"the worker {address} has {number} threads: {HOW}")
     try:
         client.run(_check, order)
-    except CourseError:
+    except (CourseError, CommClosedError):  # the second where the scheduler is lost
         raise
     except Exception as error:  # what its Python says: no module, no such function
         raise CourseError(f"a worker does not have this version of shrink: {error}") from error

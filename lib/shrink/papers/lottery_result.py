@@ -1,10 +1,9 @@
 """The record of lottery tickets as tables over seeds, and what three claims come to."""
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from shrink.chapters.tickets import rounds
-from shrink.papers.tables import Record, Rows, interval, one_or_range, paired
+from shrink.papers.tables import Difference, Record, Rows, interval, paired, spread
 
 ARMS = rounds.ARMS[:3]
 TICKET, ANEW, RANDOM = ARMS
@@ -31,7 +30,6 @@ RULES = {
     ),
 }
 WHEN = ("stopped", "end")
-Difference = tuple[float, float, float]  # mean over seeds, 95 % interval
 
 
 class Result(Record):
@@ -78,8 +76,8 @@ class Result(Record):
 
     def tables(self) -> list[Rows]:
         return [
-            self._table("test error when stopped, %", lambda a, n: _spread(self.errors(a, n))),
-            self._table("test error at the end, %", lambda a, n: _spread(self.errors(a, n, "end"))),
+            self._table("test error when stopped, %", lambda a, n: spread(self.errors(a, n))),
+            self._table("test error at the end, %", lambda a, n: spread(self.errors(a, n, "end"))),
             self._table("stopped at step", self._steps),
             self._all_rounds(),
         ]
@@ -98,7 +96,7 @@ class Result(Record):
 
     def _steps(self, arm: str, number: int) -> str:
         found = self.steps(arm, number)
-        return f"{statistics.mean(found):,.0f} ({one_or_range(found)})"
+        return spread(found, ",.0f")
 
     def _all_rounds(self) -> Rows:
         rows = [("ticket of round", "left, %", "test error when stopped, %", "stopped at step")]
@@ -107,7 +105,7 @@ class Result(Record):
                 (
                     str(number),
                     f"{100 * self.kept(number):.1f}",
-                    _spread(self.errors(TICKET, number)),
+                    spread(self.errors(TICKET, number)),
                     self._steps(TICKET, number),
                 )
             )
@@ -171,12 +169,3 @@ def verdict_of_all(*holds: bool) -> str:
     if all(holds):
         return "reproduced"
     return "partly reproduced" if any(holds) else "not reproduced"
-
-
-def _spread(found: Sequence[float]) -> str:
-    """Mean and range.
-
-    >>> _spread([2.0, 3.0])
-    '2.50 (2.00 to 3.00)'
-    """
-    return f"{statistics.mean(found):.2f} ({one_or_range(found, '.2f')})"

@@ -1,10 +1,9 @@
 """The record of pruning before training as tables, with two verdicts for each sparsity."""
 
-import statistics
 from collections.abc import Sequence
 
 from shrink.chapters.saliency.arms import CONTROLS, METHODS
-from shrink.papers.tables import Record, Rows, interval, one_or_range, paired
+from shrink.papers.tables import Difference, Record, Rows, interval, paired, spread
 
 CHOSEN, SHUFFLED, ANEW = CONTROLS
 REPLACED = {SHUFFLED: "shuffled within layers", ANEW: "new initial values"}
@@ -24,7 +23,6 @@ RULES = {
         "differences"
     ),
 }
-Difference = tuple[float, float, float]  # points of accuracy: mean over seeds, 95 % interval
 
 
 class Result(Record):
@@ -67,13 +65,13 @@ class Result(Record):
         return first, *(f"{100 * sparsity:g} % pruned" for sparsity in self._sparsities)
 
     def _accuracies(self) -> Rows:
-        dense = _spread(self._right([run["dense"] for run in self.runs]))
+        dense = spread(self._right([run["dense"] for run in self.runs]))
         rows = [self._head("test accuracy, %"), ("not pruned", *[dense] * len(self._sparsities))]
         for method in METHODS:
             for control in controls_of(method):
                 name = method if control == CHOSEN else f"…, {REPLACED[control]}"
                 found = (self.accuracies(s, method, control) for s in self._sparsities)
-                rows.append((name, *map(_spread, found)))
+                rows.append((name, *map(spread, found)))
         return rows
 
     def _controls(self) -> Rows:
@@ -150,12 +148,3 @@ def verdict_of(fine: int, lost: int, of: int) -> str:
     if 2 * lost >= of:
         return "not reproduced"
     return "unclear" if 2 * (of - fine - lost) >= of else "partly reproduced"
-
-
-def _spread(found: Sequence[float]) -> str:
-    """Mean and range.
-
-    >>> _spread([90.0, 92.0])
-    '91.00 (90.00 to 92.00)'
-    """
-    return f"{statistics.mean(found):.2f} ({one_or_range(found, '.2f')})"

@@ -16,6 +16,7 @@ from types import ModuleType
 
 import torch
 
+from shrink.arguments import whole_number
 from shrink.classroom import CourseError
 from shrink.classroom.cache import cache_dir
 from shrink.classroom.data import Dataset
@@ -66,10 +67,13 @@ def reproduce(
     record is the same.
 
     Raises:
-        ValueError: the paper is not one of `PAPERS`.
+        ValueError: the paper is not one of `PAPERS`, or `jobs` is below 1, or above it with `dask`.
+        TypeError: `jobs` is not whole.
         CourseError: `seeds` are fewer than two, or one comes twice; or the jobs cannot be done.
     """
     module = _module(paper)
+    if whole_number("jobs", jobs, 1) > 1 and dask is not None:
+        raise ValueError(f"the jobs run in {jobs} processes here or on the workers of Dask")
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         raise CourseError(f"at least two different seeds are compared, not {list(seeds)}")
     plan = {"recipe": module.RECIPE, "data": dataset.name, "torch": torch.__version__}
@@ -79,7 +83,7 @@ def reproduce(
     folder = cache_dir() / "reproduce" / f"{paper}-{name}"
     command = f"shrink reproduce {paper} --seeds {' '.join(map(str, seeds))}"
     machine, waves = side_by_side.machine(device), side_by_side.waves_of(module, seeds)
-    if dask:
+    if dask is not None:
         machine = side_by_side.run_on_dask(waves, dataset, folder, dask)
         command += f" --dask {dask}"
     elif jobs > 1:

@@ -1,8 +1,6 @@
 """The record of the structured pruning as tables, with a verdict on each of the two claims."""
 
-import statistics
-
-from shrink.papers.tables import Record, Rows, interval, one_or_range, paired
+from shrink.papers.tables import Record, Rows, interval, one_or_range, paired, spread
 
 WAYS = {
     "smallest": "smallest half removed",
@@ -50,13 +48,13 @@ class Result(Record):
                 one_or_range(self.of(arm, what), ",") for what in ("parameters", "macs", "epochs")
             )
             against = "" if arm == ours else interval(*self.difference(arm, ours))
-            rows.append((name, *sizes, _spread(self.errors(arm)), against))
+            rows.append((name, *sizes, spread(self.errors(arm)), against))
         return rows
 
     def _removed(self) -> Rows:
         rows = [("test error, %", *STATES.values())]
         for way, name in WAYS.items():
-            rows.append((name, *(_spread(self.errors(f"{way}, {state}")) for state in STATES)))
+            rows.append((name, *(spread(self.errors(f"{way}, {state}")) for state in STATES)))
         against = (interval(*self._smallest_wins(state)) for state in STATES)
         return [*rows, ("smallest minus random, 95 % interval", *against)]
 
@@ -101,11 +99,3 @@ def _word(found: tuple[float, float, float], limit: float) -> str:
     return (
         "partly reproduced: the seeds spread too much to tell" if mean < limit else "not reproduced"
     )
-
-
-def _spread(errors: list[float]) -> str:
-    """
-    >>> _spread([1.0, 2.0])
-    '1.50 (1.00 to 2.00)'
-    """
-    return f"{statistics.mean(errors):.2f} ({one_or_range(errors, '.2f')})"

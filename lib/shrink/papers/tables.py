@@ -9,6 +9,7 @@ from typing import Any
 from scipy import stats
 
 Rows = Sequence[Sequence[str]]
+Difference = tuple[float, float, float]  # mean over pairs, and its 95 % interval
 
 
 class Record:
@@ -62,7 +63,16 @@ def one_or_range(found: Iterable[float], form: str = ",") -> str:
     return " to ".join(ends)
 
 
-def paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+def spread(found: Sequence[float], form: str = ".2f") -> str:
+    """Mean and range.
+
+    >>> spread([1.5, 1.75]), spread([2000, 2000], ",.0f")
+    ('1.62 (1.50 to 1.75)', '2,000 (2,000)')
+    """
+    return f"{statistics.mean(found):{form}} ({one_or_range(found, form)})"
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> Difference:
     """What the first have more than the second: mean over pairs, and its 95 % interval.
 
     Differences are taken as normal (Student's t).

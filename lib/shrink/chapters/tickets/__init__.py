@@ -20,7 +20,7 @@ EXERCISES = (
 
 EXPERIMENT = Experiment(
     name="09-tickets",
-    title="the class finds tickets together",
+    title="does a ticket learn better than its controls?",
     x=(100, 50, 25, 12.5, 6.3, 3.1),
     x_label="weights left, %",
     y_label="accuracy on validation images, %",
