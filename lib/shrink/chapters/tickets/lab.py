@@ -65,7 +65,7 @@ class TicketsLab:
         """What is prepared of a line, of all seeds."""
         if line in rounds.ARMS[1:]:
             numbers = rounds.prepared(line)
-            found = [rounds.curves(self.data, line, seed) for seed in self.seeds]
+            found = [rounds.curves_of(self.data, line, seed) for seed in self.seeds]
         else:
             to = 0 if line in rounds.ARMS else REWOUND[line.removeprefix("ticket, ")]
             numbers = tuple(range(rounds.ROUNDS + 1))

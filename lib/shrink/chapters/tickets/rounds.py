@@ -264,10 +264,10 @@ def curve(dataset: Dataset, arm: str, number: int, seed: int) -> Curve:
         raise ValueError(f"{arm} is prepared of rounds 0, {shown}, not of {number!r}")
     if arm == "ticket" or not number:
         return chain(dataset, seed).curves[number]
-    return curves(dataset, arm, seed)[number]
+    return curves_of(dataset, arm, seed)[number]
 
 
-def curves(dataset: Dataset, arm: str, seed: int) -> dict[int, Curve]:
+def curves_of(dataset: Dataset, arm: str, seed: int) -> dict[int, Curve]:
     """Of an arm other than the ticket, by round; kept."""
     numbers = prepared(arm)
 
