@@ -966,8 +966,8 @@ print(f"your guesses: {my_guess}; smaller by {gains[0]:.2f} and {gains[1]:.2f}")
 
 # %% [markdown] breaks-late
 # And tickets themselves break, in deeper networks. Here is one of six layers of 100 units with batch norm. SGD trains
-# it at a high learning rate, and each round prunes 60 % of what is left in every layer. Rounds are rewound to step 0
-# or to step 60, the end of the first epoch. The last row has the masks of step 0 and new initial values.
+# it at a high learning rate, and each round prunes 60 % of what is left in every layer. Rounds are rewound to step 0 or
+# to step 60, the end of the first epoch. The last row has the masks of step 0 and new initial values.
 
 # %% breaks-late-measured
 heads = [f"{share:.1%} kept" for share in late.kept_shares()]
@@ -996,9 +996,10 @@ for start in late.STARTS:
 #
 # The class finds tickets together. Your name (a nickname will do) is the seed of *your* LeNet-300-100, and it decides
 # which arm is yours: the ticket, new initial values, or random places. To be quick, each round prunes half of what is
-# left, in every layer. One network says little. **From which share on do the dots of the three arms lie apart in the
-# picture of the whole class?** Write the name in place of `None`, run both cells, and send the file in `results` to
-# your teacher. It takes about half a minute.
+# left, in every layer. (At 3.1 % the last layer has only 31 weights, three for each digit.) One network says little.
+# **From which share on do the dots of the three arms lie apart in the picture of the whole class?** Write the name in
+# place of `None`, run both cells, and send the file in `results` to your teacher. It takes about half a minute, longer
+# if the machine is busy.
 
 # %% class-name
 my_name = None
@@ -1067,9 +1068,10 @@ reproduce.stored("dsd")
 # network.
 #
 # So was the small network there from the start? Its initial values were: with the right ones at 0 they learn alone, and
-# of each of the others only the sign has to be right. But the right places are known only after the large network has been
-# trained, several times, and each seed has other ones. A ticket is not a cheap way to train. It is a proof that a small
-# network can learn if it begins well, and a question: how would one find such a beginning without the large network?
+# of each of the others only the sign has to be right. But the right places are known only after the large network has
+# been trained, several times, and each seed has other ones. A ticket is not a cheap way to train. It is a proof that a
+# small network can learn if it begins well, and a question: how would one find such a beginning without the large
+# network?
 #
 # Compare what earlier chapters have found. In 07 whole units went, and the small network learned as well from new
 # initial values: there the structure was all. In 08 the places were chosen before training, and new initial values cost
