@@ -46,6 +46,8 @@ def test_measured_has_a_row_of_every_figure_and_the_locks_torch():
         "convolution from 64 channels",
         "the Hessian of 1,770 parameters",
         "SynFlow of lenet-300-100",
+        "with masks held",
+        "networks side by side",
         "csr_matmul",
         "relative indices",
         "lenet-300-100 in int8",

@@ -21,7 +21,7 @@ from shrink.classroom.cache import kept
 from shrink.classroom.data import Dataset, Split, key_once
 from shrink.classroom.masked_training import train_masked
 from shrink.classroom.models import LeNet300100
-from shrink.classroom.progress import new_bar
+from shrink.classroom.progress import Progress, bar_progress, new_bar
 from shrink.classroom.side_by_side import train_side_by_side
 from shrink.modes import denormals_flushed, in_use, seeded
 
@@ -30,7 +30,8 @@ SEEDS = (0, 1, 2)
 ROUNDS = 16
 RATES = {"fc1.weight": 0.2, "fc2.weight": 0.2, "fc3.weight": 0.1}
 SHOWN = (3, 7, 12, 15)  # rounds after which 51, 21, 7 and 3.6 % of the weights are left
-HALVED = (100, 50, 25, 12.5, 6.3, 3.1)  # % of the weights that are left, if rounds halve
+HALVES = {"fc1.weight": 0.5, "fc2.weight": 0.5, "fc3.weight": 0.25}
+HALVED = (100, 50, 25, 12.6, 6.3, 3.2)  # % of the weights that are left after rounds of `HALVES`
 APART = 1000  # from the seed that makes a network to one that draws anew
 
 TRAINED = 12_000  # training images, the first ones
@@ -295,10 +296,10 @@ def _of_arm(
 
 
 def halved(dataset: Dataset, arm: str, seed: int) -> Iterator[Curve]:
-    """What an arm learns, dense and in five rounds that halve every layer; nothing is kept.
+    """What an arm learns, dense and in five rounds that halve the network; nothing is kept.
 
-    After each, `HALVED` says how many weights are left. The ticket takes six trainings. Another
-    arm takes five more, and its dense network is the ticket's.
+    Of the output layer a quarter goes each time. `HALVED` says how many weights are left. The
+    ticket takes six trainings. Another arm takes five more, and its dense network is the ticket's.
 
     Raises `ValueError` for an unknown arm.
     """
@@ -310,11 +311,35 @@ def halved(dataset: Dataset, arm: str, seed: int) -> Iterator[Curve]:
     def train(net: nn.Module, masks: Mapping[str, Tensor], watch: Callable[[int], None]) -> None:
         curves.append(trained(net, masks, dataset, seed, watch))
 
-    for found in pruning.find_tickets(net, train, masks, 0.5, len(HALVED) - 1):
+    for found in pruning.find_tickets(net, train, masks, HALVES, len(HALVED) - 1):
         if found.number and arm != "ticket":
             other, own = started(arm, seed, found.masks)
             curves.append(trained(other.to(dataset.train.images.device), own, dataset, seed))
         yield curves[-1]
+
+
+def dense_as_long(dataset: Dataset, number: int, seed: int) -> float:
+    """Accuracy of the dense network after as many steps as all rounds up to that one take; kept.
+
+    A fraction of all validation images. The network trains in one go, and is not watched.
+    """
+
+    def make() -> dict[str, Tensor]:
+        title = f"seed {seed}, dense for {number + 1} trainings"
+        with new_bar(title, seconds=SECONDS * (number + 1), unit="step") as bar:
+            net = _dense_as_long(dataset, number, seed, bar_progress(bar))
+        return {"accuracy": torch.tensor(asked(net, dataset.validation)[0], dtype=torch.float64)}
+
+    made_of = (*_splits(dataset), _dense_as_long, asked, number, seed)
+    return float(kept("tickets/dense-as-long", make, *made_of)["accuracy"])
+
+
+def _dense_as_long(dataset: Dataset, number: int, seed: int, progress: Progress) -> nn.Module:
+    net = initial(seed).to(dataset.train.images.device)
+    how = _how(seed) | {"epochs": EPOCHS * (number + 1)}
+    with denormals_flushed():
+        train_masked(net, {}, _shown(dataset), **how, progress=progress)
+    return net
 
 
 def surviving_pixels(masks: Mapping[str, Tensor]) -> Tensor:
@@ -329,3 +354,4 @@ def trainings(dataset: Dataset) -> Iterator[partial]:
             yield partial(chain, dataset, seed, rewind_to)
         for arm in ARMS[1:]:
             yield partial(curve, dataset, arm, prepared(arm)[-1], seed)
+        yield partial(dense_as_long, dataset, SHOWN[1], seed)

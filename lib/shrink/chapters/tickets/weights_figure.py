@@ -119,7 +119,7 @@ def _update_pixels(artists: Mapping[str, Any], view: WeightsView) -> None:
     most = view.pixels.max()
     artists["image"].set_data(view.pixels)
     artists["image"].set_clim(0, max(most, 1))
-    artists["title"].set_text(f"weights left per pixel: white 0, black {most:.0f}")
+    artists["title"].set_text(f"weights left per pixel, 0 to {most:.0f}")
 
 
 def _update_kept(artists: Mapping[str, Any], view: WeightsView) -> None:
