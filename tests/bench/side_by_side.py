@@ -15,7 +15,11 @@ from shrink.papers.jobs import one_thread
 from tests.bench.rows import Row, faster, in_turns
 
 NETWORKS, STEPS, SPARSITY = 8, 25, 0.79
-HIDDEN = {"two layers of 30 units": (30, 30), "two layers of 100 units": (100, 100), "LeNet-300-100": (300, 100)}
+HIDDEN = {
+    "two layers of 30 units": (30, 30),
+    "two layers of 100 units": (100, 100),
+    "LeNet-300-100": (300, 100),
+}
 
 
 def trainings() -> Iterator[Row]:
