@@ -1,0 +1,42 @@
+"""PACT: the upper end of an activation's range is a parameter and has a gradient."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+
+class _LearnedClip(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, alpha: Tensor, highest: int) -> Tensor:
+        ctx.save_for_backward(x, alpha)
+        scale = alpha / highest
+        return (x / scale).round().clamp(0, highest) * scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, alpha = ctx.saved_tensors
+        beyond = x >= alpha
+        inside = (x >= 0) & ~beyond
+        return gradient * inside, (gradient * beyond).sum_to_size(alpha.shape), None
+
+
+def fake_quantize_pact(x: Tensor, alpha: Tensor, num_bits: int) -> Tensor:
+    """Clip x to 0 to alpha and quantize it to 2^b - 1 steps; alpha is learned.
+
+    Alpha's gradient is that of all numbers that are clipped above, added up.
+
+    Args:
+        x: float, any shape: a ReLU's output, or what would go into one.
+        alpha: float () above 0.
+        num_bits: 1 to 8.
+
+    Source: Choi et al. 2018, "PACT", section 3.
+
+    >>> x, alpha = torch.tensor([-1.0, 0.4, 1.5, 2.0]), torch.tensor(1.5, requires_grad=True)
+    >>> y = fake_quantize_pact(x, alpha, num_bits=2)
+    >>> y.sum().backward()
+    >>> y.detach(), alpha.grad
+    (tensor([0.0000, 0.5000, 1.5000, 1.5000]), tensor(2.))
+    """
+    return _LearnedClip.apply(x, alpha, 2**num_bits - 1)
