@@ -63,7 +63,8 @@ class UniformWeights(nn.Module):
         if scale == "follows":
             return
         if self.num_bits == 1:
-            step = _above_zero(binary_scale(weight, self.axis))
+            least = torch.finfo(torch.float32).tiny  # of signs that should all be 0
+            step = binary_scale(weight, self.axis).clamp(min=least)
         else:
             step = least_squares_step(weight, -self.q_max, self.q_max, self.axis)
         if scale == "learned":
@@ -116,12 +117,12 @@ class TernaryWeights(nn.Module):
 
     def scales(self, weight: Tensor) -> Tensor:
         """What -1, 0 and 1 are multiplied by: () or one for each output."""
-        return ternary_signs(weight, self.axis)[1]
+        return self.integers(weight)[1]
 
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The weight as int8 and its scales."""
         t, scale = ternary_signs(weight, self.axis)
-        return t.to(torch.int8), scale
+        return t.to(torch.int8), _above_zero(scale)
 
 
 class TrainedTernaryWeights(nn.Module):
@@ -129,7 +130,7 @@ class TrainedTernaryWeights(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        scale = _above_zero(ternary_signs(weight)[1])
+        scale = ternary_signs(weight)[1]
         self.positive, self.negative = (nn.Parameter(scale.clone()) for _ in range(2))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -223,6 +224,7 @@ class AwareLayer(nn.Module):
             of_weights = self.weight_quantizer.scales(self.layer.weight).double().flatten()
             scale = self.input_quantizer.qparams().scale.double() * of_weights
             rounded = ((bias.double() / scale).round() * scale).to(bias.dtype)
+            rounded = torch.where(scale > 0, rounded, bias)  # signs of weights that are all 0
         return bias + (rounded - bias).detach()
 
 
