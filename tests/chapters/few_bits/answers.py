@@ -735,7 +735,7 @@ WRONG = {
         _a_tenth: "after a skip scaler.scale, which was [0-9]+, is [0-9]+",
         _momentum_cleared: "so the step is skipped, and the optimizer's momenta stay as they were",
         _without_the_optimizer: r"the weights of parameters\[0\] are not where",
-        _pairs: "scaler.good_steps, which was 3, is 4",
+        _pairs: r"after \d of 6 good steps scaler.good_steps, which was \d, is \d",
         _text: "scaler.scale is a number.*str",
         (lambda scaler, parameters, optimizer: None): "the weights have not moved: the optimizer t",
     },
