@@ -4,25 +4,37 @@ Each layer quantizes its input and its weight as the network of integers of `int
 gradients pass straight through. Batch norms are folded into the layers before them, and stay so.
 """
 
-import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from shrink.arguments import whole_number
 from shrink.modes import in_use
-from shrink.plain import described
+from shrink.plain import check_module, copied, described, refuse_hooks_of_all
 from shrink.quantization.affine import QParams, qparams_of, quantize
+from shrink.quantization.arguments import check_floats
+from shrink.quantization.asking import asks_for_kinds
 from shrink.quantization.binary import binarize, binary_scale, signs
-from shrink.quantization.chain import NORMS
+from shrink.quantization.calibration import Calibrator
+from shrink.quantization.chain import refuse_another_result
 from shrink.quantization.conversion import fold_batch_norm
+from shrink.quantization.dynamic import READERS
 from shrink.quantization.forms import WEIGHTED, check_weighted
 from shrink.quantization.learned_clip import fake_quantize_pact
-from shrink.quantization.learned_step import fake_quantize_lsq, least_squares_step
+from shrink.quantization.learned_step import (
+    binarize_lsq,
+    fake_quantize_lsq,
+    integers_lsq,
+    least_squares_step,
+)
 from shrink.quantization.straight_through import fake_quantize_ste
 from shrink.quantization.ternary import ternarize, ternarize_trained, ternary_signs
+from shrink.tensors import first_names
 
 SCALES = ("follows", "fixed", "learned")  # of weights
 RANGES = ("fixed", "learned", "clipped")  # of activations: calibrated, LSQ, PACT
@@ -43,12 +55,16 @@ class UniformWeights(nn.Module):
         self, weight: Tensor, num_bits: int, per_channel: bool = False, scale: str = "learned"
     ) -> None:
         super().__init__()
-        self.num_bits, self.axis, self.scale = num_bits, 0 if per_channel else None, scale
-        self.q_max = max(2 ** (num_bits - 1) - 1, 1)
+        if scale not in SCALES:
+            raise ValueError(f"no scale {scale!r}; there are {', '.join(SCALES)}")
+        self.num_bits = whole_number("weight_bits", num_bits, 1, 8)
+        self.axis, self.scale = 0 if per_channel else None, scale
+        self.q_max = max(2 ** (self.num_bits - 1) - 1, 1)
         if scale == "follows":
             return
-        if num_bits == 1:
-            step = binary_scale(weight, self.axis)
+        if self.num_bits == 1:
+            least = torch.finfo(torch.float32).tiny  # of signs that should all be 0
+            step = binary_scale(weight, self.axis).clamp(min=least)
         else:
             step = least_squares_step(weight, -self.q_max, self.q_max, self.axis)
         if scale == "learned":
@@ -58,27 +74,34 @@ class UniformWeights(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.num_bits == 1:
-            step = binary_scale(weight, self.axis) if self.scale == "follows" else self.step
-            return binarize(weight, step)
+            learned = self.scale == "learned"
+            return (binarize_lsq if learned else binarize)(weight, self.scales(weight))
         if self.scale == "learned":
             return fake_quantize_lsq(weight, self.step, -self.q_max, self.q_max)
         return fake_quantize_ste(weight, self._qparams(weight))
 
-    def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The weight as int8 and float32 scales, () or broadcasting: what `forward` multiplies."""
-        weight = weight.detach()
+    def scales(self, weight: Tensor) -> Tensor:
+        """What the integers of this weight are multiplied by: () or one that broadcasts."""
+        if self.scale != "follows":
+            return self.step
         if self.num_bits == 1:
-            step = binary_scale(weight, self.axis) if self.scale == "follows" else self.step
-            return signs(weight).to(torch.int8), step.detach()
-        p = self._qparams(weight)
-        return quantize(weight, p), p.scale
+            return binary_scale(weight, self.axis)
+        return self._qparams(weight).scale
+
+    def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The weight as int8 and its scales: what `forward` multiplies."""
+        weight, scales = weight.detach(), self.scales(weight).detach()
+        if self.num_bits == 1:
+            return signs(weight).to(torch.int8), scales
+        if self.scale == "learned":
+            return integers_lsq(weight, scales, -self.q_max, self.q_max), scales
+        return quantize(weight, self._qparams(weight)), scales
 
     def _qparams(self, weight: Tensor) -> QParams:
         if self.scale == "follows":
-            return qparams_of(
-                weight.detach(), self.num_bits, symmetric=True, narrow=True, axis=self.axis
-            )
-        step = self.step.detach()
+            options = {"symmetric": True, "narrow": True, "axis": self.axis}
+            return qparams_of(weight.detach(), self.num_bits, **options)
+        step = self.step.float()
         return QParams(step, torch.zeros_like(step, dtype=torch.int32), self.num_bits, narrow=True)
 
 
@@ -92,10 +115,14 @@ class TernaryWeights(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         return ternarize(weight, self.axis)
 
+    def scales(self, weight: Tensor) -> Tensor:
+        """What -1, 0 and 1 are multiplied by: () or one for each output."""
+        return self.integers(weight)[1]
+
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The weight as int8 and its scale."""
+        """The weight as int8 and its scales."""
         t, scale = ternary_signs(weight, self.axis)
-        return t.to(torch.int8), scale
+        return t.to(torch.int8), _above_zero(scale)
 
 
 class TrainedTernaryWeights(nn.Module):
@@ -114,41 +141,46 @@ class InputQuantizer(nn.Module):
     """What goes into a layer, in a range that is calibrated, learned by its step or by its end.
 
     Args:
-        seen: inputs of the layer, of a few hundred images.
-        num_bits: 2 to 8.
-        range: one of `RANGES`. A learned one is of numbers from 0 on if no input is negative.
+        seen: has looked at the layer's inputs, and has the number of bits, 2 to 8.
+        range: one of `RANGES`. A learned one is of numbers from 0 on if no input was negative, and
+            else has no zero point.
     """
 
-    def __init__(self, seen: Tensor, num_bits: int, range: str) -> None:
+    def __init__(self, seen: Calibrator, range: str) -> None:
         super().__init__()
-        self.num_bits, self.range = num_bits, range
-        self.unsigned = bool(seen.min() >= 0)
-        self.q_min, self.q_max = 0, 2**num_bits - 1
+        self.num_bits, self.range = whole_number("activation_bits", seen.num_bits, 2, 8), range
+        self.unsigned = seen.histogram.low >= 0
+        self.q_min, self.q_max = 0, 2**self.num_bits - 1
         if not self.unsigned:
-            self.q_min, self.q_max = -(2 ** (num_bits - 1)), 2 ** (num_bits - 1) - 1
+            self.q_min, self.q_max = -(2 ** (self.num_bits - 1)), 2 ** (self.num_bits - 1) - 1
         if range == "learned":
-            self.step = nn.Parameter(least_squares_step(seen, self.q_min, self.q_max))
+            seen.symmetric = not self.unsigned
+            self.step = nn.Parameter(seen.qparams().scale)
         elif range == "clipped":
             if not self.unsigned:
-                raise ValueError("PACT clips at 0 and at alpha: the inputs must not be negative")
-            self.alpha = nn.Parameter(seen.max().detach().clone())
+                raise ValueError(
+                    "PACT clips at 0 and alpha, so inputs must not be negative, as "
+                    f'{seen.histogram.low:g} is: put a ReLU before, or take range="learned"'
+                )
+            self.alpha = nn.Parameter(_above_zero(torch.tensor(seen.range()[1])))
         else:
-            p = qparams_of(seen, num_bits)
+            p = seen.qparams()
             self.register_buffer("scale", p.scale)
             self.register_buffer("zero_point", p.zero_point)
 
     def qparams(self) -> QParams:
         """The parameters on integers, signed: from 0 on are those from the lowest integer on."""
         if self.range == "fixed":
-            return QParams(self.scale, self.zero_point, self.num_bits)
-        scale = self.step if self.range == "learned" else self.alpha / self.q_max
+            return QParams(self.scale.float(), self.zero_point, self.num_bits)
+        scale = self.step if self.range == "learned" else self.alpha.float() / self.q_max
         zero_point = -(2 ** (self.num_bits - 1)) if self.unsigned else 0
         zero = torch.full_like(scale, zero_point, dtype=torch.int32)
-        return QParams(scale.detach(), zero, self.num_bits)
+        return QParams(scale.detach().float(), zero, self.num_bits)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.range == "learned":
-            return fake_quantize_lsq(x, self.step, self.q_min, self.q_max)
+            numbers = x[:1].numel()  # of one image
+            return fake_quantize_lsq(x, self.step, self.q_min, self.q_max, numbers)
         if self.range == "clipped":
             return fake_quantize_pact(x, self.alpha, self.num_bits)
         return fake_quantize_ste(x, self.qparams())
@@ -158,29 +190,42 @@ class AwareLayer(nn.Module):
     """A linear layer or convolution that multiplies as it will on integers.
 
     Its latent weights are floats; the input and the weight are rounded, and the bias to a multiple
-    of both scales, as an int32 accumulator has it.
+    of both scales, as an int32 accumulator has it. `name` begins the messages of its errors.
     """
 
     def __init__(
-        self, layer: nn.Linear | nn.Conv2d, weight: nn.Module, input: InputQuantizer | None
+        self,
+        layer: nn.Linear | nn.Conv2d,
+        weight: nn.Module,
+        input: InputQuantizer | None = None,
+        name: str = "",
     ) -> None:
         super().__init__()
         self.layer, self.weight_quantizer, self.input_quantizer = layer, weight, input
+        self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight_quantizer(self.layer.weight), self.layer.bias
-        if self.input_quantizer is not None:
-            x = self.input_quantizer(x)
-            if bias is not None:
-                bias = bias + (self._rounded(bias) - bias).detach()
+        try:
+            weight, bias = self.weight_quantizer(self.layer.weight), self._bias()
+            x = x if self.input_quantizer is None else self.input_quantizer(x)
+        except ValueError as error:
+            raise ValueError(f"{self.name or self.layer}: {error}") from None
         if isinstance(self.layer, nn.Linear):
             return F.linear(x, weight, bias)
         return self.layer._conv_forward(x, weight, bias)
 
-    def _rounded(self, bias: Tensor) -> Tensor:
-        w = self.weight_quantizer.integers(self.layer.weight)[1].double().flatten()
-        scale = self.input_quantizer.qparams().scale.double() * w
-        return ((bias.double() / scale).round() * scale).to(bias.dtype)
+    def _bias(self) -> Tensor | None:
+        """Rounded if inputs are, and weights have scales; the gradient goes straight through."""
+        bias = self.layer.bias
+        scaled = hasattr(self.weight_quantizer, "scales")
+        if bias is None or self.input_quantizer is None or not scaled:
+            return bias
+        with torch.no_grad():
+            of_weights = self.weight_quantizer.scales(self.layer.weight).double().flatten()
+            scale = self.input_quantizer.qparams().scale.double() * of_weights
+            rounded = ((bias.double() / scale).round() * scale).to(bias.dtype)
+            rounded = torch.where(scale > 0, rounded, bias)  # signs of weights that are all 0
+        return bias + (rounded - bias).detach()
 
 
 def prepare(
@@ -193,6 +238,9 @@ def prepare(
     scale: str = "learned",
     range: str = "fixed",
     weights: Callable[[Tensor], nn.Module] | None = None,
+    method: str | None = None,
+    percentile: float = 99.99,
+    batch_size: int = 100,
     in_place: bool = False,
 ) -> nn.Module:
     """A network that trains aware of its quantization: each layer rounds its weight and input.
@@ -205,60 +253,222 @@ def prepare(
         range: of activations, one of `RANGES`.
         weights: what makes the quantizer of a weight, such as `TernaryWeights`; None: of
             `weight_bits`, `per_channel` and `scale`.
+        method, percentile: of the calibration, as `calibration.Calibrator` has them; None:
+            "min-max", and where a learned step starts, "squared error".
+        batch_size: of the calibration data.
         in_place: change the model itself, not a copy.
     """
-    if scale not in SCALES or range not in RANGES:
-        raise ValueError(f"no scale {scale!r} or range {range!r}")
+    if range not in RANGES:
+        raise ValueError(f"no range {range!r}; there are {', '.join(RANGES)}")
     make = weights or partial(
         UniformWeights, num_bits=weight_bits, per_channel=per_channel, scale=scale
     )
-    model = model if in_place else copy.deepcopy(model)
-    followers = _norms_after(model)
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, WEIGHTED)}
-    for name in layers:
-        check_weighted(layers[name], described(name, layers[name]))
-        if name in followers:
-            layers[name] = fold_batch_norm(layers[name], model.get_submodule(followers[name]))
-            model.set_submodule(name, layers[name])
-            model.set_submodule(followers[name], nn.Identity())
-    seen: Mapping[str, Tensor] = {}
+    layers = _layers(model)
+    norms = _norms_after(model, layers)
+    seen: Mapping[str, Calibrator] = {}
     if activation_bits is not None:
-        if calibration_data is None:
-            raise ValueError("activations are rounded in a range that calibration data tell")
-        seen = _inputs(model, layers, calibration_data)
+        method = method or ("squared error" if range == "learned" else "min-max")
+        bits = whole_number("activation_bits", activation_bits, 2, 8)
+        seen = {name: Calibrator(method, bits, percentile=percentile) for name in layers}
+        _calibrate(model, layers, seen, calibration_data, batch_size)
+    prepared = model if in_place else copied(model)
+    replaced: dict[str, nn.Module] = {}
     for name, layer in layers.items():
-        weight = make(layer.weight.detach())
-        found = InputQuantizer(seen[name], activation_bits, range) if seen else None
-        model.set_submodule(name, AwareLayer(layer, weight, found))
-    return model
+        if name in norms:
+            replaced[norms[name]] = nn.Identity().train(layer.training)
+            latent = _folded(layer, model.get_submodule(norms[name]))
+        else:
+            latent = prepared.get_submodule(name)
+        weight, found = make(latent.weight.detach()), None
+        if seen:
+            try:
+                found = InputQuantizer(seen[name], range).to(latent.weight.device)
+            except ValueError as error:
+                raise ValueError(f"{described(name, layer)}: {error}") from None
+        replaced[name] = AwareLayer(latent, weight, found, name).train(layer.training)
+    if norms and calibration_data is not None:
+        _refuse_other_folds(model, replaced, calibration_data[:batch_size])
+    for name, part in replaced.items():
+        prepared.set_submodule(name, part)
+    return prepared
 
 
-def _norms_after(model: nn.Module) -> dict[str, str]:
-    """The name of each layer that a batch norm alone follows, and the norm's."""
-    with in_use(model):
-        graph = fx.symbolic_trace(model).graph
-    modules = dict(model.named_modules())
+def _layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The linear layers and convolutions, by name; raises where one cannot be replaced."""
+    check_module(model)
+    refuse_hooks_of_all()
+    layers: dict[str, nn.Linear | nn.Conv2d] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        what = described(name, module)
+        if isinstance(module, AwareLayer):
+            raise ValueError(f"{name or 'the model'} is prepared already")
+        if isinstance(module, READERS):
+            raise ValueError(f"{what}, hands on the weights of its layers, and does not call them")
+        if asks_for_kinds(module, WEIGHTED):
+            raise ValueError(f"{what}, asks for the kinds of its layers, and these change")
+        if isinstance(module, WEIGHTED):
+            check_weighted(module, what)
+            for before, other in layers.items():
+                if other is module:
+                    raise ValueError(f"{before} and {name} are one layer: its inputs are two")
+            layers[name] = module
+    if not layers:
+        raise ValueError("the model has no linear layer and no convolution of images")
+    if "" in layers:
+        raise ValueError("the model is a layer itself: put it into nn.Sequential")
+    named = dict(model.named_parameters(remove_duplicate=False))
+    of_layers = [name for name in named if name.rpartition(".")[0] in layers]
+    firsts = first_names(named, used=of_layers)
+    for name, first in firsts.items():
+        if name != first and {name, first} & {*of_layers}:
+            raise ValueError(f"{first} and {name} are one tensor: each layer rounds its own")
+    return layers
+
+
+class _Tracer(fx.Tracer):
+    """Does not look into layers and norms."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        kinds = (*WEIGHTED, _BatchNorm)
+        return isinstance(m, kinds) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _norms_after(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, str]:
+    """The name of each layer that a batch norm alone follows, and the norm's.
+
+    Raises `ValueError` where a layer is called twice, its weight is read beside it, or a norm
+    follows no layer alone, and so cannot be folded.
+    """
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    try:
+        with in_use(model):
+            nodes = [*_Tracer().trace(model).nodes]
+    except Exception as error:  # the model's own code, which is given no numbers
+        if norms:
+            name = next(iter(norms))
+            told = "what the model does depends on its input, so that it cannot be folded"
+            raise ValueError(f"{described(name, norms[name])}: {told}: {error}") from None
+        return {}
+    calls = Counter(node.target for node in nodes if node.op == "call_module")
+    for name, layer in layers.items():
+        what = described(name, layer)
+        if calls[name] > 1:
+            raise ValueError(f"{what}, is called {calls[name]} times: its inputs are as many")
+        if any(n.op == "get_attr" and n.target.startswith(f"{name}.") for n in nodes):
+            raise ValueError(f"the weight of {what}, is read beside it, where it is not rounded")
     found = {}
-    for node in graph.nodes:
-        users = list(node.users)
-        if node.op == "call_module" and isinstance(modules[node.target], WEIGHTED):
-            if len(users) == 1 and users[0].op == "call_module":
-                if isinstance(modules[users[0].target], NORMS):
-                    found[node.target] = users[0].target
+    for node in nodes:
+        if node.op == "call_module" and node.target in layers and len(node.users) == 1:
+            (user,) = node.users
+            if user.op == "call_module" and user.target in norms and calls[user.target] == 1:
+                found[node.target] = user.target
+    for name in norms.keys() - {*found.values()}:
+        what = described(name, norms[name])
+        raise ValueError(f"{what}, does not follow one layer alone, so it cannot be folded")
     return found
 
 
-def _inputs(model: nn.Module, layers: Mapping[str, nn.Module], x: Tensor) -> dict[str, Tensor]:
-    """What goes into each layer, when the model is given these inputs."""
-    seen: dict[str, Tensor] = {}
+def _folded(layer: nn.Module, norm: nn.Module) -> nn.Module:
+    """The layer with the norm in it, which is trained if the layer is."""
+    folded = fold_batch_norm(layer, norm)
+    for p in folded.parameters():
+        p.requires_grad_(layer.weight.requires_grad)
+    return folded
+
+
+def _refuse_other_folds(model: nn.Module, replaced: Mapping[str, nn.Module], x: Tensor) -> None:
+    """Raise `ValueError` unless the model gives the same when its norms are folded."""
+    plain = copied(model)
+    for name, part in replaced.items():
+        plain.set_submodule(name, part.layer if isinstance(part, AwareLayer) else part)
+    refuse_another_result(model, [plain.eval()], x)
+
+
+def _calibrate(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    seen: Mapping[str, Calibrator],
+    data: Tensor | None,
+    batch_size: int,
+) -> None:
+    """Show each calibrator what goes into its layer."""
+    if data is None:
+        raise ValueError("activations are rounded in a range that calibration_data tell: give some")
+    check_floats(data, "calibration data")
+    if data.dim() == 0 or len(data) == 0:
+        raise ValueError("calibration needs at least one input, got none")
+    batches = data.split(whole_number("batch_size", batch_size, 1))
+    calls: Counter[str] = Counter()
+
+    def see(name: str, given: tuple[Tensor, ...]) -> None:
+        calls[name] += 1
+        try:
+            seen[name].see(given[0])
+        except ValueError as error:
+            raise ValueError(f"what goes into {name}: {error}") from None
+
     handles = [
-        layer.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0]}))
+        layer.register_forward_pre_hook(lambda _, given, name=name: see(name, given))
         for name, layer in layers.items()
     ]
     try:
         with in_use(model):
-            model(x)
+            for batch in batches:
+                model(batch)
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    for name, layer in layers.items():
+        if calls[name] != len(batches):
+            times = f"{calls[name]} times on {len(batches)} batches of calibration data"
+            raise ValueError(f"{described(name, layer)}, is called {times}, and not once on each")
+
+
+def _above_zero(scale: Tensor) -> Tensor:
+    """Scales, with 1 where all that they are for is 0."""
+    return torch.where(scale > 0, scale, 1)
+
+
+def as_plain(model: nn.Module) -> nn.Module:
+    """A copy of a prepared network of plain layers, which have the rounded weights and biases.
+
+    Where only weights are rounded it gives what the prepared one gives. Its inputs are not rounded.
+    """
+    plain = copied(model)
+    for name, part in aware_layers(plain).items():
+        with torch.no_grad():
+            weight, bias = part.weight_quantizer(part.layer.weight), part._bias()
+            part.layer.weight.copy_(weight)
+            if bias is not None:
+                part.layer.bias.copy_(bias)
+        plain.set_submodule(name, part.layer)
+    return plain
+
+
+def quantized_weights(
+    model: nn.Module,
+) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+    """What a file of a prepared network needs: the state of `as_plain`, and the integers.
+
+    Returns:
+        state: name → tensor, as a network of plain layers loads it: "fc1.weight", "fc1.bias".
+        integers: the name of each rounded weight → its integers, int8, and scales, float32, () or
+            broadcasting: their product is the weight in `state`.
+    """
+    integers = {}
+    for name, part in aware_layers(model).items():
+        if not hasattr(part.weight_quantizer, "integers"):
+            kind = type(part.weight_quantizer).__name__
+            raise ValueError(f"{described(name, part.layer)}, has no integers of one scale: {kind}")
+        q, scale = part.weight_quantizer.integers(part.layer.weight)
+        integers[f"{name}.weight"] = q, scale.detach().float()
+    return as_plain(model).state_dict(), integers
+
+
+def aware_layers(model: nn.Module) -> dict[str, AwareLayer]:
+    """The rounded layers by name; raises `ValueError` where there is none."""
+    check_module(model)
+    found = {name: m for name, m in model.named_modules() if isinstance(m, AwareLayer)}
+    if not found or "" in found:
+        raise ValueError("the model is not prepared: give what aware.prepare returned")
+    return found

@@ -1,16 +1,17 @@
 """From a network that was trained aware of quantization to one of integers."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
+from shrink.plain import copied, described
 from shrink.quantization.affine import QParams
-from shrink.quantization.aware import AwareLayer
+from shrink.quantization.aware import AwareLayer, aware_layers
 from shrink.quantization.chain import chain_of
-from shrink.quantization.conversion import _on_integers
+from shrink.quantization.conversion import _folded, _on_integers
 from shrink.quantization.forms import on_sums, padding_of
 from shrink.quantization.integer import IntegerNetwork, QuantizedLinear, Requantize
+
+MOST = 2**30  # of a bias: half of int32, beside products that take the other half
 
 
 def convert(model: nn.Module) -> IntegerNetwork:
@@ -22,16 +23,17 @@ def convert(model: nn.Module) -> IntegerNetwork:
 
     Raises `ValueError` where the layers are no chain, or round no activations.
     """
-    plain = copy.deepcopy(model)
-    aware = [(n, m) for n, m in plain.named_modules() if isinstance(m, AwareLayer)]
-    by_layer = {}
-    for name, layer in aware:
-        if layer.input_quantizer is None:
-            raise ValueError(f"{name} rounds its weight alone: integers need activations, too")
-        plain.set_submodule(name, layer.layer)
-        by_layer[layer.layer] = layer
-    chain = [part for _, part in chain_of(plain)]
-    weighted = [i for i, part in enumerate(chain) if part in by_layer]
+    plain = copied(model)
+    by_layer: dict[nn.Module, AwareLayer] = {}
+    for name, part in aware_layers(plain).items():
+        _check(part, described(name, part.layer))
+        plain.set_submodule(name, part.layer)
+        by_layer[part.layer] = part
+    chain = _folded(chain_of(plain))
+    weighted = [i for i, part in enumerate(chain) if isinstance(part, nn.Linear | nn.Conv2d)]
+    for i in weighted:
+        if chain[i] not in by_layer:
+            raise ValueError(f"{chain[i]} is not prepared, and the layers around it are")
     layers: list[nn.Module] = []
     for i, after in zip(weighted, [*weighted[1:], len(chain)], strict=True):
         between = chain[i + 1 : after]
@@ -44,18 +46,36 @@ def convert(model: nn.Module) -> IntegerNetwork:
     return IntegerNetwork(x, nn.Sequential(*before, *layers), scale).eval()
 
 
+def _check(part: AwareLayer, what: str) -> None:
+    """Raise `ValueError` unless the layer rounds its input, and its weight to integers."""
+    if part.input_quantizer is None:
+        raise ValueError(
+            f"{what}, rounds its weight alone, and integers are multiplied by integers: "
+            "prepare the model with activation_bits"
+        )
+    if not hasattr(part.weight_quantizer, "integers"):
+        kind = type(part.weight_quantizer).__name__
+        raise ValueError(
+            f"{what}, has weights of no one scale ({kind}), and so no form on integers: "
+            "UniformWeights and TernaryWeights have one"
+        )
+
+
 @torch.no_grad()
 def _integer_layer(
-    aware: AwareLayer, y: QParams | None, relu: bool
+    part: AwareLayer, y: QParams | None, relu: bool
 ) -> tuple[QuantizedLinear, Tensor]:
-    layer, x = aware.layer, aware.input_quantizer.qparams()
-    q_w, steps = aware.weight_quantizer.integers(layer.weight)
-    scale = x.scale.double() * steps.double().flatten()
+    """The layer on integers, and the scale of its sums, float32 () or (outputs,)."""
+    layer, x = part.layer, part.input_quantizer.qparams()
+    q_w, scales = part.weight_quantizer.integers(layer.weight)
+    scale = x.scale.double() * scales.double().flatten()
     bias = layer.weight.new_zeros(len(q_w)) if layer.bias is None else layer.bias
-    q_b = (bias.double() / scale).round().long()
-    q_b -= x.zero_point.long() * q_w.flatten(1).sum(1, dtype=torch.int64)
+    q_b = (bias.double() / scale).round()
+    if not q_b.abs().max() <= MOST:
+        most = f"{q_b.abs().max().item():.3g} steps of its sums"
+        raise ValueError(f"the bias of {part.name or layer} is {most}: int32 has room for {MOST}")
+    q_b = q_b.long() - x.zero_point.long() * q_w.flatten(1).sum(1, dtype=torch.int64)
     scale = scale if len(scale) > 1 else scale.reshape(())
     requantize = None if y is None else Requantize(scale / y.scale.double(), y, relu)
-    return on_sums(
-        layer, q_w, q_b.int(), requantize, x.zero_point, padding_of(layer)
-    ), scale.float()
+    padding = padding_of(layer)
+    return on_sums(layer, q_w, q_b.int(), requantize, x.zero_point, padding), scale.float()

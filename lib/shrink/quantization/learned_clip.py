@@ -4,13 +4,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from shrink.arguments import whole_number
+from shrink.quantization.arguments import check_floats
+from shrink.quantization.learned_step import check_step
+
 
 class _LearnedClip(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, alpha: Tensor, highest: int) -> Tensor:
         ctx.save_for_backward(x, alpha)
-        scale = alpha / highest
-        return (x / scale).round().clamp(0, highest) * scale
+        wide = torch.promote_types(x.dtype, torch.float32)
+        scale = alpha.to(wide) / highest
+        q = (x.to(wide) * scale.reciprocal()).round_().clamp_(0, highest)
+        return q.mul_(scale).to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -18,7 +24,7 @@ class _LearnedClip(torch.autograd.Function):
         x, alpha = ctx.saved_tensors
         beyond = x >= alpha
         inside = (x >= 0) & ~beyond
-        return gradient * inside, (gradient * beyond).sum_to_size(alpha.shape), None
+        return gradient * inside, (gradient * beyond).sum().to(alpha.dtype), None
 
 
 def fake_quantize_pact(x: Tensor, alpha: Tensor, num_bits: int) -> Tensor:
@@ -39,4 +45,9 @@ def fake_quantize_pact(x: Tensor, alpha: Tensor, num_bits: int) -> Tensor:
     >>> y.detach(), alpha.grad
     (tensor([0.0000, 0.5000, 1.5000, 1.5000]), tensor(2.))
     """
+    num_bits = whole_number("num_bits", num_bits, 1, 8)
+    check_floats(x)
+    if alpha.dim():
+        raise ValueError(f"alpha must be one number, not of shape {tuple(alpha.shape)}")
+    check_step(alpha, x, "alpha")
     return _LearnedClip.apply(x, alpha, 2**num_bits - 1)

@@ -6,30 +6,53 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from shrink.quantization.arguments import check_floats
+from shrink.quantization.binary import signs
+from shrink.quantization.straight_through import in_pieces, pass_inside
+
 
 class _LearnedStep(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: FunctionCtx, x: Tensor, step: Tensor, q_min: int, q_max: int, factor: float
     ) -> Tensor:
-        ratio = x / step
-        q = ratio.round().clamp(q_min, q_max)
-        ctx.save_for_backward(ratio, q, step)
+        ctx.save_for_backward(x, step)
         ctx.ends, ctx.factor = (q_min, q_max), factor
-        return q * step
+        y = torch.empty(x.shape, dtype=_wide(x), device=x.device)
+        for s, numbers, q in in_pieces((step.to(y.dtype),), (x, y)):
+            _place(numbers, s, out=q).round_().clamp_(q_min, q_max).mul_(s)
+        return y.to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        ratio, q, step = ctx.saved_tensors
+        x, step = ctx.saved_tensors
         q_min, q_max = ctx.ends
-        inside = (ratio >= q_min) & (ratio <= q_max)
-        # q - x/s inside, where rounding counts as the identity; q itself where x is clipped
-        by_step = gradient * (q - ratio * inside)
-        return gradient * inside, by_step.sum_to_size(step.shape) * ctx.factor, None, None, None
+        by_x = torch.empty(x.shape, dtype=_wide(x), device=x.device)
+        by_step = torch.zeros(step.shape, dtype=by_x.dtype, device=x.device)
+        steps, given = step.to(by_x.dtype), gradient.to(by_x.dtype)
+        for s, total, numbers, given, passed in in_pieces((steps, by_step), (x, given, by_x)):
+            place = _place(numbers, s)
+            passed.copy_(pass_inside(given, place, q_min, q_max))
+            q = place.clamp_(q_min, q_max).round()
+            # q - x/s inside, where rounding counts as the identity; q itself where x is clipped
+            moved = (given - passed).mul_(q).addcmul_(passed, q.sub_(place))
+            total += moved.sum_to_size(s.shape)
+        return by_x.to(x.dtype), (by_step * ctx.factor).to(step.dtype), None, None, None
 
 
-def fake_quantize_lsq(x: Tensor, step: Tensor, q_min: int, q_max: int) -> Tensor:
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _place(x: Tensor, step: Tensor, out: Tensor | None = None) -> Tensor:
+    """x in steps, of the step's type, multiplied by the reciprocal as `quantize` has it."""
+    return torch.mul(x.to(step.dtype), step.reciprocal(), out=out)
+
+
+def fake_quantize_lsq(
+    x: Tensor, step: Tensor, q_min: int, q_max: int, numbers: int | None = None
+) -> Tensor:
     """Quantize and dequantize x on multiples of a step that is learned, and pass gradients.
 
     The step's gradient is Σ gradient · (q - x/s) over the numbers inside the range, and q where x
@@ -39,6 +62,8 @@ def fake_quantize_lsq(x: Tensor, step: Tensor, q_min: int, q_max: int) -> Tensor
         x: float, any shape.
         step: float above 0, one for all, (), or one that broadcasts against x, a channel each.
         q_min, q_max: the lowest and highest integer, such as -3 and 3.
+        numbers: N. None: all of x, divided among the steps; of activations the paper counts those
+            of one image.
 
     Returns:
         x's shape and dtype.
@@ -51,9 +76,79 @@ def fake_quantize_lsq(x: Tensor, step: Tensor, q_min: int, q_max: int) -> Tensor
     >>> y.detach(), step.grad * 3**0.5  # 0 - 0.4, 1 and 1: the last two are clipped
     (tensor([0.0000, 0.5000, 0.5000]), tensor(1.6000))
     """
-    numbers = x.numel() // max(step.numel(), 1)
-    factor = 1 / math.sqrt(max(numbers * q_max, 1))
-    return _LearnedStep.apply(x, step, q_min, q_max, factor)
+    check_floats(x)
+    check_step(step, x)
+    return _LearnedStep.apply(x, step, q_min, q_max, _factor(x, step, q_max, numbers))
+
+
+def integers_lsq(x: Tensor, step: Tensor, q_min: int, q_max: int) -> Tensor:
+    """The integers that `fake_quantize_lsq` multiplies by the step, int8 of x's shape.
+
+    >>> integers_lsq(torch.tensor([0.2, 0.9, 5.0]), torch.tensor(0.5), q_min=-1, q_max=1)
+    tensor([0, 1, 1], dtype=torch.int8)
+    """
+    check_floats(x)
+    check_step(step, x)
+    return (
+        _place(x.detach(), step.detach().to(_wide(x))).round_().clamp_(q_min, q_max).to(torch.int8)
+    )
+
+
+def check_step(step: Tensor, x: Tensor, what: str = "the step") -> None:
+    """Raise unless steps are floats above 0, not infinite, and broadcast against x."""
+    check_floats(step, what)
+    try:
+        fits = torch.broadcast_shapes(step.shape, x.shape) == x.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        shapes = f"{tuple(step.shape)} does not fit a tensor of shape {tuple(x.shape)}"
+        raise ValueError(f"{what} of shape {shapes}")
+    low, high = (end.item() for end in step.detach().aminmax())
+    least = torch.finfo(torch.float32).tiny  # the reciprocal of less is infinite
+    if not (least <= low and high < math.inf):
+        raise ValueError(
+            f"{what} must be above 0 and finite, not {low if not low >= least else high:g}: "
+            "a lower learning rate for it, or a gradient that is scaled, keeps it there"
+        )
+
+
+class _LearnedSigns(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, weight: Tensor, step: Tensor, factor: float) -> Tensor:
+        q = signs(weight)
+        ctx.save_for_backward(q, step)
+        ctx.factor = factor
+        return (q * step).to(weight.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        q, step = ctx.saved_tensors
+        by_step = (gradient * q).sum_to_size(step.shape) * ctx.factor
+        return gradient, by_step.to(step.dtype), None
+
+
+def binarize_lsq(weight: Tensor, step: Tensor) -> Tensor:
+    """Signs times a step that is learned: of one bit, where there is no 0 and nothing is clipped.
+
+    The gradient goes straight through to the weight. The step's is Σ gradient · sign, which is
+    exact, since the signs do not depend on the step; times 1/√N as of `fake_quantize_lsq`.
+
+    >>> w, step = torch.tensor([0.2, -0.9]), torch.tensor(0.5, requires_grad=True)
+    >>> y = binarize_lsq(w, step)
+    >>> y.backward(torch.tensor([3.0, 1.0]))
+    >>> y.detach(), round(step.grad.item() * 2**0.5, 6)  # 3 - 1
+    (tensor([ 0.5000, -0.5000]), 2.0)
+    """
+    check_floats(weight, "the weight")
+    check_step(step, weight)
+    return _LearnedSigns.apply(weight, step, _factor(weight, step, 1, None))
+
+
+def _factor(x: Tensor, step: Tensor, q_max: int, numbers: int | None) -> float:
+    numbers = x.numel() // max(step.numel(), 1) if numbers is None else numbers
+    return 1 / math.sqrt(max(numbers * q_max, 1))
 
 
 def initial_step(x: Tensor, q_max: int, axis: int | None = None) -> Tensor:
@@ -66,20 +161,23 @@ def initial_step(x: Tensor, q_max: int, axis: int | None = None) -> Tensor:
     """
     magnitudes = x.detach().abs()
     if axis is None:
-        return 2 * magnitudes.mean() / math.sqrt(q_max)
-    others = [d for d in range(x.dim()) if d != axis % x.dim()]
-    return 2 * magnitudes.mean(others, keepdim=True) / math.sqrt(q_max)
+        step = 2 * magnitudes.mean() / math.sqrt(q_max)
+    else:
+        others = [d for d in range(x.dim()) if d != axis % x.dim()]
+        step = 2 * magnitudes.mean(others, keepdim=True) / math.sqrt(q_max)
+    return torch.where(step > 0, step, 1)
 
 
 def least_squares_step(x: Tensor, q_min: int, q_max: int, axis: int | None = None) -> Tensor:
     """The step with the least squared error, by turns: integers for a step, a step for integers.
 
     With integers q the best step is Σ x·q / Σ q²; with a step the best integers are the nearest.
-    From each of several starts, the best is taken.
+    From each of several starts, the best is taken. Where all is 0 the step is 1.
     """
-    x = x.detach()
+    x = x.detach().to(_wide(x))
     rows = x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
-    largest = rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    largest = rows.abs().amax(1, keepdim=True)
+    largest = torch.where(largest > 0, largest, q_max)
     best, least = largest / q_max, torch.full_like(largest, torch.inf)
     for part in torch.linspace(0.1, 1, 19, dtype=x.dtype, device=x.device):
         step = part * largest / q_max
