@@ -1,5 +1,6 @@
 """Training with 16 or 8 bit floats: with float32 master weights or without, and a loss scale."""
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -70,7 +71,6 @@ def train_in(
         fused=True,
     )
     planned = recipe.epochs * -(-len(split) // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(planned, 1))
     steps, losses = 0, []
     if not master:
         round_stored(optimizer, format)
@@ -83,6 +83,8 @@ def train_in(
             for batch in order.split(recipe.batch_size):
                 if stop is not None and stop.is_set():
                     return Training(steps, planned, tuple(losses))
+                for group in optimizer.param_groups:  # a scheduler warns where steps are skipped
+                    group["lr"] = _falling(recipe.learning_rate, steps / planned)
                 before = _copies(model) if watch else {}
                 loss = F.cross_entropy(model(split.images[batch]), split.labels[batch])
                 optimizer.zero_grad()
@@ -94,12 +96,16 @@ def train_in(
                     watch(steps, {n: (before[n], p.detach()) for n, p in parameters})
                 if not master:
                     round_stored(optimizer, format)
-                schedule.step()
                 total += float(loss.detach()) * len(batch)
                 if progress is not None:
                     progress(steps, planned)
             losses.append(total / len(split))
     return Training(planned, planned, tuple(losses))
+
+
+def _falling(rate: float, done: float) -> float:
+    """The learning rate along a cosine, `done` from 0 to 1."""
+    return rate * (1 + math.cos(math.pi * done)) / 2
 
 
 def _copies(model: nn.Module) -> dict[str, Tensor]:
