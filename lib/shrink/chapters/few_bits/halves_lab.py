@@ -33,7 +33,7 @@ class HalvesLab:
         self.errors = 100 * np.array(scaled)
         dynamic = [halves.at_scale(dataset, None, seed).error for seed in seeds]
         self.dynamic = 100 * np.array(dynamic)
-        self.updates = {way: self._updates(way) for way in halves.WAYS}
+        self.updates = {way: self._updates(way) for way in halves.ways(SMALL_RATE)}
         self.runs: list[HalfRun] = []
 
     def view(self, format: str, loss_scale: float, numbers: str, step: int) -> HalvesView:
