@@ -48,7 +48,8 @@ def fake_quantize_ste(x: Tensor, qparams: QParams) -> Tensor:
         x's shape and dtype, the numbers that `fake_quantize` gives.
 
     Source: Bengio, Léonard and Courville 2013, section 4; Jacob et al. 2018, section 3.
-    Differs: torch passes the gradient where the rounded integer is in range, half a step further.
+    Differs: torch's `fake_quantize_per_tensor_affine` passes the gradient where the rounded integer
+        is in range, half a step further.
 
     Raises:
         TypeError: x is not floating point, or sparse.
