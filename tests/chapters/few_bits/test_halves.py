@@ -128,6 +128,9 @@ def test_what_is_lost_is_read_from_the_bins(format):
         low, high = halves.lost(counts, format, exponent)
         assert low == pytest.approx(underflow(x, format, 2.0**exponent), abs=1e-4)
         assert high == pytest.approx(overflow(x, format, 2.0**exponent), abs=0.005)
+    kept = (x * 64).abs() > halves.ends(format)[0]
+    share = float(x[~kept].abs().sum() / x.abs().sum())
+    assert halves.lost(counts * halves.MIDDLES, format, 6)[0] == pytest.approx(share, rel=0.05)
     assert halves.lost(np.zeros(halves.BINS, dtype=np.int32), format) == (0, 0)
 
 

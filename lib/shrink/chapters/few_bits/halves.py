@@ -62,6 +62,7 @@ OCTAVES = (-64, 16)  # powers of two from the smallest magnitude that is counted
 PARTS = 8  # bins for each octave
 BINS = PARTS * (OCTAVES[1] - OCTAVES[0])
 EDGES = 2.0 ** (OCTAVES[0] + np.arange(BINS + 1) / PARTS)  # of the bins
+MIDDLES = EDGES[:-1] * 2.0 ** (0.5 / PARTS)  # counts * MIDDLES: about the sum of all in each bin
 
 SECONDS = {None: 2, E4M3: 5, FP16: 3, BF16: 3}  # a training of four epochs, on two cores
 
@@ -274,15 +275,16 @@ def lost(counts: np.ndarray, format: Format, exponent: int = 0) -> tuple[float, 
     """Of the numbers counted in bins, the fractions that become 0, and that are too large.
 
     Args:
-        counts: (bins,), as `Magnitudes.of` gives.
+        counts: (bins,), as `Magnitudes.of` gives; of their sum, not their number, if they are
+            multiplied by `MIDDLES`.
         exponent: the numbers are multiplied by 2^exponent first, as by a loss scale.
 
     The end of a format's range is taken to be that of a bin: for those too large it may be off by
     an eighth of an octave at most.
     """
     low, high = (_bin_of(end, exponent) for end in ends(format))
-    total = max(int(counts.sum()), 1)
-    return int(counts[:low].sum()) / total, int(counts[high:].sum()) / total
+    total = float(counts.sum()) or 1.0
+    return float(counts[:low].sum()) / total, float(counts[high:].sum()) / total
 
 
 def ends(format: Format) -> tuple[float, float]:
