@@ -11,6 +11,7 @@ from torch import nn
 from shrink.chapters.few_bits.bf16 import round_to_bf16
 from shrink.chapters.few_bits.scaling import scaled_step
 from shrink.chapters.few_bits.updating import latent_step
+from tests.chapters.few_bits import step_answers as steps
 from tests.chapters.wrong import CHANGED, changed
 
 right_step = latent_step.reference
@@ -735,7 +736,7 @@ WRONG = {
         _a_tenth: "after a skip scaler.scale, which was [0-9]+, is [0-9]+",
         _momentum_cleared: "so the step is skipped, and the optimizer's momenta stay as they were",
         _without_the_optimizer: r"the weights of parameters\[0\] are not where",
-        _pairs: "scaler.good_steps, which was 3, is 4",
+        _pairs: r"after \d of 6 good steps scaler.good_steps, which was \d, is \d",
         _text: "scaler.scale is a number.*str",
         (lambda scaler, parameters, optimizer: None): "the weights have not moved: the optimizer t",
     },
@@ -765,3 +766,10 @@ WRONG = {
         (lambda: {"x": (0.5, 1.5, 3.0), "step": 2.0, "upstream": (1, 2, 3)}): "return three things",
     },
 }
+
+# --- exercises 1 to 3 ----------------------------------------------------------------------
+
+RIGHT |= steps.RIGHT
+WRONG |= steps.WRONG
+DISGUISED += steps.DISGUISED
+RAISING = steps.RAISING
