@@ -7,21 +7,26 @@ both, which `measure.write` stores once.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from shrink import quantization, sharing
 from shrink.arguments import whole_number
+from shrink.classroom.state_arrays import (
+    Parts,
+    apart,
+    check_parts,
+    contradictions,
+    layout_of,
+    packed_state,
+)
 from shrink.coding import sparse
 from shrink.coding.codec_parts import checked_shared
-from shrink.coding.stored import check_plain, checked_name, identity, named, plain
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST_CODEBOOK = 256
-Parts = dict[str, Tensor]
 
 
 def pack(state: Mapping[str, Tensor], format: str, gap_bits: int = 5) -> dict[str, Tensor]:
@@ -50,7 +55,7 @@ def pack(state: Mapping[str, Tensor], format: str, gap_bits: int = 5) -> dict[st
             return None
         return sparse.encode(tensor, format, gap_bits)
 
-    return _packed(state, packed)
+    return packed_state(state, packed)
 
 
 def unpack(arrays: Mapping[str, Tensor], format: str) -> dict[str, Tensor]:
@@ -64,9 +69,9 @@ def unpack(arrays: Mapping[str, Tensor], format: str) -> dict[str, Tensor]:
     Raises `ValueError` where the arrays of a weight contradict each other.
     """
     _check_format(format)
-    state, parts = _apart(arrays)
+    state, parts = apart(arrays)
     for name, found in parts.items():
-        with _contradictions(name):
+        with contradictions(name):
             state[name] = sparse.decode(found, format)
     return state
 
@@ -96,7 +101,7 @@ def pack_quantized(state: Mapping[str, Tensor], num_bits: int, **options) -> dic
     def packed(name: str, tensor: Tensor) -> Parts | None:
         return _quantized(tensor, num_bits, options) if _is_weight(tensor) else None
 
-    return _packed(state, packed)
+    return packed_state(state, packed)
 
 
 def _quantized(weight: Tensor, num_bits: int, options: dict) -> Parts:
@@ -122,16 +127,16 @@ def unpack_quantized(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises `ValueError` where the arrays of a weight contradict each other.
     """
-    state, parts = _apart(arrays)
+    state, parts = apart(arrays)
     for name, part in parts.items():
-        with _contradictions(name):
-            _check_parts(part, ("q", "scale", "layout"), ("zero_point", "like"))
+        with contradictions(name):
+            check_parts(part, ("q", "scale", "layout"), ("zero_point", "like"))
             state[name] = _dequantized(part)
     return state
 
 
 def _dequantized(part: Parts) -> Tensor:
-    num_bits, group, *shape = _layout(part)
+    num_bits, group, *shape = layout_of(part)
     q, scale = part["q"], part["scale"]
     if num_bits != 8:
         q = quantization.unpack_bits(q, num_bits, math.prod(shape), signed=True)
@@ -176,7 +181,7 @@ def pack_shared(
             ways.append(_pack_nonzeros(one, gap_bits))
         return min(ways, key=lambda parts: sum(array.nbytes for array in parts.values()))
 
-    return _packed(state, packed, lambda name: id(shared.get(name)))
+    return packed_state(state, packed, lambda name: id(shared.get(name)))
 
 
 def _checked(one: sharing.Shared, weight: Tensor) -> sharing.Shared:
@@ -233,16 +238,16 @@ def unpack_shared(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises `ValueError` where the arrays of a weight contradict each other.
     """
-    state, parts = _apart(arrays)
+    state, parts = apart(arrays)
     for name, part in parts.items():
-        with _contradictions(name):
-            _check_parts(part, ("codebook", "numbers", "layout"), ("gaps", "gap_bits"))
+        with contradictions(name):
+            check_parts(part, ("codebook", "numbers", "layout"), ("gaps", "gap_bits"))
             state[name] = _rebuilt(part)
     return state
 
 
 def _rebuilt(part: Parts) -> Tensor:
-    codebook, (count, *shape) = part["codebook"], _layout(part)
+    codebook, (count, *shape) = part["codebook"], layout_of(part)
     numbers = _unpack_numbers(part["numbers"], len(codebook), count)
     if "gaps" in part:
         entries = {"shape": part["layout"][1:], "values": numbers.float()}
@@ -271,67 +276,3 @@ def _check_format(format: str) -> None:
 
 def _is_weight(tensor: Tensor) -> bool:
     return tensor.dim() >= 2 and tensor.dtype in FLOATS
-
-
-def _packed(
-    state: Mapping[str, Tensor],
-    pack_one: Callable[[str, Tensor], Parts | None],
-    also: Callable[[str], object] = lambda name: None,
-) -> dict[str, Tensor]:
-    """The arrays of each tensor, or the tensor where it is to stay; errors name it.
-
-    Two names of one tensor share the arrays, if what `also` says of the names is the same.
-    """
-    if not isinstance(state, Mapping):
-        raise TypeError(f"a state maps names to tensors, and is not a {type(state).__name__}")
-    arrays: dict[str, Tensor] = {}
-    done: dict[tuple, Parts] = {}
-    for name, tensor in list(state.items()):  # a list, so that all stay alive
-        if "/" in checked_name(name) or not name:
-            raise ValueError(f'a name of a tensor has letters and no "/", unlike {name!r}')
-        with named(name):
-            same = (*identity(tensor), also(name))
-            if same not in done:
-                numbers = plain(tensor)
-                parts = pack_one(name, numbers)
-                done[same] = {"": numbers} if parts is None else parts
-        arrays |= {f"{name}/{part}".rstrip("/"): array for part, array in done[same].items()}
-    return arrays
-
-
-@contextmanager
-def _contradictions(name: str) -> Iterator[None]:
-    """Whatever does not fit together in here is a `ValueError` that names the weight."""
-    try:
-        yield
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{name}: {str(error).splitlines()[0]}") from None
-
-
-def _layout(part: Parts) -> list[int]:
-    layout = part["layout"].tolist()
-    if min(layout) < 0:
-        raise ValueError(f"a layout has no numbers below 0, unlike {layout}")
-    return layout
-
-
-def _check_parts(part: Parts, needed: tuple[str, ...], more: tuple[str, ...]) -> None:
-    if set(needed) - set(part) or set(part) - {*needed, *more}:
-        raise ValueError(f"its arrays must be {', '.join(needed)}, not {', '.join(part)}")
-
-
-def _apart(arrays: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict]]:
-    """The tensors that are stored as they are, and the arrays of each weight."""
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"arrays must map names to tensors, not be a {type(arrays).__name__}")
-    state: dict[str, Tensor] = {}
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, array in arrays.items():
-        with named(checked_name(name)):
-            check_plain(array)
-        weight, _, part = name.partition("/")
-        if part:
-            parts.setdefault(weight, {})[part] = array
-        else:
-            state[name] = array
-    return state, parts
