@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         "prune-at-init",
         "lottery",
         "dsd",
+        "binaryconnect",
+        "ternary",
     ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")

@@ -29,6 +29,7 @@ from tests.bench import (
     surgery,
     synflow,
     tickets,
+    xnor,
 )
 from tests.bench.rows import Row
 
@@ -45,6 +46,7 @@ FIGURES = {
     "synflow": synflow.beside_the_authors,
     "masks-held": tickets.masks_held,
     "side-by-side": side_by_side.trainings,
+    "xnor": xnor.products,
     "sparse": library.sparse_products,
     "integers": quantized.inference,
     "quantizing": quantized.quantizing,

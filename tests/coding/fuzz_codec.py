@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from shrink import quantization, sharing
 from shrink.coding import codec_format
-from shrink.coding.codec import CodecError, Quantized, decode, encode
+from shrink.coding.codec import CodecError, Quantized, Scaled, decode, encode
 from tests.coding import grammar
 from tests.coding.heavy import BODIES, heavy
 
@@ -53,6 +53,9 @@ def samples() -> tuple[bytes, ...]:
     for how in ({"axis": 0}, {"group": 4}):
         p = quantization.qparams_of(weight, num_bits=3, **how)
         files.append(encode({"q": Quantized(quantization.quantize(weight, p), p)}))
+    signs = (weight > 0).char() * 2 - 1
+    for scale in (torch.tensor(0.5), torch.rand(12, 1, generator=generator)):
+        files += [encode({"s": Scaled(signs, scale)}, code=code) for code in codec_format.CODES]
     files.append(encode({"a": torch.ones(3), "b": torch.tensor([True]), "c": torch.zeros(0, 2)}))
     return tuple(files)
 

@@ -13,7 +13,7 @@ import torch
 
 from shrink.coding import ans, huffman
 
-DENSE, QUANTIZED, SHARED, SPARSE, TIED = range(5)
+DENSE, QUANTIZED, SHARED, SPARSE, TIED, SCALED = range(6)
 WIDTHS = (4, 2, 2, 8, 1, 1, 2, 4, 8, 1)  # bytes of a number of each type; the last is bool
 SIZES = (0, 1, 1, 2, 3, 5, 8, 17, 24)
 EDGES = (255, 256, 4095, 4096, 4097, 2**16, 2**20 - 1, 2**20, 2**20 + 1, 2**31, 2**35 - 1)
@@ -53,7 +53,7 @@ class Grammar:
     def file(self) -> bytes:
         self.names: list[bytes] = []
         tensors = self.rng.choice([0, 1, 1, 1, 2, 3, 6])
-        version = self.or_odd(self.rng.choice([1, 2]), [0, 3, 255])
+        version = self.or_odd(self.rng.choice([1, 2, 3]), [0, 4, 255])
         body = bytes([version]) + varint(self.or_odd(tensors, [0, tensors + 1, 4096, 4097, 2**34]))
         for _ in range(tensors):
             body += self.name() + self.tensor(version)
@@ -81,15 +81,22 @@ class Grammar:
         return bytes([self.or_odd(len(name), [0, 255, len(name) // 2])]) + name
 
     def tensor(self, version: int) -> bytes:
-        kind = self.or_odd(self.rng.randrange(4), [TIED, 5, 255])
-        if version == 2 and len(self.names) > 1 and self.rng.random() < 0.2:
+        kind = self.or_odd(self.rng.randrange(4), [TIED, SCALED, 6, 255])
+        if version == 3 and self.rng.random() < 0.2:
+            kind = SCALED
+        if version > 1 and len(self.names) > 1 and self.rng.random() < 0.2:
             kind = TIED
         if kind == TIED:
             earlier = self.rng.randrange(max(len(self.names) - 1, 1))
             return bytes([kind]) + varint(self.or_odd(earlier, [len(self.names), 4096, 2**34]))
         shape = self.shape()
         head = bytes([kind, self.or_odd(len(shape), [0, 8, 9, 255])]) + b"".join(map(varint, shape))
-        draw = {DENSE: self.dense, QUANTIZED: self.quantized, SHARED: self.shared}
+        draw = {
+            DENSE: self.dense,
+            QUANTIZED: self.quantized,
+            SHARED: self.shared,
+            SCALED: self.scaled,
+        }
         return head + draw.get(kind, self.sparse)(shape)
 
     def shape(self) -> tuple[int, ...]:
@@ -112,14 +119,24 @@ class Grammar:
         group = self.rng.choice([0, 0, 1, 2, columns]) if shape else 0
         group = min(group, max(columns, 1))
         group = self.or_odd(group, [max(columns - 1, 0), columns + 1, 2**20])
-        parts = self.scales(shape, group)
+        count, scales = self.some_scales(self.scales(shape, group))
+        shifted = self.or_odd(self.rng.randrange(2), [2, 255])
+        raw = bytes([bits]) + varint(group) + scales
+        raw += bytes([shifted]) + (self.some(count) if shifted else b"")
+        return raw + self.some(-(-math.prod(shape) * bits // 8))
+
+    def scaled(self, shape: tuple[int, ...]) -> bytes:
+        _, raw = self.some_scales(self.scales(shape, 0))
+        k = self.rng.choice([1, 2, 3, 5, 16, 17, 255, 256])
+        values = bytes([self.or_odd(k - 1, [0, 255])]) + self.some(k)
+        return raw + values + self.symbols(math.prod(shape), k)
+
+    def some_scales(self, parts: tuple[int, ...]) -> tuple[int, bytes]:
+        """How many there are, and their shape and numbers."""
         count = min(math.prod(parts), 2000)
         kinds = [0.25] * 5 if self.rng.random() > self.odd else FLOATS
         scales = np.array([self.rng.choice(kinds) for _ in range(count)], "<f4").tobytes()
-        shifted = self.or_odd(self.rng.randrange(2), [2, 255])
-        raw = bytes([bits]) + varint(group) + bytes([len(parts)]) + b"".join(map(varint, parts))
-        raw += scales + bytes([shifted]) + (self.some(count) if shifted else b"")
-        return raw + self.some(-(-math.prod(shape) * bits // 8))
+        return count, bytes([len(parts)]) + b"".join(map(varint, parts)) + scales
 
     def scales(self, shape: tuple[int, ...], group: int) -> tuple[int, ...]:
         """The shape of the scales: with the tensor's axes, with none, or with others."""

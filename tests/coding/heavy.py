@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from shrink.coding import ans, huffman
-from tests.coding.grammar import DENSE, QUANTIZED, SHARED, SPARSE, varint
+from tests.coding.grammar import DENSE, QUANTIZED, SCALED, SHARED, SPARSE, varint
 
 FIXED, HUFFMAN, ANS = (bytes([code]) for code in range(3))
 TWO = bytes([1, 2, 0, 0, 0, 60])  # a codebook: 0.0 and 1.0
@@ -19,7 +19,7 @@ SKEWED = torch.tensor([*range(1, 16), 15] + [0] * 240)  # lengths of Huffman cod
 def file_of(bodies: list[bytes]) -> bytes:
     """A file of tensors that are named by their numbers."""
     named = (bytes([4]) + b"%4d" % number + body for number, body in enumerate(bodies))
-    return signed(b"SHRK\x01" + varint(len(bodies)) + b"".join(named))
+    return signed(b"SHRK\x03" + varint(len(bodies)) + b"".join(named))
 
 
 def signed(content: bytes) -> bytes:
@@ -92,6 +92,16 @@ def grouped() -> bytes:
     return head + 2 * SCALE + bytes([1, 1, 1, 0])
 
 
+def scaled(*shape: int, code: bytes = FIXED, scales: bytes = bytes([0]) + SCALE) -> bytes:
+    """Signs, so many that a byte is full, each the same; one scale for all, or some."""
+    return shaped(SCALED, *shape) + scales + bytes([1, 255, 1]) + code
+
+
+def signs_with_a_scale_each() -> bytes:
+    scales = bytes([1]) + varint(2**17) + SCALE * 2**17
+    return scaled(2**17, scales=scales) + bytes(2**14)
+
+
 def a_scale_each() -> bytes:
     head = shaped(QUANTIZED, 2**17) + bytes([7, 1, 1]) + varint(2**17)
     return head + SCALE * 2**17 + b"\0" + bytes(7 * 2**14)
@@ -129,6 +139,11 @@ BODIES: dict[str, Callable[[], list[bytes]]] = {
         shaped(QUANTIZED, 2**20) + bytes([2, 0, 0]) + SCALE + bytes(1 + 2**18)
     ],
     "a scale for each number": lambda: [a_scale_each()],
+    "4096 of signs": lambda: [scaled(1, 1) + bytes(1)] * 4096,
+    "1400 of signs": lambda: [scaled(1, 1) + bytes(1)] * 1400,
+    "2^20 signs": lambda: [scaled(2**20) + bytes(2**17)],
+    "ANS of 2^20 signs": lambda: [scaled(2**20, code=ans_of(2**20, 2))],
+    "a scale for each sign": lambda: [signs_with_a_scale_each()],
     "2^20 of one value": lambda: [shaped(SHARED, 2**20) + bytes([0, 2, 0, 60]) + FIXED],
     "gaps of one bit": lambda: [all_places()],
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from shrink import quantization, sharing
 from shrink.coding import codec, codec_format
-from shrink.coding.codec import CodecError, Quantized, decode, encode, load, regions, save
+from shrink.coding.codec import CodecError, Quantized, Scaled, decode, encode, load, regions, save
 from shrink.quantization import QParams
 from shrink.sharing import Shared
 from tests import depth
@@ -52,7 +52,7 @@ KEPT = Path(__file__).parent / "kept"  # a file that each version of the format 
 def kept(version=codec_format.VERSION):
     """What is in the kept files, by arithmetic: each kind of tensor, each code, each type.
 
-    Version 2 has more: what is the same as an earlier one.
+    Version 2 has more, what is the same as an earlier one, and version 3 integers that are coded.
     """
     places = torch.arange(600)
     codebook = (torch.arange(9) - 4) / 8
@@ -71,6 +71,11 @@ def kept(version=codec_format.VERSION):
     }
     numbers = torch.tensor([[0, 1, 1], [1, 0, 1]])
     parts |= {str(dtype): numbers.to(dtype) for dtype in codec_format.DTYPES}
+    if version > 2:
+        parts["signs"] = Scaled(
+            (places % 2 * 2 - 1).to(torch.int8).view(20, 30), torch.tensor(0.125)
+        )
+        parts["ternary"] = Scaled((places % 3 - 1).to(torch.int8).view(6, 100), channels.scale)
     again = ("sparse", "channels", "torch.float16") if version > 1 else ()
     return parts | {f"{name}, again": parts[name] for name in again}
 
@@ -232,7 +237,7 @@ def test_regions_name_what_is_there():
             {"w": [1.0]},
             {},
             TypeError,
-            "w must be a tensor, Shared or Quantized, not <class 'list'>",
+            "w must be a tensor, Shared, Quantized or Scaled, not <class 'list'>",
         ),
         ({"w": torch.ones(1, dtype=torch.complex64)}, {}, TypeError, "torch.complex64 has no form"),
         ({"": torch.ones(1)}, {}, ValueError, "a name has 1 to 255 bytes, '' has 0"),
@@ -374,6 +379,8 @@ def test_files_of_every_version_load_for_good(version, code):
                 each = part.qparams.group
                 scale, zero_point = (t.repeat_interleave(each, 1) for t in (scale, zero_point))
             expected = scale * (part.q.float() - zero_point)
+        elif isinstance(part, Scaled):
+            expected = part.scale * part.q
         else:
             expected = part
         assert same(found[name], expected), name
@@ -381,8 +388,8 @@ def test_files_of_every_version_load_for_good(version, code):
 
 def test_a_newer_version_and_an_end_are_told_so():
     content = encode({"w": torch.ones(2)})
-    newer = repaired(content[:4] + bytes([3]) + content[5:])
-    with pytest.raises(CodecError, match="byte 5, header: version 3; this reader knows 1 to 2"):
+    newer = repaired(content[:4] + bytes([4]) + content[5:])
+    with pytest.raises(CodecError, match="byte 5, header: version 4; this reader knows 1 to 3"):
         decode(newer)
     with pytest.raises(CodecError, match="the checksum is another"):
         decode(content + b"\0")

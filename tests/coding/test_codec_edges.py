@@ -13,7 +13,7 @@ from torch import nn
 
 from shrink import quantization, sharing
 from shrink.coding import ans, codec, huffman, sparse
-from shrink.coding.codec import CodecError, Quantized, decode, encode
+from shrink.coding.codec import CodecError, Quantized, Scaled, decode, encode
 from shrink.quantization import QParams
 from shrink.sharing import Shared
 from tests import depth
@@ -39,6 +39,8 @@ def meant(part):
     """The tensor that a part stands for, by its own definition."""
     if isinstance(part, Shared):
         return part.weight
+    if isinstance(part, Scaled):
+        return part.q * part.scale
     if isinstance(part, Quantized):
         return quantization.dequantize(part.q, part.qparams)
     return part
@@ -51,6 +53,10 @@ def quantized(q=((1, -2, 0), (3, 1, 1)), scale=0.5, zero_point=0, bits=4, group=
     if group is not None and scale.dim():
         zero_point = torch.ones_like(scale).int()
     return Quantized(q, QParams(scale, zero_point, bits, group=group, **how))
+
+
+def scaled(q=((1, -2, 0), (3, 1, 1)), scale=0.5):
+    return Scaled(torch.as_tensor(q).to(torch.int8), torch.as_tensor(scale))
 
 
 def shared(codebook=(0.0, 2.5), numbers=((0, 1, 1), (0, 0, 1)), zero=None):
@@ -91,6 +97,13 @@ TAKEN = {
     "a scalar of integers": quantized(3, 0.5),
     "integers not in a row": quantized(torch.arange(6).view(2, 3).T),
     "scales expanded": quantized(scale=torch.ones(1, 1).expand(2, 3)),
+    "signs": scaled(torch.arange(77).view(7, 11) % 2 * 2 - 1, torch.rand(7, 1)),
+    "one integer": scaled(torch.full((2, 3), -128)),
+    "all integers": scaled(torch.arange(-128, 128).view(16, 16), torch.rand(1, 16)),
+    "integers times 0 and less": scaled(scale=[[0.0], [-1.0]]),
+    "no integers": scaled(torch.zeros(0, 3), torch.ones(1, 3)),
+    "a scalar times a scale": scaled(3),
+    "integers turned": Scaled(torch.arange(6).view(2, 3).char().T, torch.ones(3, 1)),
     "no numbers": shared(numbers=torch.zeros(0, 4, dtype=torch.uint8), zero=0),
     "a scalar of a codebook": shared(numbers=1),
     "numbers int64": shared(numbers=torch.tensor([[0, 1]])),
@@ -166,7 +179,7 @@ REFUSED = {
     "nine axes": (torch.ones([1] * 9), ValueError, "w: .*at most 8 axes, not 9"),
     "no numbers beside too many": (torch.zeros(0, 2**21), ValueError, r"w: \(0, 2097152\) is more"),
     "too many numbers": (torch.zeros(2**20 + 1, dtype=torch.int8), ValueError, "w: .*`most`"),
-    "an array": (np.ones(2), TypeError, "w must be a tensor, Shared or Quantized, not"),
+    "an array": (np.ones(2), TypeError, "w must be a tensor, Shared, Quantized or Scaled, not"),
     "a number": (1.0, TypeError, "w must be a tensor"),
     "two axes of values": (shared(torch.ones(2, 2)), ValueError, "w: a codebook has one axis"),
     "no axis of values": (shared(torch.tensor(1.0)), ValueError, "w: a codebook has one axis"),
@@ -237,6 +250,19 @@ REFUSED = {
     "a group of 1.5": (quantized(scale=torch.ones(2, 1), group=1.5), TypeError, "w: group must"),
     "a group of no row": (quantized(group=2), ValueError, "w: groups are those of a row"),
     "a group of a scalar": (quantized(3, group=1), ValueError, "w: groups are those of a row"),
+    "scaled integers int64": (Scaled(torch.ones(1).long(), ONE), TypeError, "w: .*torch.int64"),
+    "scales of integers float64": (
+        Scaled(torch.ones(1).char(), ONE.double()),
+        TypeError,
+        "w: .*float64",
+    ),
+    "scales of fewer axes": (scaled(scale=[1.0, 2.0, 3.0]), ValueError, r"w: scales of \(3,\)"),
+    "scales of a larger shape": (scaled(scale=torch.ones(4, 1)), ValueError, r"w: .*\(4, 1\)"),
+    "a scale of integers NaN": (
+        scaled(scale=float("nan")),
+        ValueError,
+        "w: scales are finite, not .nan",
+    ),
     "groups that do not fit": (
         quantized(scale=torch.ones(3, 2), group=2),
         ValueError,
@@ -436,6 +462,23 @@ def test_only_a_file_with_one_tensor_twice_is_of_version_2():
     assert encode({"a": torch.ones(2), "b": torch.ones(2)})[4] == 1
     w = torch.ones(2)
     assert encode({"a": w, "b": w})[4] == 2
+
+
+def test_only_a_file_with_coded_integers_is_of_version_3():
+    w = torch.ones(2)
+    assert encode({"s": scaled(), "a": w, "b": w})[4] == 3
+    content = encode({"s": scaled()})
+    for version in (1, 2):
+        with pytest.raises(CodecError, match=r"s, shape: must be 0 to \d, not 5"):
+            decode(heavy.signed(content[:4] + bytes([version]) + content[5:-4]))
+
+
+def test_signs_take_a_bit_each_and_zeros_less_than_their_two():
+    signs = torch.arange(8000).view(80, 100) % 2 * 2 - 1
+    assert len(encode({"w": scaled(signs)}, code="fixed")) < 1000 + 40
+    generator = torch.Generator().manual_seed(0)
+    mostly_zero = (torch.rand(80, 100, generator=generator) < 0.1) * signs
+    assert len(encode({"w": scaled(mostly_zero, torch.ones(80, 1))})) < 600 + 320 + 60
 
 
 def test_a_tensor_cannot_be_one_that_comes_later_nor_of_another_shape():

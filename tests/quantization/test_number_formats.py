@@ -226,7 +226,7 @@ def test_what_is_no_float_is_refused_by_name():
             encode(wrong, FP16)
         with pytest.raises(TypeError, match=str(wrong.dtype)):
             round_to(wrong, FP16)
-    with pytest.raises(TypeError, match="codes must be integers, not torch[.]float32"):
+    with pytest.raises(TypeError, match=r"codes must be integers, not torch\.float32"):
         decode(torch.tensor([1.0]), FP16)
     for wrong in ({"exponent_bits": 9}, {"exponent_bits": 1}, {"mantissa_bits": 23}):
         ((what, number),) = wrong.items()

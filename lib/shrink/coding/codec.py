@@ -1,8 +1,8 @@
 """The Deep Compression file: a network's tensors, each as short as it was made, in one file.
 
 A weight that is pruned and shared becomes gaps and numbers of values, both coded; a quantized
-tensor its integers, packed; anything else its bytes. `codec_format` says what a file is, and
-`codec_writer` and `codec_reader` write and read it.
+tensor its integers, packed, or coded where they are few; anything else its bytes. `codec_format`
+says what a file is, and `codec_writer` and `codec_reader` write and read it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shrink.coding.codec_bytes import Region
 from shrink.coding.codec_format import CODES, LONGEST, MAGIC, MOST, CodecError
-from shrink.coding.codec_parts import Part, Quantized
+from shrink.coding.codec_parts import Part, Quantized, Scaled
 from shrink.coding.codec_reader import Reader
 from shrink.coding.codec_writer import Writer
 from shrink.files import write_atomically
@@ -25,6 +25,7 @@ __all__ = [
     "Part",
     "Quantized",
     "Region",
+    "Scaled",
     "decode",
     "encode",
     "load",
@@ -75,8 +76,8 @@ def encode(
             which `decode` gives back as float32. A shared weight that keeps zeros is stored as gaps
             and values, or without gaps, whichever is shorter. A codebook has at most 256 values.
             What comes under a second name is stored once: a tensor of the same numbers in memory
-            (as a tied embedding and head have), or the same `Shared` or `Quantized`.
-        code: one of `CODES`, for gaps and values; None takes the shortest for each.
+            (as a tied embedding and head have), or the same `Shared`, `Quantized` or `Scaled`.
+        code: one of `CODES`, for gaps, values and coded integers; None takes the shortest for each.
         gap_bits: 1 to 8, for weights that keep zeros; None takes for each what should be shortest
             by its entropy.
         most: as for `decode`, which needs the same.
@@ -85,7 +86,7 @@ def encode(
     Differs: the paper gives no file. Ours has relative indices as `sparse.relative_indices`.
 
     Raises:
-        TypeError: something is none of the three; a tensor is sparse, quantized by torch, without
+        TypeError: something is none of the four; a tensor is sparse, quantized by torch, without
             numbers or of a type that is not in `DTYPES`; a codebook or scales are not float32; or
             a name is no text.
         ValueError: a name is empty or over 255 bytes, a codebook is too long, an integer has no

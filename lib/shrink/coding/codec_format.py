@@ -4,8 +4,9 @@
     of each tensor: name, kind, shape, and what the kind needs
     CRC-32 of all that
 
-Version 2 may store, in place of a tensor that equals an earlier one, that one's number alone. A
-file without them is written as version 1, so that an earlier Shrink reads it too.
+Version 2 may store, in place of a tensor that equals an earlier one, that one's number alone, and
+version 3 integers that are coded, beside their scales. A file without these is written as version
+1, so that an earlier Shrink reads it too.
 """
 
 import math
@@ -16,9 +17,10 @@ import torch
 from shrink.arguments import whole_number
 from shrink.coding import ans
 
-MAGIC, VERSION = b"SHRK", 2
+MAGIC, VERSION = b"SHRK", 3
 AXES, TENSORS, NAME = 8, 4096, 255  # at most: axes of a tensor, tensors, bytes of a name
-DENSE, QUANTIZED, SHARED, SPARSE, TIED = range(5)  # kinds of tensors
+DENSE, QUANTIZED, SHARED, SPARSE, TIED, SCALED = range(6)  # kinds of tensors
+KINDS = {1: SPARSE, 2: TIED, 3: SCALED}  # the last kind that a version knows
 VALUES = 256  # in a codebook, at most
 CODES = ("fixed", "huffman", "ans")
 LONGEST = 15  # bits of a Huffman code, so that its length takes 4
@@ -37,7 +39,7 @@ DTYPES = (
 )
 MOST = 2**20  # numbers in all tensors of a file, unless another limit is named
 STEPS = MOST // 16  # of work for so many numbers: half a second or so on a laptop
-TENSOR_STEPS = {DENSE: 2, QUANTIZED: 36, SHARED: 8, SPARSE: 16, TIED: 1}
+TENSOR_STEPS = {DENSE: 2, QUANTIZED: 36, SHARED: 8, SPARSE: 16, TIED: 1, SCALED: 44}
 
 
 class CodecError(ValueError):

@@ -20,14 +20,27 @@ class Quantized:
     qparams: QParams
 
 
-Part = Tensor | Shared | Quantized
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """A tensor as integers times scales, of which there are few: coded, not packed.
+
+    `q` is int8 and `scale` float32, finite, () or with q's axes, each 1 or as long: what binary,
+    ternary and other weights are that were trained so. Signs take a bit each, and numbers of
+    unlike frequency less than their bits.
+    """
+
+    q: Tensor
+    scale: Tensor
+
+
+Part = Tensor | Shared | Quantized | Scaled
 
 
 def shape_of(part: Part) -> tuple[int, ...]:
     """The shape of the tensor that `decode` gives back."""
     if isinstance(part, Shared):
         return tuple(part.assignments.shape)
-    return tuple(part.q.shape if isinstance(part, Quantized) else part.shape)
+    return tuple(part.q.shape if isinstance(part, Quantized | Scaled) else part.shape)
 
 
 def checked_shared(part: Shared, most: int = VALUES) -> Shared:
@@ -85,6 +98,38 @@ def checked_quantized(part: Quantized) -> Quantized:
     _check_range(q, p.q_min, p.q_max, f"integers of {bits} bits")
     _check_range(p.zero_point, p.q_min, p.q_max, f"zero points of {bits} bits")
     return Quantized(q, _with_axes_of(q, p))
+
+
+def checked_scaled(part: Scaled) -> Scaled:
+    """The integers and their scales on the CPU.
+
+    Raises:
+        TypeError: the integers are not int8, or the scales not float32.
+        ValueError: a scale is not finite, or the scales do not fit the integers.
+    """
+    q, scale = plain(part.q), plain(part.scale)
+    if (q.dtype, scale.dtype) != (torch.int8, torch.float32):
+        raise TypeError(f"integers are int8 and scales float32, not {q.dtype} and {scale.dtype}")
+    if not fits(tuple(scale.shape), tuple(q.shape)):
+        raise ValueError(f"scales of {tuple(scale.shape)} do not fit the shape {tuple(q.shape)}")
+    if len(wrong := scale[~scale.isfinite()]):
+        raise ValueError(f"scales are finite, not {wrong[:9].tolist()}")
+    return Scaled(q, scale)
+
+
+def fits(parts: tuple[int, ...], shape: tuple[int, ...], group: int | None = None) -> bool:
+    """Whether scales of these sizes are for a tensor of this shape: one for all, or its axes.
+
+    Along an axis there is one scale or one for each number; of groups, one for each group.
+
+    >>> fits((), (2, 3)), fits((2, 1), (2, 3)), fits((2, 2), (2, 3), group=2), fits((3,), (2, 3))
+    (True, True, True, False)
+    """
+    if not parts or not shape:
+        return not parts and group is None
+    columns = (shape[-1], 1) if group is None else (-(-shape[-1] // group),)
+    axes = [*((size, 1) for size in shape[:-1]), columns]
+    return len(parts) == len(axes) and all(n in ok for n, ok in zip(parts, axes, strict=True))
 
 
 def _with_axes_of(q: Tensor, p: QParams) -> QParams:

@@ -19,10 +19,12 @@ from shrink.coding.codec_format import (
     CODES,
     DENSE,
     DTYPES,
+    KINDS,
     MAGIC,
     NAME,
     PRECISION,
     QUANTIZED,
+    SCALED,
     SHARED,
     SPARSE,
     TENSORS,
@@ -32,6 +34,7 @@ from shrink.coding.codec_format import (
     Limits,
     steps_of,
 )
+from shrink.coding.codec_parts import fits
 from shrink.quantization import QParams, dequantize, unpack_bits
 from shrink.sharing import rebuild
 
@@ -95,7 +98,7 @@ class Reader(Cursor):
         return name
 
     def _tensor(self) -> Tensor:
-        kind = self.byte("shape", 0, SPARSE if self.version == 1 else TIED)
+        kind = self.byte("shape", 0, KINDS[self.version])
         if kind == TIED:
             return self._tied()
         shape = self.sizes("shape", self.limits.numbers)
@@ -107,6 +110,7 @@ class Reader(Cursor):
             QUANTIZED: self._quantized,
             SHARED: self._shared,
             SPARSE: self._sparse,
+            SCALED: self._scaled,
         }[kind](shape)
 
     def _check_expected(self, shape: tuple[int, ...], what: str) -> None:
@@ -135,7 +139,7 @@ class Reader(Cursor):
         num_bits, columns = self.byte("type", 2, 8), shape[-1] if shape else 1
         group = self.varint("type", max(columns, 1)) or None
         parts = self.sizes("scales", max((1, *shape)))
-        if not _fit(parts, shape, group):
+        if not fits(parts, shape, group):
             raise self.error("scales", f"{parts} do not fit the shape {shape}")
         scale = self.floats(math.prod(parts), 4, "scales").view(parts)
         if not (scale > 0).all():
@@ -149,6 +153,15 @@ class Reader(Cursor):
         q = packed.view(torch.int8) if num_bits == 8 else unpack_bits(packed, num_bits, count, True)
         with self.placed("integers"):
             return dequantize(q.view(shape), QParams(scale, zero_point, num_bits, group=group))
+
+    def _scaled(self, shape: tuple[int, ...]) -> Tensor:
+        parts = self.sizes("scales", max((1, *shape)))
+        if not fits(parts, shape):
+            raise self.error("scales", f"{parts} do not fit the shape {shape}")
+        scale = self.floats(math.prod(parts), 4, "scales").view(parts)
+        values = self.raw(self.byte("values", 0, 255) + 1, "values").view(torch.int8)
+        numbers = self._symbols(math.prod(shape), len(values), "integers")
+        return values[numbers.long()].view(shape) * scale
 
     def _shared(self, shape: tuple[int, ...]) -> Tensor:
         codebook = self._codebook()
@@ -221,15 +234,3 @@ class Reader(Cursor):
     def _unpacked(self, count: int, bits: int, what: str) -> Tensor:
         packed = self.raw(-(-count * bits // 8), what)
         return packed if bits == 8 else unpack_bits(packed, bits, count)
-
-
-def _fit(parts: tuple[int, ...], shape: tuple[int, ...], group: int | None) -> bool:
-    """Whether scales of these sizes are for a tensor of this shape: one for all, or its axes.
-
-    Along an axis there is one scale or one for each number; of groups, one for each group.
-    """
-    if not parts or not shape:
-        return not parts and group is None
-    columns = (shape[-1], 1) if group is None else (-(-shape[-1] // group),)
-    axes = [*((size, 1) for size in shape[:-1]), columns]
-    return len(parts) == len(axes) and all(n in ok for n, ok in zip(parts, axes, strict=True))

@@ -22,19 +22,21 @@ from shrink.coding.codec_format import (
     NAME,
     PRECISION,
     QUANTIZED,
+    SCALED,
     SHARED,
     SPARSE,
     TENSOR_STEPS,
     TENSORS,
     TIED,
-    VERSION,
     Limits,
     steps_of,
 )
 from shrink.coding.codec_parts import (
     Part,
     Quantized,
+    Scaled,
     checked_quantized,
+    checked_scaled,
     checked_shared,
     shape_of,
 )
@@ -63,7 +65,7 @@ class Writer:
     gap_bits: int | None = None
     most: int = MOST
     body: bytearray = field(default_factory=bytearray)
-    tied: bool = False
+    version: int = 1
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,27 +85,29 @@ class Writer:
         written: dict[tuple, int] = {}  # the number of each tensor, by its identity
         for number, (name, part) in enumerate(list(parts.items())):  # a list: all stay alive
             self.body += _name(name)
-            if not isinstance(part, Tensor | Shared | Quantized):
-                raise TypeError(f"{name} must be a tensor, Shared or Quantized, not {type(part)}")
+            if not isinstance(part, Part):
+                kinds = "a tensor, Shared, Quantized or Scaled"
+                raise TypeError(f"{name} must be {kinds}, not {type(part)}")
             with named(name):
                 same = identity(part) if isinstance(part, Tensor) else (id(part),)
                 if (first := written.setdefault(same, number)) < number:
                     self._add_tied(first, part)
                 else:
                     self._add(part)
-        version = VERSION if self.tied else 1
-        content = MAGIC + bytes([version]) + self.body
+        content = MAGIC + bytes([self.version]) + self.body
         return content + struct.pack("<I", zlib.crc32(content))
 
     def _add_tied(self, first: int, part: Part) -> None:
         """The number of the tensor that this one is."""
         self.limits.take_tensor(TIED, shape_of(part))
-        self.tied = True
+        self.version = max(self.version, 2)
         self.body += bytes([TIED]) + _varint(first)
 
     def _add(self, part: Part) -> None:
         if isinstance(part, Shared):
             self._add_shared(checked_shared(part))
+        elif isinstance(part, Scaled):
+            self._add_scaled(checked_scaled(part))
         elif isinstance(part, Quantized):
             part = checked_quantized(part)
             self._begin(QUANTIZED, part.q)
@@ -140,6 +144,18 @@ class Writer:
         self._begin(kind, part.assignments)
         self.limits.take_steps(coded.steps)
         self.body += coded.content
+
+    def _add_scaled(self, part: Scaled) -> None:
+        """The scales, each integer that occurs once, and which of these each number is."""
+        values, numbers = part.q.unique(return_inverse=True)
+        if not len(values):
+            values = part.q.new_zeros(1)  # a reader takes at least one
+        self.version = 3
+        self._begin(SCALED, part.q)
+        coded = self._symbols(numbers.flatten(), len(values))
+        self.limits.take_steps(coded.steps)
+        self.body += _scales(part.scale) + bytes([len(values) - 1])
+        self.body += values.numpy().tobytes() + coded.content
 
     def _symbols(self, symbols: Tensor, k: int, taken: int = 0) -> Coded:
         """Symbols 0 to k - 1: the code's number, its table and stream.
@@ -184,13 +200,18 @@ def _dense(tensor: Tensor) -> bytes:
 def _quantized(part: Quantized) -> bytes:
     p, q = part.qparams, part.q
     head = bytes([p.num_bits]) + _varint(p.group or 0)
-    scales = bytes([p.scale.dim()]) + b"".join(map(_varint, p.scale.shape))
-    scales += p.scale.numpy().astype("<f4").tobytes()
+    scales = _scales(p.scale)
     zero_points = p.zero_point.numpy()
     shifted = bool(zero_points.any())
     scales += bytes([shifted]) + (zero_points.astype("i1").tobytes() if shifted else b"")
     packed = q.flatten().view(torch.uint8) if p.num_bits == 8 else pack_bits(q, p.num_bits)
     return head + scales + packed.numpy().tobytes()
+
+
+def _scales(scale: Tensor) -> bytes:
+    """How many axes, their lengths, the numbers."""
+    sizes = bytes([scale.dim()]) + b"".join(map(_varint, scale.shape))
+    return sizes + scale.numpy().astype("<f4").tobytes()
 
 
 def _codebook(part: Shared) -> bytes:

@@ -37,6 +37,8 @@ PAPERS = (
     "prune-at-init",
     "lottery",
     "dsd",
+    "binaryconnect",
+    "ternary",
 )
 
 

@@ -49,12 +49,21 @@ class UniformWeights(nn.Module):
         per_channel: one scale for each output.
         scale: "follows" the largest magnitude at each step (of one bit the mean); "fixed" at the
             least squared error before training; "learned", starting there.
+
+    Raises:
+        TypeError: the weight is not floating point, or num_bits is not whole.
+        ValueError: num_bits is not 1 to 8, or there is no such scale.
+
+    >>> weights = UniformWeights(torch.tensor([[0.1, -0.9, 1.1]]), num_bits=2)
+    >>> weights.integers(torch.tensor([[0.4, -0.6, 2.0]]))
+    (tensor([[ 0, -1,  1]], dtype=torch.int8), tensor(1.))
     """
 
     def __init__(
         self, weight: Tensor, num_bits: int, per_channel: bool = False, scale: str = "learned"
     ) -> None:
         super().__init__()
+        check_floats(weight, "the weight")
         if scale not in SCALES:
             raise ValueError(f"no scale {scale!r}; there are {', '.join(SCALES)}")
         self.num_bits = whole_number("weight_bits", num_bits, 1, 8)
@@ -63,7 +72,8 @@ class UniformWeights(nn.Module):
         if scale == "follows":
             return
         if self.num_bits == 1:
-            step = _above_zero(binary_scale(weight, self.axis))
+            least = torch.finfo(torch.float32).tiny  # of signs that should all be 0
+            step = binary_scale(weight, self.axis).clamp(min=least)
         else:
             step = least_squares_step(weight, -self.q_max, self.q_max, self.axis)
         if scale == "learned":
@@ -116,12 +126,12 @@ class TernaryWeights(nn.Module):
 
     def scales(self, weight: Tensor) -> Tensor:
         """What -1, 0 and 1 are multiplied by: () or one for each output."""
-        return ternary_signs(weight, self.axis)[1]
+        return self.integers(weight)[1]
 
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The weight as int8 and its scales."""
         t, scale = ternary_signs(weight, self.axis)
-        return t.to(torch.int8), scale
+        return t.to(torch.int8), _above_zero(scale)
 
 
 class TrainedTernaryWeights(nn.Module):
@@ -129,7 +139,7 @@ class TrainedTernaryWeights(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        scale = _above_zero(ternary_signs(weight)[1])
+        scale = ternary_signs(weight)[1]
         self.positive, self.negative = (nn.Parameter(scale.clone()) for _ in range(2))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -223,6 +233,7 @@ class AwareLayer(nn.Module):
             of_weights = self.weight_quantizer.scales(self.layer.weight).double().flatten()
             scale = self.input_quantizer.qparams().scale.double() * of_weights
             rounded = ((bias.double() / scale).round() * scale).to(bias.dtype)
+            rounded = torch.where(scale > 0, rounded, bias)  # signs of weights that are all 0
         return bias + (rounded - bias).detach()
 
 
@@ -243,10 +254,17 @@ def prepare(
 ) -> nn.Module:
     """A network that trains aware of its quantization: each layer rounds its weight and input.
 
+    Linear layers and 2-D convolutions become an `AwareLayer` each; others stay as they are. A batch
+    norm after a layer is folded into it, with its running statistics, and no longer counts along:
+    what is trained is what will run. The parameters are others then, and there are new ones (steps,
+    alphas), so make the optimizer afterwards.
+
     Args:
-        model: of linear layers and convolutions; batch norms that follow one are folded.
-        activation_bits: None: only weights are rounded.
-        calibration_data: inputs, needed where activations are rounded.
+        model: a trained network of floats.
+        weight_bits: 1 to 8.
+        activation_bits: 2 to 8; None: only weights are rounded.
+        calibration_data: a few hundred inputs (n, ...), needed where activations are rounded.
+        per_channel: one scale for each output of the weights.
         scale: of weights, one of `SCALES`.
         range: of activations, one of `RANGES`.
         weights: what makes the quantizer of a weight, such as `TernaryWeights`; None: of
@@ -254,7 +272,24 @@ def prepare(
         method, percentile: of the calibration, as `calibration.Calibrator` has them; None:
             "min-max", and where a learned step starts, "squared error".
         batch_size: of the calibration data.
-        in_place: change the model itself, not a copy.
+        in_place: change the model itself, not a copy. Where it is refused it stays as it was.
+
+    Source: Jacob et al. 2018, section 3; Esser et al. 2020; Choi et al. 2018.
+    Differs: Jacob et al. let the norms' statistics move while they train.
+
+    Raises:
+        ValueError: no such scale, range or method; bits beyond these; no calibration data, or such
+            as are empty, NaN or infinite. With its name: a layer that does more than its class does
+            (a forward of its own, a hook, a weight that is computed at each call), that is used
+            twice, tied, or read beside its call; a norm that does not follow one layer alone; for
+            "clipped", a layer whose input is negative; a model that is prepared already.
+        TypeError: the model is no module, or a number of bits is not whole.
+
+    >>> net = prepare(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), weight_bits=2)
+    >>> [type(part).__name__ for part in net]
+    ['AwareLayer', 'ReLU', 'AwareLayer']
+    >>> net[0].weight_quantizer(net[0].layer.weight).unique().numel() <= 3  # -1, 0 and 1 times one
+    True
     """
     if range not in RANGES:
         raise ValueError(f"no range {range!r}; there are {', '.join(RANGES)}")
@@ -430,7 +465,11 @@ def _above_zero(scale: Tensor) -> Tensor:
 def as_plain(model: nn.Module) -> nn.Module:
     """A copy of a prepared network of plain layers, which have the rounded weights and biases.
 
-    Where only weights are rounded it gives what the prepared one gives. Its inputs are not rounded.
+    Where only weights are rounded it gives what the prepared one gives. Inputs are not rounded.
+
+    Raises:
+        ValueError: the model is not prepared.
+        TypeError: it is no module.
     """
     plain = copied(model)
     for name, part in aware_layers(plain).items():
@@ -452,6 +491,16 @@ def quantized_weights(
         state: name → tensor, as a network of plain layers loads it: "fc1.weight", "fc1.bias".
         integers: the name of each rounded weight → its integers, int8, and scales, float32, () or
             broadcasting: their product is the weight in `state`.
+
+    Raises:
+        ValueError: the model is not prepared, or a weight has two scales (with the layer's name).
+        TypeError: it is no module.
+
+    >>> net = prepare(nn.Sequential(nn.Linear(4, 3)), weight_bits=2)
+    >>> state, integers = quantized_weights(net)
+    >>> q, scale = integers["0.weight"]
+    >>> list(state), torch.equal(q * scale, state["0.weight"])
+    (['0.weight', '0.bias'], True)
     """
     integers = {}
     for name, part in aware_layers(model).items():

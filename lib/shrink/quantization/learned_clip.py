@@ -30,14 +30,23 @@ class _LearnedClip(torch.autograd.Function):
 def fake_quantize_pact(x: Tensor, alpha: Tensor, num_bits: int) -> Tensor:
     """Clip x to 0 to alpha and quantize it to 2^b - 1 steps; alpha is learned.
 
-    Alpha's gradient is that of all numbers that are clipped above, added up.
+    Alpha's gradient is that of all numbers that are clipped above, added up. The paper also decays
+    alpha as weights are: its gradient alone only moves it where numbers are clipped.
 
     Args:
         x: float, any shape: a ReLU's output, or what would go into one.
         alpha: float () above 0.
         num_bits: 1 to 8.
 
-    Source: Choi et al. 2018, "PACT", section 3.
+    Returns:
+        x's shape and dtype.
+
+    Source: Choi et al. 2018, "PACT", section 3, equations 1 to 3.
+
+    Raises:
+        TypeError: x or alpha is not floating point, or sparse; or num_bits is not whole.
+        ValueError: alpha is not above 0, not finite (with its value) or not one number, or
+            num_bits is not 1 to 8.
 
     >>> x, alpha = torch.tensor([-1.0, 0.4, 1.5, 2.0]), torch.tensor(1.5, requires_grad=True)
     >>> y = fake_quantize_pact(x, alpha, num_bits=2)

@@ -1,4 +1,8 @@
-"""Learned step size quantization (LSQ): the scale is a parameter and has a gradient."""
+"""Learned step size quantization (LSQ): the scale is a parameter and has a gradient.
+
+A wider step clips less and rounds more coarsely; the loss says which matters more, and the step
+learns it beside the weights.
+"""
 
 import math
 
@@ -6,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from shrink.quantization.arguments import check_floats
+from shrink.quantization.arguments import check_floats, refuse_nonfinite
 from shrink.quantization.binary import signs
 from shrink.quantization.straight_through import in_pieces, pass_inside
 
@@ -18,36 +22,37 @@ class _LearnedStep(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, step)
         ctx.ends, ctx.factor = (q_min, q_max), factor
-        y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        for s, numbers, into in in_pieces((step,), (x, y)):
-            into.copy_(_place(numbers, s).round_().clamp_(q_min, q_max).mul_(s))
-        return y
+        y = torch.empty(x.shape, dtype=_wide(x), device=x.device)
+        for s, numbers, q in in_pieces((step.to(y.dtype),), (x, y)):
+            _place(numbers, s, out=q).round_().clamp_(q_min, q_max).mul_(s)
+        return y.to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, step = ctx.saved_tensors
         q_min, q_max = ctx.ends
-        by_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        by_step = torch.zeros(step.shape, dtype=_wide(step), device=step.device)
-        for s, total, numbers, given, into in in_pieces((step, by_step), (x, gradient, by_x)):
+        by_x = torch.empty(x.shape, dtype=_wide(x), device=x.device)
+        by_step = torch.zeros(step.shape, dtype=by_x.dtype, device=x.device)
+        parameters = step.to(by_x.dtype), by_step
+        tensors = x, gradient.to(by_x.dtype), by_x
+        for s, total, numbers, given, passed in in_pieces(parameters, tensors):
             place = _place(numbers, s)
-            inside = pass_inside(given, place, q_min, q_max)
-            into.copy_(inside)
+            passed.copy_(pass_inside(given, place, q_min, q_max))
             q = place.clamp_(q_min, q_max).round()
             # q - x/s inside, where rounding counts as the identity; q itself where x is clipped
-            moved = (given - inside).mul_(q).addcmul_(inside, q - place)
+            moved = (given - passed).mul_(q).addcmul_(passed, q.sub_(place))
             total += moved.sum_to_size(s.shape)
-        return by_x, (by_step * ctx.factor).to(step.dtype), None, None, None
+        return by_x.to(x.dtype), (by_step * ctx.factor).to(step.dtype), None, None, None
 
 
 def _wide(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def _place(x: Tensor, step: Tensor) -> Tensor:
-    """x in steps, multiplied by the reciprocal as `quantize` has it."""
-    return x.to(_wide(x)) * step.to(_wide(x)).reciprocal()
+def _place(x: Tensor, step: Tensor, out: Tensor | None = None) -> Tensor:
+    """x in steps, of the step's type, multiplied by the reciprocal as `quantize` has it."""
+    return torch.mul(x.to(step.dtype), step.reciprocal(), out=out)
 
 
 def fake_quantize_lsq(
@@ -60,15 +65,24 @@ def fake_quantize_lsq(
 
     Args:
         x: float, any shape.
-        step: float above 0, one for all, (), or one that broadcasts against x, a channel each.
+        step: float above 0, (), or one per channel of a shape that broadcasts against x.
         q_min, q_max: the lowest and highest integer, such as -3 and 3.
-        numbers: N. None: all of x, divided among the steps; of activations the paper counts those
-            of one image.
+        numbers: N. None: all of x, divided by the number of steps. For activations the paper counts
+            those of one image, so that a larger batch does not slow the step down.
 
     Returns:
-        x's shape and dtype.
+        x's shape and dtype; x is multiplied by the reciprocal of the step, in float32 at least, as
+        `quantize` does.
 
-    Source: Esser et al. 2020, "Learned step size quantization", section 2.1 and 2.2.
+    Source: Esser et al. 2020, "Learned step size quantization", sections 2.1 and 2.2.
+    Differs: a number exactly at an end counts as inside. torch's own function
+        (`_fake_quantize_learnable_per_tensor_affine`) counts as inside what rounds to an end, half
+        a step further.
+
+    Raises:
+        TypeError: x or the step is not floating point, or sparse.
+        ValueError: a step is not above 0 (at least 1.2e-38) or not finite, with its value; or its
+            shape does not fit.
 
     >>> x, step = torch.tensor([0.2, 0.9, 5.0]), torch.tensor(0.5, requires_grad=True)
     >>> y = fake_quantize_lsq(x, step, q_min=-1, q_max=1)
@@ -89,8 +103,9 @@ def integers_lsq(x: Tensor, step: Tensor, q_min: int, q_max: int) -> Tensor:
     """
     check_floats(x)
     check_step(step, x)
-    x, step = x.detach(), step.detach()
-    return _place(x, step).round_().clamp_(q_min, q_max).to(torch.int8)
+    return (
+        _place(x.detach(), step.detach().to(_wide(x))).round_().clamp_(q_min, q_max).to(torch.int8)
+    )
 
 
 def check_step(step: Tensor, x: Tensor, what: str = "the step") -> None:
@@ -132,13 +147,19 @@ def binarize_lsq(weight: Tensor, step: Tensor) -> Tensor:
     """Signs times a step that is learned: of one bit, where there is no 0 and nothing is clipped.
 
     The gradient goes straight through to the weight. The step's is Σ gradient · sign, which is
-    exact, since the signs do not depend on the step; times 1/√N as of `fake_quantize_lsq`.
+    exact, since the signs do not depend on the step; times 1/√N, and N is the numbers to a step.
+
+    Args:
+        weight: float, any shape: the latent weights. The sign of 0 is 1.
+        step: float above 0, () or broadcasting, as of `fake_quantize_lsq`, which also raises alike.
+
+    Source: `fake_quantize_lsq` with the integers -1 and 1, which the paper leaves out.
 
     >>> w, step = torch.tensor([0.2, -0.9]), torch.tensor(0.5, requires_grad=True)
     >>> y = binarize_lsq(w, step)
-    >>> (y * torch.tensor([3.0, 1.0])).sum().backward()
-    >>> y.detach(), step.grad * 2**0.5  # 3 - 1
-    (tensor([ 0.5000, -0.5000]), tensor(2.))
+    >>> y.backward(torch.tensor([3.0, 1.0]))
+    >>> y.detach(), round(step.grad.item() * 2**0.5, 6)  # 3 - 1
+    (tensor([ 0.5000, -0.5000]), 2.0)
     """
     check_floats(weight, "the weight")
     check_step(step, weight)
@@ -151,14 +172,23 @@ def _factor(x: Tensor, step: Tensor, q_max: int, numbers: int | None) -> float:
 
 
 def initial_step(x: Tensor, q_max: int, axis: int | None = None) -> Tensor:
-    """Where a learned step starts: 2 · mean|x| / √q_max, () or one for each index along `axis`.
+    """Where the paper's step starts: 2 · mean|x| / √q_max, and 1 where all numbers are 0.
+
+    Args:
+        x: float, any shape.
+        axis: a step for each index along this axis, of x's axes, all of length 1 but this; None:
+            one for all, ().
+
+    Returns:
+        float32 at least.
 
     Source: Esser et al. 2020, section 2.1.
 
     >>> initial_step(torch.tensor([-1.0, 3.0]), q_max=4)
     tensor(2.)
     """
-    magnitudes = x.detach().abs()
+    check_floats(x)
+    magnitudes = x.detach().to(_wide(x)).abs()
     if axis is None:
         step = 2 * magnitudes.mean() / math.sqrt(q_max)
     else:
@@ -171,8 +201,29 @@ def least_squares_step(x: Tensor, q_min: int, q_max: int, axis: int | None = Non
     """The step with the least squared error, by turns: integers for a step, a step for integers.
 
     With integers q the best step is Σ x·q / Σ q²; with a step the best integers are the nearest.
-    From each of several starts, the best is taken. Where all is 0 the step is 1.
+    Ten such turns from each of 19 starts, 0.1 to 1 of the step that clips nothing; the best is
+    taken. Its error is within 1 % of the least. Where all numbers are 0 the step is 1.
+
+    Args:
+        x: float, any shape, finite.
+        q_min, q_max: the lowest and highest integer.
+        axis: a step for each index along this axis, of x's axes, all of length 1 but this; None:
+            one for all, ().
+
+    Returns:
+        float32 at least.
+
+    Raises:
+        TypeError: x is not floating point, or sparse.
+        ValueError: x is empty, has NaN or infinities (with how many), or has no such axis.
+
+    >>> least_squares_step(torch.tensor([0.1, -0.9, 1.1]), q_min=-1, q_max=1)  # integers 0, -1, 1
+    tensor(1.)
     """
+    check_floats(x)
+    refuse_nonfinite(x, "the tensor")
+    if x.numel() == 0 or (axis is not None and not -x.dim() <= axis < x.dim()):
+        raise ValueError(f"no step for axis {axis} of a tensor of shape {tuple(x.shape)}")
     x = x.detach().to(_wide(x))
     rows = x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
     largest = rows.abs().amax(1, keepdim=True)

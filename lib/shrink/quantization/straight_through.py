@@ -9,7 +9,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from shrink.quantization.affine import QParams, _fitted
 from shrink.quantization.arguments import check_floats, refuse_nan
 
-PIECE = 2**15  # numbers at a time: few enough for the cache, many enough to share among threads
+PIECE = 2**17  # numbers at a time: few enough for the cache, many enough to share among threads
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -25,13 +25,14 @@ class _StraightThrough(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         (x,), p = ctx.saved_tensors, ctx.qparams
-        by_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        parameters = _fitted(p, x)
-        for scale, zero_point, *parts in in_pieces(parameters, (x, gradient, by_x)):
-            numbers, given, into = parts
-            place = (numbers.float() * scale.reciprocal()).add_(zero_point)
-            into.copy_(pass_inside(given, place, p.q_min, p.q_max))
-        return by_x, None
+        scale, zero_point = _fitted(p, x)
+        gradient, place, unit, zero = gradient.float(), x.float(), 1.0, 0
+        if scale.numel() == 1:  # the ends are brought to x, and else x to the ends
+            unit, zero = float(scale), int(zero_point)
+        else:
+            place = place.mul(scale.reciprocal()).add_(zero_point)
+        low, high = p.q_min - zero, p.q_max - zero
+        return pass_inside(gradient, place, low, high, unit).to(x.dtype), None
 
 
 def fake_quantize_ste(x: Tensor, qparams: QParams) -> Tensor:
@@ -47,7 +48,8 @@ def fake_quantize_ste(x: Tensor, qparams: QParams) -> Tensor:
         x's shape and dtype, the numbers that `fake_quantize` gives.
 
     Source: Bengio, Léonard and Courville 2013, section 4; Jacob et al. 2018, section 3.
-    Differs: torch passes the gradient where the rounded integer is in range, half a step further.
+    Differs: torch's `fake_quantize_per_tensor_affine` passes the gradient where the rounded integer
+        is in range, half a step further.
 
     Raises:
         TypeError: x is not floating point, or sparse.
@@ -67,25 +69,29 @@ def fake_quantize_ste(x: Tensor, qparams: QParams) -> Tensor:
 
 def _rounded(x: Tensor, qparams: QParams) -> Tensor:
     """What `fake_quantize` gives, of x's type, without the integers in between."""
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    for scale, zero_point, numbers, into in in_pieces(_fitted(qparams, x), (x, y)):
-        q = (numbers.float() * scale.reciprocal()).round_().add_(zero_point)
+    y = torch.empty(x.shape, device=x.device)
+    moved = bool(qparams.zero_point.any())
+    for scale, zero_point, numbers, q in in_pieces(_fitted(qparams, x), (x, y)):
+        torch.mul(numbers.float(), scale.reciprocal(), out=q).round_()
+        if moved:
+            q.add_(zero_point)
         q.clamp_(qparams.q_min, qparams.q_max)
         refuse_nan(q.sum(), x)
-        into.copy_(q.sub_(zero_point).mul_(scale))
-    return y
+        if moved:
+            q.sub_(zero_point)
+        q.mul_(scale)
+    return y.to(x.dtype)
 
 
-def pass_inside(gradient: Tensor, place: Tensor, q_min: int, q_max: int) -> Tensor:
-    """The gradient where a place, x in steps, lies from the lowest to the highest integer, else 0.
+def pass_inside(gradient: Tensor, place: Tensor, low: int, high: int, unit: float = 1.0) -> Tensor:
+    """The gradient where a place lies between two integers, both times a unit; elsewhere 0.
 
     It is the gradient of a clamp, which torch computes without a mask. A place that rounding put
     next to an end counts as there: so the weight that a range was made for is not outside.
     """
-    slack = (q_max - q_min + 1) * 2**-20
-    return torch.ops.aten.hardtanh_backward(
-        gradient.to(place.dtype), place, q_min - slack, q_max + slack
-    )
+    slack = (high - low + 1) * 2**-20
+    ends = (low - slack) * unit, (high + slack) * unit
+    return torch.ops.aten.hardtanh_backward(gradient, place, *ends)
 
 
 def in_pieces(

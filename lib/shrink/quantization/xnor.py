@@ -12,6 +12,7 @@ from shrink.arguments import whole_number
 from shrink.quantization.arguments import check_dense
 
 WORD = 64  # signs
+CHUNK = 2**16  # words at a time: few enough for the cache
 
 
 def pack_signs(x: Tensor) -> Tensor:
@@ -70,10 +71,19 @@ def matmul(a: Tensor, b: Tensor, k: int) -> Tensor:
     k = whole_number("k", k, 0, 2**31 - 1)
     rows, columns = (_words(x, k, name) for x, name in ((a, "a"), (b, "b")))
     sums = np.empty((rows.shape[1], columns.shape[1]), np.int32)
-    for row, into in zip(rows.T, sums, strict=True):
-        differing = np.bitwise_count(columns ^ row[:, None])
-        np.subtract(k, 2 * differing.sum(0, dtype=np.int32), out=into)
+    block = max(CHUNK // max(columns.shape[1], 1), 1)
+    for row, into in zip(rows.T[:, :, None], sums, strict=True):
+        _count_differing(columns[:block], row[:block], into)
+        for i in range(block, len(row), block):
+            into += _count_differing(columns[i : i + block], row[i : i + block])
+    sums *= -2
+    sums += k
     return torch.from_numpy(sums)
+
+
+def _count_differing(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """The bits that differ, added up over the words of each column."""
+    return np.add.reduce(np.bitwise_count(a ^ b), axis=0, dtype=np.int32, out=out)
 
 
 def _words(x: Tensor, k: int, name: str) -> np.ndarray:
