@@ -56,6 +56,7 @@ def fake_quantize_pact(x: Tensor, alpha: Tensor, num_bits: int) -> Tensor:
     """
     num_bits = whole_number("num_bits", num_bits, 1, 8)
     check_floats(x)
+    check_floats(alpha, "alpha")
     if alpha.dim():
         raise ValueError(f"alpha must be one number, not of shape {tuple(alpha.shape)}")
     check_step(alpha, x, "alpha")

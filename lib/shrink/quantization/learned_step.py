@@ -202,7 +202,8 @@ def least_squares_step(x: Tensor, q_min: int, q_max: int, axis: int | None = Non
 
     With integers q the best step is Σ x·q / Σ q²; with a step the best integers are the nearest.
     Ten such turns from each of 19 starts, 0.1 to 1 of the step that clips nothing; the best is
-    taken. Its error is within 1 % of the least. Where all numbers are 0 the step is 1.
+    taken. Its error is within 1 % of the least, and 2 % with 8 bits, where many steps are nearly as
+    good. Where all numbers are 0 the step is 1.
 
     Args:
         x: float, any shape, finite.

@@ -18,7 +18,56 @@ from shrink.quantization import aware
 from shrink.quantization.number_formats import FORMATS
 
 HALVES = SCENES[1]
-TRIES = ()
+ACTIVATIONS, WEIGHTS = NUMBERS[0], NUMBERS[-1]
+TRIES = (
+    Try(
+        "1 gradient",
+        "The staircase is flat except where it jumps. For which function does training take it "
+        "instead? Go to everywhere: which weights have a gradient now that had none, and can their "
+        "rounded values follow?",
+        bits=2,
+        scale="fixed",
+    ),
+    Try(
+        "2 latent weights",
+        "How many steps does a latent weight take until its rounded value changes? How far does "
+        "the largest first step move a weight, in scales, and how many weights would change if "
+        "only rounded values were stored?",
+        bits=1,
+        scale="fixed",
+    ),
+    Try(
+        "3 scale",
+        "The scale follows the largest weight. Which share of the weights becomes 0, and how much "
+        "of that does training mend? Go on to fixed and learned: what does each of them change?",
+        bits=2,
+        scale="follows",
+    ),
+    Try(
+        "4 extra steps",
+        "Four of the lines have taken the same extra steps. What are these worth to floats that "
+        "are rounded only afterwards, and what to weights that are rounded at each step? From how "
+        "many bits on does it matter?",
+        bits=2,
+        scale="learned",
+    ),
+    Try(
+        "5 loss scale",
+        "Which share of the gradients becomes 0 in fp16, and what does that cost? Move the slider: "
+        "from which loss scale to which is the error the same, and what goes wrong at either end?",
+        scene=HALVES,
+        format="fp16",
+        numbers=ACTIVATIONS,
+    ),
+    Try(
+        "6 swallowed",
+        "Nothing leaves the range of bf16. Why is it the worst at the small learning rate when it "
+        "stores the weights as well, and what do float32 master weights change?",
+        scene=HALVES,
+        format="bf16",
+        numbers=WEIGHTS,
+    ),
+)
 
 
 def explore_few_bits(

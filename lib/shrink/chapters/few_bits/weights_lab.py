@@ -1,4 +1,4 @@
-"""What chapter 10's explorer computes of weights in few bits: rounding, a unit's training, errors."""
+"""What chapter 10's explorer computes of weights in few bits: rounding, a unit, and errors."""
 
 import itertools
 import threading
@@ -38,7 +38,8 @@ class WeightsLab:
         largest = self.layer.abs().amax(1)
         self.channel = self.layer[int(largest.argsort()[len(largest) // 2])]  # in the middle
         self.unit = Unit(self.channel, dataset.train.images[:IMAGES].flatten(1).cpu())
-        self.whole = 100 * (1 - accuracy(net, dataset.validation))
+        first = partial(trainings.outcome, dataset, trainings.AFTER[0], trainings.BITS[0])
+        self.whole = 100 * float(np.mean([first(seed).floats for seed in seeds]))
         self.errors = {per: self._errors(per == "channel") for per in PER}
         self.runs: list[Run] = []
         starts = itertools.product(trainings.BITS, aware.SCALES[:2], PER)
