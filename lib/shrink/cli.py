@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "dsd",
         "binaryconnect",
         "ternary",
+        "lsq",
     ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")

@@ -39,6 +39,7 @@ PAPERS = (
     "dsd",
     "binaryconnect",
     "ternary",
+    "lsq",
 )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shrink.chapters.few_bits.networks import SECONDS, count_steps, made_of, options, take_steps
 from shrink.classroom.baselines import baseline
@@ -57,18 +57,8 @@ def _folded_afterwards(
     for name, layer in list(net.named_modules()):
         if isinstance(layer, WEIGHTED):
             weight = aware.UniformWeights(layer.weight.detach(), bits, per_channel, "learned")
-            net.set_submodule(name, aware.AwareLayer(layer, weight, None))
+            net.set_submodule(name, aware.AwareLayer(layer, weight))
     take_steps(net, dataset, seed, NAME, progress)
     apart = 1 - accuracy(net, dataset.validation)
-    _store_rounded(net)
-    again = aware.prepare(net, **options("after training", bits, per_channel))
+    again = aware.prepare(aware.as_plain(net), **options("after training", bits, per_channel))
     return [apart, 1 - accuracy(again.eval(), dataset.validation)]
-
-
-@torch.no_grad()
-def _store_rounded(net: nn.Module) -> None:
-    """Each prepared layer becomes a plain one with its rounded weight."""
-    for name, part in list(net.named_modules()):
-        if isinstance(part, aware.AwareLayer):
-            part.layer.weight.copy_(part.weight_quantizer(part.layer.weight))
-            net.set_submodule(name, part.layer)

@@ -116,7 +116,7 @@ def without_latents(dataset: Dataset, seed: int) -> WithoutLatents:
 
 def _without_latents(dataset: Dataset, seed: int, progress: Progress) -> list[float]:
     net = aware.prepare(folded(dataset, seed), **options("fixed", bits=1))
-    layers = [part for part in net.modules() if isinstance(part, aware.AwareLayer)]
+    layers = list(aware.aware_layers(net).values())
     _store_rounded(layers)
     before, start = 1 - accuracy(net, dataset.validation), integers(net)
 

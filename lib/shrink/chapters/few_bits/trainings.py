@@ -151,10 +151,10 @@ def _outcomes(
     start = folded(dataset, seed, model)
     if way == CONTROL:
         take_steps(start, dataset, seed, model, progress)
-    seen = dataset.train.images[:CALIBRATED]
+    seen = {"calibration_data": dataset.train.images[:CALIBRATED]}
     rows = []
     for how, train in plans:
-        net = aware.prepare(start, calibration_data=seen, **how).eval()
+        net = aware.prepare(start, **how, **(seen if "activation_bits" in how else {})).eval()
         before = integers(net)
         if train:
             take_steps(net, dataset, seed, model, progress)
