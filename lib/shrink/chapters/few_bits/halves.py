@@ -62,6 +62,7 @@ OCTAVES = (-64, 16)  # powers of two from the smallest magnitude that is counted
 PARTS = 8  # bins for each octave
 BINS = PARTS * (OCTAVES[1] - OCTAVES[0])
 EDGES = 2.0 ** (OCTAVES[0] + np.arange(BINS + 1) / PARTS)  # of the bins
+MIDDLES = EDGES[:-1] * 2.0 ** (0.5 / PARTS)  # counts * MIDDLES: about the sum of all in each bin
 
 SECONDS = {None: 2, E4M3: 5, FP16: 3, BF16: 3}  # a training of four epochs, on two cores
 
@@ -177,20 +178,35 @@ def _splits(dataset: Dataset) -> tuple[object, ...]:
     return key_once(dataset.train), key_once(dataset.validation)
 
 
-def at_scale(dataset: Dataset, exponent: int | None, seed: int) -> ScaledRun:
+def at_scale(dataset: Dataset, exponent: int | str | None, seed: int) -> ScaledRun:
     """Training in fp16 with float32 master weights at the loss scale 2^exponent; kept.
 
-    None: the scale is found while training, as `DYNAMIC` has it.
+    None: the scale is found while training, as `DYNAMIC` has it. "float32": the same training all
+    in float32, without a loss scale, to compare with.
     """
 
     def make() -> dict[str, Tensor]:
-        scale = "found while training" if exponent is None else f"2^{exponent}"
-        title = f"seed {seed}, loss scale {scale}"
+        scale = {None: "found while training", "float32": "none, all float32"}
+        title = f"seed {seed}, loss scale {scale.get(exponent, f'2^{exponent}')}"
         with new_bar(title, seconds=SECONDS[FP16] / 2, unit="step") as bar:
+            if exponent == "float32":
+                return _unscaled(dataset, seed, bar_progress(bar))
             return _at_scale(dataset, exponent, seed, bar_progress(bar))
 
-    found = kept("few-bits/loss-scales", make, *_splits(dataset), _at_scale, exponent, seed)
+    making = (_unscaled,) if exponent == "float32" else (_at_scale, exponent)
+    found = kept("few-bits/loss-scales", make, *_splits(dataset), *making, seed)
     return ScaledRun(float(found["error"]), int(found["skipped"]), found["scales"].numpy())
+
+
+def _unscaled(dataset: Dataset, seed: int, progress: Progress) -> dict[str, Tensor]:
+    net = initial(seed).to(dataset.train.images.device)
+    recipe = Recipe(SCALED_EPOCHS, SCALED_RATE, 0, BATCH)
+    done = train_in(net, _few(dataset), recipe, seed=seed, progress=progress)
+    return {
+        "error": torch.tensor(1 - accuracy(net, dataset.validation), dtype=torch.float64),
+        "skipped": torch.tensor(0),
+        "scales": torch.ones(done.steps),
+    }
 
 
 def scaler_of(exponent: int | None) -> LossScaler:
@@ -259,15 +275,16 @@ def lost(counts: np.ndarray, format: Format, exponent: int = 0) -> tuple[float, 
     """Of the numbers counted in bins, the fractions that become 0, and that are too large.
 
     Args:
-        counts: (bins,), as `Magnitudes.of` gives.
+        counts: (bins,), as `Magnitudes.of` gives; of their sum, not their number, if they are
+            multiplied by `MIDDLES`.
         exponent: the numbers are multiplied by 2^exponent first, as by a loss scale.
 
     The end of a format's range is taken to be that of a bin: for those too large it may be off by
     an eighth of an octave at most.
     """
     low, high = (_bin_of(end, exponent) for end in ends(format))
-    total = max(int(counts.sum()), 1)
-    return int(counts[:low].sum()) / total, int(counts[high:].sum()) / total
+    total = float(counts.sum()) or 1.0
+    return float(counts[:low].sum()) / total, float(counts[high:].sum()) / total
 
 
 def ends(format: Format) -> tuple[float, float]:
@@ -286,12 +303,12 @@ def _bin_of(magnitude: float, exponent: int) -> int:
 
 
 def counted(x: Tensor) -> Tensor:
-    """How many magnitudes lie in each bin: int32 (bins,). Zeros are in none."""
+    """How many magnitudes lie in each bin: int32 (bins,), on the CPU. Zeros are in none."""
     x = x.detach().abs().flatten()
     mantissa, octave = torch.frexp(x[x > 0])  # mantissa from 1/2 to 1
     part = (PARTS * (2 * mantissa.double()).log2()).floor().clamp(0, PARTS - 1)
     place = PARTS * (octave - 1 - OCTAVES[0]) + part.long()
-    return torch.bincount(place.clamp(0, BINS - 1), minlength=BINS).int()
+    return torch.bincount(place.clamp(0, BINS - 1).cpu(), minlength=BINS).int()
 
 
 def magnitudes(dataset: Dataset, seed: int = 0) -> Magnitudes:
@@ -309,19 +326,23 @@ def magnitudes(dataset: Dataset, seed: int = 0) -> Magnitudes:
 def _magnitudes(dataset: Dataset, seed: int, progress: Progress) -> dict[str, Tensor]:
     net = initial(seed).to(dataset.train.images.device)
     batch = Split(dataset.train.images[:BATCH], dataset.train.labels[:BATCH])
-    moments = [numbers_of(net, batch)]
+    counts, zeros = [], []
+
+    def look() -> None:
+        by_kind = numbers_of(net, batch)
+        each = [by_kind[kind][layer] for kind in KINDS for layer in LAYERS]
+        counts.append(torch.stack([counted(x) for x in each]))
+        zeros.append(torch.tensor([int((x == 0).sum()) for x in each], dtype=torch.int32))
 
     def after_step(done: int, planned: int) -> None:
         if done in MOMENTS:
-            moments.append(numbers_of(net, batch))
+            look()
         progress(done, planned)
 
+    look()
     train_way(net, dataset, "float32", RATES[1], seed, progress=after_step)
-    found = [[numbers[kind][layer] for kind in KINDS for layer in LAYERS] for numbers in moments]
     shape = (len(MOMENTS), len(KINDS), len(LAYERS))
-    counts = torch.stack([counted(x) for row in found for x in row])
-    zeros = torch.tensor([int((x == 0).sum()) for row in found for x in row])
-    return {"counts": counts.view(*shape, BINS).cpu(), "zeros": zeros.view(shape).int()}
+    return {"counts": torch.stack(counts).view(*shape, -1), "zeros": torch.stack(zeros).view(shape)}
 
 
 def numbers_of(net: nn.Module, batch: Split) -> dict[str, dict[str, Tensor]]:
@@ -355,7 +376,7 @@ def trainings(dataset: Dataset) -> Iterator[partial]:
     """What makes all that the text and the explorer need and that takes long, one by one."""
     yield partial(magnitudes, dataset)
     for seed in SEEDS:
-        for exponent in (*EXPONENTS, None):
+        for exponent in (*EXPONENTS, None, "float32"):
             yield partial(at_scale, dataset, exponent, seed)
         for rate in RATES:
             for way in ways(rate):
