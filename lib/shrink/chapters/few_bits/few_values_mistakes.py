@@ -45,10 +45,15 @@ def _of_all(rows: Tensor, signs: Tensor) -> Tensor:
     return ((rows * signs).sum() / signs.abs().sum().clamp(min=1)).expand(len(rows), 1).clone()
 
 
+def _zeros_counted(rows: Tensor, signs: Tensor) -> Tensor:
+    """The mean over those that have a sign, and over the weights 0."""
+    return (rows * signs).sum(1) / ((signs != 0) | (rows == 0)).sum(1)
+
+
 MISTAKES = (
     Mistake(
         "no sign for 0",
-        _answer(two=torch.sign),
+        _answer(_zeros_counted, two=torch.sign),
         "torch.sign(0) is 0, a third value, for which one bit has no room: a comparison such as "
         "weight >= 0 gives each weight one of two signs",
     ),

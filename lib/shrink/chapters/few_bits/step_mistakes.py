@@ -8,11 +8,11 @@ from torch import Tensor
 
 from shrink.classroom.exercises.attempt import Mistake
 
-Derivative = Callable[[Tensor, Tensor, Tensor], Tensor]  # x / s, q, whether inside → d(s·q)/ds
+Derivative = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # x / s, q, whether inside, s
 Factor = Callable[[Tensor, Tensor, int, int], float]  # x, step, q_min, q_max
 
 
-def _frozen_error(ratio: Tensor, q: Tensor, inside: Tensor) -> Tensor:
+def _frozen_error(ratio: Tensor, q: Tensor, inside: Tensor, _: Tensor) -> Tensor:
     return torch.where(inside, q - ratio, q)
 
 
@@ -34,7 +34,7 @@ def _answer(
         ratio = x / s
         q = ratio.round().clamp(q_min, q_max)
         inside = (ratio >= q_min) & (ratio <= q_max)
-        terms = arriving(gradient) * derivative(ratio, q, inside)
+        terms = arriving(gradient) * derivative(ratio, q, inside, s)
         return terms.sum_to_size(step.shape) * factor(x, s, q_min, q_max)
 
     return learned_step_gradient
@@ -43,7 +43,7 @@ def _answer(
 MISTAKES = (
     Mistake(
         "q alone",
-        _answer(lambda ratio, q, inside: q),
+        _answer(lambda ratio, q, inside, s: q),
         "q everywhere is the derivative with q held fixed. But q falls when s grows: straight "
         "through, as x / s does. Inside the range hold the rounding error q - x / s fixed",
     ),
@@ -61,19 +61,19 @@ MISTAKES = (
     ),
     Mistake(
         "not clipped",
-        _answer(lambda ratio, q, inside: q - ratio),
+        _answer(lambda ratio, q, inside, s: q - ratio),
         "what is clipped has q - x / s too, and x / s may be anything there: beyond the ends the "
         "output is s q_max or s q_min, whatever x is",
     ),
     Mistake(
         "clipped ones left out",
-        _answer(lambda ratio, q, inside: (q - ratio) * inside),
+        _answer(lambda ratio, q, inside, s: (q - ratio) * inside),
         "what is clipped gives nothing here. Its x has no gradient, but its step has: the output "
         "s q_max grows with s, and that is what widens a range that is too narrow",
     ),
     Mistake(
         "sign",
-        _answer(lambda ratio, q, inside: torch.where(inside, ratio - q, q)),
+        _answer(lambda ratio, q, inside, s: torch.where(inside, ratio - q, q)),
         "inside the range the sign is the wrong way round: s q = x + s (q - x / s), and the "
         "bracket is the derivative",
     ),
@@ -89,8 +89,9 @@ MISTAKES = (
         "gradient that arrives there",
     ),
     Mistake(
-        "mean",
-        _answer(factor=lambda x, step, q_min, q_max: step.numel() / x.numel()),
-        "this is the mean over the numbers: a sum is asked for, divided by the root of N q_max",
+        "error not in steps",
+        _answer(lambda ratio, q, inside, s: torch.where(inside, s * (q - ratio), q)),
+        "s q - x is the rounding error in the unit of x: the derivative is the error in steps, "
+        "q - x / s",
     ),
 )

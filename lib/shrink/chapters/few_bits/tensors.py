@@ -54,25 +54,20 @@ def is_floats(given: Any) -> bool:
 
 def wrong_kind(given: Any, what: str, like: Tensor, whose: str) -> Wrong | None:
     """What is wrong with a result that is to be a tensor such as `like`, its numbers aside."""
+    place = place_of(like.shape, like.device)
     if not isinstance(given, Tensor):
-        return Wrong(
-            f"{what} is a tensor",
-            expected=f"a tensor of shape {tuple(like.shape)}",
-            given=given,
-        )
+        return _unlike(f"{what} is a tensor", place, given)
     if given.is_meta or given.layout != torch.strided or given.dtype != like.dtype:
         stored = ", without values (meta)" if given.is_meta else ""
-        return Wrong(
-            f"{what} has the type of {whose}",
-            expected=kind_of(like),
-            given=kind_of(given) + stored,
-        )
+        return _unlike(f"{what} has the type of {whose}", kind_of(like), kind_of(given) + stored)
     if given.shape != like.shape or given.device != like.device:
-        return Wrong(
-            f"{what} has the shape and device of {whose}",
-            expected=place_of(like.shape, like.device),
-            given=place_of(given.shape, given.device),
-        )
+        told = f"{what} has the shape and device of {whose}"
+        return _unlike(told, place, place_of(given.shape, given.device))
     if not as_numbers(given).isfinite().all():
-        return Wrong(f"{what} holds numbers that are not finite", given=given)
+        return _unlike(f"{what} holds numbers that are not finite", "finite numbers", given)
     return None
+
+
+def _unlike(told: str, expected: str, given: Any) -> Wrong:
+    """No hint: what is wrong is none of the known mistakes, whatever the numbers are."""
+    return Wrong(told, expected=expected, given=given, known_mistakes=False)
