@@ -471,6 +471,14 @@ def _uphill(latent, bias, scale, loss, rate, decay):
     return right_step(latent, bias, scale, loss, -rate, decay)
 
 
+def _uphill_latent(latent, bias, scale, loss, rate, decay):
+    w = torch.where(latent >= 0, scale, -scale).requires_grad_()
+    b = bias.clone().requires_grad_()
+    loss(w, b).backward()
+    new = (latent + rate * (w.grad - decay * latent)).clamp(-scale, scale)
+    return new, b.detach() - rate * b.grad, torch.where(new >= 0, scale, -scale)
+
+
 def _no_decay(latent, bias, scale, loss, rate, decay):
     return right_step(latent, bias, scale, loss, rate, 0.0)
 
@@ -673,12 +681,13 @@ def _third(change):
 WRONG = {
     "latent_step": {
         _sign_of_zero: r"latent\[0, \d\] must be .*the loss at weights of ±scale has",
-        _gradient_times_the_scale: r"latent\[\d, \d\] must be .*the loss at weights of ±scale has",
+        _gradient_times_the_scale: "in latent: the gradient of the weight was multiplied by th",
         _uphill: r"latent\[\d, \d\] must be",
-        _no_decay: r"latent\[\d, \d\] must be.*in parts: wrong in latent, right in bias",
+        _uphill_latent: "in latent: the step went uphill",
+        _no_decay: "in parts: wrong in latent, right in bias.*in latent: the latent weights did no",
         _biases_decay: r"bias\[\d\] must be.*in parts: right in latent, wrong in bias, right in w",
         _its_own_scale: "must be",
-        _no_gradient: r"latent\[\d, \d\] must be",
+        _no_gradient: "in latent: the latent weights have only decayed",
         _no_decay_no_biases: "in parts: wrong in latent, wrong in bias.*in bias: the biases",
         _in_place: CHANGED,
         _marks_its_input: CHANGED,
@@ -719,15 +728,15 @@ WRONG = {
         _not_divided: r"the weights of parameters\[0\] are not where .* Divided by \d+ its first",
         _not_clipped_at_all: r"clipped to [\d.]+ it is -?[\d.]+",
         _clips_each_alone: r"the norm of all gradients [\d.]+: clipped to [\d.]+ it is -?[\d.]+",
-        _never_looks: "among the gradients is -?inf, so the step is skipped",
+        _never_looks: "among the gradients is infinity, so the step is skipped",
         _by_the_new_scale: r"the weights of parameters\[0\] are not where",
         _count_goes_on: "after 6 of 6 good steps scaler.good_steps, which was 5, is 0",
         _scale_kept: "after a skip scaler.scale, which was [0-9]+, is [0-9]+",
         _a_tenth: "after a skip scaler.scale, which was [0-9]+, is [0-9]+",
         _momentum_cleared: "so the step is skipped, and the optimizer's momenta stay as they were",
         _without_the_optimizer: r"the weights of parameters\[0\] are not where",
-        _pairs: "scaler.good_steps, which was 3, is 4",
-        _text: "scaler.scale, which was",
+        _pairs: r"after \d of 6 good steps scaler.good_steps, which was \d, is \d",
+        _text: "scaler.scale is a number.*str",
         (lambda scaler, parameters, optimizer: None): "the weights have not moved: the optimizer t",
     },
     "break_the_gradient": {

@@ -140,8 +140,9 @@ def _check(answer: Attempt, rng: random.Random) -> None:
 
 def _why(parameters: Parameters) -> str:
     slopes = torch.cat([p.grad.flatten() for p in parameters])
-    kinds = sorted({f"{slope:g}" for slope in slopes[~slopes.isfinite()].tolist()})
-    return f"among the gradients is {', '.join(kinds)}" if kinds else "all gradients are finite"
+    found = {"infinity": slopes.isinf(), "NaN": slopes.isnan()}
+    kinds = " and ".join(kind for kind, places in found.items() if places.any())
+    return f"among the gradients is {kinds}" if kinds else "all gradients are finite"
 
 
 def _wrong_step(given: Seen, right: Seen, before: Case) -> Wrong | None:
@@ -189,7 +190,9 @@ def _wrong_state(given: Seen, right: Seen, before: Case) -> Wrong | None:
         ("scale", given.scale, right.scale),
         ("good_steps", given.good_steps, right.good_steps),
     ):
-        if type(mine) in (int, float) and mine == its:
+        if type(mine) not in (int, float):
+            return Wrong(f"scaler.{name} is a number", expected=its, given=type(mine).__name__)
+        if mine == its:
             continue
         begin = getattr(scaler, name)
         return Wrong(

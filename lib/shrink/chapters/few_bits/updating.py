@@ -1,42 +1,30 @@
-"""An exercise of chapter 10: one training step of a layer whose weights have one bit.
-
-The oracle lets PyTorch's SGD take the step, with the gradient that autograd finds at the signs.
-"""
+"""An exercise of chapter 10: one training step of a layer whose weights have one bit."""
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
-from shrink.chapters.few_bits.updating_mistakes import MISTAKES, Loss, Step, one_bit, stepped
+from shrink.chapters.few_bits.updating_mistakes import (
+    MISTAKES,
+    OF_PARTS,
+    Loss,
+    Step,
+    one_bit,
+    stepped,
+)
+from shrink.chapters.few_bits.updating_oracle import NAMES, Numbers, by_torch, off, reason
 from shrink.classroom.exercises.attempt import Wrong, kind_of, place_of
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
 from shrink.classroom.exercises.parts import Part
 
-NAMES = ("latent", "bias", "weight")
-TOLERANCE = 1e-4  # as a part of the scale
 IMAGES = 8
 
 Case = tuple[Tensor, Tensor, float, Loss, float, float]
-
-
-def _by_torch(
-    latent: Tensor, bias: Tensor, scale: float, loss: Loss, rate: float, decay: float
-) -> Step:
-    stored, moved = Parameter(latent.clone()), Parameter(bias.clone())
-    weight = one_bit(latent, scale).requires_grad_()
-    loss(weight, moved).backward()
-    stored.grad = weight.grad
-    groups = [{"params": [stored], "weight_decay": decay}, {"params": [moved]}]
-    torch.optim.SGD(groups, lr=rate).step()
-    new = stored.detach().clamp(-scale, scale)
-    return new, moved.detach(), one_bit(new, scale)
 
 
 def _squared_error(x: Tensor, target: Tensor, shape: torch.Size) -> Loss:
@@ -74,7 +62,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
             target = x @ one_bit(latent, scale).flatten(1).T + bias + noise
             latent, bias, x, target = (t.to(device) for t in (latent, bias, x, target))
             found = latent, bias, scale, _squared_error(x, target, latent.shape), rate, decay
-            if zeros or _tells(latent, _by_torch(*found)[0], scale):
+            if zeros or _tells(latent, by_torch(*found)[0], scale):
                 return found
 
     def scale() -> float:
@@ -95,30 +83,11 @@ def _tells(old: Tensor, new: Tensor, scale: float) -> bool:
     return flips and bool((new.abs() == scale).any() and (new.abs() > scale / 50).all())
 
 
-@dataclass(frozen=True, eq=False)
-class _Numbers:
-    """Those of a tensor, equal to others that are near."""
-
-    tensor: Tensor
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Numbers) or kind_of(self.tensor) != kind_of(other.tensor):
-            return False
-        if self.tensor.shape != other.tensor.shape or self.tensor.device != other.tensor.device:
-            return False
-        return not _off(self.tensor, other.tensor, 1e-2).any()
-
-
-def _off(given: Tensor, right: Tensor, scale: float) -> Tensor:
-    """Where they differ; NaN always does."""
-    return ~((given - right).abs() <= TOLERANCE * (scale + right.abs()))
-
-
 def _read(result: Any) -> Any:
     """Three tensors as what `==` compares, near numbers as equal; anything else as it is."""
     if not isinstance(result, tuple | list) or not all(isinstance(t, Tensor) for t in result):
         return result
-    return tuple(_Numbers(tensor.detach()) for tensor in result)
+    return tuple(Numbers(tensor.detach()) for tensor in result)
 
 
 def _wrong_step(given: Any, right: Step, *case: Any) -> Wrong | None:
@@ -131,12 +100,12 @@ def _wrong_step(given: Any, right: Step, *case: Any) -> Wrong | None:
         if unlike := _unlike(name, mine, its):
             return unlike
     for name, (mine, its) in zip(NAMES, pairs, strict=True):
-        off = _off(mine.detach(), its, scale=case[2])
-        if off.any():
-            at = tuple(off.nonzero()[0].tolist())
+        wrong_places = off(mine.detach(), its, scale=case[2])
+        if wrong_places.any():
+            at = tuple(wrong_places.nonzero()[0].tolist())
             place = f"{name}[{', '.join(map(str, at))}]"
-            reason = _reason(name, at, right, *case)
-            return wrong(f"{place} must be {its[at]:.5g}, not {mine[at]:.5g}: {reason}")
+            why = reason(name, at, right, *case)
+            return wrong(f"{place} must be {its[at]:.5g}, not {mine[at]:.5g}: {why}")
     return None
 
 
@@ -151,36 +120,8 @@ def _unlike(name: str, given: Tensor, right: Tensor) -> Wrong | None:
     return None
 
 
-def _reason(
-    name: str,
-    at: tuple[int, ...],
-    right: Step,
-    latent: Tensor,
-    bias: Tensor,
-    scale: float,
-    loss: Loss,
-    rate: float,
-    decay: float,
-) -> str:
-    """Why a number is what it must be, as a student would reckon it."""
-    if name == "weight":
-        zero = ", and 0 counts as positive" if right[0][at] == 0 else ""
-        return f"the new latent weight is {right[0][at]:.5g}{zero}"
-    asked = one_bit(latent, scale).requires_grad_(), bias.clone().requires_grad_()
-    slopes = dict(zip(NAMES, torch.autograd.grad(loss(*asked), asked), strict=False))
-    slope, old = slopes[name][at], (latent if name == "latent" else bias)[at]
-    begin = (
-        f"the loss at weights of ±scale has the gradient {slope:.5g}, and {old:.5g} - {rate:g} *"
-    )
-    if name == "bias":
-        return f"{begin} {slope:.5g} = {right[1][at]:.5g}"
-    step = old - rate * (slope + decay * old)
-    clipped = ", which is clipped" if abs(step) > scale else ""
-    return f"{begin} ({slope:.5g} + {decay:g} * {old:.5g}) = {step:.5g}{clipped}"
-
-
-def _one_of(result: Any, which: int) -> _Numbers:
-    return _Numbers(result[which].detach())
+def _one_of(result: Any, which: int) -> Numbers:
+    return Numbers(result[which].detach())
 
 
 def _parts(*case: Any) -> Iterator[Part]:
@@ -190,7 +131,15 @@ def _parts(*case: Any) -> Iterator[Part]:
 
 latent_step = Exercise(
     "latent_step",
-    by_cases(_cases, _by_torch, _wrong_step, mistakes=MISTAKES, alike=_read, parts=_parts),
+    by_cases(
+        _cases,
+        by_torch,
+        _wrong_step,
+        mistakes=MISTAKES,
+        alike=_read,
+        parts=_parts,
+        of_parts=OF_PARTS,
+    ),
     reference=stepped,
     core=False,
     minutes=12,

@@ -25,6 +25,7 @@ def _stepping(
     decayed: Callable[[Tensor, Tensor], Tensor] = _its_own,
     limit: Callable[[float], float] = float,
     bias_moves: bool = True,
+    slope_of: Callable[[Tensor, float], Tensor] = lambda slope, scale: slope,
     kept: Callable[[Tensor, float], Tensor] = lambda latent, scale: latent,
     tested: Callable[[Tensor, Tensor, float], Tensor] = lambda new, old, scale: one_bit(new, scale),
 ) -> Callable[..., Step]:
@@ -37,7 +38,7 @@ def _stepping(
         twin = bias.clone().requires_grad_()
         by_weight, by_bias = torch.autograd.grad(loss(weight, twin), (weight, twin))
         weight = weight.detach()
-        slope = by_weight + decay * decayed(latent, weight)
+        slope = slope_of(by_weight, scale) + decay * decayed(latent, weight)
         new = (start(latent, weight) - rate * slope).clamp(-limit(scale), limit(scale))
         return kept(new, scale), bias - rate * bias_moves * by_bias, tested(new, latent, scale)
 
@@ -120,5 +121,31 @@ MISTAKES = (
         ),
         "the layer computed with -1 and 1: multiply the signs by the scale, before the loss is "
         "asked and in what you return",
+    ),
+)
+
+# Their hints come where the rest of an answer may be wrong as well.
+OF_PARTS = (
+    Mistake(
+        "no decay",
+        _stepping(decayed=lambda latent, weight: torch.zeros_like(latent)),
+        "the latent weights did not decay: rate * decay * latent goes as well",
+    ),
+    Mistake(
+        "gradient times the scale",
+        _stepping(slope_of=lambda slope, scale: slope * scale),
+        "the gradient of the weight was multiplied by the scale. Straight through means that "
+        "scale * sign(latent), all of it, counts as latent: use the gradient as it is",
+    ),
+    Mistake(
+        "no gradient",
+        _stepping(slope_of=lambda slope, scale: torch.zeros_like(slope)),
+        "the latent weights have only decayed. Back through a sign or a comparison comes no "
+        "gradient: take that of the weight, and move the latent weights by it",
+    ),
+    Mistake(
+        "uphill",
+        _stepping(slope_of=lambda slope, scale: -slope),
+        "the step went uphill: the gradient is subtracted",
     ),
 )
