@@ -20,6 +20,7 @@ ZONES = {  # name → hatch and face
     "subnormal": ("..", "#777777"),
     "too large": ("xxxx", "#777777"),
 }
+FLOAT32 = {"color": DENSE, "ls": "--", "lw": 1.2, "zorder": 2}
 DYNAMIC = {"color": "black", "ls": ":", "lw": 1.4, "zorder": 3}
 BAND = {"color": DENSE, "alpha": 0.35, "lw": 6}
 FP16 = {"color": FORMATS["fp16"], "marker": "o", "ms": 4, "lw": 1.6, "zorder": 4}
@@ -51,7 +52,7 @@ def draw(figure: Figure, view: HalvesView) -> dict[str, Any]:
 def _draw_names(ax: Axes) -> legend.Rows:
     ax.set_axis_off()
     looks = {"fp16": {name: of for name, of in FP16.items() if name != "marker"}}
-    looks |= {"found while training": DYNAMIC, "range of seeds": BAND} | RUNS
+    looks |= {"found while training": DYNAMIC, "float32": FLOAT32, "range of seeds": BAND} | RUNS
     rows = legend.draw(ax, looks, left=0, top=0.9)
     for artist in (artist for row in rows.values() for artist in row):
         artist.set_in_layout(False)
@@ -74,7 +75,7 @@ def _draw_numbers(ax: Axes, view: HalvesView) -> dict[str, Any]:
 def _draw_errors(ax: Axes, view: HalvesView) -> dict[str, Any]:
     scales = np.array(view.scales)
     ax.set(yscale="log", xlim=(scales[0] - 1, scales[-1] + 1), xlabel="loss scale")
-    least = 0.8 * min(view.errors.min(), view.dynamic.min())
+    least = 0.8 * min(view.errors.min(), view.dynamic.min(), view.float32.min())
     ax.set_ylim(least, 98)
     ticks = [tick for tick in ERRORS if tick > least]
     ax.set_yticks(ticks, [str(tick) for tick in ticks])
@@ -82,7 +83,8 @@ def _draw_errors(ax: Axes, view: HalvesView) -> dict[str, Any]:
     marked = scales[::2]
     ax.set_xticks(marked, [power(one) for one in marked])
     ax.set_title("% wrong on validation images")
-    ax.axhspan(view.dynamic.min(), view.dynamic.max(), color=DENSE, alpha=0.25, lw=0)
+    ax.axhspan(view.float32.min(), view.float32.max(), color=DENSE, alpha=0.25, lw=0)
+    ax.axhline(view.float32.mean(), **FLOAT32)
     ax.axhline(view.dynamic.mean(), **DYNAMIC)
     ax.fill_between(
         scales, view.errors.min(0), view.errors.max(0), lw=0, alpha=0.3, fc=FP16["color"]
@@ -127,7 +129,7 @@ def update(artists: Mapping[str, Any], view: HalvesView) -> None:
         f"fp16 at {power(view.scales[at])}: {mean(view.errors[:, at])} % wrong"
     )
     _update_numbers(artists["numbers"], view)
-    drawn = {"fp16", "found while training"} | _update_errors(artists["errors"], view)
+    drawn = {"fp16", "found while training", "float32"} | _update_errors(artists["errors"], view)
     if len(view.dynamic) > 1:
         drawn.add("range of seeds")
     _update_updates(artists["updates"], view)

@@ -26,15 +26,17 @@ class HalvesLab:
     def __init__(self, dataset: Dataset, seeds: tuple[int, ...]) -> None:
         self.data, self.seeds = dataset, seeds
         self.magnitudes = halves.magnitudes(dataset)
-        scaled = [
-            [halves.at_scale(dataset, exponent, seed).error for exponent in halves.EXPONENTS]
-            for seed in seeds
-        ]
-        self.errors = 100 * np.array(scaled)
-        dynamic = [halves.at_scale(dataset, None, seed).error for seed in seeds]
-        self.dynamic = 100 * np.array(dynamic)
-        self.updates = {way: self._updates(way) for way in halves.WAYS}
+        self.errors = self._errors(*halves.EXPONENTS)
+        self.dynamic = self._errors(None)[:, 0]
+        self.float32 = self._errors("float32")[:, 0]
+        self.updates = {way: self._updates(way) for way in halves.ways(SMALL_RATE)}
         self.runs: list[HalfRun] = []
+
+    def _errors(self, *scales: int | str | None) -> np.ndarray:
+        """(seeds, scales) in %."""
+        return 100 * np.array(
+            [[halves.at_scale(self.data, one, seed).error for one in scales] for seed in self.seeds]
+        )
 
     def view(self, format: str, loss_scale: float, numbers: str, step: int) -> HalvesView:
         """Everything the figure shows of a setting of the controls; the loss scale counts as the
@@ -59,6 +61,7 @@ class HalvesLab:
             scales=halves.EXPONENTS,
             errors=self.errors,
             dynamic=self.dynamic,
+            float32=self.float32,
             updates=self.updates,
             images=len(self.data.validation),
             runs=tuple(self.runs),

@@ -46,6 +46,7 @@ class HalvesView:
     scales: tuple[int, ...]  # exponents of the loss scales of which trainings are prepared
     errors: np.ndarray  # (seeds, scales) of fp16 with float32 master weights, in %
     dynamic: np.ndarray  # (seeds,) with a loss scale that is found while training, in %
+    float32: np.ndarray  # (seeds,) the same training all in float32, in %
     updates: Mapping[str, Updates]  # by what is computed in which format
     images: int  # that are asked
     runs: tuple[HalfRun, ...]
@@ -58,9 +59,9 @@ class HalvesView:
     @property
     def window(self) -> tuple[int, int] | None:
         """The exponents of the first and the last loss scale that work: an error of at most a tenth
-        above that with a dynamic one, in the mean.
+        above float32's, in the mean.
         """
-        works = np.flatnonzero(self.errors.mean(0) <= 1.1 * self.dynamic.mean())
+        works = np.flatnonzero(self.errors.mean(0) <= 1.1 * self.float32.mean())
         return (self.scales[works[0]], self.scales[works[-1]]) if len(works) else None
 
     @property
@@ -121,9 +122,9 @@ def _of_errors(view: HalvesView) -> str:
     works = "none" if window is None else f"those from {power(window[0])} to {power(window[1])}"
     return (
         f"fp16 with float32 master weights at loss scale {power(view.scales[view.nearest])}: "
-        f"<b>{_range(errors)} %</b> of {view.images:,} validation images wrong; with a scale found "
-        f"while training {_range(view.dynamic)} %. Of the fixed scales {works} come within a tenth "
-        "of that."
+        f"<b>{_range(errors)} %</b> of {view.images:,} validation images wrong, with a scale found "
+        f"while training {_range(view.dynamic)}, in float32 {_range(view.float32)}. Of the fixed "
+        f"scales {works} come within a tenth of float32."
     )
 
 
@@ -169,6 +170,7 @@ def describe(view: HalvesView) -> str:
         f"{heading(view)}. A histogram of magnitudes from {power(low)} to {power(high)} over the "
         f"range of the format: {100 * view.lost:.1f} % become 0, {100 * view.subnormal:.1f} % are "
         f"subnormal, {100 * view.over:.2g} % too large. Error of fp16 over the loss scale: "
-        f"{', '.join(errors)}; with one found while training {mean(view.dynamic)} %. Updates "
+        f"{', '.join(errors)}; found while training "
+        f"{mean(view.dynamic)} %, float32 {mean(view.float32)} %. Updates "
         f"of fc1 that are swallowed: {ways}.{trained}"
     )
