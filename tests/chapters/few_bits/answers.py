@@ -11,6 +11,7 @@ from torch import nn
 from shrink.chapters.few_bits.bf16 import round_to_bf16
 from shrink.chapters.few_bits.scaling import scaled_step
 from shrink.chapters.few_bits.updating import latent_step
+from tests.chapters.few_bits import step_answers as steps
 from tests.chapters.wrong import CHANGED, changed
 
 right_step = latent_step.reference
@@ -765,3 +766,10 @@ WRONG = {
         (lambda: {"x": (0.5, 1.5, 3.0), "step": 2.0, "upstream": (1, 2, 3)}): "return three things",
     },
 }
+
+# --- exercises 1 to 3 ----------------------------------------------------------------------
+
+RIGHT |= steps.RIGHT
+WRONG |= steps.WRONG
+DISGUISED += steps.DISGUISED
+RAISING = steps.RAISING
