@@ -1,8 +1,8 @@
 # %% [markdown] title
-# # 10 · Few bits: train with one, two, sixteen
+# # 10 · Few bits: train a network in one, two or sixteen bits
 #
-# **You will** train a network whose weights are rounded in every step, down to one bit, and then train another whose
-# every number is a float of 16 bits.
+# **You will** train networks whose weights are rounded at each step, down to one bit, and others whose numbers are all
+# floats of 16 bits.
 #
 # **You will be able to**
 # - send a gradient through a rounding, for the weights and for their scale,
@@ -33,6 +33,7 @@ from shrink.chapters.few_bits import (
     scaled_step,
     signs_and_scale,
     trainings,
+    yours,
 )
 from shrink.chapters.few_bits.explorer import explore_few_bits
 from shrink.classroom import (
@@ -45,7 +46,7 @@ from shrink.classroom import (
     training,
 )
 from shrink.classroom.baselines import baseline
-from shrink.classroom.data import load
+from shrink.classroom.data import load, ten_digits
 from shrink.papers import reproduce
 from shrink.quantization import (
     aware,
@@ -73,6 +74,11 @@ rounded = copy.deepcopy(net)
 rounded.load_state_dict(formats.unpack_quantized(arrays))
 for name, model in {"float32": net, "2 bits": rounded}.items():
     print(f"{name}: {100 * training.accuracy(model, data.validation):.1f} % right")
+
+# %% problem-digits
+ten = ten_digits(data)
+answers = training.predict(rounded, ten.images).tolist()
+plots.digits(ten.images[:, 0].cpu().numpy(), [f"says {answer}" for answer in answers])
 
 # %% [markdown] problem-question
 # Chapter 02 mended a pruned network by training it further. Can training mend this one too? It must know then how the
@@ -424,14 +430,13 @@ print(f"your guess: {my_guess}")
 count = sum(w.numel() for w in models.weights(net).values())
 for s in trainings.SEEDS:
     without, kept = latents.without_latents(data, s), trainings.outcome(data, "fixed", 1, s)
-    print(
-        f"seed {s}: without latent weights {round(without.flipped * count):7,} signs have changed, ",
-        end="",
-    )
-    print(f"{100 * without.before:.1f} → {100 * without.error:.1f} % wrong")
-    print(
-        f"        with latent weights    {round(kept.moved * count):7,}, {100 * kept.error:.1f} % wrong"
-    )
+    print(f"seed {s}, {100 * without.before:.1f} % wrong before the four epochs")
+    for name, share, error in (
+        ("without", without.flipped, without.error),
+        ("with", kept.moved, kept.error),
+    ):
+        print(f"   {name:7} latent weights {round(share * count):6,} signs have changed, ", end="")
+        print(f"{100 * error:.1f} % wrong")
 
 # %% [markdown] latent-reading
 # **Why does no sign change? And the error falls all the same: what has learned?**
@@ -505,7 +510,7 @@ for name in ("lenet-300-100", "separable"):
 # the number of bits that differ, and processors have an instruction that counts bits:
 
 # %% cost-xnor-hand
-a, b = torch.tensor([[1.0, -1, 1, 1]]), torch.tensor([[1.0, 1, -1, 1]])
+a, b = torch.tensor([[1.0, -1, 1, 1]]), torch.tensor([[1.0, -1, -1, 1]])
 words = xnor.pack_signs(a), xnor.pack_signs(b)
 [bin(int(word)) for word in words], xnor.matmul(*words, k=4), a @ b.T
 
@@ -525,11 +530,8 @@ for batch, width in ((1, 1024), (1, 4096), (256, 1024)):
     same = torch.equal(x @ w.T, xnor.matmul(*packed, k=width).float())
     _, floats, _ = latency.time_call(lambda: x @ w.T, warm_up=1, runs=9)
     _, counted, _ = latency.time_call(lambda: xnor.matmul(*packed, k=width), warm_up=1, runs=9)
-    print(
-        f"batch {batch:3}, {width} wide: float32 {1e3 * floats:6.2f} ms, XNOR {1e3 * counted:6.2f} ms, ",
-        end="",
-    )
-    print(f"{floats / counted:.1f} times as fast, the same sums: {same}")
+    print(f"batch {batch:3}, {width} wide: float32 {1e3 * floats:6.2f} ms, ", end="")
+    print(f"XNOR {1e3 * counted:6.2f} ms, {floats / counted:.1f} times as fast, same sums: {same}")
 
 # %% [markdown] cost-reading
 # **What keeps the file from being 32 times smaller? Why does counting bits win for one image, and lose for many?**
@@ -545,40 +547,30 @@ for batch, width in ((1, 1024), (1, 4096), (256, 1024)):
 # %% [markdown] channels
 # ## One scale per layer, or per channel (more)
 #
-# Chapter 03 has a network that one scale per layer ruins: *separable*, whose batch norms were folded into its layers.
-# `aware.prepare` folds them *before* the training. They stay folded, so that the weights which are rounded are those
-# that the integers will have. Two epochs of 12,000 images:
+# Chapter 03 has a network that one scale per layer ruins: *separable*, with its batch norms folded into its layers.
+# `aware.prepare` folds them *before* the training, and they stay folded. So the weights that are rounded are those that
+# the integers will have. The last two lines try it the other way round: trained with rounded weights and the norms
+# apart, then folded, and rounded again.
 
 # %% channels-shown
-print("% wrong                      4 bits  3 bits   (mean of three seeds)")
-for per_channel in (False, True):
-    print("one scale per channel:" if per_channel else "one scale per layer:")
-    for way in ("after training", "trained on, then rounded", "learned"):
-        both = [wrong(way, b, model="separable", per_channel=per_channel) for b in (4, 3)]
-        print(f"    {way:26}" + "".join(f"{np.mean(errors):8.1f}" for errors in both))
-
-# %% [markdown] channels-folded-text
-# What if we leave the norms alone, train with rounded weights, and fold and round at the end?
-
-# %% channels-folded
+print("% wrong                     seed 0  seed 1  seed 2")
 for bits, per_channel in folding.PREPARED:
+    print(f"{bits} bits, one scale per {'channel' if per_channel else 'layer'}:")
+    for way in ("after training", "trained on, then rounded", "learned"):
+        row(way, wrong(way, bits, model="separable", per_channel=per_channel))
     found = [folding.folded_afterwards(data, bits, per_channel, s) for s in trainings.SEEDS]
-    print(f"{bits} bits, one scale per {'channel' if per_channel else 'layer'}: ", end="")
-    for name, errors in (
-        ("norms apart", [100 * one.apart for one in found]),
-        ("folded then", [100 * one.folded for one in found]),
-    ):
-        print(f"{name} " + " ".join(f"{error:.1f}" for error in errors), end="; ")
-    print()
+    row("learned, norms apart", [100 * one.apart for one in found])
+    row("    and then folded", [100 * one.folded for one in found])
 
 # %% [markdown] channels-reading
-# **Folded afterwards, one of the two is ruined again, and the other is as good as before. Why?**
+# **What has training given back? And folded afterwards, why is one of the two ruined again, and the other not?**
 #
 # <details><summary>Answer</summary>
 #
-# Folding multiplies each channel by a number of its own. If each channel has a scale, this scale takes the number, and
-# the integers stay what they were. If all channels share one, they are rounded anew on a grid that they were not
-# trained for. So the network has to be trained in the form in which it will be used.
+# Nearly everything that rounding had taken, in both cases. Folding multiplies each channel by a number of its own. If
+# each channel has a scale, the scale takes this number, and the integers stay what they were. If all share one scale,
+# the weights are rounded anew, on a grid that they were not trained for. So train the network in the form in which it
+# will be used.
 # </details>
 
 # %% [markdown] halves
@@ -586,7 +578,7 @@ for bits, per_channel in folding.PREPARED:
 #
 # So far training itself has counted in floats of 32 bits: latent weights, activations, gradients. Floats of 16 bits
 # take half the memory, and many GPUs multiply them faster. What is a float? It has one bit for the sign, $e$ bits for
-# an exponent and $m$ bits for a mantissa; chapter papers write *1-e-m*.
+# an exponent and $m$ bits for a mantissa, *1-e-m* for short.
 #
 # | symbol | in code | what it is |
 # |---|---|---|
@@ -636,44 +628,114 @@ for way in ("fp16", "bf16"):
     row(way, [100 * halves.run(data, way, small, s).error for s in halves.SEEDS])
 
 # %% [markdown] safe-swallowed-text
-# Why? We add a small step to a weight of 1, and round:
+# Why? Add a small step to a weight of 1, and round. Then see how many weights a step of the training leaves as they
+# were, halfway through, in fc1, fc2 and fc3; and how much of the way that all weights should have gone is lost.
 
 # %% safe-swallowed-hand
-step = torch.tensor(1 + 0.003)
-{
-    f.name: float(number_formats.round_to(step, f))
-    for f in (number_formats.FP16, number_formats.BF16)
-}
+moved = torch.tensor(1 + 0.003)
+[float(number_formats.round_to(moved, number_formats.FORMATS[name])) for name in ("fp16", "bf16")]
 
 # %% safe-swallowed
-print("% of the weights that float32 would move, and that stay: fc1, fc2, fc3")
+half = halves.WATCHED.index(188)
+print("        % of the weights that stay      % of the way that is lost")
 for way in ("fp16", "bf16"):
-    stay = halves.run(data, way, small, seed).swallowed.mean(0)
-    print(f"{way:6}" + "".join(f"{100 * share:7.0f}" for share in stay))
+    found = halves.run(data, way, small, seed)
+    shares = (found.swallowed[half], found.swallowed_amount[half])
+    print(
+        f"{way:8}" + "        ".join("".join(f"{100 * x:8.0f}" for x in share) for share in shares)
+    )
 
 # %% [markdown] safe-master-text
-# There is a remedy that we know already: keep the weights in float32, let the steps change those, and round a copy for
-# the layers. Here they are called *master weights*. And at a larger rate, do we need them?
+# There is a remedy, and we know it already: the steps change weights in float32, and the layers compute with a rounded
+# copy. Here these floats are called *master weights*. And at a larger rate, are they needed?
 
 # %% safe-master
-row(
-    "bf16, master weights",
-    [100 * halves.run(data, "bf16, master weights", small, s).error for s in halves.SEEDS],
-)
-print(f"\n% wrong, rate {usual:<12}  seed 0  seed 1  seed 2")
-for way in ("float32", "fp16", "bf16", "bf16, master weights"):
-    row(way, [100 * halves.run(data, way, usual, s).error for s in halves.SEEDS])
+for rate, ways in ((small, ["bf16, master weights"]), (usual, halves.ways(usual))):
+    print(f"% wrong, rate {rate:<14}seed 0  seed 1  seed 2")
+    for way in ways:
+        row(way, [100 * halves.run(data, way, rate, s).error for s in halves.SEEDS])
 
 # %% [markdown] safe-reading
-# **Which of the two halves loses more, and why at the small rate? What do master weights and latent weights have in
-# common?**
+# **fp16 swallows the steps of many weights, too. Why does it hurt in bf16 and not there? And what do master weights and
+# latent weights have in common?**
 #
 # <details><summary>Answer</summary>
 #
-# bf16. It has 7 bits of mantissa, and between 1 and the next number lies 1/128. A step of less than half of that is
-# *swallowed*: the weight stays where it was, and the same happens at the next step. The smaller the rate, the more is
-# swallowed. Master weights are latent weights: floats that add up many small steps until the rounded value changes.
-# What is safe in bf16 is its range, and not the sum.
+# bf16 has 7 bits of mantissa: from 1 to the next number it is 1/128, and a step of less than half of that is
+# *swallowed*. The weight stays, and the same happens in the next step. fp16 swallows only the smallest steps, which
+# together are a small part of the way. The smaller the rate, the more is lost. Master weights are latent weights:
+# floats that add up many small steps until the rounded value changes. In bf16 the range is safe, and the sum is not.
+# </details>
+
+# %% [markdown] explore
+# ## Explore
+#
+# One explorer has two scenes. *weights in few bits* is LeNet-300-100 with weights of one to four bits; *halves* is the
+# same network in floats of 16 and 8 bits.
+#
+# *weights in few bits*: at the top left is the rounded weight over the latent one; the dashed line is the function that
+# the gradient takes it for. The gradient is below it, by the weight and, where the scale is learned, by the scale
+# (dotted). At the bottom are the weights of the first layer or of one of its units, counted on a logarithmic axis;
+# those outside the range of the integers are hatched. At the top right one unit of the first layer learns, live, to
+# answer 128 images as it does with float weights: thin lines are three of its latent weights, thick ones what they are
+# rounded to, both divided by the scale. At the bottom right are the prepared trainings of the whole network: the error
+# on validation images over the number of bits. *after training* rounds the trained network (with the least-squares
+# scale, or min-max), *floats trained on* takes the extra steps in floats and rounds then, and the last three round at
+# each step. *rounds* (reference, mine) has your `fake_quantize_ste` round, from two bits on.
+#
+# *halves*: at the top are magnitudes over the range of a format: hatched is what becomes 0, dotted what is subnormal
+# and loses bits, crossed what is too large. The loss scale moves gradients to the right. At the bottom left is the
+# error of fp16 with float32 master weights over the loss scale; beside it are trainings at a small learning rate, with
+# the share of the updates of the first layer that leave a weight of the format as it was.
+
+# %% explore-few-bits
+explorer = explore_few_bits(data, fake_quantize_ste)
+explorer
+
+# %% [markdown] explore-questions
+# The buttons beside *try* set what the questions are about. *Train once more* trains what is on show in a few seconds:
+# weights with this many bits and this scale (per layer or per channel), in another order of the images; or a new
+# network in this format and at this loss scale. It adds a diamond.
+#
+# 1. *gradient*: The staircase is flat except where it jumps. **For which function does training take it instead? Go to
+#    everywhere: which weights have a gradient now that had none, and can their rounded values follow?**
+# 2. *latent weights*: **How many steps does a latent weight take until its rounded value changes? How far does the
+#    largest first step move a weight, in scales, and how many weights would change if only rounded values were
+#    stored?**
+# 3. *scale*: The scale follows the largest weight. **Which share of the weights becomes 0, and how much of that does
+#    training mend? Go on to fixed and learned: what does each of them change?**
+# 4. *extra steps*: Four of the lines have taken the same extra steps. **What are these worth to floats that are rounded
+#    only afterwards, and what to weights that are rounded at each step? From how many bits on does it matter?**
+# 5. *loss scale*: **Which share of the gradients becomes 0 in fp16, and what does that cost? Move the slider: from
+#    which loss scale to which is the error the same, and what goes wrong at either end?**
+# 6. *swallowed*: Nothing leaves the range of bf16. **Why is it the worst at the small learning rate when it stores the
+#    weights as well, and what do float32 master weights change?**
+#
+# <details><summary>Answers</summary>
+#
+# 1. For the straight line through it, cut off at the ends of the range: the gradient is 1 inside and 0 outside. Under
+#    *everywhere* the weights in the hatched bars have a gradient as well. Their rounded values cannot follow: they are
+#    the largest ones already, and a step further out changes nothing. Such a weight may walk far away, and then has as
+#    far to come back.
+# 2. The two that are drawn take some 15 and 40 steps; most weights do not change in 60. The largest first step is less
+#    than a tenth of the scale, and the two signs lie two scales apart. None would change if only rounded values were
+#    stored: each step would be rounded away before the next. The latent weights add the steps up. (With more bits the
+#    values lie closer together, and it is still none.)
+# 3. Almost all of them: the largest weight of the layer is many times as large as most. Training moves some across the
+#    threshold and mends a part, and still ends far above the others. *fixed* begins with the scale of the least squared
+#    error, with which about half of the weights or more become 0 instead of all, and ends near the float network.
+#    *learned* begins there, lets the scale grow with the weights, and ends a little lower still.
+# 4. Nothing: floats that trained on and are rounded then are no better than those that did not, because these steps
+#    never saw the rounding. Weights that are rounded at each step end near the float network with two bits and a scale
+#    that fits. With four bits there is hardly anything to give back; from three on it matters, and with two most.
+# 5. A fifth or so, and more of them are subnormal, and it costs nothing that the seeds would show: these gradients are
+#    so small that the others outweigh them. The error is the same over a wide window, which loss scale 1 lies inside: so
+#    none is needed here. Far to the left all gradients become 0 and the network learns nothing; far to the right they
+#    are too large, steps are skipped, and where all are it learns nothing either.
+# 6. bf16 has the range of float32 but keeps 8 bits of a number, fp16 keeps 11. An update that is less than about 1/256
+#    of its weight is rounded away: nine of ten and more are, and the network stands still. Master weights of float32
+#    add the same updates up, as the latent weights of the first scene do, and the error is that of float32. The largest
+#    range is not the safe half, then: it is the one that needs master weights most.
 # </details>
 
 # %% [markdown] exercises
@@ -779,7 +841,7 @@ learned_step_gradient.check()
 #   gets one of them too. If `ternary` is True, a weight whose magnitude is at most 0.7 times the mean magnitude of its
 #   channel becomes 0, and the others −1 or 1.
 # - The second is the *scale*, one per output channel, float, in the shape `(300, 1)` or `(50, 1, 1, 1)`: the number
-#   above 0 with which `scale * signs` has the least squared error. Is a channel all zeros, its scale is 0.
+#   with which `scale * signs` has the least squared error. The scale of a channel of zeros is 0.
 #
 # Example: `[[0.5, -1.5, 0.1, -0.3]]` has the mean magnitude 0.6. Its binary signs are `[[1, -1, 1, -1]]` with the scale
 # 0.6. For the ternary ones the threshold is 0.42: the signs are `[[1, -1, 0, 0]]`, and the scale is 1.0.
@@ -1083,24 +1145,41 @@ for kind in halves.KINDS[2:]:
 
 # %% [markdown] breaks-predict
 # Now we train for two epochs in fp16, with master weights, with loss scales from $2^{-20}$ to $2^{24}$ that stay as
-# they are, and with one that is found while training, as in exercise 6. How many points better than without a scale,
-# $2^0$, is the best of them? Write your guess.
+# they are, and with one that is found while training, as in exercise 6. How many points
+# better than without a scale, $2^0$, is the best of them? Write your guess.
 
 # %% breaks-guess
 my_guess = None
 
 # %% breaks-measured
-scaled = {k: [halves.at_scale(data, k, s) for s in halves.SEEDS] for k in (*halves.EXPONENTS, None)}
-mean = {k: np.mean([100 * found.error for found in runs]) for k, runs in scaled.items()}
-print("loss scale   % wrong: mean, range    steps skipped")
-for k, runs in scaled.items():
-    errors = [100 * found.error for found in runs]
-    name = "found" if k is None else f"2^{k}"
-    print(f"{name:11}{mean[k]:10.1f}   {min(errors):5.1f} to {max(errors):4.1f}", end="")
-    print(f"{max(found.skipped for found in runs):12} of {halves.SCALED_STEPS}")
-print(
-    f"your guess: {my_guess}; the best is {mean[0] - min(mean.values()):.1f} points better than 2^0"
+scales = halves.EXPONENTS
+found = {k: [halves.at_scale(data, k, s) for s in halves.SEEDS] for k in (*scales, "float32", None)}
+errors = {k: np.array([100 * run.error for run in runs]) for k, runs in found.items()}
+gain = errors[0].mean() - min(errors[k].mean() for k in scales)
+print(f"your guess: {my_guess}; the best is {gain:.1f} points better than 2^0")
+for k, name in ((0, "loss scale 2^0"), (None, "found while training"), ("float32", "float32")):
+    row(name, errors[k])
+
+# %% breaks-window
+plot, (panel,) = plots.new(
+    alt="Error over the loss scale: a flat floor with a wall on each side", width=6
 )
+seeds = {f"seed {s}": [errors[k][s] for k in scales] for s in halves.SEEDS}
+plots.curves(panel, scales, seeds, baseline=("float32, mean", errors["float32"].mean()))
+panel.set_xticks(scales[::2], [f"$2^{{{k}}}$" for k in scales[::2]])
+panel.set(xlabel="loss scale", ylabel="wrong, %", yscale="log")
+panel.set_yticks([5, 10, 20, 50, 90], ["5", "10", "20", "50", "90"], minor=False)
+panel.set_yticks([], minor=True)
+panel.set_title("fp16 with master weights, fixed loss scales")
+plot
+
+# %% breaks-sum
+counts = sizes.of(halves.MOMENTS[2], halves.KINDS[2])
+for k in (-16, -8, 0):
+    gone = halves.lost(counts, number_formats.FP16, k)[0]
+    amount = halves.lost(counts * halves.MIDDLES, number_formats.FP16, k)[0]
+    print(f"2^{k}: {100 * gone:.1f} % of the {halves.KINDS[2]} become 0, ", end="")
+    print(f"{100 * amount:.4f} % of the sum of their magnitudes")
 
 # %% [markdown] breaks-reading
 # **In which window does training work? What has the loss scale gained here? And the gradients that became 0, why has
@@ -1108,11 +1187,11 @@ print(
 #
 # <details><summary>Answer</summary>
 #
-# Over dozens of powers of two any scale gives the same error within the spread of the seeds, and $2^0$ lies well inside
-# the window: here the loss scale gains nothing. What underflows is far smaller than the other gradients, and adds up to
-# next to nothing beside them. Outside of the window training fails: at the low end all gradients underflow, at the high
-# end they overflow and the steps are skipped. Where the window lies depends on the network. One that is found while
-# training is inside it, wherever that is: it is a good insurance, and no gain.
+# Over more than twenty powers of two any scale gives the error of float32, within the spread of the seeds, and $2^0$
+# lies inside this window: here the loss scale gains nothing. What underflows is so small that the rest outweighs it by
+# far. Outside of the window training fails. At the low end the gradients become 0; at the high end they become
+# infinite, and the steps are skipped. Where the window lies depends on the network. A scale that is found while training
+# gets into it, wherever it is: an insurance, and not a gain.
 # </details>
 
 # %% [markdown] class
@@ -1128,55 +1207,49 @@ print(
 my_name = None
 
 # %% class-run
-CLASS
+if my_name is not None:
+    found = yours.in_few_bits(data, class_work.seed_of(my_name))
+    print(class_work.hand_in(EXPERIMENT, my_name, found, data.name))
 
 # %% [markdown] paper
 # ## The papers
 #
-# - Bengio, Léonard and Courville, *Estimating or Propagating Gradients Through Stochastic Neurons for Conditional
-#   Computation*, 2013, [arXiv 1308.3432](https://arxiv.org/abs/1308.3432). Read where the straight-through estimator is
-#   defined, and what it is compared with.
+# - Bengio, Léonard and Courville, *Estimating or Propagating Gradients Through Stochastic Neurons*, 2013, [arXiv
+#   1308.3432](https://arxiv.org/abs/1308.3432): where straight through comes from, and what it was compared with.
 # - Courbariaux, Bengio and David, *BinaryConnect*, NeurIPS 2015, [arXiv 1511.00363](https://arxiv.org/abs/1511.00363).
-#   Read section 2: signs forward and backward, latent weights for the steps. Its claim: weights of one bit regularize,
-#   and come near the state of the art on MNIST, CIFAR-10 and SVHN.
-# - Rastegari, Ordonez, Redmon and Farhadi, *XNOR-Net*, ECCV 2016, [arXiv 1603.05279](https://arxiv.org/abs/1603.05279).
-#   Read section 3.1 for the scale. Its claims: 32 times less memory, convolutions 58 times as fast, and with binary
-#   weights alone AlexNet loses 2.9 points on ImageNet.
-# - Li, Zhang and Liu, *Ternary Weight Networks*, 2016, [arXiv 1605.04711](https://arxiv.org/abs/1605.04711). Its claim:
-#   three values are only slightly worse than floats, and better than two.
-# - Zhu, Han, Mao and Dally, *Trained Ternary Quantization*, ICLR 2017, [arXiv
-#   1612.01064](https://arxiv.org/abs/1612.01064). It learns two scales, one for each sign. Its claim: AlexNet with three
-#   values is 0.3 points better than with floats.
-# - Choi and others, *PACT*, 2018, [arXiv 1805.06085](https://arxiv.org/abs/1805.06085). It learns where to clip
-#   activations. Its claim: 4 bits for weights and activations are comparable to floats.
-# - Esser, McKinstry, Bablani, Appuswamy and Modha, *Learned Step Size Quantization*, ICLR 2020, [arXiv
-#   1902.08153](https://arxiv.org/abs/1902.08153). Read section 2, which is exercise 2. Its claim: networks of 3 bits
-#   reach the accuracy of floats on ImageNet.
-# - Micikevicius and others, *Mixed Precision Training*, ICLR 2018, [arXiv
-#   1710.03740](https://arxiv.org/abs/1710.03740). Read section 3: master weights, the loss scale, sums in float32. Its
-#   claim: many kinds of networks train in fp16 as in float32.
+#   Read section 2: signs in both passes, latent weights for the steps. It claims that weights of one bit act as a
+#   regularizer and come near the state of the art on MNIST, CIFAR-10 and SVHN.
+# - Rastegari and others, *XNOR-Net*, ECCV 2016, [arXiv 1603.05279](https://arxiv.org/abs/1603.05279). Read section 3.1
+#   for the scale. It claims 32 times less memory and convolutions 58 times as fast; AlexNet with binary weights loses
+#   2.9 points on ImageNet.
+# - Li, Zhang and Liu, *Ternary Weight Networks*, 2016, [arXiv 1605.04711](https://arxiv.org/abs/1605.04711): three values
+#   are only slightly worse than floats, and better than two. Zhu and others, *Trained Ternary Quantization*, ICLR 2017,
+#   [arXiv 1612.01064](https://arxiv.org/abs/1612.01064), learn a scale for each sign: AlexNet gets 0.3 points better than
+#   with floats.
+# - Choi and others, *PACT*, 2018, [arXiv 1805.06085](https://arxiv.org/abs/1805.06085), learn where to clip activations:
+#   4 bits for these and for weights are comparable to floats.
+# - Esser and others, *Learned Step Size Quantization*, ICLR 2020, [arXiv 1902.08153](https://arxiv.org/abs/1902.08153).
+#   Read section 2, which is exercise 2. It claims that networks of 3 bits reach the accuracy of floats on ImageNet.
+# - Micikevicius and others, *Mixed Precision Training*, ICLR 2018, [arXiv 1710.03740](https://arxiv.org/abs/1710.03740).
+#   Read section 3: master weights, the loss scale, sums in float32. It claims that many kinds of networks train in fp16
+#   as they do in float32.
 #
-# Section 3 of Jacob et al. (2018), the paper of chapter 03, is on training with integers in mind: it can be read now.
-# Read with a pencil:
-# - From what does each of them start, a trained network or random weights, and for how many epochs does it train?
-# - Which layers stay in floats, and which numbers are counted when it says *32 times smaller*?
-# - Which of the claims has a control with equally many steps?
+# Of chapter 03's paper, Jacob et al. (2018), section 3 was left over. It is on training, and can be read now.
+#
+# Read them with a pencil:
+# - From what does each training start, random weights or a trained network, and how long is it?
+# - Which layers stay in floats? Which numbers are counted where a paper says *32 times*?
+# - Which claim stands beside a control with as many steps?
 
-# %% [markdown] paper-binaryconnect
-# We have run three of them on MNIST. The recipes and the rules for the verdicts were fixed before a test error was
-# read. This is what `shrink reproduce binaryconnect` gave:
+# %% [markdown] paper-tables
+# We have run three of them on MNIST, with `shrink reproduce binaryconnect`, `ternary` and `lsq`. Recipes and rules of
+# the verdicts were fixed before a test error was read.
 
 # %% paper-binaryconnect-table
 reproduce.stored("binaryconnect")
 
-# %% [markdown] paper-ternary
-# `shrink reproduce ternary`:
-
 # %% paper-ternary-table
 reproduce.stored("ternary")
-
-# %% [markdown] paper-lsq
-# And `shrink reproduce lsq`:
 
 # %% paper-lsq-table
 reproduce.stored("lsq")
