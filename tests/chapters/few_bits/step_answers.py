@@ -700,7 +700,7 @@ WRONG = {
         ): "as the threshold there is 0.7 · .*right in the scale of two",
         _threshold_of(
             lambda rows: rows.abs().mean(1, keepdim=True)
-        ): "as the threshold there is 0.7 · .*; yours is 0",
+        ): "threshold there is 0.7 · .*; yours is 0|hint: +0.7 of",
         _threshold_of(
             lambda rows: 0.7 * rows.mean(1, keepdim=True)
         ): "has the sign 0, as the threshold there is 0.7 ·",
@@ -708,7 +708,7 @@ WRONG = {
             lambda rows: 0.05 * rows.abs().amax(1, keepdim=True)
         ): "has the sign 0, as the threshold there",
         _positive_only: "each sign is -1 or 1, and one of yours is 0",
-        _already_scaled: r"each sign is -1 or 1, and one of yours is -?\d\.\d",
+        _already_scaled: r"each sign is -1 or 1, and one of yours is -?\d+\.\d",
         _product_alone: r"return a pair.*expected: \(signs, scale\)",
         _threshold_and_zeros: "in the signs of three values: 0.7 of the largest magnitude",
         changed(

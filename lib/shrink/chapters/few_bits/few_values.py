@@ -36,7 +36,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, bool]]]:
 
     def drawn(*shape: int) -> Tensor:
         """Normal weights, of which each channel has its own size; none is near a threshold."""
-        sizes = [rng.uniform(0.5, 1.5) * 3.0 ** (i % 3 - 1) for i in range(shape[0])]
+        sizes = [rng.uniform(0.5, 1.5) * 3.0 ** (i % 3) for i in range(shape[0])]
         rng.shuffle(sizes)
         size = torch.tensor(sizes).view(-1, *[1] * (len(shape) - 1))
         while True:
@@ -58,7 +58,7 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], tuple[Tensor, bool]]]:
         return weight
 
     yield lambda: (drawn(3, 4), False)
-    yield lambda: (drawn(3, 5), True)
+    yield lambda: (drawn(3, 7), True)
     yield lambda: (with_zeros(), False)
     for ternary in (False, True):
         yield lambda t=ternary: (drawn(2, 3, 3, 3), t)  # a convolution

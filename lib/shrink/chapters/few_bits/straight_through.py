@@ -48,9 +48,11 @@ def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
     def case(
         scale: float, zero_point: int, q_min: int, q_max: int, *shape: int, **odd: Any
     ) -> Case:
-        """Numbers inside the range, on both sides outside, and 0; in random order."""
+        """Numbers inside the range, on both sides outside, 0 and a little less; in random order."""
         steps = [q_max + rng.uniform(0.6, 0.9), q_max + rng.uniform(1.5, 5)]
         steps += [q_min - rng.uniform(0.6, 0.9), q_min - rng.uniform(1.5, 5), zero_point]
+        if zero_point > q_min:
+            steps.append(zero_point - rng.uniform(0.1, 0.4))
         size = torch.Size(shape).numel()
         while len(steps) < size:
             low = rng.randrange(q_min, q_max)
