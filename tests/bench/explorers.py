@@ -12,6 +12,7 @@ from shrink import sharing
 from shrink.chapters.code.explorer import explore_coding
 from shrink.chapters.code.file_explorer import explore_file
 from shrink.chapters.distil.explorer import explore_distillation
+from shrink.chapters.few_bits.explorer import explore_few_bits
 from shrink.chapters.measure.explorer import explore_costs
 from shrink.chapters.measure.units_explorer import explore_units
 from shrink.chapters.prune.explorer import explore_pruning
@@ -121,6 +122,12 @@ def _asked(explorer: Explorer, question: str) -> Explorer:
     return explorer
 
 
+def _halves(data: Dataset) -> Explorer:
+    explorer = explore_few_bits(data)
+    explorer.move(scene="halves")
+    return explorer
+
+
 EXPLORERS: dict[str, Callable[[Dataset], Explorer]] = {
     "the start page": lambda _: explore(),
     "chapter 01, units": lambda _: explore_units("cpu"),
@@ -136,4 +143,6 @@ EXPLORERS: dict[str, Callable[[Dataset], Explorer]] = {
     "chapter 08, before training": lambda data: _asked(explore_saliency(data), "before training"),
     "chapter 09, how it learns": explore_tickets,
     "chapter 09, which weights": lambda data: _asked(explore_tickets(data), "which weights"),
+    "chapter 10, weights in few bits": explore_few_bits,
+    "chapter 10, halves": _halves,
 }

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from shrink.chapters.few_bits import explorer, halves, networks, unit_lab
+from shrink.chapters.few_bits import explorer, halves, networks
 from shrink.chapters.few_bits.straight_through import fake_quantize_ste
 from shrink.classroom import baselines, models
 from shrink.classroom.models import LeNet300100
@@ -25,7 +25,6 @@ def prepare(patch):
     patch.setitem(baselines.RECIPES, (networks.LENET, "digits"), Recipe(epochs=6))
     patch.setattr(networks, "TRAINED", 120)
     patch.setitem(networks.RECIPES, networks.LENET, Recipe(2, 0.02, weight_decay=0))
-    patch.setattr(unit_lab, "IMAGES", 40)
     few = {"TRAINED": 120, "BATCH": 60, "EPOCHS": 1, "WATCHED": (1, 2), "SCALED_EPOCHS": 1}
     few |= {"EXPONENTS": (-20, 0, 20), "MOMENTS": (0, 1, 2), "initial": initial}
     for name, value in few.items():

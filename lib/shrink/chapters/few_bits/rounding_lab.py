@@ -17,6 +17,8 @@ Back = Callable[[Tensor], tuple[Tensor, Tensor]]
 # Latent weights (n,) and their scale () → the rounded weights (n,), and the way back.
 Rounder = Callable[[Tensor, Tensor], tuple[Tensor, Back]]
 
+ULPS = 2**-22  # by which a scale may be rounded: the largest weight is inside all the same
+
 
 def highest(bits: int) -> int:
     """The highest integer, whose negative is the lowest; one bit is a sign.
@@ -29,7 +31,7 @@ def highest(bits: int) -> int:
 
 @dataclass(frozen=True)
 class Reference:
-    """What `fake_quantize_lsq` and `binarize` do, without autograd, which takes ten times as long.
+    """What `UniformWeights` does, without autograd, which takes ten times as long.
 
     `clip`: no gradient passes to weights outside the range of the integers.
     """
@@ -38,9 +40,9 @@ class Reference:
     clip: bool
 
     def __call__(self, weight: Tensor, scale: Tensor) -> tuple[Tensor, Back]:
-        q_max, ratio = highest(self.bits), weight / scale
+        q_max, ratio = highest(self.bits), weight * scale.reciprocal()
         q = signs(weight) if self.bits == 1 else ratio.round().clamp(-q_max, q_max)
-        inside = ratio.abs() <= q_max
+        inside = ratio.abs() <= q_max * (1 + ULPS)
 
         def back(gradient: Tensor) -> tuple[Tensor, Tensor]:
             within = q if self.bits == 1 else q - ratio * inside

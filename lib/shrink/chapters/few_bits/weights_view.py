@@ -92,9 +92,12 @@ def mean(errors: np.ndarray) -> str:
 
 def heading(view: WeightsView) -> str:
     """The state, in short."""
-    bits = "1 bit" if view.bits == 1 else f"{view.bits} bits"
-    of = "layer" if view.per == "layer" else "channel"
-    return f"{bits}, scale {view.scale}, one per {of}: {view.values} values"
+    return f"{state(view)}: {view.values} values"
+
+
+def state(of: WeightsView | Run) -> str:
+    """The bits and their scale."""
+    return f"{of.bits} bit{'s' * (of.bits > 1)}, scale {of.scale}, one per {of.per}"
 
 
 def summarise(view: WeightsView) -> str:
@@ -134,12 +137,17 @@ def _of_unit(view: WeightsView) -> str:
 
 def _of_errors(view: WeightsView) -> str:
     errors = {way: of[:, view.here] for way, of in view.errors.items()}
-    shown = errors[view.scale]
-    spread = f" ({shown.min():.3g} to {shown.max():.3g})" if len(shown) > 1 else ""
-    others = ", ".join(f"{way} {mean(of)}" for way, of in errors.items() if way != view.scale)
+    seeds = len(next(iter(errors.values())))
+    shown = errors.pop(view.scale, None)
+    if shown is None:
+        here = f"{view.scale} is not trained beforehand (the button trains it)"
+    else:
+        spread = f" ({shown.min():.3g} to {shown.max():.3g})" if seeds > 1 else ""
+        here = f"{view.scale} <b>{mean(shown)}</b>{spread}"
+    others = ", ".join(f"{way} {mean(of)}" for way, of in errors.items())
     return (
-        f"Wrong on {view.images:,} validation images, in %, mean of {len(shown)} seeds, one scale "
-        f"per layer: {view.scale} <b>{mean(shown)}</b>{spread}; {others}; float {view.whole:.3g}."
+        f"Wrong on {view.images:,} validation images, in %, mean of {seeds} seeds, one scale per "
+        f"{view.per}: {here}; {others}; float {view.whole:.3g}."
     )
 
 
@@ -147,7 +155,7 @@ def of_run(run: Run) -> str:
     """A training by the button."""
     stopped = ", stopped" if run.stopped else ""
     return (
-        f"<b>Trained</b>: {run.bits} bits, scale {run.scale}, one per {run.per}, seed {run.seed}, "
+        f"<b>Trained</b>: {state(run)}, seed {run.seed}, "
         f"{run.steps} steps{stopped}: <b>{100 * run.error:.2f} %</b> wrong."
     )
 
