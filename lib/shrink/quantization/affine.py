@@ -211,7 +211,7 @@ def quantize(x: Tensor, qparams: QParams) -> Tensor:
     tensor([   3,    3,    5, -128,  127], dtype=torch.int8)
     """
     check_floats(x)
-    scale, zero_point = _fitted(qparams, x)
+    scale, zero_point = fitted(qparams, x)
     factor = scale.reciprocal()
     q = torch.empty(x.shape, dtype=qparams.dtype, device=x.device)
     if scale.numel() != 1 or x.device.type != "cpu":
@@ -238,7 +238,7 @@ def dequantize(q: Tensor, qparams: QParams) -> Tensor:
     tensor([  0.0000,   1.0000, -65.5000])
     """
     check_integers(q)
-    scale, zero_point = _fitted(qparams, q)
+    scale, zero_point = fitted(qparams, q)
     return (q.int() - zero_point) * scale  # int8 would wrap: -128 - 3 is 125
 
 
@@ -308,8 +308,8 @@ def unpack_bits(packed: Tensor, num_bits: int, count: int, signed: bool = False)
     return torch.from_numpy(values).to(packed.device)
 
 
-def _fitted(qparams: QParams, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and zero point as they broadcast against x."""
+def fitted(qparams: QParams, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and zero point as they broadcast against x; `ValueError` where shapes do not fit."""
     both = (qparams.scale, qparams.zero_point)
     if qparams.group is not None:
         both = (p.repeat_interleave(qparams.group, -1)[..., : x.shape[-1]] for p in both)

@@ -7,7 +7,7 @@ from shrink.plain import copied, described
 from shrink.quantization import aware
 from shrink.quantization.affine import QParams
 from shrink.quantization.chain import chain_of
-from shrink.quantization.conversion import _folded, _on_integers
+from shrink.quantization.conversion import folded_chain, on_integers
 from shrink.quantization.forms import on_sums, padding_of
 from shrink.quantization.integer import IntegerNetwork, QuantizedLinear, Requantize
 
@@ -45,7 +45,7 @@ def convert(model: nn.Module) -> IntegerNetwork:
         plain.set_submodule(name, part.layer)
         by_layer[part.layer] = part
     try:
-        chain = _folded(chain_of(plain))
+        chain = folded_chain(chain_of(plain))
     except ValueError as error:
         told = "the prepared model computes the same in floats, and aware.quantized_weights gives"
         raise ValueError(f"{error} ({told} the integers of its weights)") from None
@@ -59,9 +59,9 @@ def convert(model: nn.Module) -> IntegerNetwork:
         relu = any(isinstance(part, nn.ReLU) for part in between)
         y = by_layer[chain[after]].input_quantizer.qparams() if after < len(chain) else None
         layer, scale = _integer_layer(by_layer[chain[i]], y, relu)
-        layers += [layer, *_on_integers(between)]
+        layers += [layer, *on_integers(between)]
     x = by_layer[chain[weighted[0]]].input_quantizer.qparams()
-    before = _on_integers(chain[: weighted[0]])
+    before = on_integers(chain[: weighted[0]])
     return IntegerNetwork(x, nn.Sequential(*before, *layers), scale).eval()
 
 

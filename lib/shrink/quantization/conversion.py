@@ -132,7 +132,7 @@ def quantize_model(
     check_floats(calibration_data, "calibration data")
     if calibration_data.dim() == 0 or len(calibration_data) == 0:
         raise ValueError("calibration needs at least one input, got none")
-    chain = _folded(chain_of(model))
+    chain = folded_chain(chain_of(model))
     weighted = [i for i, part in enumerate(chain) if isinstance(part, WEIGHTED)]
     calibrators = {i: Calibrator(method, activation_bits, symmetric, percentile) for i in weighted}
     _calibrate(calibrators, chain, calibration_data.split(batch_size))
@@ -145,13 +145,13 @@ def quantize_model(
         axis = 0 if per_channel else None
         x, y = ranges[i], ranges.get(after)
         layer, scale = _integer_layer(chain[i], x, y, relu, weight_bits, axis)
-        layers += [layer, *_on_integers(between)]
+        layers += [layer, *on_integers(between)]
     refuse_another_result(model, chain, calibration_data[:batch_size])
-    before = _on_integers(chain[: weighted[0]])
+    before = on_integers(chain[: weighted[0]])
     return IntegerNetwork(ranges[weighted[0]], nn.Sequential(*before, *layers), scale).eval()
 
 
-def _folded(parts: list[tuple[str, nn.Module]]) -> list[nn.Module]:
+def folded_chain(parts: list[tuple[str, nn.Module]]) -> list[nn.Module]:
     """The parts of a chain, with batch norms in the layers before them; each has an integer form.
 
     Raises `ValueError` with the name of one that has none here.
@@ -234,7 +234,7 @@ def _to(p: QParams, device: torch.device) -> QParams:
     return replace(p, scale=p.scale.to(device), zero_point=p.zero_point.to(device))
 
 
-def _on_integers(parts: list[nn.Module]) -> Iterator[nn.Module]:
+def on_integers(parts: list[nn.Module]) -> Iterator[nn.Module]:
     """What stands between two layers, on integers; a ReLU is part of the layer before."""
     for part in parts:
         if isinstance(part, nn.MaxPool2d):

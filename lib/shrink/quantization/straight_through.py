@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from shrink.quantization.affine import QParams, _fitted
+from shrink.quantization.affine import QParams, fitted
 from shrink.quantization.arguments import check_floats, refuse_nan
 
 PIECE = 2**17  # numbers at a time: few enough for the cache, many enough to share among threads
@@ -25,7 +25,7 @@ class _StraightThrough(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         (x,), p = ctx.saved_tensors, ctx.qparams
-        scale, zero_point = _fitted(p, x)
+        scale, zero_point = fitted(p, x)
         gradient, place, unit, zero = gradient.float(), x.float(), 1.0, 0
         if scale.numel() == 1:  # the ends are brought to x, and else x to the ends
             unit, zero = float(scale), int(zero_point)
@@ -71,7 +71,7 @@ def _rounded(x: Tensor, qparams: QParams) -> Tensor:
     """What `fake_quantize` gives, of x's type, without the integers in between."""
     y = torch.empty(x.shape, device=x.device)
     moved = bool(qparams.zero_point.any())
-    for scale, zero_point, numbers, q in in_pieces(_fitted(qparams, x), (x, y)):
+    for scale, zero_point, numbers, q in in_pieces(fitted(qparams, x), (x, y)):
         torch.mul(numbers.float(), scale.reciprocal(), out=q).round_()
         if moved:
             q.add_(zero_point)
