@@ -18,6 +18,8 @@ from shrink.chapters.share import explorer as share
 from shrink.chapters.structure import explorer as structure
 from shrink.classroom import data, models, training
 from shrink.coding import codec
+from shrink.quantization.aware import RANGES, prepare
+from shrink.quantization.aware_conversion import convert
 
 pytestmark = pytest.mark.gpu
 
@@ -286,3 +288,21 @@ def test_tickets_are_found_and_rewound_on_the_gpu(rewind_to):
         assert tensor.is_cuda and tensor.cpu().equal(kept)
     signed = pruning.signed_constants({name: state[name].cuda() for name in weights})
     assert all(w.is_cuda and w.abs().unique().numel() == 1 for w in signed.values())
+
+
+@pytest.mark.parametrize("range_", RANGES)
+def test_a_network_trains_aware_of_its_integers_on_the_gpu_and_converts_there(range_):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 4))
+        x = torch.rand(64, 8)
+    options = {"weight_bits": 4, "activation_bits": 4, "range": range_, "per_channel": True}
+    on_cpu = prepare(net, calibration_data=x, **options)
+    prepared = prepare(net.cuda(), calibration_data=x.cuda(), **options)
+    torch.testing.assert_close(prepared(x.cuda()).cpu(), on_cpu(x), rtol=1e-4, atol=1e-4)
+    for which, given in ((on_cpu, x), (prepared, x.cuda())):
+        which(given).square().sum().backward()
+    for (name, p), q in zip(prepared.named_parameters(), on_cpu.parameters(), strict=True):
+        assert p.is_cuda, name
+        torch.testing.assert_close(p.grad.cpu(), q.grad, rtol=1e-3, atol=1e-3)
+    assert (convert(prepared)(x.cuda()) - prepared(x.cuda())).abs().max() < 0.1

@@ -6,6 +6,7 @@ from torch import nn
 
 from shrink import pruning
 from shrink.pruning import units
+from shrink.quantization.aware import prepare
 from shrink.sharing import hold_shared, share
 from shrink.tensors import first_names
 from tests import depth
@@ -302,6 +303,20 @@ def test_tied_layers_do_not_lose_units_apart():
     w = numbers(3, 3)
     with pytest.raises(ValueError, match="a and b have one weight"):
         units.keep_units({"a.weight": w, "b.weight": w}, ["a", "b"], [torch.tensor([0])])
+
+
+# ---- training aware of quantization
+
+
+def test_tied_weights_and_a_layer_under_two_names_are_rounded_in_no_two_ways():
+    with pytest.raises(ValueError, match="hidden and again are one layer"):
+        prepare(TiedText())
+    net = TiedText()
+    net.again = nn.Linear(4, 4, bias=False)
+    with pytest.raises(ValueError, match=r"embedding\.weight and head\.weight are one tensor"):
+        prepare(net)
+    net.head.weight = nn.Parameter(net.head.weight.detach().clone())
+    assert prepare(net)(WORDS).shape == (5, 7)
 
 
 # ---- codebooks

@@ -17,9 +17,19 @@ from shrink.quantization import (
     qparams_of,
     quantize,
 )
+from shrink.quantization.aware import prepare
 from shrink.quantization.calibration import Calibrator, Histogram, entropy_threshold
 from shrink.quantization.conversion import fold_batch_norm, quantize_dynamically, quantize_model
 from shrink.quantization.integer import IntegerMaxPool2d, QuantizedConv2d, QuantizedLinear, wrap
+from shrink.quantization.learned_clip import fake_quantize_pact
+from shrink.quantization.learned_step import (
+    binarize_lsq,
+    fake_quantize_lsq,
+    initial_step,
+    integers_lsq,
+    least_squares_step,
+)
+from shrink.quantization.straight_through import fake_quantize_ste
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 P = choose_qparams(-1.0, 1.0)
@@ -35,9 +45,17 @@ def rows(n=20):
     return torch.randn(n, 4, generator=torch.Generator().manual_seed(1))
 
 
+STEP = torch.tensor(0.5)
 TAKES_FLOATS = {
     "quantize": lambda x: quantize(x, P),
     "fake_quantize": lambda x: fake_quantize(x, P),
+    "fake_quantize_ste": lambda x: fake_quantize_ste(x, P),
+    "fake_quantize_lsq": lambda x: fake_quantize_lsq(x, STEP, -7, 7).detach(),
+    "integers_lsq": lambda x: integers_lsq(x, STEP, -7, 7),
+    "binarize_lsq": lambda x: binarize_lsq(x, STEP),
+    "fake_quantize_pact": lambda x: fake_quantize_pact(x, STEP, 4),
+    "initial_step": lambda x: initial_step(x, 7),
+    "least_squares_step": lambda x: least_squares_step(x, -7, 7),
     "qparams_of": qparams_of,
     "qparams_of, an axis": lambda x: qparams_of(x, axis=0),
     "qparams_of, groups": lambda x: qparams_of(x, group=2),
@@ -46,7 +64,11 @@ TAKES_FLOATS = {
     "dynamic": quantize_dynamically(net()),
     "static": quantize_model(net(), rows()),
     "calibration data": lambda x: quantize_model(net(), x),
+    "calibration data to train on": lambda x: prepare(net(), activation_bits=4, calibration_data=x),
 }
+KEEP_THE_TYPE = {"dynamic", "static", "fake_quantize_ste", "fake_quantize_lsq", "binarize_lsq"}
+KEEP_THE_TYPE |= {"fake_quantize_pact"}
+IN_FLOAT32_AT_LEAST = {"initial_step", "least_squares_step"}
 X = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]])
 NO_FLOATS = {
     "int64": X,
@@ -78,12 +100,14 @@ def test_a_tensor_on_meta_has_no_values(name):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", [n for n in TAKES_FLOATS if n != "calibration data"])
+@pytest.mark.parametrize("name", [n for n in TAKES_FLOATS if "calibration data" not in n])
 def test_floats_of_every_width_are_taken(name, dtype):
     x = X.to(dtype)
     found, expected = TAKES_FLOATS[name](x), TAKES_FLOATS[name](x.float())
     if isinstance(found, torch.Tensor):
-        assert found.dtype == (dtype if name in ("dynamic", "static") else expected.dtype)
+        widest = torch.promote_types(dtype, torch.float32)
+        kept = dtype if name in KEEP_THE_TYPE else expected.dtype
+        assert found.dtype == (widest if name in IN_FLOAT32_AT_LEAST else kept)
         torch.testing.assert_close(found.float(), expected.float(), rtol=0.01, atol=0.01)
     elif isinstance(found, QParams):
         assert found.scale.equal(expected.scale) and found.zero_point.equal(expected.zero_point)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shrink.quantization import QParams, fake_quantize, quantize
 from shrink.quantization.learned_step import (
     binarize_lsq,
     fake_quantize_lsq,
@@ -157,6 +158,15 @@ def test_the_integers_are_those_that_are_multiplied():
         x, step = random(2000, seed=seed), random(1, seed=seed)[0].abs() + 0.01
         q = integers_lsq(x, step, -7, 7)
         assert q.dtype == torch.int8 and (q * step).equal(fake_quantize_lsq(x, step, -7, 7))
+
+
+def test_next_to_a_half_it_rounds_as_quantize_does():
+    """Where dividing by the step and multiplying by its reciprocal may differ."""
+    for step in random(50).abs() + 0.01:
+        x = step * (torch.arange(-7, 7) + 0.5)
+        p = QParams(step, torch.tensor(0), num_bits=4, narrow=True)
+        assert integers_lsq(x, step, -7, 7).equal(quantize(x, p))
+        assert fake_quantize_lsq(x, step, -7, 7).equal(fake_quantize(x, p))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

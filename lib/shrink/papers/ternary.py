@@ -77,7 +77,8 @@ def run(dataset: Dataset, seed: int, folder: Path) -> dict:
     for arm in ARMS:
         made = train_arm(dataset, seed, folder, arm)
         found[arm] = {"errors": int(made["errors"])}
-    found[TERNARY]["zeros"] = round(float(made["zeros"]), 4)
+        if arm == TERNARY:
+            found[arm]["zeros"] = round(float(made["zeros"]), 4)
     return found
 
 

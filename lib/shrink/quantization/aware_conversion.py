@@ -44,7 +44,11 @@ def convert(model: nn.Module) -> IntegerNetwork:
         _check(part, described(name, part.layer))
         plain.set_submodule(name, part.layer)
         by_layer[part.layer] = part
-    chain = _folded(chain_of(plain))
+    try:
+        chain = _folded(chain_of(plain))
+    except ValueError as error:
+        told = "the prepared model computes the same in floats, and aware.quantized_weights gives"
+        raise ValueError(f"{error} ({told} the integers of its weights)") from None
     weighted = [i for i, part in enumerate(chain) if isinstance(part, nn.Linear | nn.Conv2d)]
     for i in weighted:
         if chain[i] not in by_layer:
