@@ -111,7 +111,7 @@ def _draw_updates(ax: Axes, view: HalvesView) -> dict[str, Any]:
     ax.tick_params(axis="y", length=0)
     ax.set_xticks([0, 50, 100])
     ax.spines["bottom"].set_bounds(0, 100)
-    ax.set_title("% of updates swallowed; solid: of their sum")
+    ax.set_title("% swallowed; solid: of the sum")
     bars, words = [], []
     for place, (way, of) in enumerate(view.updates.items()):
         if len(of.swallowed):

@@ -139,11 +139,9 @@ def _of_updates(view: HalvesView) -> str:
     for way, of in view.updates.items():
         stay = ""
         if len(of.swallowed):
-            stay = f", {of.swallowed.mean():.0f} % ({of.lost.mean():.0f} % of their sum)"
+            stay = f", {of.swallowed.mean():.0f} % swallowed ({of.lost.mean():.0f} % of their sum)"
         found.append(f"{way} {_range(of.errors)} %{stay}")
-    return (
-        f"At a small learning rate, wrong, and updates of fc1 without effect: {'; '.join(found)}."
-    )
+    return f"Wrong at a small learning rate, and updates of fc1 without effect: {'; '.join(found)}."
 
 
 def of_run(run: HalfRun) -> str:
