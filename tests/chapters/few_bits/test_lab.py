@@ -334,6 +334,8 @@ def test_errors_over_loss_scales_and_what_is_swallowed_are_those_of_the_training
         if way in ("fp16", "bf16"):
             stay = [100 * run.swallowed[:, 0].mean() for run in runs]
             assert updates.swallowed == pytest.approx(stay)
+            lost = [100 * run.swallowed_amount[:, 0].mean() for run in runs]
+            assert updates.lost == pytest.approx(lost)
         else:
             assert len(updates.swallowed) == 0
     assert found.shown == ("fp16",)
