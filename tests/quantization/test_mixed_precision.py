@@ -249,11 +249,15 @@ def test_the_scale_stays_within_bounds_and_a_loss_that_is_nan_is_said():
             scaler.step(sgd)
         assert scaler.scale == 1
     assert scaler.skipped == 5 and w == 1
-    fixed = LossScaler(scale=2.0**-20, growth=1, backoff=1)
-    for _ in range(3):
-        w.grad = torch.tensor([INFINITY])
-        assert not fixed.step(sgd) and fixed.scale == 2.0**-20
-    assert fixed.skipped == 3
+    odd = LossScaler(scale=1.5, least=1.0)
+    w.grad = torch.tensor([INFINITY])
+    assert not odd.step(sgd) and odd.scale == 1
+    for scale in (2.0**-24, 2.0**20):  # a fixed one stays, at the least too
+        fixed = LossScaler(scale=scale, growth=1, backoff=1)
+        for _ in range(3):
+            w.grad = torch.tensor([INFINITY])
+            assert not fixed.step(sgd) and fixed.scale == scale
+        assert fixed.skipped == 3
 
 
 def test_a_scaler_goes_on_from_its_state():
