@@ -203,6 +203,7 @@ def test_without_latent_weights_each_step_is_rounded_away(a_lab, digits, channel
 
 def test_where_steps_are_large_stored_values_do_change(monkeypatch):
     monkeypatch.setattr(unit_lab, "RATE", 6.0)
+    monkeypatch.setattr(unit_lab, "STEPS", 1)  # the second step would take the weights back
     unit = unit_lab.Unit(torch.tensor([0.7, -0.3, 0.2]), torch.eye(3))
     done = unit.train(rounding_lab.Reference(2, clip=True), torch.tensor(0.5))
     assert done.changed_if_stored > 0
@@ -333,6 +334,8 @@ def test_errors_over_loss_scales_and_what_is_swallowed_are_those_of_the_training
         if way in ("fp16", "bf16"):
             stay = [100 * run.swallowed[:, 0].mean() for run in runs]
             assert updates.swallowed == pytest.approx(stay)
+            lost = [100 * run.swallowed_amount[:, 0].mean() for run in runs]
+            assert updates.lost == pytest.approx(lost)
         else:
             assert len(updates.swallowed) == 0
     assert found.shown == ("fp16",)

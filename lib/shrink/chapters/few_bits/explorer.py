@@ -18,7 +18,6 @@ from shrink.quantization import aware
 from shrink.quantization.number_formats import FORMATS
 
 HALVES = SCENES[1]
-ACTIVATIONS, WEIGHTS = NUMBERS[0], NUMBERS[-1]
 TRIES = (
     Try(
         "1 gradient",
@@ -57,7 +56,7 @@ TRIES = (
         "from which loss scale to which is the error the same, and what goes wrong at either end?",
         scene=HALVES,
         format="fp16",
-        numbers=ACTIVATIONS,
+        numbers=NUMBERS[0],
     ),
     Try(
         "6 swallowed",
@@ -65,7 +64,6 @@ TRIES = (
         "stores the weights as well, and what do float32 master weights change?",
         scene=HALVES,
         format="bf16",
-        numbers=WEIGHTS,
     ),
 )
 

@@ -111,12 +111,14 @@ def _draw_updates(ax: Axes, view: HalvesView) -> dict[str, Any]:
     ax.tick_params(axis="y", length=0)
     ax.set_xticks([0, 50, 100])
     ax.spines["bottom"].set_bounds(0, 100)
-    ax.set_title("% swallowed, at a small rate")
+    ax.set_title("% swallowed; solid: of the sum")
     bars, words = [], []
     for place, (way, of) in enumerate(view.updates.items()):
-        share = of.swallowed.mean() if len(of.swallowed) else 0
-        bars += ax.barh(place, share, 0.6, fc=FORMATS.get(way, DENSE))
-        ax.plot(of.swallowed, [place] * len(of.swallowed), "o", color="black", ms=3)
+        if len(of.swallowed):
+            look = {"fc": FORMATS[way], "lw": 0}
+            bars += ax.barh(place, of.swallowed.mean(), 0.6, alpha=0.4, **look)
+            bars += ax.barh(place, of.lost.mean(), 0.6, **look)
+            ax.plot(of.swallowed, [place] * len(of.swallowed), "o", color="black", ms=3)
         words.append(ax.text(110, place, f"{of.errors.mean():.1f} % wrong", va="center"))
     return {"bars": bars, "words": words}
 

@@ -70,8 +70,12 @@ class HalvesLab:
     def _updates(self, way: str) -> Updates:
         """What a way comes to at the small rate."""
         runs = [halves.run(self.data, way, SMALL_RATE, seed) for seed in self.seeds]
-        swallowed = [run.swallowed[:, 0].mean() for run in runs if len(run.swallowed)]
-        return Updates(100 * np.array([run.error for run in runs]), 100 * np.array(swallowed))
+        stored = [run for run in runs if len(run.swallowed)]
+        return Updates(
+            100 * np.array([run.error for run in runs]),
+            100 * np.array([run.swallowed[:, 0].mean() for run in stored]),
+            100 * np.array([run.swallowed_amount[:, 0].mean() for run in stored]),
+        )
 
     def work(self, values: dict[str, Any], stop: threading.Event, progress: Progress) -> None:
         """Train once more in the format and at the loss scale on show, with float32 master weights;

@@ -27,6 +27,7 @@ class Updates:
 
     errors: np.ndarray  # (seeds,), in %
     swallowed: np.ndarray  # (seeds,) of fc1's updates, in %; empty where float32 takes them
+    lost: np.ndarray  # (seeds,) of the sum of their magnitudes, in %
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,11 @@ def _range(errors: np.ndarray) -> str:
 def _of_updates(view: HalvesView) -> str:
     found = []
     for way, of in view.updates.items():
-        stay = f", {of.swallowed.mean():.0f} % swallowed" if len(of.swallowed) else ""
+        stay = ""
+        if len(of.swallowed):
+            stay = f", {of.swallowed.mean():.0f} % swallowed ({of.lost.mean():.0f} % of their sum)"
         found.append(f"{way} {_range(of.errors)} %{stay}")
-    return (
-        f"At a small learning rate, wrong, and updates of fc1 without effect: {'; '.join(found)}."
-    )
+    return f"Wrong at a small learning rate, and updates of fc1 without effect: {'; '.join(found)}."
 
 
 def of_run(run: HalfRun) -> str:

@@ -192,8 +192,8 @@ def _update_stairs(artists: Mapping[str, Any], view: WeightsView) -> None:
     gradient["gradient"].set_data(x, shown.gradient)
     gradient["gradient"].set_color(colour)
     gradient["by_scale"].set_data(*([], []) if shown.by_scale is None else (x, shown.by_scale))
-    both = "" if shown.by_scale is None else "; by the scale, dotted"
-    gradient["title"].set_text(f"gradient by the weight{both}")
+    both = "" if shown.by_scale is None else "; by its scale, dotted"
+    gradient["title"].set_text(f"gradient{both}")
 
 
 def _thresholds(view: WeightsView) -> np.ndarray:
