@@ -81,8 +81,8 @@ answers = training.predict(rounded, ten.images).tolist()
 plots.digits(ten.images[:, 0].cpu().numpy(), [f"says {answer}" for answer in answers])
 
 # %% [markdown] problem-question
-# Chapter 02 mended a pruned network by training it further. Can training mend this one too? It must know then how the
-# loss changes when a weight changes a little. We ask PyTorch for the derivative of a rounding:
+# Chapter 02 mended a pruned network by training it further. Can training mend this one too? For that it must know
+# how the loss changes when a weight changes a little. We ask PyTorch for the derivative of a rounding:
 
 # %% problem-gradient
 w = torch.tensor([-0.8, 0.2, 0.6], requires_grad=True)
@@ -91,7 +91,7 @@ w.grad
 
 # %% [markdown] problem-staircase
 # Rounding is a staircase. Where it is flat its derivative is 0, and at the edge of a step it has none. So no weight
-# hears anything from the loss.
+# learns in which direction it should move.
 
 # %% [markdown] by-hand
 # ## Four weights by hand
@@ -99,7 +99,7 @@ w.grad
 # One unit has four weights, and its output is $y = \sum_i \hat w_i x_i$. Each weight exists twice. The *latent* weight
 # $w$ is a float, and training changes it. The rounded one, $\hat w$, is −1, 0 or 1, and the unit multiplies by it. (What
 # lies beyond −1 or 1 is clipped, as in chapter 03.) The output should be 2, and the loss is $\frac{1}{2}(y - 2)^2$. So
-# the gradient by $\hat w_i$ is $(y - 2)\,x_i$.
+# the gradient with respect to $\hat w_i$ is $(y - 2)\,x_i$.
 #
 # This gradient cannot pass through the rounding. We act as if it could, and give it to the latent weight, unless that
 # lies outside of −1 to 1. Then we take a step against it: the rate is 0.2.
@@ -109,7 +109,7 @@ w.grad
 # | inputs $x$ | 1 | 1 | 1 | −1 | |
 # | latent weights | 0.25 | −0.95 | 0.9 | −1.6 | |
 # | rounded | 0 | −1 | 1 | −1 | $y$ = 1, too small by 1 |
-# | gradient by the rounded ones | −1 | −1 | −1 | 1 | |
+# | gradient of the rounded ones | −1 | −1 | −1 | 1 | |
 # | passes to the latent ones | −1 | −1 | −1 | 0: it lies outside | |
 # | latent after step 1 | 0.45 | −0.75 | 1.1 | −1.6 | |
 # | rounded | 0 | −1 | 1 | −1 | $y$ = 1, as before |
@@ -122,8 +122,7 @@ w.grad
 #
 # <details><summary>Answer</summary>
 #
-# It is clipped. If it moves a little, its rounded value stays at the end of the range, and no other weight near it is
-# rounded to anything else. The loss cannot care.
+# It is clipped: if it moves a little, its rounded value stays at the end of the range, and the loss stays the same.
 # </details>
 
 # %% by-hand-code
@@ -146,7 +145,7 @@ for step in (0, 1, 2):
 # | $q_{\min}$, $q_{\max}$ | `q_min`, `q_max` | the lowest and the highest integer: of 2 bits here −1 and 1, of 4 bits −7 and 7 |
 # | $q$ | `q` | the integers, in the shape of $w$ |
 # | $\hat w$ | `w_hat` | the weights that the network multiplies by |
-# | $g$ | `g` | the gradient of the loss $L$ by $\hat w$, in the shape of $w$ |
+# | $g$ | `g` | the gradient of the loss $L$ with respect to $\hat w$, in the shape of $w$ |
 #
 # **Forward** is what chapter 03 has (symmetric and narrow, so there is no zero point):
 #
@@ -269,7 +268,7 @@ torch.stack([latent[0, :6], layer.weight_quantizer(latent)[0, :6].detach()])
 
 # %% [markdown] real-train-text
 # It trains like any other network; only the way through a weight has changed. `take_steps` trains for four epochs of
-# 12,000 images, as all networks of this chapter do.
+# 12,000 images.
 
 # %% real-train
 print(f"before {100 * training.accuracy(few_bits, data.validation):.1f} % right")
@@ -291,8 +290,8 @@ print(f"{int((answers[0] == answers[1]).sum())} of {len(data.validation)} answer
 #
 # <details><summary>Answer</summary>
 #
-# A sum of floats has rounding errors of its own. If it lies next to the edge of a step it may fall to the other side,
-# and the next layer gets a neighbouring integer. That changes the answer only if two logits are almost equal.
+# A sum of floats has rounding errors of its own. Next to the edge of a step it may fall to the other side, and the next
+# layer gets a neighbouring integer. That changes the answer only if two logits are almost equal.
 # </details>
 
 # %% [markdown] real-file-text
@@ -303,10 +302,8 @@ print(f"{int((answers[0] == answers[1]).sum())} of {len(data.validation)} answer
 state, q = aware.quantized_weights(few_bits)
 for name, part in aware.aware_layers(few_bits).items():
     state[f"{name}.input_scale"] = part.input_quantizer.step.detach()
-dense, packed = (
-    measure.size(net.state_dict()),
-    measure.size(integer_formats.pack_integers(state, q)),
-)
+dense = measure.size(net.state_dict())
+packed = measure.size(integer_formats.pack_integers(state, q))
 print(f"{dense:,} bytes in float32, {packed:,} now: {dense / packed:.1f} times smaller")
 
 # %% [markdown] control

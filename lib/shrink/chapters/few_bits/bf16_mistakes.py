@@ -42,8 +42,8 @@ def _is_nan(bits: Tensor) -> Tensor:
 
 
 @known(
-    "this cuts the lower 16 bits off, which rounds towards 0: bf16 takes the nearest number, so "
-    "that half of all numbers go up"
+    "this cuts the lower 16 bits off, which rounds towards 0: take the nearest number, which is "
+    "above for about half of all"
 )
 @_rounding
 def _truncation(bits: Tensor) -> Tensor:
@@ -51,8 +51,8 @@ def _truncation(bits: Tensor) -> Tensor:
 
 
 @known(
-    "halves all went up. To the nearest *even* one means: of a number that lies halfway, the "
-    "neighbour whose last bit is 0, so that half of them go down and a sum of many stays put"
+    "numbers that lie halfway all went up. They go to the *even* neighbour, whose last bit is 0: "
+    "then half of them go down, and a sum of many does not drift"
 )
 @_rounding
 def _halves_up(bits: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _carry_lost(bits: Tensor) -> Tensor:
 @known(
     "a NaN has an exponent of ones and a mantissa that is not 0. If its ones are all in the lower "
     "16 bits, they are cut away, which leaves infinity; if it is ones throughout, it runs over "
-    "into the sign. Ask for NaN apart"
+    "into the sign. Treat NaN separately"
 )
 def _nan_to_infinity(x: Tensor) -> Tensor:
     return _rounding(nan_kept=False)(x)
@@ -114,7 +114,7 @@ def _overflow_kept_finite(bits: Tensor) -> Tensor:
 
 @known(
     "the lower 16 bits are still there. You have added what makes the upper ones right: now set "
-    "the lower ones to 0, with & ~0xFFFF or by shifting to and fro"
+    "the lower ones to 0, with & ~0xFFFF or by shifting right and left"
 )
 @_rounding
 def _not_cut(bits: Tensor) -> Tensor:

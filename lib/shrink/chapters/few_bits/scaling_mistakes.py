@@ -125,9 +125,8 @@ MISTAKES = (
     Mistake(
         "clips before it unscales",
         _scaling(changes=(_clipped, _divided)),
-        "the gradients were clipped while they were still scaled. They are then larger by the "
-        "scale, nearly all are cut to max_norm, and what is left is divided once more: divide "
-        "first",
+        "the gradients were clipped while they were still scaled. Scaled ones are far above "
+        "max_norm, so they were cut down to it, and then divided once more: divide first",
     ),
     Mistake(
         "unscales twice",
@@ -138,8 +137,8 @@ MISTAKES = (
     Mistake(
         "steps in spite of infinity",
         _scaling(skipped=_always),
-        "the optimizer has taken its step with gradients that are not finite, and what it touches "
-        "is NaN for good: look at them first, and leave the step out",
+        "the optimizer has taken its step with gradients that are not finite, and a weight that "
+        "is NaN stays NaN: look at the gradients first, and leave the step out",
     ),
     Mistake(
         "zeros for gradients",
@@ -150,8 +149,8 @@ MISTAKES = (
     Mistake(
         "only the first gradient",
         _scaling(good=lambda gradients: _finite(gradients[:1])),
-        "you have looked at the gradient of the first parameter alone: any of them may run over, "
-        "and one is enough",
+        "you have looked at the gradient of the first parameter alone: any of them may "
+        "overflow, and one is enough",
     ),
     Mistake(
         "NaN not seen",
