@@ -11,6 +11,7 @@ from torch import nn
 from shrink.classroom import models
 from shrink.quantization import fake_quantize, qparams_of
 from shrink.quantization.aware import (
+    LEAST,
     RANGES,
     SCALES,
     AwareLayer,
@@ -375,11 +376,30 @@ def test_weights_of_two_scales_have_no_integers_for_a_file():
 # ---- errors while it trains
 
 
-def test_a_step_that_training_brought_below_0_is_told_with_its_layer():
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_step_that_training_brings_below_0_is_held_at_a_tenth_of_its_start(bits, per_channel):
+    options = {"weight_bits": bits, "per_channel": per_channel, "activation_bits": 4}
+    for range, name in (("learned", "step"), ("clipped", "alpha")):
+        prepared = prepare(seeded(small), **options, range=range, calibration_data=pictures().abs())
+        layer = aware_layers(prepared)["4"]
+        parameters = [layer.weight_quantizer.step, getattr(layer.input_quantizer, name)]
+        starts = [p.detach().clone() for p in parameters]
+        optimizer = torch.optim.SGD(parameters, lr=1.0)
+        for p in parameters:
+            p.grad = torch.full_like(p, 100.0)
+        optimizer.step()
+        assert all((p < 0).all() for p in parameters)
+        prepared(pictures().abs()).sum().backward()
+        for p, start in zip(parameters, starts, strict=True):
+            assert torch.equal(p.detach(), start * LEAST) and p.grad is not None
+
+
+def test_a_step_that_is_no_number_is_told_with_its_layer():
     prepared = prepare(seeded(small), weight_bits=2, activation_bits=4, calibration_data=pictures())
     with torch.no_grad():
-        prepared[4].weight_quantizer.step.fill_(-0.02)
-    with pytest.raises(ValueError, match=r"^4: the step must be above 0 and finite, not -0.02: a"):
+        prepared[4].weight_quantizer.step.fill_(math.nan)
+    with pytest.raises(ValueError, match=r"^4: the step must be above 0 and finite, not nan"):
         prepared(pictures())
 
 

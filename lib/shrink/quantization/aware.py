@@ -38,6 +38,7 @@ from shrink.tensors import first_names
 
 SCALES = ("follows", "fixed", "learned")  # of weights
 RANGES = ("fixed", "learned", "clipped")  # of activations: calibrated, LSQ, PACT
+LEAST = 0.1  # of where it began, to which a learned step or alpha may fall
 
 
 class UniformWeights(nn.Module):
@@ -48,7 +49,8 @@ class UniformWeights(nn.Module):
         num_bits: 1 to 8.
         per_channel: one scale for each output.
         scale: "follows" the largest magnitude at each step (of one bit the mean); "fixed" at the
-            least squared error before training; "learned", starting there.
+            least squared error before training; "learned", starting there, and held above a tenth
+            of that.
 
     Raises:
         TypeError: the weight is not floating point, or num_bits is not whole.
@@ -78,6 +80,7 @@ class UniformWeights(nn.Module):
             step = least_squares_step(weight, -self.q_max, self.q_max, self.axis)
         if scale == "learned":
             self.step = nn.Parameter(step)
+            self.register_buffer("least", step * LEAST)
         else:
             self.register_buffer("step", step)
 
@@ -86,12 +89,14 @@ class UniformWeights(nn.Module):
             learned = self.scale == "learned"
             return (binarize_lsq if learned else binarize)(weight, self.scales(weight))
         if self.scale == "learned":
-            return fake_quantize_lsq(weight, self.step, -self.q_max, self.q_max)
+            return fake_quantize_lsq(weight, self.scales(weight), -self.q_max, self.q_max)
         return fake_quantize_ste(weight, self._qparams(weight))
 
     def scales(self, weight: Tensor) -> Tensor:
         """What the integers of this weight are multiplied by: () or one that broadcasts."""
-        if self.scale != "follows":
+        if self.scale == "learned":
+            return _held(self.step, self.least)
+        if self.scale == "fixed":
             return self.step
         if self.num_bits == 1:
             return binary_scale(weight, self.axis)
@@ -112,6 +117,17 @@ class UniformWeights(nn.Module):
             return qparams_of(weight.detach(), self.num_bits, **options)
         step = self.step.float()
         return QParams(step, torch.zeros_like(step, dtype=torch.int32), self.num_bits, narrow=True)
+
+
+def _held(learned: nn.Parameter, least: Tensor) -> nn.Parameter:
+    """The step or alpha, in place no less than the least: a step of training may go below 0.
+
+    It is left alone where nothing is below, since a gradient may wait for it. NaN stays.
+    """
+    with torch.no_grad():
+        if (learned < least).any():
+            learned.copy_(torch.where(learned < least, least, learned))
+    return learned
 
 
 class TernaryWeights(nn.Module):
@@ -152,7 +168,7 @@ class InputQuantizer(nn.Module):
     Args:
         seen: has looked at the layer's inputs, and has the number of bits, 2 to 8.
         range: one of `RANGES`. A learned one is of numbers from 0 on if no input was negative, and
-            else has no zero point.
+            else has no zero point. A learned step or end is held above a tenth of its start.
     """
 
     def __init__(self, seen: Calibrator, range: str) -> None:
@@ -165,6 +181,7 @@ class InputQuantizer(nn.Module):
         if range == "learned":
             seen.symmetric = not self.unsigned
             self.step = nn.Parameter(seen.qparams().scale)
+            self.register_buffer("least", self.step.detach() * LEAST)
         elif range == "clipped":
             if not self.unsigned:
                 raise ValueError(
@@ -172,6 +189,7 @@ class InputQuantizer(nn.Module):
                     f'{seen.histogram.low:g} is: put a ReLU before, or take range="learned"'
                 )
             self.alpha = nn.Parameter(_above_zero(torch.tensor(seen.range()[1])))
+            self.register_buffer("least", self.alpha.detach() * LEAST)
         else:
             p = seen.qparams()
             self.register_buffer("scale", p.scale)
@@ -181,7 +199,8 @@ class InputQuantizer(nn.Module):
         """The parameters on integers, signed: from 0 on are those from the lowest integer on."""
         if self.range == "fixed":
             return QParams(self.scale.float(), self.zero_point, self.num_bits)
-        scale = self.step if self.range == "learned" else self.alpha.float() / self.q_max
+        learned = self._learned()
+        scale = learned if self.range == "learned" else learned.float() / self.q_max
         zero_point = -(2 ** (self.num_bits - 1)) if self.unsigned else 0
         zero = torch.full_like(scale, zero_point, dtype=torch.int32)
         return QParams(scale.detach().float(), zero, self.num_bits)
@@ -189,10 +208,14 @@ class InputQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.range == "learned":
             numbers = x[:1].numel()  # of one image
-            return fake_quantize_lsq(x, self.step, self.q_min, self.q_max, numbers)
+            return fake_quantize_lsq(x, self._learned(), self.q_min, self.q_max, numbers)
         if self.range == "clipped":
-            return fake_quantize_pact(x, self.alpha, self.num_bits)
+            return fake_quantize_pact(x, self._learned(), self.num_bits)
         return fake_quantize_ste(x, self.qparams())
+
+    def _learned(self) -> nn.Parameter:
+        """The step, or alpha."""
+        return _held(self.step if self.range == "learned" else self.alpha, self.least)
 
 
 class AwareLayer(nn.Module):
