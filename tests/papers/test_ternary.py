@@ -84,6 +84,16 @@ def test_each_arm_is_what_its_name_says(digits, tmp_path, monkeypatch):
     assert found["ternary"]["zeros"] == round(float(zeros), 4) > 0.2
 
 
+@pytest.mark.parametrize("arm", ARMS)
+def test_signs_and_scales_follow_the_latent_weights(digits, arm):
+    net = paper.initial(0, arm)
+    with torch.no_grad():
+        for param in net.parameters():
+            param.mul_(-2).add_(0.02)
+    expected = logits(parameters_of(net), arm, digits.test.images)
+    assert torch.allclose(net(digits.test.images), expected, atol=1e-4)
+
+
 class Killed(Exception):
     pass
 
@@ -158,14 +168,13 @@ def test_the_table_and_the_verdict_tell_accuracies():
     result = paper.Result(record())
     assert result.tables() == [
         [
-            ("weights", "accuracy, %", "minus float, points, 95 % interval"),
-            ("float", "99.30 (99.25 to 99.35)", ""),
-            ("ternary", "99.25 (99.20 to 99.30)", "-0.05 (-0.05 to -0.05)"),
-            ("binary", "99.00 (98.95 to 99.05)", "-0.30 (-0.30 to -0.30)"),
+            ("weights", "accuracy, %", "minus float, points, 95 % interval", "zeros, %"),
+            ("float", "99.30 (99.25 to 99.35)", "", ""),
+            ("ternary", "99.25 (99.20 to 99.30)", "-0.05 (-0.05 to -0.05)", "42.0 (42.0)"),
+            ("binary", "99.00 (98.95 to 99.05)", "-0.30 (-0.30 to -0.30)", ""),
         ]
     ]
     assert "in 3 of 3 seeds" in result.verdict and "binary +0.25 (+0.25" in result.verdict
-    assert result.zeros() == [42] * 3
     for shown in (str(result), result._repr_html_(), result.markdown()):
         assert "99.25 (99.20 to 99.30)" in shown
 

@@ -225,3 +225,25 @@ def test_learned_scales_keep_their_dtype(dtype):
 def test_learned_scales_are_one_number_each(weight, positive, error, message):
     with pytest.raises(error, match=message):
         ternarize_trained(weight, torch.tensor(positive), torch.tensor(1.0))
+
+
+def scales_after_steps(factor):
+    """By SGD on Σ (ternary - weight)² / 2; the gradients of the scales are times this factor."""
+    weight = randn(100, 100)
+    p, n = (torch.tensor(1.5, requires_grad=True) for _ in range(2))
+    for scale in (p, n):
+        scale.register_hook(lambda gradient: gradient * factor)
+    optimizer = torch.optim.SGD([p, n], lr=0.01)
+    for _ in range(30):
+        optimizer.zero_grad()
+        (ternarize_trained(weight, p, n) - weight).square().sum().div(2).backward()
+        optimizer.step()
+    threshold = 0.05 * weight.abs().max()
+    best = weight[weight > threshold].mean(), -weight[weight < -threshold].mean()
+    return torch.stack([p.detach() - best[0], n.detach() - best[1]]).abs()
+
+
+def test_learned_scales_converge_where_the_plain_sum_of_gradients_diverges():
+    """Each of 4000 weights pulls at a scale: a step of 0.01 is too long, unless divided by 100."""
+    assert scales_after_steps(1).max() < 1e-4
+    assert not (scales_after_steps(100) < 1e6).any()  # in the end NaN

@@ -34,11 +34,12 @@ class Result(Record):
         return sum(dense <= three < two for dense, three, two in each)
 
     def tables(self) -> list[Rows]:
-        rows = [("weights", "accuracy, %", "minus float, points, 95 % interval")]
+        rows = [("weights", "accuracy, %", "minus float, points, 95 % interval", "zeros, %")]
         for arm in ARMS:
             right = [100 - error for error in self.errors(arm)]
             apart = "" if arm == FLOAT else interval(*self.difference(arm, FLOAT))
-            rows.append((arm, spread(right), apart))
+            zeros = spread(self.zeros(), ".1f") if arm == TERNARY else ""
+            rows.append((arm, spread(right), apart, zeros))
         return [rows]
 
     @property
