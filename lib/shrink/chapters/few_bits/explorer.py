@@ -89,7 +89,7 @@ def explore_few_bits(
     low, high = halves.EXPONENTS[0], halves.EXPONENTS[-1]
     controls = {
         "bits": widgets.IntSlider(
-            2,
+            3,
             min=min(trainings.BITS),
             max=max(trainings.BITS),
             description="bits",

@@ -38,8 +38,8 @@ class WeightsLab:
         largest = self.layer.abs().amax(1)
         self.channel = self.layer[int(largest.argsort()[len(largest) // 2])]  # in the middle
         self.unit = Unit(self.channel, dataset.train.images[:IMAGES].flatten(1).cpu())
-        first = partial(trainings.outcome, dataset, trainings.AFTER[0], trainings.BITS[0])
-        self.whole = 100 * float(np.mean([first(seed).floats for seed in seeds]))
+        floats = [trainings.outcomes(dataset, trainings.WAYS[0], seed) for seed in seeds]
+        self.whole = 100 * float(np.mean([of[trainings.BITS[0]].floats for of in floats]))
         self.errors = {per: self._errors(per == "channel") for per in PER}
         self.runs: list[Run] = []
         starts = itertools.product(trainings.BITS, aware.SCALES[:2], PER)
@@ -83,12 +83,12 @@ class WeightsLab:
 
     def _errors(self, per_channel: bool) -> dict[str, np.ndarray]:
         """What is prepared of the ways, in %: (seeds, bits) each."""
-        ways = trainings.PREPARED[trainings.LENET, per_channel]
-        asked = partial(trainings.error, self.data, per_channel=per_channel)
-        return {
-            way: 100 * np.array([[asked(way, b, seed) for b in bits] for seed in self.seeds])
-            for way, bits in ways.items()
-        }
+        found = {}
+        for way, bits in trainings.PREPARED[networks.LENET, per_channel].items():
+            asked = partial(trainings.outcomes, self.data, way, per_channel=per_channel)
+            by_seed = [asked(seed) for seed in self.seeds]
+            found[way] = 100 * np.array([[of[b].error for b in bits] for of in by_seed])
+        return found
 
     # --- rounding --------------------------------------------------------------------------
 
