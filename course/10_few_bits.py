@@ -533,12 +533,12 @@ for batch, width in ((1, 1024), (1, 4096), (256, 1024)):
     print(f"XNOR {1e3 * counted:6.2f} ms, {floats / counted:.1f} times as fast, same sums: {same}")
 
 # %% [markdown] cost-reading
-# **What keeps the file from being 32 times smaller? Why does counting bits win for one image, and lose for many?**
+# **What keeps the file from being 32 times smaller? Why does counting bits win for one image, and not for many?**
 #
 # <details><summary>Answer</summary>
 #
-# Biases, scales and names do not shrink, and in *separable*, which has few weights, they are the most of the file (its
-# batch norms, too). For one image the time goes into reading the weights once, and they are 32 times shorter. For many
+# Biases, scales and names do not shrink, and in *separable*, which has few weights, they are most of the file (the batch
+# norms, too). For one image the time goes into reading the weights once, and they are 32 times shorter. For many
 # images a float product reads each weight once for all of them and has its own fast instructions, which numpy's bit
 # counting has not. (And our LeNet has signs for weights only; its inputs are floats, and nothing gets faster.)
 # </details>
@@ -1119,10 +1119,10 @@ table
 #
 # <details><summary>Answer</summary>
 #
-# Two bits: the file is about a fifteenth or less of the one in floats, and the answers are nearly as good. (Its weights
-# are ternary, so five of them share a byte.) One bit saves another half and costs several points. Time and
-# multiply-accumulates are what they were: the weights are unpacked to floats before they are used. Bought is the
-# length of the file, and of what has to be loaded from memory. Paid were four epochs.
+# Two bits, if a few images more may be wrong: the file is less than a fifteenth of the one in floats. (Its weights are
+# ternary, so five of them share a byte.) One bit saves another third of that, and costs more answers. Time and
+# multiply-accumulates are what they were, because the weights are unpacked to floats before they are used. What the
+# files have bought is bytes that need not be stored or loaded; the estimate of the energy shows it.
 # </details>
 
 # %% [markdown] breaks
