@@ -39,7 +39,7 @@ def draw(figure: Figure, view: HalvesView) -> dict[str, Any]:
     above, below = figure.add_gridspec(2, 1, height_ratios=(10, 12))
     numbers = figure.add_subplot(above)
     errors, right = below.subgridspec(1, 2, width_ratios=(10, 10))
-    updates, names = right.subgridspec(2, 1, height_ratios=(8, 5)).subplots()
+    updates, names = right.subgridspec(2, 1, height_ratios=(7, 9)).subplots()
     return {
         "title": title,
         "numbers": _draw_numbers(numbers, view),
@@ -53,7 +53,7 @@ def _draw_names(ax: Axes) -> legend.Rows:
     ax.set_axis_off()
     looks = {"fp16": {name: of for name, of in FP16.items() if name != "marker"}}
     looks |= {"found while training": DYNAMIC, "float32": FLOAT32, "range of seeds": BAND} | RUNS
-    rows = legend.draw(ax, looks, left=0, top=0.9)
+    rows = legend.draw(ax, looks, left=0, top=1.08)
     for artist in (artist for row in rows.values() for artist in row):
         artist.set_in_layout(False)
     return rows

@@ -49,7 +49,7 @@ def draw(figure: Figure, view: WeightsView) -> dict[str, Any]:
     title = figure.suptitle(" ", x=0.01, ha="left", fontsize=SIZE_OF_TITLE)
     left, right = figure.add_gridspec(1, 2, width_ratios=(10, 11))
     stairs, gradient, weights = left.subgridspec(3, 1, height_ratios=(10, 6, 5)).subplots()
-    learns, errors, names = right.subgridspec(3, 1, height_ratios=(10, 11, 5)).subplots()
+    learns, errors, names = right.subgridspec(3, 1, height_ratios=(10, 10, 7)).subplots()
     return {
         "title": title,
         "stairs": _draw_stairs(stairs),
@@ -63,7 +63,7 @@ def draw(figure: Figure, view: WeightsView) -> dict[str, Any]:
 
 def _draw_names(ax: Axes) -> legend.Rows:
     ax.set_axis_off()
-    rows = legend.draw(ax, NAMED, left=-0.08, top=0.95, columns=COLUMNS)
+    rows = legend.draw(ax, NAMED, left=-0.08, top=1, columns=COLUMNS)
     for artist in (artist for row in rows.values() for artist in row):
         artist.set_in_layout(False)
     return rows
