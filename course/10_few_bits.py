@@ -562,7 +562,8 @@ for bits, per_channel in folding.PREPARED:
     row("    and then folded", [100 * one.folded for one in found])
 
 # %% [markdown] channels-reading
-# **What has training given back? And folded afterwards, why does one of the two lose it again, and the other not?**
+# **What has training given back? And folded afterwards, why does one of the two get worse, and the other not
+# at all?**
 #
 # <details><summary>Answer</summary>
 #
@@ -727,7 +728,7 @@ explorer
 # 4. Nothing: floats that trained on and are rounded then are no better than those that did not, because these steps
 #    never saw the rounding. Weights that are rounded at each step end near the float network with two bits and a scale
 #    that fits. With four bits there is hardly anything to give back; from three on it matters, and with two most.
-# 5. A fifth or so, and more of them are subnormal, and it costs nothing that the seeds would show: these gradients are
+# 5. A few in a hundred up to a fifth; more of them are subnormal. It costs nothing that the seeds would show: these gradients are
 #    so small that the others outweigh them. The error is the same over a wide window, which loss scale 1 lies inside: so
 #    none is needed here. Far to the left all gradients become 0 and the network learns nothing; far to the right they
 #    are too large, steps are skipped, and where all are it learns nothing either.
