@@ -686,7 +686,7 @@ for rate, ways in ((small, ["bf16, master weights"]), (usual, halves.ways(usual)
 # *halves*: at the top are magnitudes over the range of a format: hatched is what becomes 0, dotted what is subnormal
 # and loses bits, crossed what is too large. The loss scale moves gradients to the right. At the bottom left is the
 # error of fp16 with float32 master weights over the loss scale; beside it are trainings at a small learning rate, with
-# the share of the updates of the first layer that leave a weight of the format as it was.
+# the share of the updates of the first layer that are *swallowed*, that is, leave a weight of the format as it was.
 
 # %% explore-few-bits
 explorer = explore_few_bits(data, fake_quantize_ste)
@@ -722,20 +722,23 @@ explorer
 #    stored: each step would be rounded away before the next. The latent weights add the steps up. (With more bits the
 #    values lie closer together, and it is still none.)
 # 3. Almost all of them: the largest weight of the layer is many times as large as most. Training moves some across the
-#    threshold and mends a part, and still ends far above the others. *fixed* begins with the scale of the least squared
-#    error, with which about half of the weights or more become 0 instead of all, and ends near the float network.
-#    *learned* begins there, lets the scale grow with the weights, and ends a little lower still.
+#    threshold and mends a part, and still ends above the network that is merely rounded with the least-squares scale.
+#    *fixed* begins with that scale, with which half of the weights or somewhat more become 0 instead of all, and ends
+#    near the float network. *learned* begins there too, lets the scale change with the weights, and ends a little lower
+#    still.
 # 4. Nothing: floats that trained on and are rounded then are no better than those that did not, because these steps
 #    never saw the rounding. Weights that are rounded at each step end near the float network with two bits and a scale
-#    that fits. With four bits there is hardly anything to give back; from three on it matters, and with two most.
-# 5. A few in a hundred up to a fifth; more of them are subnormal. It costs nothing that the seeds would show: these gradients are
-#    so small that the others outweigh them. The error is the same over a wide window, which loss scale 1 lies inside: so
-#    none is needed here. Far to the left all gradients become 0 and the network learns nothing; far to the right they
-#    are too large, steps are skipped, and where all are it learns nothing either.
-# 6. bf16 has the range of float32 but keeps 8 bits of a number, fp16 keeps 11. An update that is less than about 1/256
-#    of its weight is rounded away: nine of ten and more are, and the network stands still. Master weights of float32
-#    add the same updates up, as the latent weights of the first scene do, and the error is that of float32. The largest
-#    range is not the safe half, then: it is the one that needs master weights most.
+#    that fits. With four bits there is hardly anything to give back, as min-max after training shows; with three it
+#    matters, and with two or one most.
+# 5. Some do, and most of the others are subnormal, and it costs nothing that the seeds would show: these gradients are
+#    so small that the others outweigh them. The error is the same over a wide window, and loss scale 1 lies well inside
+#    it: none is needed here, and none gains anything. Far to the left all gradients become 0 and the network learns
+#    nothing; far to the right they are too large and steps are skipped, at last all of them.
+# 6. bf16 has the range of float32 but keeps 8 bits of a number, fp16 keeps 11. An update below about 1/512 to 1/256 of
+#    its weight is rounded away: nine of ten and more are, most of the whole movement is lost, and the network stands
+#    still. fp16 loses many updates, too, but the small ones: most of their sum is left. Master weights of float32 add
+#    the same updates up, as the latent weights of the first scene do, and the error is that of float32. The format with
+#    the largest range is not the safe half, then: it is the one that needs master weights most.
 # </details>
 
 # %% [markdown] exercises
