@@ -99,6 +99,9 @@ def test_arrays_that_contradict_each_other_are_refused_by_name():
         layout(),
         {"w/scale": torch.ones(60, 1)},
         {"w/q": torch.zeros(150)},
+        layout(256, 30, 40) | {"w/q": torch.full((1200,), 0.5)},
+        {"w/scale": torch.ones(30, 1, dtype=torch.float64)},
+        {"w/scale": torch.ones(30, 1) / 0},
         {"w/more": torch.zeros(1)},
     )
     for change in changes:

@@ -18,7 +18,7 @@ from shrink.classroom.state_arrays import (
     layout_of,
     packed_state,
 )
-from shrink.coding.stored import plain
+from shrink.coding.codec_parts import Scaled, checked_scaled
 from shrink.quantization import pack_bits, unpack_bits
 from shrink.quantization.ternary_digits import pack_ternary, unpack_ternary
 
@@ -53,32 +53,20 @@ def pack_integers(state: Mapping[str, Tensor], integers: Integers) -> dict[str, 
         raise ValueError(f"there is no {', '.join(foreign)} among the tensors of the model")
 
     def packed(name: str, tensor: Tensor) -> Parts | None:
-        return _packed(*integers[name], tuple(tensor.shape)) if name in integers else None
+        if name not in integers:
+            return None
+        return _packed(Scaled(*integers[name]), tuple(tensor.shape))
 
     return packed_state(state, packed, lambda name: id(integers.get(name)))
 
 
-def _packed(q: Tensor, scale: Tensor, shape: tuple[int, ...]) -> Parts:
-    q, scale = plain(q), plain(scale)
-    if (q.dtype, scale.dtype) != (torch.int8, torch.float32):
-        raise TypeError(f"integers are int8 and scales float32, not {q.dtype} and {scale.dtype}")
-    if q.shape != shape or not _fits(scale, shape):
-        shapes = f"{tuple(q.shape)} and {tuple(scale.shape)}"
-        raise ValueError(f"integers and scales of {shapes} do not fit the shape {shape}")
-    if not scale.isfinite().all():
-        raise ValueError(f"scales are finite, not {scale[~scale.isfinite()][0]}")
-    levels = _levels(q)
+def _packed(part: Scaled, shape: tuple[int, ...]) -> Parts:
+    part = checked_scaled(part)
+    if part.q.shape != shape:
+        raise ValueError(f"integers of {tuple(part.q.shape)} do not fit the shape {shape}")
+    levels = _levels(part.q)
     layout = torch.tensor([levels, *shape], dtype=torch.int32)
-    return {"q": _bytes(q, levels), "scale": scale, "layout": layout}
-
-
-def _fits(scale: Tensor, shape: tuple[int, ...]) -> bool:
-    """Whether there is one scale, or one for each number along some of the axes."""
-    sizes = tuple(scale.shape)
-    return not sizes or (
-        len(sizes) == len(shape)
-        and all(n in (1, size) for n, size in zip(sizes, shape, strict=True))
-    )
+    return {"q": _bytes(part.q, levels), "scale": part.scale, "layout": layout}
 
 
 def _levels(q: Tensor) -> int:
@@ -114,10 +102,9 @@ def unpack_integers(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with contradictions(name):
             check_parts(part, ("q", "scale", "layout"), ())
             levels, *shape = layout_of(part)
-            if not _fits(part["scale"], tuple(shape)):
-                raise ValueError(f"scales of {tuple(part['scale'].shape)} do not fit {shape}")
-            q = _integers(part["q"], levels, math.prod(shape))
-            state[name] = q.view(shape) * part["scale"]
+            q = _integers(part["q"], levels, math.prod(shape)).view(shape)
+            found = checked_scaled(Scaled(q, part["scale"]))
+            state[name] = found.q * found.scale
     return state
 
 

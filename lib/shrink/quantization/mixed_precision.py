@@ -75,6 +75,8 @@ def compute_in(model: nn.Module, format: Format, gradients: Format | None = None
 
     Each layer rounds its parameters, its input and its output as it is called, and their gradients
     as these come back. So an optimizer trains master weights, and the network sees their roundings.
+    A weight that something else reads than its own layer, as attention and the layers of
+    `aware.prepare` do, stays float32.
 
     Args:
         format: of weights and activations.
