@@ -25,7 +25,6 @@ from shrink.quantization.learned_clip import fake_quantize_pact
 from shrink.quantization.learned_step import (
     binarize_lsq,
     fake_quantize_lsq,
-    initial_step,
     integers_lsq,
     least_squares_step,
 )
@@ -54,7 +53,6 @@ TAKES_FLOATS = {
     "integers_lsq": lambda x: integers_lsq(x, STEP, -7, 7),
     "binarize_lsq": lambda x: binarize_lsq(x, STEP),
     "fake_quantize_pact": lambda x: fake_quantize_pact(x, STEP, 4),
-    "initial_step": lambda x: initial_step(x, 7),
     "least_squares_step": lambda x: least_squares_step(x, -7, 7),
     "qparams_of": qparams_of,
     "qparams_of, an axis": lambda x: qparams_of(x, axis=0),
@@ -68,7 +66,7 @@ TAKES_FLOATS = {
 }
 KEEP_THE_TYPE = {"dynamic", "static", "fake_quantize_ste", "fake_quantize_lsq", "binarize_lsq"}
 KEEP_THE_TYPE |= {"fake_quantize_pact"}
-IN_FLOAT32_AT_LEAST = {"initial_step", "least_squares_step"}
+IN_FLOAT32_AT_LEAST = {"least_squares_step"}
 X = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]])
 NO_FLOATS = {
     "int64": X,

@@ -198,3 +198,9 @@ def test_a_bound_is_above_zero_and_of_floats(weights, bound, error, message):
     with pytest.raises(error, match=message):
         clip_latents_(weights, bound)
     assert isinstance(weights, torch.Tensor) or weights[0].tolist() == [9, 9]  # none is changed
+
+
+def test_the_gradient_of_many_halves_is_added_up_in_float32():
+    w, scale = torch.ones(80_000, dtype=torch.float16), torch.tensor(1.0, requires_grad=True)
+    binarize(w, scale).backward(torch.ones(80_000))
+    assert scale.grad.item() == pytest.approx(80_000**0.5, rel=1e-3)

@@ -80,3 +80,12 @@ def test_what_does_not_fit_is_refused():
         fake_quantize_pact(random(4), torch.tensor(1.0), 2.5)
     with pytest.raises(TypeError, match="alpha must be"):
         fake_quantize_pact(random(4), 1.0, 4)
+
+
+def test_the_gradient_of_many_halves_is_added_up_in_float32():
+    x, alpha = (
+        torch.full((80_000,), 2.0, dtype=torch.float16),
+        torch.tensor(1.0, requires_grad=True),
+    )
+    fake_quantize_pact(x, alpha, 4).backward(torch.ones_like(x))
+    assert alpha.grad.item() == 80_000

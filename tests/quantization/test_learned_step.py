@@ -11,7 +11,6 @@ from shrink.quantization import QParams, fake_quantize, quantize
 from shrink.quantization.learned_step import (
     binarize_lsq,
     fake_quantize_lsq,
-    initial_step,
     integers_lsq,
     least_squares_step,
 )
@@ -254,10 +253,8 @@ def test_the_error_of_8_bits_is_within_two_hundredths_of_a_fine_scan():
     assert error(x, least_squares_step(x, -127, 127), 127) <= 1.02 * least
 
 
-@pytest.mark.parametrize(
-    "start", [least_squares_step, lambda x, _, q, axis: initial_step(x, q, axis)]
-)
-def test_each_channel_starts_where_it_would_alone(start):
+def test_each_channel_starts_where_it_would_alone():
+    start = least_squares_step
     x = random(4, 5, 6) * torch.tensor([1.0, 0.1, 3.0, 0.0]).view(4, 1, 1)
     steps = start(x, -3, 3, 0)
     assert steps.shape == (4, 1, 1) and steps[3] == 1  # all 0
@@ -266,12 +263,47 @@ def test_each_channel_starts_where_it_would_alone(start):
     assert start(x, -3, 3, -1).shape == (1, 1, 6)
 
 
-def test_the_papers_start_by_hand():
-    assert initial_step(torch.tensor([-1.0, 3.0]), 16).item() == 1
-    assert initial_step(torch.zeros(3), 3).item() == 1
-
-
 # ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("ends", "error", "message"),
+    [
+        ((1, 3), ValueError, "q_min must lie between -65536 and 0, not 1"),
+        ((-3, 0), ValueError, "q_max must lie between 1 and 65535, not 0"),
+        ((-3.0, 3), TypeError, "q_min must be a whole number, not -3.0"),
+        ((-3, None), TypeError, "q_max must be a whole number, not None"),
+    ],
+)
+def test_ends_that_are_none_are_named(ends, error, message):
+    x, step = random(5), torch.tensor(0.5)
+    with pytest.raises(error, match=message):
+        fake_quantize_lsq(x, step, *ends)
+    with pytest.raises(error, match=message):
+        least_squares_step(x, *ends)
+    with pytest.raises(ValueError, match="q_max must lie between 1 and 127, not 300"):
+        integers_lsq(x, step, -3, 300)
+
+
+@pytest.mark.parametrize("axis", [1, -2, 0.5])
+def test_an_axis_that_is_none_is_named(axis):
+    with pytest.raises((TypeError, ValueError), match=f"axis must .*, not {axis}"):
+        least_squares_step(random(5), -1, 1, axis)
+
+
+# ---- halves
+
+
+@pytest.mark.parametrize("function", ["uniform", "signs"])
+def test_the_gradient_of_many_halves_is_added_up_in_float32(function):
+    x = torch.ones(80_000, dtype=torch.float16)
+    step = torch.tensor(0.5, requires_grad=True)
+    y = binarize_lsq(x, step) if function == "signs" else fake_quantize_lsq(x, step, -1, 1)
+    y.backward(torch.ones_like(y))
+    assert step.grad.item() == pytest.approx(80_000**0.5, rel=1e-3)
+
+
+# ---- more that is refused
 
 
 @pytest.mark.parametrize("bad", [0.0, -0.02, math.nan, math.inf])
@@ -296,7 +328,7 @@ def test_what_does_not_fit_is_refused():
         fake_quantize_lsq(random(4), 0.5, -1, 1)
     with pytest.raises(ValueError, match="1 NaN"):
         least_squares_step(torch.tensor([1.0, math.nan]), -1, 1)
-    with pytest.raises(ValueError, match=r"no step for axis 2 .* \(4,\)"):
+    with pytest.raises(ValueError, match="axis must lie between -1 and 0, not 2"):
         least_squares_step(random(4), -1, 1, axis=2)
-    with pytest.raises(ValueError, match=r"no step for axis None .* \(0,\)"):
+    with pytest.raises(ValueError, match=r"no step for a tensor of shape \(0,\)"):
         least_squares_step(random(0), -1, 1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from shrink.quantization import mixed_precision
+from shrink.quantization import aware, mixed_precision
 from shrink.quantization.mixed_precision import (
     LossScaler,
     compute_in,
@@ -325,3 +325,31 @@ def test_on_cuda_the_same_numbers():
         assert round_to(x.cuda(), format).cpu().equal(round_to(x, format))
         cast = mixed_precision._rounded(x.cuda(), format).cpu()
         assert cast.equal(round_to(x, format))
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        (aware.prepare(nn.Sequential(nn.Linear(3, 2))), "0 is a AwareLayer"),
+        (nn.MultiheadAttention(4, 2), "the model is a MultiheadAttention"),
+    ],
+)
+def test_layers_that_read_the_weights_of_others_are_refused(model, kind):
+    with pytest.raises(ValueError, match=kind), compute_in(model, FP16):
+        pass
+
+
+@pytest.mark.parametrize("formats", [("fp16",), (FP16, "bf16"), (None,)])
+def test_a_format_that_is_none_is_named(formats):
+    with (
+        pytest.raises(TypeError, match="a format is a Format"),
+        compute_in(nn.Linear(2, 2), *formats),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("scale", [-1.0, float("nan"), 2.0**30])
+def test_a_state_of_no_scaler_is_refused(scale):
+    scaler = LossScaler()
+    with pytest.raises(ValueError, match="the scale of this scaler is"):
+        scaler.load_state_dict(scaler.state_dict() | {"scale": scale})

@@ -73,7 +73,7 @@ class _Binarized(torch.autograd.Function):
     def forward(ctx: FunctionCtx, weight: Tensor, scale: Tensor, clip: float | None) -> Tensor:
         sign = signs(weight)
         saved = [] if clip is None else [weight.abs() <= clip]
-        ctx.clipped, ctx.shape = clip is not None, scale.shape
+        ctx.clipped, ctx.shape, ctx.dtype = clip is not None, scale.shape, scale.dtype
         if ctx.needs_input_grad[1]:
             saved.append(sign)
         ctx.save_for_backward(*saved)
@@ -85,8 +85,10 @@ class _Binarized(torch.autograd.Function):
         saved, by_scale = list(ctx.saved_tensors), None
         by_weight = gradient * saved.pop(0) if ctx.clipped else gradient
         if ctx.needs_input_grad[1]:
-            by_scale = (gradient * saved.pop()).sum_to_size(ctx.shape)
+            wide = torch.promote_types(gradient.dtype, torch.float32)  # halves overflow in a sum
+            by_scale = (gradient.to(wide) * saved.pop()).sum_to_size(ctx.shape)
             by_scale = by_scale * (max(by_scale.numel(), 1) / gradient.numel()) ** 0.5
+            by_scale = by_scale.to(ctx.dtype)
         return by_weight, by_scale, None
 
 

@@ -24,7 +24,9 @@ class _LearnedClip(torch.autograd.Function):
         x, alpha = ctx.saved_tensors
         beyond = x >= alpha
         inside = (x >= 0) & ~beyond
-        return gradient * inside, (gradient * beyond).sum().to(alpha.dtype), None
+        wide = torch.promote_types(gradient.dtype, torch.float32)  # halves overflow in a sum
+        by_alpha = (gradient.to(wide) * beyond).sum()
+        return gradient * inside, by_alpha.to(alpha.dtype), None
 
 
 def fake_quantize_pact(x: Tensor, alpha: Tensor, num_bits: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from shrink.arguments import whole_number
 from shrink.quantization.arguments import check_floats, refuse_nonfinite
 from shrink.quantization.binary import signs
 from shrink.quantization.straight_through import in_pieces, pass_inside
@@ -66,7 +67,7 @@ def fake_quantize_lsq(
     Args:
         x: float, any shape.
         step: float above 0, (), or one per channel of a shape that broadcasts against x.
-        q_min, q_max: the lowest and highest integer, such as -3 and 3.
+        q_min, q_max: the lowest and highest integer, at most 0 and at least 1, such as -3 and 3.
         numbers: N. None: all of x, divided by the number of steps. For activations the paper counts
             those of one image, so that a larger batch does not slow the step down.
 
@@ -80,9 +81,9 @@ def fake_quantize_lsq(
         a step further.
 
     Raises:
-        TypeError: x or the step is not floating point, or sparse.
-        ValueError: a step is not above 0 (at least 1.2e-38) or not finite, with its value; or its
-            shape does not fit.
+        TypeError: x or the step is not floating point, or sparse; or an end is not whole.
+        ValueError: a step is not above 0 (at least 1.2e-38) or not finite, with its value; its
+            shape does not fit; or the ends are none.
 
     >>> x, step = torch.tensor([0.2, 0.9, 5.0]), torch.tensor(0.5, requires_grad=True)
     >>> y = fake_quantize_lsq(x, step, q_min=-1, q_max=1)
@@ -92,19 +93,30 @@ def fake_quantize_lsq(
     """
     check_floats(x)
     check_step(step, x)
+    q_min, q_max = _ends(q_min, q_max)
     return _LearnedStep.apply(x, step, q_min, q_max, _factor(x, step, q_max, numbers))
 
 
 def integers_lsq(x: Tensor, step: Tensor, q_min: int, q_max: int) -> Tensor:
     """The integers that `fake_quantize_lsq` multiplies by the step, int8 of x's shape.
 
+    Raises as that function does, and `ValueError` for integers that int8 does not hold.
+
     >>> integers_lsq(torch.tensor([0.2, 0.9, 5.0]), torch.tensor(0.5), q_min=-1, q_max=1)
     tensor([0, 1, 1], dtype=torch.int8)
     """
     check_floats(x)
     check_step(step, x)
+    q_min, q_max = _ends(q_min, q_max, 128)
+    place = _place(x.detach(), step.detach().to(_wide(x)))
+    return place.round_().clamp_(q_min, q_max).to(torch.int8)
+
+
+def _ends(q_min: int, q_max: int, beyond: int = 2**16) -> tuple[int, int]:
+    """The lowest and the highest integer; raises unless 0 lies between them, and all are within."""
     return (
-        _place(x.detach(), step.detach().to(_wide(x))).round_().clamp_(q_min, q_max).to(torch.int8)
+        whole_number("q_min", q_min, -beyond, 0),
+        whole_number("q_max", q_max, 1, beyond - 1),
     )
 
 
@@ -139,7 +151,7 @@ class _LearnedSigns(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         q, step = ctx.saved_tensors
-        by_step = (gradient * q).sum_to_size(step.shape) * ctx.factor
+        by_step = (gradient.to(_wide(gradient)) * q).sum_to_size(step.shape) * ctx.factor
         return gradient, by_step.to(step.dtype), None
 
 
@@ -171,32 +183,6 @@ def _factor(x: Tensor, step: Tensor, q_max: int, numbers: int | None) -> float:
     return 1 / math.sqrt(max(numbers * q_max, 1))
 
 
-def initial_step(x: Tensor, q_max: int, axis: int | None = None) -> Tensor:
-    """Where the paper's step starts: 2 · mean|x| / √q_max, and 1 where all numbers are 0.
-
-    Args:
-        x: float, any shape.
-        axis: a step for each index along this axis, of x's axes, all of length 1 but this; None:
-            one for all, ().
-
-    Returns:
-        float32 at least.
-
-    Source: Esser et al. 2020, section 2.1.
-
-    >>> initial_step(torch.tensor([-1.0, 3.0]), q_max=4)
-    tensor(2.)
-    """
-    check_floats(x)
-    magnitudes = x.detach().to(_wide(x)).abs()
-    if axis is None:
-        step = 2 * magnitudes.mean() / math.sqrt(q_max)
-    else:
-        others = [d for d in range(x.dim()) if d != axis % x.dim()]
-        step = 2 * magnitudes.mean(others, keepdim=True) / math.sqrt(q_max)
-    return torch.where(step > 0, step, 1)
-
-
 def least_squares_step(x: Tensor, q_min: int, q_max: int, axis: int | None = None) -> Tensor:
     """The step with the least squared error, by turns: integers for a step, a step for integers.
 
@@ -215,16 +201,19 @@ def least_squares_step(x: Tensor, q_min: int, q_max: int, axis: int | None = Non
         float32 at least.
 
     Raises:
-        TypeError: x is not floating point, or sparse.
-        ValueError: x is empty, has NaN or infinities (with how many), or has no such axis.
+        TypeError: x is not floating point, or sparse; or an end or the axis is not whole.
+        ValueError: x is empty, has NaN or infinities (with how many), or has no such axis; or the
+            ends are none.
 
     >>> least_squares_step(torch.tensor([0.1, -0.9, 1.1]), q_min=-1, q_max=1)  # integers 0, -1, 1
     tensor(1.)
     """
     check_floats(x)
     refuse_nonfinite(x, "the tensor")
-    if x.numel() == 0 or (axis is not None and not -x.dim() <= axis < x.dim()):
-        raise ValueError(f"no step for axis {axis} of a tensor of shape {tuple(x.shape)}")
+    q_min, q_max = _ends(q_min, q_max)
+    axis = None if axis is None else whole_number("axis", axis, -x.dim(), x.dim() - 1)
+    if x.numel() == 0:
+        raise ValueError(f"no step for a tensor of shape {tuple(x.shape)}: it has no numbers")
     x = x.detach().to(_wide(x))
     rows = x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
     largest = rows.abs().amax(1, keepdim=True)

@@ -17,6 +17,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.optim import Optimizer
 
 from shrink.arguments import check_real, whole_number
+from shrink.quantization.aware import AwareLayer
 from shrink.quantization.number_formats import BF16, E4M3, E5M2, FP16, Format, round_to
 from shrink.tensors import check_gradient, check_optimizer
 
@@ -27,6 +28,7 @@ CASTS = {
     E4M3: torch.float8_e4m3fn,
     E5M2: torch.float8_e5m2,
 }
+READS_OTHERS = (AwareLayer, nn.MultiheadAttention)  # weights that are not their own
 SATURATES = E4M3, 464.0  # torch's cast gives the largest number for what rounds to more
 
 
@@ -75,12 +77,16 @@ def compute_in(model: nn.Module, format: Format, gradients: Format | None = None
 
     Each layer rounds its parameters, its input and its output as it is called, and their gradients
     as these come back. So an optimizer trains master weights, and the network sees their roundings.
-    A weight that something else reads than its own layer, as attention and the layers of
-    `aware.prepare` do, stays float32.
+    A weight that something else reads than its own layer would stay float32: attention and the
+    layers of `aware.prepare` are refused.
 
     Args:
         format: of weights and activations.
         gradients: of all gradients, if it is another one, as e5m2 beside e4m3.
+
+    Raises:
+        TypeError: a format is no `Format`.
+        ValueError: the model has such a layer (with its name).
 
     Source: Micikevicius et al. 2018, "Mixed precision training", section 3.1.
 
@@ -92,6 +98,14 @@ def compute_in(model: nn.Module, format: Format, gradients: Format | None = None
     >>> round(layer.weight.item(), 3)
     1.001
     """
+
+    for one in (format, gradients or format):
+        if not isinstance(one, Format):
+            raise TypeError(f"a format is a Format, such as BF16, and not {one!r}")
+    for name, layer in model.named_modules():
+        if isinstance(layer, READS_OTHERS):
+            kind = type(layer).__name__
+            raise ValueError(f"{name or 'the model'} is a {kind}, whose weights stay float32 here")
 
     def rounded(x: Any) -> Any:
         floats = isinstance(x, Tensor) and x.is_floating_point()
@@ -274,6 +288,9 @@ class LossScaler:
         """Go on from there. Raises `ValueError` where the state is not one of a scaler."""
         if set(state) != set(self.state_dict()):
             raise ValueError(f"the state must have {list(self.state_dict())}, not {list(state)}")
+        if not self.least <= state["scale"] <= self.most:
+            allowed = f"{self.least:g} to {self.most:g}"
+            raise ValueError(f"the scale of this scaler is {allowed}, not {state['scale']}")
         self.scale, self._finite = float(state["scale"]), None
         self.good, self.skipped = int(state["good"]), int(state["skipped"])
 

@@ -108,8 +108,9 @@ class _TrainedTernary(torch.autograd.Function):
         factor = gradient.numel() ** -0.5  # as LSQ's, with q_max = 1
         high, low = positive.reshape(()), negative.reshape(())
         slope = torch.where(above, high, torch.where(below, low, 1)).to(gradient.dtype)
-        by_positive = (gradient * above).sum() * factor
-        by_negative = -(gradient * below).sum() * factor
+        wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))  # for the sums
+        by_positive = (wide * above).sum() * factor
+        by_negative = -(wide * below).sum() * factor
         return (
             gradient * slope,
             by_positive.reshape(positive.shape).to(positive.dtype),
