@@ -16,7 +16,7 @@ lab: $(VENV)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=10
 
 test: $(VENV)
-	@echo "the tests: 12 to 21 minutes on two idle cores, longer on busy ones"
+	@echo "the tests: 12 to 25 minutes on two idle cores, longer on busy ones"
 	$(PYTEST) $(ARGS)
 
 # The oldest and the newest Python that the course supports. On those of them that are at hand, and

@@ -48,6 +48,7 @@ def test_measured_has_a_row_of_every_figure_and_the_locks_torch():
         "SynFlow of lenet-300-100",
         "with masks held",
         "networks side by side",
+        "fake quantization, forward",
         "XNOR and popcount",
         "csr_matmul",
         "relative indices",
