@@ -39,8 +39,12 @@ def experiments() -> list:
 
 
 def numbered() -> list[str]:
-    """The chapters' names with their numbers, `02_prune`, in order."""
-    return [experiment.name.replace("-", "_", 1) for experiment in experiments()]
+    """The chapters' names with their numbers, `02_prune`, in order.
+
+    >>> [name for name in numbered() if name[:2] in ("02", "10")]
+    ['02_prune', '10_few_bits']
+    """
+    return [experiment.name.replace("-", "_") for experiment in experiments()]
 
 
 def prepared(name: str) -> ModuleType | None:
