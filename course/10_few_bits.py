@@ -276,7 +276,9 @@ networks.take_steps(few_bits, data, seed)
 print(f"after  {100 * training.accuracy(few_bits, data.validation):.1f} % right")
 
 # %% [markdown] real-convert-text
-# So far floats *stand for* integers. `convert` builds chapter 03's network of integers from the trained one, and leaves
+# Most of the way from the first cell was the scale: this network began at the least squared error, and that one had
+# min-max. Training did the rest. So far floats *stand for* integers. `convert` builds chapter 03's network of integers
+# from the trained one, and leaves
 # the latent weights behind:
 
 # %% real-convert
@@ -480,7 +482,8 @@ for s in trainings.SEEDS:
 #
 # All that training learns goes into the latent weights, 32 bits each, and of these the sign is what remains. Then with
 # the latent weights themselves in its layers the network should be better still. The binary networks (the scale
-# follows) get this many images wrong; how many do their latent weights?
+# follows, which of one bit is the mean magnitude and does better than a fixed one) get this many images wrong; how
+# many do their latent weights?
 
 # %% floats-known
 print("% wrong, 1 bit              seed 0  seed 1  seed 2")
@@ -508,7 +511,7 @@ row("latent weights", [100 * outcome.floats for outcome in one_bit])
 # ## Predict: 32 times smaller, and faster?
 #
 # One bit in place of 32. By which factor is the file of the binary LeNet-300-100 shorter than in floats? And how many
-# times as fast is it? Two guesses.
+# times as fast as floats is the product of a layer if its weights and its inputs are signs? Two guesses.
 
 # %% cost-guess
 my_guess = None, None
@@ -581,6 +584,8 @@ for batch, width in ((1, 1024), (1, 4096), (256, 1024)):
 
 # %% channels-shown
 print("% wrong                     seed 0  seed 1  seed 2")
+floats = [trainings.outcome(data, "after training", 4, s, "separable") for s in trainings.SEEDS]
+row("float32", [100 * outcome.floats for outcome in floats])
 for bits, per_channel in folding.PREPARED:
     print(f"{bits} bits, one scale per {'channel' if per_channel else 'layer'}:")
     for way in ("after training", "trained on, then rounded", "learned"):
@@ -595,8 +600,7 @@ for bits, per_channel in folding.PREPARED:
 #
 # <details><summary>Answer</summary>
 #
-# Most of what rounding had taken, in both. Folding multiplies each channel by a number of its own. If
-# each channel has a scale, the scale takes this number, and the integers stay what they were. If all share one scale,
+# Most of what rounding had taken, in both. Folding multiplies each channel by a number of its own. If each channel has a scale, the scale takes this number, and the integers stay what they were. If all share one scale,
 # the weights are rounded anew, on a grid that they were not trained for. So train the network in the form in which it
 # will be used.
 # </details>
@@ -618,7 +622,7 @@ for bits, per_channel in folding.PREPARED:
 # x = (-1)^S \cdot 2^{1 - c} \cdot \frac{M}{2^m} \quad \text{for } E = 0$$
 #
 # Numbers with $E = 0$ are *subnormal*: they go down to 0 in equal steps. The largest $E$ is kept for infinity and for
-# NaN. `encode` rounds a number to the nearest code of a format:
+# NaN (in e4m3 only one code of it, for NaN). `encode` rounds a number to the nearest code of a format:
 
 # %% halves-formula
 fp16 = number_formats.FP16
@@ -675,7 +679,8 @@ for way in ("fp16", "bf16"):
 
 # %% [markdown] safe-master-text
 # There is a remedy, and we know it already: the steps change weights in float32, and the layers compute with a rounded
-# copy. Here these floats are called *master weights*. And at a larger rate, are they needed?
+# copy. Here these floats are called *master weights*. And at a larger rate, are they needed? (In *fp8* layers compute
+# in e4m3, and gradients are e5m2.)
 
 # %% safe-master
 for rate, ways in ((small, ["bf16, master weights"]), (usual, halves.ways(usual))):
@@ -691,7 +696,8 @@ for rate, ways in ((small, ["bf16, master weights"]), (usual, halves.ways(usual)
 #
 # bf16 has 7 bits of mantissa: from 1 to the next number it is 1/128, and a step of less than half of that is
 # *swallowed*. The weight stays, and the same happens in the next step. fp16 swallows only the smallest steps, which
-# together are a small part of the way. The smaller the rate, the more is lost. Master weights are latent weights:
+# together are a small part of the way. At the larger rate it costs
+# a few tenths or nothing that the seeds would show. Master weights are latent weights:
 # floats that add up many small steps until the rounded value changes. In bf16 the range is safe, and the sum is not.
 # </details>
 
@@ -745,13 +751,13 @@ explorer
 #    *everywhere* the weights in the hatched bars have a gradient as well. Their rounded values cannot follow: they are
 #    the largest ones already, and a step further out changes nothing. Such a weight may walk far away, and then has as
 #    far to come back.
-# 2. The two that are drawn take some 15 and 40 steps; most weights do not change in 60. The largest first step is less
-#    than a tenth of the scale, and the two signs lie two scales apart. None would change if only rounded values were
+# 2. Those of the drawn ones that change take some 15 and 40 steps; most weights do not change in 60. The largest first
+#    step is less than a tenth of the scale, and the two signs lie two scales apart. None would change if only rounded values were
 #    stored: each step would be rounded away before the next. The latent weights add the steps up. (With more bits the
 #    values lie closer together, and it is still none.)
 # 3. Almost all of them: the largest weight of the layer is many times as large as most. Training moves some across the
 #    threshold and mends a part, and still ends above the network that is merely rounded with the least-squares scale.
-#    *fixed* begins with that scale, with which half of the weights or somewhat more become 0 instead of all, and ends
+#    *fixed* begins with that scale, with which half of the weights or more become 0 instead of all, and ends
 #    near the float network. *learned* begins there too, lets the scale change with the weights, and ends a little lower
 #    still.
 # 4. Nothing: floats that trained on and are rounded then are no better than those that did not, because these steps
@@ -763,8 +769,9 @@ explorer
 #    it: none is needed here, and none gains anything. Far to the left all gradients become 0 and the network learns
 #    nothing; far to the right they are too large and steps are skipped, at last all of them.
 # 6. bf16 has the range of float32 but keeps 8 bits of a number, fp16 keeps 11. An update below about 1/512 to 1/256 of
-#    its weight is rounded away: nine of ten and more are, most of the whole movement is lost, and the network stands
-#    still. fp16 loses many updates, too, but the small ones: most of their sum is left. Master weights of float32 add
+#    its weight is rounded away: nine of ten and more are, most of the whole movement is lost, and the network
+#    learns far more slowly. fp16 loses many updates, too, but the small ones: most of their sum is left. Master
+#    weights of float32 add
 #    the same updates up, as the latent weights of the first scene do, and the error is that of float32. The format with
 #    the largest range is not the safe half, then: it is the one that needs master weights most.
 # </details>
@@ -1222,7 +1229,7 @@ for k in (-16, -8, 0):
 # lies inside this window: here the loss scale gains nothing. What underflows is so small that the rest outweighs it by
 # far. Outside of the window training fails. At the low end the gradients become 0; at the high end they become
 # infinite, and the steps are skipped. Where the window lies depends on the network. A scale that is found while training
-# gets into it, wherever it is, and pays with the steps that it skips on the way: an insurance, and not a gain.
+# gets into it, wherever it is, and here the search even costs a little: an insurance, and not a gain.
 # </details>
 
 # %% [markdown] class
