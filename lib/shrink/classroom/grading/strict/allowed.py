@@ -69,7 +69,19 @@ SYSTEM = {"os", "sys", "builtins", "importlib", "subprocess", "inspect", "ctypes
 _FRAMES = {"gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_globals", "f_locals"}
 _OUTWARD = {"dump", "from_file", "obj", "register", "tofile"}  # to files, modules, isinstance
 _READABLE = {"_asdict", "_fields", "_make", "_replace", "__name__"}  # of named tuples and types
-SETTABLE = {"bias", "data", "grad", "imag", "real", "requires_grad", "shape", "training", "weight"}
+SETTABLE = {
+    "bias",
+    "data",
+    "good_steps",
+    "grad",
+    "imag",
+    "real",
+    "requires_grad",
+    "scale",
+    "shape",
+    "training",
+    "weight",
+}
 
 
 def is_importable(path: str) -> bool:
