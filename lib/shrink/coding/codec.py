@@ -1,7 +1,7 @@
 """The Deep Compression file: a network's tensors, each as short as it was made, in one file.
 
 A weight that is pruned and shared becomes gaps and numbers of values, both coded; a quantized
-tensor its integers, packed, or coded where they are few; anything else its bytes. `codec_format`
+tensor its integers, packed, or coded where few differ; anything else its bytes. `codec_format`
 says what a file is, and `codec_writer` and `codec_reader` write and read it.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shrink.coding.codec_bytes import Region
 from shrink.coding.codec_format import CODES, LONGEST, MAGIC, MOST, CodecError
-from shrink.coding.codec_parts import Part, Quantized, Scaled
+from shrink.coding.codec_parts import ArithmeticCoded, Part, Quantized, Scaled
 from shrink.coding.codec_reader import Reader
 from shrink.coding.codec_writer import Writer
 from shrink.files import write_atomically
@@ -21,6 +21,7 @@ __all__ = [
     "CODES",
     "LONGEST",
     "MAGIC",
+    "ArithmeticCoded",
     "CodecError",
     "Part",
     "Quantized",

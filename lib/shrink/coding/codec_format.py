@@ -5,8 +5,10 @@
     CRC-32 of all that
 
 Version 2 may store, in place of a tensor that equals an earlier one, that one's number alone, and
-version 3 integers that are coded, beside their scales. A file without these is written as version
-1, so that an earlier Shrink reads it too.
+version 3 integers that are coded, beside their scales. In version 4 the integers of several tensors
+are one arithmetic code, which stands before the checksum, and a name begins with the number of
+bytes that it shares with the name before. A file without these is written as version 1, so that an
+earlier Shrink reads it too.
 """
 
 import math
@@ -17,10 +19,10 @@ import torch
 from shrink.arguments import whole_number
 from shrink.coding import ans
 
-MAGIC, VERSION = b"SHRK", 3
+MAGIC, VERSION = b"SHRK", 4
 AXES, TENSORS, NAME = 8, 4096, 255  # at most: axes of a tensor, tensors, bytes of a name
-DENSE, QUANTIZED, SHARED, SPARSE, TIED, SCALED = range(6)  # kinds of tensors
-KINDS = {1: SPARSE, 2: TIED, 3: SCALED}  # the last kind that a version knows
+DENSE, QUANTIZED, SHARED, SPARSE, TIED, SCALED, ARITHMETIC = range(7)  # kinds of tensors
+KINDS = {1: SPARSE, 2: TIED, 3: SCALED, 4: ARITHMETIC}  # the last kind that a version knows
 VALUES = 256  # in a codebook, at most
 CODES = ("fixed", "huffman", "ans")
 LONGEST = 15  # bits of a Huffman code, so that its length takes 4
@@ -39,7 +41,7 @@ DTYPES = (
 )
 MOST = 2**20  # numbers in all tensors of a file, unless another limit is named
 STEPS = MOST // 16  # of work for so many numbers: half a second or so on a laptop
-TENSOR_STEPS = {DENSE: 2, QUANTIZED: 36, SHARED: 8, SPARSE: 16, TIED: 1, SCALED: 44}
+TENSOR_STEPS = {DENSE: 2, QUANTIZED: 36, SHARED: 8, SPARSE: 16, TIED: 1, SCALED: 44, ARITHMETIC: 16}
 
 
 class CodecError(ValueError):

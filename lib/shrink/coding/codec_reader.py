@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from shrink.coding import ans, huffman
+from shrink.coding import ans, arithmetic, huffman
 from shrink.coding.codec_bytes import Cursor, Region
 from shrink.coding.codec_format import (
+    ARITHMETIC,
     CODES,
     DENSE,
     DTYPES,
@@ -50,6 +51,7 @@ class Reader(Cursor):
     expected: Mapping[str, tuple[int, ...]] | None = None
     version: int = VERSION
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    at_the_end: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # what waits, its scales
 
     @classmethod
     def of(
@@ -81,6 +83,8 @@ class Reader(Cursor):
         self.tensor = ""
         if missing := [name for name in self.expected or () if name not in self.tensors]:
             raise self.error("end", f"without {', '.join(missing)}")
+        if self.at_the_end:
+            self._fill()
         if self.at != len(self.content) - 4:
             raise self.error("end", f"{len(self.content) - 4 - self.at} bytes are left over")
         self.regions.append(Region(self.at, self.at + 4, "", "checksum"))
@@ -88,7 +92,10 @@ class Reader(Cursor):
     # ---- tensors
 
     def _name(self) -> str:
-        raw = self.take(self.byte("name", 1, NAME), "name")
+        before = [*self.tensors][-1].encode() if self.tensors and self.version > 3 else b""
+        shared = self.byte("name", 0, len(before)) if self.version > 3 else 0
+        size = self.byte("name", 0 if shared else 1, NAME - shared)
+        raw = before[:shared] + self.take(size, "name")
         with self.placed("name"):
             name = raw.decode()
         if name in self.tensors:
@@ -111,6 +118,7 @@ class Reader(Cursor):
             SHARED: self._shared,
             SPARSE: self._sparse,
             SCALED: self._scaled,
+            ARITHMETIC: self._arithmetic,
         }[kind](shape)
 
     def _check_expected(self, shape: tuple[int, ...], what: str) -> None:
@@ -163,6 +171,24 @@ class Reader(Cursor):
         numbers = self._symbols(math.prod(shape), len(values), "integers")
         return values[numbers.long()].view(shape) * scale
 
+    def _arithmetic(self, shape: tuple[int, ...]) -> Tensor:
+        """A tensor without its numbers yet: these come at the end."""
+        parts = self.sizes("scales", max((1, *shape)))
+        if not fits(parts, shape):
+            raise self.error("scales", f"{parts} do not fit the shape {shape}")
+        scale = self.floats(math.prod(parts), self._width("scales"), "scales").view(parts)
+        tensor = torch.zeros(shape)
+        self.at_the_end.append((tensor, scale))
+        return tensor
+
+    def _fill(self) -> None:
+        stream = self.raw(len(self.content) - 4 - self.at, "arithmetic code")
+        shapes = [tuple(tensor.shape) for tensor, _ in self.at_the_end]
+        with self.placed("arithmetic code"):
+            found = arithmetic.decode(stream, shapes, self.limits.take_steps)
+        for (tensor, scale), q in zip(self.at_the_end, found, strict=True):
+            tensor.copy_(q * scale)
+
     def _shared(self, shape: tuple[int, ...]) -> Tensor:
         codebook = self._codebook()
         numbers = self._symbols(math.prod(shape), len(codebook), "values")
@@ -183,10 +209,14 @@ class Reader(Cursor):
         return rebuild(numbers.view(shape), codebook)
 
     def _codebook(self) -> Tensor:
-        size, width = self.byte("codebook", 0, 255) + 1, self.byte("codebook", 2, 4)
+        size = self.byte("codebook", 0, 255) + 1
+        return self.floats(size, self._width("codebook"), "codebook")
+
+    def _width(self, what: str) -> int:
+        width = self.byte(what, 2, 4)
         if width == 3:
-            raise self.error("codebook", "values have 2 or 4 bytes, not 3")
-        return self.floats(size, width, "codebook")
+            raise self.error(what, "values have 2 or 4 bytes, not 3")
+        return width
 
     # ---- coded symbols
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from shrink.arguments import whole_number
-from shrink.coding import ans, huffman
+from shrink.coding import ans, arithmetic, huffman
 from shrink.coding.codec_format import (
+    ARITHMETIC,
     AXES,
     CODES,
     DENSE,
@@ -32,6 +33,7 @@ from shrink.coding.codec_format import (
     steps_of,
 )
 from shrink.coding.codec_parts import (
+    ArithmeticCoded,
     Part,
     Quantized,
     Scaled,
@@ -66,6 +68,7 @@ class Writer:
     most: int = MOST
     body: bytearray = field(default_factory=bytearray)
     version: int = 1
+    at_the_end: list[Tensor] = field(default_factory=list)  # integers of one arithmetic code
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,11 +85,16 @@ class Writer:
         if len(parts) > TENSORS:
             raise ValueError(f"a file holds at most {TENSORS} tensors, not {len(parts)}")
         self.body += _varint(len(parts))
+        if any(isinstance(part, ArithmeticCoded) for part in parts.values()):
+            self.version = 4
+        before = b""
         written: dict[tuple, int] = {}  # the number of each tensor, by its identity
         for number, (name, part) in enumerate(list(parts.items())):  # a list: all stay alive
-            self.body += _name(name)
+            raw = _name(name)
+            self.body += _after(before, raw) if self.version == 4 else bytes([len(raw)]) + raw
+            before = raw
             if not isinstance(part, Part):
-                kinds = "a tensor, Shared, Quantized or Scaled"
+                kinds = "a tensor, Shared, Quantized, Scaled or ArithmeticCoded"
                 raise TypeError(f"{name} must be {kinds}, not {type(part)}")
             with named(name):
                 same = identity(part) if isinstance(part, Tensor) else (id(part),)
@@ -94,6 +102,9 @@ class Writer:
                     self._add_tied(first, part)
                 else:
                     self._add(part)
+        if self.at_the_end:
+            stream = arithmetic.encode(self.at_the_end, self.limits.take_steps)
+            self.body += stream.numpy().tobytes()
         content = MAGIC + bytes([self.version]) + self.body
         return content + struct.pack("<I", zlib.crc32(content))
 
@@ -106,6 +117,11 @@ class Writer:
     def _add(self, part: Part) -> None:
         if isinstance(part, Shared):
             self._add_shared(checked_shared(part))
+        elif isinstance(part, ArithmeticCoded):
+            part = checked_scaled(part)
+            self._begin(ARITHMETIC, part.q)
+            self.body += _short_scales(part.scale)
+            self.at_the_end.append(part.q)
         elif isinstance(part, Scaled):
             self._add_scaled(checked_scaled(part))
         elif isinstance(part, Quantized):
@@ -150,7 +166,7 @@ class Writer:
         values, numbers = part.q.unique(return_inverse=True)
         if not len(values):
             values = part.q.new_zeros(1)  # a reader takes at least one
-        self.version = 3
+        self.version = max(self.version, 3)
         self._begin(SCALED, part.q)
         coded = self._symbols(numbers.flatten(), len(values))
         self.limits.take_steps(coded.steps)
@@ -184,7 +200,19 @@ def _name(name: str) -> bytes:
     raw = checked_name(name).encode()
     if not 1 <= len(raw) <= NAME:
         raise ValueError(f"a name has 1 to {NAME} bytes, {name[:40]!r} has {len(raw)}")
-    return bytes([len(raw)]) + raw
+    return raw
+
+
+def _after(before: bytes, name: bytes) -> bytes:
+    """The name as version 4 has it: how many bytes it shares with the one before, and the others.
+
+    >>> _after(b"fc1.weight", b"fc1.bias")
+    b'\\x04\\x04bias'
+    """
+    shared = 0
+    while before[shared : shared + 1] == name[shared : shared + 1] != b"":
+        shared += 1
+    return bytes([shared, len(name) - shared]) + name[shared:]
 
 
 def _dense(tensor: Tensor) -> bytes:
@@ -214,11 +242,22 @@ def _scales(scale: Tensor) -> bytes:
     return sizes + scale.numpy().astype("<f4").tobytes()
 
 
+def _short_scales(scale: Tensor) -> bytes:
+    """How many axes, their lengths, bytes of each number, the numbers."""
+    sizes = bytes([scale.dim()]) + b"".join(map(_varint, scale.shape))
+    width = _width(scale)
+    return sizes + bytes([width]) + scale.numpy().astype(f"<f{width}").tobytes()
+
+
 def _codebook(part: Shared) -> bytes:
     """How many values, bytes of each, values; half precision where that holds them exactly."""
     values = part.codebook
-    width = 2 if values.half().float().equal(values) else 4
+    width = _width(values)
     return bytes([len(values) - 1, width]) + values.numpy().astype(f"<f{width}").tobytes()
+
+
+def _width(values: Tensor) -> int:
+    return 2 if values.half().float().equal(values) else 4
 
 
 def _entries(numbers: Tensor, zero: int, bits: int) -> tuple[Tensor, Tensor]:
