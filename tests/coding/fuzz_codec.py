@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from shrink import quantization, sharing
 from shrink.coding import codec_format
-from shrink.coding.codec import CodecError, Quantized, Scaled, decode, encode
+from shrink.coding.codec import ArithmeticCoded, CodecError, Quantized, Scaled, decode, encode
 from tests.coding import grammar
 from tests.coding.heavy import BODIES, heavy
 
@@ -56,6 +56,9 @@ def samples() -> tuple[bytes, ...]:
     signs = (weight > 0).char() * 2 - 1
     for scale in (torch.tensor(0.5), torch.rand(12, 1, generator=generator)):
         files += [encode({"s": Scaled(signs, scale)}, code=code) for code in codec_format.CODES]
+    few = (weight * mask).round().char()
+    coded = {"fc.weight": ArithmeticCoded(few, torch.rand(12, 1, generator=generator))}
+    files.append(encode(coded | {"fc.bias": ArithmeticCoded(few[0], torch.tensor(0.5))}))
     files.append(encode({"a": torch.ones(3), "b": torch.tensor([True]), "c": torch.zeros(0, 2)}))
     return tuple(files)
 

@@ -13,7 +13,7 @@ import torch
 
 from shrink.coding import ans, huffman
 
-DENSE, QUANTIZED, SHARED, SPARSE, TIED, SCALED = range(6)
+DENSE, QUANTIZED, SHARED, SPARSE, TIED, SCALED, ARITHMETIC = range(7)
 WIDTHS = (4, 2, 2, 8, 1, 1, 2, 4, 8, 1)  # bytes of a number of each type; the last is bool
 SIZES = (0, 1, 1, 2, 3, 5, 8, 17, 24)
 EDGES = (255, 256, 4095, 4096, 4097, 2**16, 2**20 - 1, 2**20, 2**20 + 1, 2**31, 2**35 - 1)
@@ -52,11 +52,14 @@ class Grammar:
 
     def file(self) -> bytes:
         self.names: list[bytes] = []
+        self.numbers = 0  # in arithmetic code
         tensors = self.rng.choice([0, 1, 1, 1, 2, 3, 6])
-        version = self.or_odd(self.rng.choice([1, 2, 3]), [0, 4, 255])
+        version = self.or_odd(self.rng.choice([1, 2, 3, 4]), [0, 5, 255])
         body = bytes([version]) + varint(self.or_odd(tensors, [0, tensors + 1, 4096, 4097, 2**34]))
         for _ in range(tensors):
-            body += self.name() + self.tensor(version)
+            body += self.name(version) + self.tensor(version)
+        if version == 4:
+            body += self.some(self.rng.randrange(self.numbers // 4 + 1))
         body += self.or_odd(b"", [b"\0", bytes(300)])
         content = b"SHRK" + body
         return content + zlib.crc32(content).to_bytes(4, "little")
@@ -73,16 +76,23 @@ class Grammar:
 
     # ---- tensors
 
-    def name(self) -> bytes:
+    def name(self, version: int) -> bytes:
         fresh = f"layer{len(self.names)}.weight".encode()
         others = [b"", b"\xff\xfe", b"\xed\xa0\x80", b"x" * 255, b"\x1b[2J\n", *self.names[:1]]
         name = self.or_odd(fresh, others)
+        before = self.names[-1] if self.names else b""
         self.names.append(name)
+        if version == 4:
+            shared = self.or_odd(5 if name[:5] == before[:5] else 0, [0, len(before), 255])
+            rest = name[shared:]
+            return bytes([shared, self.or_odd(len(rest), [0, 255])]) + rest
         return bytes([self.or_odd(len(name), [0, 255, len(name) // 2])]) + name
 
     def tensor(self, version: int) -> bytes:
-        kind = self.or_odd(self.rng.randrange(4), [TIED, SCALED, 6, 255])
-        if version == 3 and self.rng.random() < 0.2:
+        kind = self.or_odd(self.rng.randrange(4), [TIED, SCALED, ARITHMETIC, 7, 255])
+        if version == 4 and self.rng.random() < 0.4:
+            kind = ARITHMETIC
+        if version > 2 and self.rng.random() < 0.2:
             kind = SCALED
         if version > 1 and len(self.names) > 1 and self.rng.random() < 0.2:
             kind = TIED
@@ -96,6 +106,7 @@ class Grammar:
             QUANTIZED: self.quantized,
             SHARED: self.shared,
             SCALED: self.scaled,
+            ARITHMETIC: self.arithmetic,
         }
         return head + draw.get(kind, self.sparse)(shape)
 
@@ -130,6 +141,14 @@ class Grammar:
         k = self.rng.choice([1, 2, 3, 5, 16, 17, 255, 256])
         values = bytes([self.or_odd(k - 1, [0, 255])]) + self.some(k)
         return raw + values + self.symbols(math.prod(shape), k)
+
+    def arithmetic(self, shape: tuple[int, ...]) -> bytes:
+        """Scales of two or four bytes; the integers follow at the end."""
+        self.numbers += min(math.prod(shape), 4000)
+        parts = self.scales(shape, 0)
+        count, width = min(math.prod(parts), 2000), self.or_odd(self.rng.choice([2, 4]), [0, 3, 5])
+        sizes = bytes([len(parts)]) + b"".join(map(varint, parts))
+        return sizes + bytes([width]) + np.full(count, 0.25, f"<f{4 if width > 2 else 2}").tobytes()
 
     def some_scales(self, parts: tuple[int, ...]) -> tuple[int, bytes]:
         """How many there are, and their shape and numbers."""

@@ -1,12 +1,13 @@
 """Files of at most 1 MB that take a reader as much work as the limits leave room for, and more."""
 
+import random
 import zlib
 from collections.abc import Callable
 
 import torch
 
 from shrink.coding import ans, huffman
-from tests.coding.grammar import DENSE, QUANTIZED, SCALED, SHARED, SPARSE, varint
+from tests.coding.grammar import ARITHMETIC, DENSE, QUANTIZED, SCALED, SHARED, SPARSE, varint
 
 FIXED, HUFFMAN, ANS = (bytes([code]) for code in range(3))
 TWO = bytes([1, 2, 0, 0, 0, 60])  # a codebook: 0.0 and 1.0
@@ -16,10 +17,12 @@ EVEN = torch.full((256,), 8)  # lengths of Huffman codes
 SKEWED = torch.tensor([*range(1, 16), 15] + [0] * 240)  # lengths of Huffman codes
 
 
-def file_of(bodies: list[bytes]) -> bytes:
-    """A file of tensors that are named by their numbers."""
-    named = (bytes([4]) + b"%4d" % number + body for number, body in enumerate(bodies))
-    return signed(b"SHRK\x03" + varint(len(bodies)) + b"".join(named))
+def file_of(bodies: list[bytes], end: bytes | None = None) -> bytes:
+    """A file of tensors that are named by their numbers; with an `end`, arithmetic code, of it."""
+    prefix = b"" if end is None else b"\0"  # bytes that a name shares with the one before
+    named = (prefix + bytes([4]) + b"%4d" % number + body for number, body in enumerate(bodies))
+    version = b"\x03" if end is None else b"\x04"
+    return signed(b"SHRK" + version + varint(len(bodies)) + b"".join(named) + (end or b""))
 
 
 def signed(content: bytes) -> bytes:
@@ -112,6 +115,10 @@ def all_places() -> bytes:
     return head + FIXED + b"\xff" * 2**16 + FIXED + bytes(2**16)
 
 
+def coded(*shape: int) -> bytes:
+    return shaped(ARITHMETIC, *shape) + bytes([0, 4]) + SCALE
+
+
 # What each is → the bodies of its tensors. Those that ask for too much are to be refused as soon.
 BODIES: dict[str, Callable[[], list[bytes]]] = {
     "4096 of two tables of 2^16 slots": lambda: [sparse(ans_of(2, 2, precision=16))] * 4096,
@@ -146,9 +153,16 @@ BODIES: dict[str, Callable[[], list[bytes]]] = {
     "a scale for each sign": lambda: [signs_with_a_scale_each()],
     "2^20 of one value": lambda: [shaped(SHARED, 2**20) + bytes([0, 2, 0, 60]) + FIXED],
     "gaps of one bit": lambda: [all_places()],
+    "2^17 zeros in arithmetic code": lambda: [coded(2**7, 2**10)],
+    "2^20 zeros in arithmetic code": lambda: [coded(2**10, 2**10)],
+    "2^14 others in arithmetic code": lambda: [coded(2**7, 2**7)],
+    "4096 of arithmetic code": lambda: [coded(1)] * 4096,
+    "3000 of arithmetic code": lambda: [coded(1)] * 3000,
 }
+ENDS = {"2^14 others in arithmetic code": random.Random(0).randbytes(2**14)}
 
 
 def heavy(what: str) -> bytes:
     """One of the files, at most 1.1 MB."""
-    return file_of(BODIES[what]())
+    end = ENDS.get(what, b"") if "arithmetic" in what else None
+    return file_of(BODIES[what](), end)

@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from shrink import quantization, sharing
 from shrink.coding import codec, codec_format
-from shrink.coding.codec import CodecError, Quantized, Scaled, decode, encode, load, regions, save
+from shrink.coding.codec import (
+    ArithmeticCoded,
+    CodecError,
+    Quantized,
+    Scaled,
+    decode,
+    encode,
+    load,
+    regions,
+    save,
+)
 from shrink.quantization import QParams
 from shrink.sharing import Shared
 from tests import depth
@@ -52,7 +62,8 @@ KEPT = Path(__file__).parent / "kept"  # a file that each version of the format 
 def kept(version=codec_format.VERSION):
     """What is in the kept files, by arithmetic: each kind of tensor, each code, each type.
 
-    Version 2 has more, what is the same as an earlier one, and version 3 integers that are coded.
+    Version 2 has more, what is the same as an earlier one, version 3 integers that are coded, and
+    version 4 such in one arithmetic code.
     """
     places = torch.arange(600)
     codebook = (torch.arange(9) - 4) / 8
@@ -76,6 +87,11 @@ def kept(version=codec_format.VERSION):
             (places % 2 * 2 - 1).to(torch.int8).view(20, 30), torch.tensor(0.125)
         )
         parts["ternary"] = Scaled((places % 3 - 1).to(torch.int8).view(6, 100), channels.scale)
+    if version > 3:
+        few = torch.where(places % 11 == 0, places % 8 - 4, 0).to(torch.int8)
+        parts["few"] = ArithmeticCoded(few.view(20, 30), torch.tensor(0.1))
+        parts["few of channels"] = ArithmeticCoded(few.view(6, 100), channels.scale)
+        parts["all"] = ArithmeticCoded(torch.arange(-128, 128).to(torch.int8), torch.tensor(0.5))
     again = ("sparse", "channels", "torch.float16") if version > 1 else ()
     return parts | {f"{name}, again": parts[name] for name in again}
 
@@ -237,7 +253,7 @@ def test_regions_name_what_is_there():
             {"w": [1.0]},
             {},
             TypeError,
-            "w must be a tensor, Shared, Quantized or Scaled, not <class 'list'>",
+            "w must be a tensor, Shared, Quantized, Scaled or ArithmeticCoded, not <class 'list'>",
         ),
         ({"w": torch.ones(1, dtype=torch.complex64)}, {}, TypeError, "torch.complex64 has no form"),
         ({"": torch.ones(1)}, {}, ValueError, "a name has 1 to 255 bytes, '' has 0"),
@@ -388,8 +404,8 @@ def test_files_of_every_version_load_for_good(version, code):
 
 def test_a_newer_version_and_an_end_are_told_so():
     content = encode({"w": torch.ones(2)})
-    newer = repaired(content[:4] + bytes([4]) + content[5:])
-    with pytest.raises(CodecError, match="byte 5, header: version 4; this reader knows 1 to 3"):
+    newer = repaired(content[:4] + bytes([5]) + content[5:])
+    with pytest.raises(CodecError, match="byte 5, header: version 5; this reader knows 1 to 4"):
         decode(newer)
     with pytest.raises(CodecError, match="the checksum is another"):
         decode(content + b"\0")

@@ -13,11 +13,12 @@ from torch import nn
 
 from shrink import quantization, sharing
 from shrink.coding import ans, codec, huffman, sparse
-from shrink.coding.codec import CodecError, Quantized, Scaled, decode, encode
+from shrink.coding.codec import ArithmeticCoded, CodecError, Quantized, Scaled, decode, encode
 from shrink.quantization import QParams
 from shrink.sharing import Shared
 from tests import depth
 from tests.coding import heavy
+from tests.coding.fuzz_codec import repaired
 
 DTYPES = (
     *(torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.bool),
@@ -179,7 +180,11 @@ REFUSED = {
     "nine axes": (torch.ones([1] * 9), ValueError, "w: .*at most 8 axes, not 9"),
     "no numbers beside too many": (torch.zeros(0, 2**21), ValueError, r"w: \(0, 2097152\) is more"),
     "too many numbers": (torch.zeros(2**20 + 1, dtype=torch.int8), ValueError, "w: .*`most`"),
-    "an array": (np.ones(2), TypeError, "w must be a tensor, Shared, Quantized or Scaled, not"),
+    "an array": (
+        np.ones(2),
+        TypeError,
+        "w must be a tensor, Shared, Quantized, Scaled or ArithmeticCoded, not",
+    ),
     "a number": (1.0, TypeError, "w must be a tensor"),
     "two axes of values": (shared(torch.ones(2, 2)), ValueError, "w: a codebook has one axis"),
     "no axis of values": (shared(torch.tensor(1.0)), ValueError, "w: a codebook has one axis"),
@@ -250,6 +255,11 @@ REFUSED = {
     "a group of 1.5": (quantized(scale=torch.ones(2, 1), group=1.5), TypeError, "w: group must"),
     "a group of no row": (quantized(group=2), ValueError, "w: groups are those of a row"),
     "a group of a scalar": (quantized(3, group=1), ValueError, "w: groups are those of a row"),
+    "coded integers int64": (
+        ArithmeticCoded(torch.ones(1).long(), ONE),
+        TypeError,
+        "w: .*torch.int64",
+    ),
     "scaled integers int64": (Scaled(torch.ones(1).long(), ONE), TypeError, "w: .*torch.int64"),
     "scales of integers float64": (
         Scaled(torch.ones(1).char(), ONE.double()),
@@ -549,3 +559,73 @@ def test_what_is_no_plain_tensor_is_refused_by_each_coder(given):
     ):
         with pytest.raises(TypeError, match=name):
             call()
+
+
+# ---- integers of one arithmetic code
+
+
+@st.composite
+def coded_integers(draw):
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
+    shape = draw(st.lists(st.integers(0, 6), max_size=4))
+    q = torch.randint(-128, 128, shape, generator=generator)
+    q = q >> draw(st.integers(0, 7))
+    kept = torch.rand(shape, generator=generator) < draw(st.sampled_from([0.0, 0.1, 1.0]))
+    scales = [draw(st.sampled_from([size, 1])) for size in shape] if draw(st.booleans()) else []
+    scale = torch.rand(scales, generator=generator) - 0.5
+    scale = scale.half().float() if draw(st.booleans()) else scale
+    return ArithmeticCoded((q * kept).to(torch.int8), scale)
+
+
+@given(
+    parts=st.dictionaries(names, st.one_of(coded_integers(), tensors()), min_size=1, max_size=5),
+)
+@settings(max_examples=depth.examples(200))
+def test_integers_of_one_arithmetic_code_come_back_bit_for_bit(parts):
+    content = encode(parts)
+    found = decode(content, expected={name: tuple(meant(p).shape) for name, p in parts.items()})
+    assert list(found) == list(parts)
+    for name, part in parts.items():
+        assert same(found[name], meant(part) if isinstance(part, Scaled) else part), name
+    regions = codec.regions(content)
+    assert [r.start for r in regions[1:]] == [r.end for r in regions[:-1]]
+    assert (regions[0].start, regions[-1].end) == (0, len(content))
+
+
+def few(seed=0, shape=(60, 50), kept=0.05):
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.randint(-3, 4, shape, generator=generator)
+    return (q * (torch.rand(shape, generator=generator) < kept)).to(torch.int8)
+
+
+def test_a_file_of_one_arithmetic_code_is_shorter_than_of_tables():
+    weights = {f"fc{i}.weight": few(i) for i in range(4)}
+    short, plain = (
+        len(encode({name: kind(q, torch.tensor(0.5)) for name, q in weights.items()}))
+        for kind in (ArithmeticCoded, Scaled)
+    )
+    assert short < 0.9 * plain
+
+
+def test_what_comes_twice_in_an_arithmetic_code_is_stored_once():
+    part = ArithmeticCoded(few(), torch.tensor(0.5))
+    once, twice = encode({"a": part}), encode({"a": part, "b": part})
+    assert len(twice) == len(once) + 5
+    found = decode(twice)
+    assert found["a"] is found["b"] and same(found["b"], meant(part))
+
+
+def test_an_arithmetic_code_takes_no_more_work_than_is_allowed():
+    part = ArithmeticCoded(torch.ones(900, 900, dtype=torch.int8), torch.tensor(0.5))
+    with pytest.raises(ValueError, match="steps to decode are more than the"):
+        encode({"w": part})
+    content = encode({"w": part}, most=2**25)
+    with pytest.raises(CodecError, match=r"arithmetic code: .* steps to decode are more than"):
+        decode(content)
+    assert same(decode(content, most=2**25)["w"], meant(part))
+
+
+def test_bytes_after_an_arithmetic_code_are_refused():
+    content = encode({"w": ArithmeticCoded(few(), torch.tensor(0.5))})
+    with pytest.raises(CodecError, match=r"arithmetic code: . bytes are left over"):
+        decode(repaired(content[:-4] + bytes(9) + content[-4:]))
