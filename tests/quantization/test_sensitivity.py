@@ -126,7 +126,7 @@ def test_the_trace_is_near_that_of_the_exact_diagonal():
     assert list(found) == ["fc1.weight", "fc2.weight", "fc3.weight"]
     scale = max(abs(float(exact[name].sum())) for name in found)
     for name, trace in found.items():
-        assert trace == pytest.approx(float(exact[name].sum()), abs=0.1 * scale), name
+        assert trace == pytest.approx(float(exact[name].sum()), abs=0.2 * scale), name
 
 
 def test_of_a_diagonal_hessian_one_probe_is_exact():
