@@ -1,150 +1,237 @@
 """Which layer gets how many bits: the least cost that fits into a number of bytes.
 
-Each layer has options (a number of bits, or a pair of them for weights and activations), each with
-a cost and a size. Costs are taken to add up, which they do not quite; sizes do.
+Each layer has options (a number of bits, a pair of them for weights and activations, or whatever
+else stands for a way to store it), each with a cost and a size. Sizes add up. Costs are taken to
+add up, too, and that is an assumption: what two layers spoil together is not what each does alone.
 """
 
 import math
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+
+from shrink.arguments import check_real, whole_number
 
 Option = Hashable
 Costs = Mapping[str, Mapping[Option, float]]
 Sizes = Mapping[str, Mapping[Option, int]]
 Allocation = dict[str, Option]
+STARTS = ("most", "least")
+HALVINGS = 60  # of the stretch in which the price of a byte lies
+NEAR = 1e-9  # of the cost of all: by so much a bound may be off
 
 
 def weight_bytes(count: int, bits: int, scales: int = 1, codebook: int = 0) -> int:
-    """What the integers of a layer take, packed, with its scales and shared values in float32.
+    """What a layer's weights take: integers, packed, and their scales or shared values in float32.
 
-    >>> weight_bytes(9, 3), weight_bytes(9, 3, scales=16), weight_bytes(9, 3, codebook=8)
-    (8, 68, 40)
+    Args:
+        count: weights.
+        bits: of each, 1 to 32.
+        scales: how many; 0 of shared values.
+        codebook: shared values.
+
+    Raises:
+        TypeError: a number is not whole.
+        ValueError: one is below 0, or bits are not 1 to 32.
+
+    >>> weight_bytes(9, 3), weight_bytes(9, 3, scales=16), weight_bytes(9, 3, 0, codebook=8)
+    (8, 68, 36)
     """
-    return -(-count * bits // 8) + 4 * scales + 4 * codebook
+    bits = whole_number("bits", bits, 1, 32)
+    count = whole_number("count", count, 0)
+    floats = whole_number("scales", scales, 0) + whole_number("codebook", codebook, 0)
+    return -(-count * bits // 8) + 4 * floats
 
 
 def total(table: Mapping[str, Mapping[Option, float]], allocation: Mapping[str, Option]) -> float:
-    """The sum of a table's numbers at an allocation: its cost, or its bytes."""
+    """The sum of a table's numbers at an allocation: of costs its cost, of sizes its bytes.
+
+    Raises `ValueError` for a layer or an option that the table does not have.
+
+    >>> total({"a": {2: 8, 3: 12}, "b": {2: 80, 3: 120}}, {"a": 3, "b": 2})
+    92
+    """
+    for name, option in allocation.items():
+        if option not in table.get(name, {}):
+            raise ValueError(f"the table has no option {option!r} of a layer {name!r}")
     return sum(table[name][option] for name, option in allocation.items())
 
 
 def best_allocation(costs: Costs, sizes: Sizes, budget: int) -> Allocation:
-    """The options of the least cost that fit: dynamic programming over bytes.
+    """The options of the least cost there is that fit: dynamic programming over bytes.
 
-    Layer by layer, of the ways to fill so many bytes only the cheapest is kept, and of these only
-    what costs less than all that are smaller. Ways that cannot win any more are left out: by a
-    lower bound of the rest (Lagrange's) they cost more than an allocation that is known.
+    Layer by layer, of all ways to fill so many bytes only the cheapest is kept, and of these only
+    those that cost less than all smaller ones. Ways that cannot win any more are left out: with a
+    lower bound of what is to come (Lagrange's: at a price for each byte, the bytes left included)
+    they cost more than an allocation that is known. The time grows with the ways that are left:
+    at worst with the bytes of the budget, or all combinations of options.
+
+    Args:
+        costs: layer → option → cost: finite, of any sign. It need not fall with the size.
+        sizes: layer → option → bytes, whole numbers from 0; the same layers and options.
+        budget: bytes at most, from 0.
+
+    Returns:
+        layer → option. Of allocations that cost the same any one may come.
+
+    Source: the problem is the multiple-choice knapsack: Kellerer, Pferschy, Pisinger 2004,
+        "Knapsack Problems", chapter 11.
+
+    Raises:
+        TypeError: a size or the budget is not whole, or a cost is no number.
+        ValueError: layers or options of costs and sizes differ, there are none, a cost is not
+            finite, a size is below 0, or nothing fits (with the bytes that it takes).
+
+    >>> costs = {"a": {2: 3.0, 4: 0.5}, "b": {2: 1.0, 4: 0.1}}
+    >>> sizes = {"a": {2: 2, 4: 4}, "b": {2: 20, 4: 40}}
+    >>> best_allocation(costs, sizes, budget=43)  # 42 or 24 bytes fit, for 3.1 and 1.5
+    {'a': 4, 'b': 2}
     """
-    names, tables = _tables(costs, sizes, budget)
-    price, known = _by_price(tables, budget)
-    least = [min(c + price * s for c, s in zip(*table, strict=True)) for table in tables]
-    smallest = [int(size.min()) for _, size in tables]
-    rest = np.cumsum([0.0, *least[::-1]])[::-1]  # of the layers from i on
-    room = np.cumsum([0, *smallest[::-1]])[::-1]
-    most = sum(cost[i] for (cost, _), i in zip(tables, known, strict=True))
+    layers, budget = _layers(costs, sizes, budget)
+    price, known = _at_one_price(layers, budget)
+    most = sum(layer.cost[i] for layer, i in zip(layers, known, strict=True))
+    most += NEAR * sum(float(np.abs(layer.cost).max()) for layer in layers)
+    bound, room = _of_the_rest(layers, price)
     cost, size = np.zeros(1), np.zeros(1, np.int64)
-    chosen: list[tuple[np.ndarray, np.ndarray]] = []
-    for i, (its_cost, its_size) in enumerate(tables):
-        options = len(its_cost)
-        cost = (cost[:, None] + its_cost).ravel()
-        size = (size[:, None] + its_size).ravel()
-        bound = cost + rest[i + 1] - price * (budget - size)
-        fits = (size + room[i + 1] <= budget) & (bound <= most + 1e-9 * (1 + abs(most)))
-        way = np.flatnonzero(fits)
+    ways: list[tuple[np.ndarray, np.ndarray]] = []  # the way before, and the option that was added
+    for i, layer in enumerate(layers, 1):
+        cost = np.add.outer(cost, layer.cost).ravel()
+        size = np.add.outer(size, layer.size).ravel()
+        left = budget - room[i] - size
+        way = np.flatnonzero((left >= 0) & (cost + bound[i] - price * left <= most))
         way = way[np.lexsort((cost[way], size[way]))]
-        cheaper = np.concatenate([[True], cost[way][1:] < np.minimum.accumulate(cost[way])[:-1]])
-        way = way[cheaper]
+        smaller = np.minimum.accumulate(cost[way])
+        way = way[np.concatenate([[True], cost[way][1:] < smaller[:-1]])]
         cost, size = cost[way], size[way]
-        chosen.append((way // options, way % options))
-    at = int(cost.argmin())
-    found = []
-    for before, option in reversed(chosen):
+        ways.append(np.divmod(way, len(layer.options)))
+    at, found = int(cost.argmin()), []
+    for before, option in reversed(ways):
         found.append(int(option[at]))
         at = int(before[at])
-    return _allocation(costs, names, found[::-1])
+    return _named(layers, found[::-1])
 
 
 def lagrange_allocation(costs: Costs, sizes: Sizes, budget: int) -> Allocation:
-    """Each layer's cheapest option at one price for a byte, the lowest price at which all fit.
+    """Each layer's best option at one price for a byte, the lowest price at which all fit.
 
-    Only allocations on the lower convex hull of cost over bytes are found so.
+    It finds only allocations on the lower convex hull of cost over bytes, and leaves bytes of the
+    budget where the next of these is too large. Arguments and errors are `best_allocation`'s.
 
-    Source: Shoham and Gersho 1988, "Efficient bit allocation for an arbitrary set of quantizers".
+    Source: Shoham and Gersho 1988, "Efficient Bit Allocation for an Arbitrary Set of Quantizers".
+
+    >>> costs = {"a": {2: 3.0, 4: 0.5}, "b": {2: 1.0, 4: 0.1}}
+    >>> sizes = {"a": {2: 2, 4: 4}, "b": {2: 20, 4: 40}}
+    >>> lagrange_allocation(costs, sizes, budget=43)  # at 0.045 a byte or more, b is better small
+    {'a': 4, 'b': 2}
     """
-    names, tables = _tables(costs, sizes, budget)
-    return _allocation(costs, names, _by_price(tables, budget)[1])
+    layers, budget = _layers(costs, sizes, budget)
+    return _named(layers, _at_one_price(layers, budget)[1])
 
 
 def greedy_allocation(costs: Costs, sizes: Sizes, budget: int, start: str = "most") -> Allocation:
-    """One option after the other, of the least cost for a byte.
+    """One change after the other, the one that is best for a byte.
 
-    From "most" bytes down: what adds the least cost for a byte that it saves, until all fit. From
-    "least" up: what saves the most cost for a byte, while something fits.
+    Args:
+        start: from the "most" bytes down: what adds the least cost for each byte that it saves,
+            until all fits. From the "least" up: what saves the most cost for each byte, while
+            something that saves cost fits.
+
+    The others, and the errors, are `best_allocation`'s; and `ValueError` for another start.
+
+    >>> costs = {"a": {2: 3.0, 4: 0.5}, "b": {2: 1.0, 4: 0.1}}
+    >>> sizes = {"a": {2: 2, 4: 4}, "b": {2: 20, 4: 40}}
+    >>> greedy_allocation(costs, sizes, budget=43)
+    {'a': 4, 'b': 2}
     """
-    names, tables = _tables(costs, sizes, budget)
-    orders = [np.argsort(size, kind="stable") for _, size in tables]
-    tables = [(cost[o], size[o]) for (cost, size), o in zip(tables, orders, strict=True)]
+    if start not in STARTS:
+        raise ValueError(f"no start {start!r}; there are {', '.join(STARTS)}")
+    layers, budget = _layers(costs, sizes, budget)
     down = start == "most"
-    at = [len(cost) - 1 if down else 0 for cost, _ in tables]
-    while True:
-        used = sum(int(size[i]) for (_, size), i in zip(tables, at, strict=True))
-        if down and used <= budget:
+    # of options of one size the one that costs least
+    ends = [np.lexsort((layer.cost, -layer.size if down else layer.size))[0] for layer in layers]
+    at = [int(end) for end in ends]
+    used = sum(int(layer.size[i]) for layer, i in zip(layers, at, strict=True))
+    while not down or used > budget:
+        best, change = math.inf, None
+        for number, (layer, i) in enumerate(zip(layers, at, strict=True)):
+            for j, (cost, size) in enumerate(zip(layer.cost, layer.size, strict=True)):
+                more, dearer = int(size - layer.size[i]), float(cost - layer.cost[i])
+                fits = more < 0 if down else more > 0 and used + more <= budget and dearer < 0
+                if fits and dearer / abs(more) < best:
+                    best, change = dearer / abs(more), (number, j, more)
+        if change is None:
             break
-        best, step = math.inf, None
-        for layer, ((cost, size), i) in enumerate(zip(tables, at, strict=True)):
-            for j in range(i) if down else range(i + 1, len(cost)):
-                change = int(size[j] - size[i])
-                if change == 0 or (not down and (used + change > budget or cost[j] >= cost[i])):
-                    continue
-                rate = (cost[j] - cost[i]) / abs(change)
-                if rate < best:
-                    best, step = rate, (layer, j)
-        if step is None:
-            break
-        at[step[0]] = step[1]
-    return _allocation(costs, names, [int(o[i]) for o, i in zip(orders, at, strict=True)])
+        number, j, more = change
+        at[number], used = j, used + more
+    return _named(layers, at)
 
 
-def _by_price(tables: list, budget: int) -> tuple[float, list[int]]:
-    """The lowest price of a byte at which all fit, and the options that are cheapest then."""
+@dataclass(frozen=True)
+class _Layer:
+    """A layer's options, and the cost (float64) and the size (int64) of each."""
 
-    def at(price: float) -> list[int]:
-        return [int(np.lexsort((size, cost + price * size))[0]) for cost, size in tables]
+    name: str
+    options: list[Option]
+    cost: np.ndarray
+    size: np.ndarray
+
+
+def _layers(costs: Costs, sizes: Sizes, budget: int) -> tuple[list[_Layer], int]:
+    """The tables, checked: something fits."""
+    budget = whole_number("budget", budget, 0)
+    if not costs or set(costs) != set(sizes):
+        both = f"{', '.join(map(str, costs)) or 'none'}, and {', '.join(map(str, sizes)) or 'none'}"
+        raise ValueError(f"costs and sizes must be of the same layers, not of {both}")
+    layers = []
+    for name, options in costs.items():
+        if not options or set(options) != set(sizes[name]):
+            both = f"{[*options]} and {[*sizes[name]]}"
+            raise ValueError(f"costs and sizes of {name} must be of the same options, not {both}")
+        for option, cost in options.items():
+            check_real(f"the cost of {name} at {option!r}", cost)
+            if not math.isfinite(cost):
+                raise ValueError(f"the cost of {name} at {option!r} is {cost}")
+            whole_number(f"the size of {name} at {option!r}", sizes[name][option], 0, 2**62)
+        cost = np.array([*options.values()], float)
+        size = np.array([sizes[name][option] for option in options], np.int64)
+        layers.append(_Layer(name, [*options], cost, size))
+    least = sum(int(layer.size.min()) for layer in layers)
+    if least > budget:
+        raise ValueError(f"the smallest allocation takes {least} bytes, and the budget is {budget}")
+    return layers, min(budget, sum(int(layer.size.max()) for layer in layers))
+
+
+def _at_one_price(layers: list[_Layer], budget: int) -> tuple[float, list[int]]:
+    """The lowest price of a byte at which each layer's best option fits, and these options."""
+
+    def best(price: float) -> list[int]:
+        return [int(np.lexsort((of.size, of.cost + price * of.size))[0]) for of in layers]
 
     def used(options: list[int]) -> int:
-        return sum(int(size[i]) for (_, size), i in zip(tables, options, strict=True))
+        return sum(int(layer.size[i]) for layer, i in zip(layers, options, strict=True))
 
-    options = at(0.0)
-    if used(options) <= budget:
-        return 0.0, options
-    low, high = 0.0, 1.0
-    while used(at(high)) > budget:
-        low, high = high, 2 * high
-        if high > 1e300:
-            return 0.0, [int(size.argmin()) for _, size in tables]
-    for _ in range(60):
+    if used(best(0.0)) <= budget:
+        return 0.0, best(0.0)
+    low = 0.0
+    high = 2.0 * max(float(np.abs(layer.cost).max()) for layer in layers)  # for a single byte
+    if used(best(high)) > budget:
+        return high, [int(layer.size.argmin()) for layer in layers]  # of sizes beyond float64
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if used(at(middle)) > budget else (low, middle)
-    return high, at(high)
+        low, high = (middle, high) if used(best(middle)) > budget else (low, middle)
+    return high, best(high)
 
 
-def _tables(costs: Costs, sizes: Sizes, budget: int):
-    names = list(costs)
-    tables = []
-    for name in names:
-        options = list(costs[name])
-        tables.append(
-            (
-                np.array([costs[name][o] for o in options], float),
-                np.array([sizes[name][o] for o in options], np.int64),
-            )
-        )
-    least = sum(int(size.min()) for _, size in tables)
-    if least > budget:
-        raise ValueError(f"the smallest allocation takes {least} bytes, more than {budget}")
-    return names, tables
+def _of_the_rest(layers: list[_Layer], price: float) -> tuple[np.ndarray, np.ndarray]:
+    """For the layers from each on: what they cost at least at a price, their least bytes paid for.
+
+    Beside it, these least bytes.
+    """
+    least = [float((of.cost + price * (of.size - of.size.min())).min()) for of in layers]
+    smallest = [int(layer.size.min()) for layer in layers]
+    return (np.cumsum([0, *each[::-1]])[::-1] for each in (least, smallest))
 
 
-def _allocation(costs: Costs, names: list[str], found: list[int]) -> Allocation:
-    return {name: list(costs[name])[i] for name, i in zip(names, found, strict=True)}
+def _named(layers: list[_Layer], found: list[int]) -> Allocation:
+    return {layer.name: layer.options[i] for layer, i in zip(layers, found, strict=True)}
