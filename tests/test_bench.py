@@ -51,6 +51,7 @@ def test_measured_has_a_row_of_every_figure_and_the_locks_torch():
         "fake quantization, forward",
         "XNOR and popcount",
         "the best of 7 widths for 53 layers",
+        "all 512 roundings of 16 kernels",
         "csr_matmul",
         "relative indices",
         "lenet-300-100 in int8",
