@@ -27,13 +27,13 @@ while len(FIBONACCI) < 80:
 
 
 @contextmanager
-def chunks_of(size):
-    """Chunks so small that short streams have many."""
-    before, huffman.CHUNK = huffman.CHUNK, size
+def chunks_of(size, few=huffman.FEW):
+    """Chunks so small that short streams have many; more than a few bits lie in blocks."""
+    before, huffman.CHUNK, huffman.FEW = (huffman.CHUNK, huffman.FEW), size, few
     try:
         yield
     finally:
-        huffman.CHUNK = before
+        huffman.CHUNK, huffman.FEW = before
 
 
 def ints(*values, dtype=torch.int64):
@@ -293,13 +293,13 @@ def naive_decode(stream, lengths, count):
     return symbols if len(bits) - at < 8 and "1" not in bits[at:] else None
 
 
-@given(codes(), st.sampled_from([64, 128, 2**15]))
+@given(codes(), st.sampled_from([64, 128, 2**15]), st.sampled_from([0, 100, 2**14]))
 @many
-def test_streams_are_the_naive_ones_and_decode_inverts_encode(code, chunk):
+def test_streams_are_the_naive_ones_and_decode_inverts_encode(code, chunk, few):
     lengths, symbols = code
     table, row = torch.tensor(lengths, dtype=torch.uint8), torch.tensor(symbols, dtype=torch.int64)
     before = row.clone(), table.clone()
-    with chunks_of(chunk):
+    with chunks_of(chunk, few):
         stream = encode(row, table)
         assert stream.dtype == torch.uint8
         assert stream.tolist() == naive_encode(symbols, lengths)
@@ -317,12 +317,12 @@ def test_a_stream_by_hand():
     assert decode(stream, lengths, 7).tolist() == [3, 0, 1, 2, 2, 0, 0]
 
 
-@pytest.mark.parametrize("chunk", [64, 2**15])
+@pytest.mark.parametrize(("chunk", "few"), [(64, 0), (2**15, 0), (2**15, 2**14)])
 @pytest.mark.parametrize("shift", range(8))
-def test_the_longest_codes_at_every_bit_of_a_byte(shift, chunk):
+def test_the_longest_codes_at_every_bit_of_a_byte(shift, chunk, few):
     lengths = torch.tensor([*range(1, 58), 57])
     symbols = [0] * shift + [57, 56, 57, 55, 0, 57] * 5
-    with chunks_of(chunk):
+    with chunks_of(chunk, few):
         stream = encode(torch.tensor(symbols), lengths)
         assert stream.tolist() == naive_encode(symbols, lengths.tolist())
         assert decode(stream, lengths, len(symbols)).tolist() == symbols
@@ -393,13 +393,25 @@ def test_a_damaged_stream_reads_as_bit_by_bit_or_is_refused(code, data):
         where = data.draw(st.integers(0, len(lengths) - 1))
         lengths[where] = data.draw(st.integers(0, 57))
     expected = naive_decode(stream, lengths, count) if kraft(lengths) <= 1 else None
-    with chunks_of(data.draw(st.sampled_from([64, 2**15]))):
+    chunk, few = data.draw(st.sampled_from([64, 2**15])), data.draw(st.sampled_from([0, 2**14]))
+    with chunks_of(chunk, few):
         try:
             result = decode(bytes_(*stream), torch.tensor(lengths), count).tolist()
         except ValueError as error:
             assert str(error)
             result = None
     assert result == expected
+
+
+def test_a_wrong_bit_in_any_block_and_chunk_is_named_by_its_place():
+    with chunks_of(2**10, few=0):  # blocks of 64 bits
+        for place in (0, 1, 63, 64, 65, 1000, 1023, 1024, 5000):
+            stream = torch.zeros(900, dtype=torch.uint8)
+            stream[place // 8] = 255
+            stream[place // 8 + 1] = 255
+            first = place // 8 * 8
+            with pytest.raises(ValueError, match=f"bit {first}, after {first} symbols, are no"):
+                decode(stream, SMALL, 7000)
 
 
 SMALL = ints(1, 2, 3)  # 0, 10, 110; 111 is no code

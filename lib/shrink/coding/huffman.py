@@ -4,18 +4,21 @@ Codes are canonical: they follow from their lengths, so the lengths are all that
 """
 
 import heapq
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from shrink.coding.symbols import alphabet, integers, occurrences, whole
 
 LONGEST = 57  # bits of a code: whichever bit of a byte it begins at, 8 bytes hold it
-CHUNK = 2**15  # symbols to encode, or bits to decode, at a time: few enough for the cache
-NO_BIT = 2
+CHUNK = 2**17  # bits to decode at a time: few enough for the cache
+FEW = 2**14  # bits: no more are followed in one block
+LOOKUP = 16  # bits that are looked up at once, at most; longer codes are compared with
 
 
 def entropy(counts: Tensor) -> float:
@@ -168,25 +171,50 @@ def encode(symbols: Tensor, lengths: Tensor) -> Tensor:
     """
     table, row = _checked_lengths(lengths), integers(symbols, "symbols")
     order, begins = _canonical(table)
-    missing = row[~np.isin(row, order)]
-    if len(missing):
-        raise ValueError(f"symbol {missing[0]} has no code")
-    rows = _bit_rows(table, order, begins)
-    stream = [np.zeros(0, np.uint8)]
-    for first in range(0, len(row), CHUNK):
-        chosen = row[first : first + CHUNK].astype(np.intp, copy=False)
-        bits = rows.take(chosen, axis=0).ravel()
-        stream.append(bits.compress(bits != NO_BIT))
-    return torch.from_numpy(np.packbits(np.concatenate(stream))).to(symbols.device)
+    if len(row) and (row.min() < 0 or row.max() >= len(table) or not (table > 0).take(row).all()):
+        raise ValueError(f"symbol {row[~np.isin(row, order)][0]} has no code")
+    codes = np.zeros(len(table) + 1, np.uint64)  # and one of no bits, that fills up
+    codes[order] = begins.astype(np.uint64) << 7
+    bits = np.append(table, 0).astype(np.uint64)
+    while len(bits) ** 2 <= min(2**16, len(row) // 4):  # pairs are the symbols, with codes of both
+        row = np.append(row, len(bits) - 1) if len(row) % 2 else row
+        row = row[::2].astype(np.uint16) * np.uint16(len(bits)) + row[1::2].astype(np.uint16)
+        codes = (codes[:, None] | codes >> bits[:, None]).ravel()
+        bits = (bits[:, None] + bits).ravel()
+    stream = _end_to_end(codes.take(row), bits.take(row))
+    return torch.from_numpy(stream).to(symbols.device)
+
+
+def _end_to_end(codes: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Codes one after the other: uint8. Each is the highest bits of an uint64, zeros behind."""
+    while len(codes) > 1:  # neighbours become one, as long as 64 bits hold any two
+        if len(codes) % 2:
+            codes, bits = np.append(codes, np.uint64(0)), np.append(bits, np.uint64(0))
+        both = bits[::2] + bits[1::2]
+        if both.max() > 64:
+            break
+        codes, bits = codes[::2] | codes[1::2] >> bits[::2], both
+    if len(codes) == 0:
+        return np.zeros(0, np.uint8)
+    ends = bits.cumsum()
+    begins = ends - bits
+    word, within = begins >> 6, begins & 63
+    first = np.flatnonzero(np.diff(word, prepend=word[-1:] + 1))  # code that begins in each word
+    last = np.append(first[1:], len(codes)) - 1
+    words = np.zeros(len(first) + 1, np.uint64)
+    words[:-1] = np.bitwise_or.reduceat(codes >> within, first)
+    words[1:] |= codes[last] << (64 - within[last])  # what of the last goes on in the next word
+    return words.astype(">u8").view(np.uint8)[: -(-int(ends[-1]) // 8)]
 
 
 def decode(stream: Tensor, lengths: Tensor, count: int) -> Tensor:
     """The symbols that `encode` was given.
 
     A code's end says where the next begins, one symbol after the other. To do many at once, we
-    look up at *every* bit how long a code that began there would be, and then follow these steps
-    by pointer doubling: 1, 2, 4, 8 ... codes on. A damaged stream may well be one of other symbols:
-    a file needs a checksum as well.
+    look up at *every* bit how long a code that began there would be. Then we cut the bits into
+    blocks, and go through all blocks side by side: once backwards, for where in the next block one
+    comes out from each bit, and once forwards, from where one really came in. A damaged stream may
+    well be one of other symbols: a file needs a checksum as well.
 
     Args:
         stream: uint8, (bytes,), and nothing but what `encode` wrote.
@@ -197,7 +225,8 @@ def decode(stream: Tensor, lengths: Tensor, count: int) -> Tensor:
         (count,) on the stream's device: uint8 of an alphabet up to 256, int32 of a larger one.
 
     Source: the lookup, Moffat and Turpin 1997, "On the Implementation of Minimum Redundancy Prefix
-    Codes"; pointer doubling, Hillis and Steele 1986, "Data Parallel Algorithms".
+    Codes"; a block as a function of where one comes in, Ladner and Fischer 1980, "Parallel Prefix
+    Computation".
 
     Raises:
         TypeError: lengths are no integers, the stream is not uint8, or count is no whole number.
@@ -207,20 +236,18 @@ def decode(stream: Tensor, lengths: Tensor, count: int) -> Tensor:
     >>> decode(torch.tensor([153, 192], dtype=torch.uint8), torch.tensor([2, 1, 0, 3, 3]), count=5)
     tensor([0, 1, 3, 1, 4], dtype=torch.uint8)
     """
-    code = _Decoder.of(_checked_lengths(lengths))
-    count = whole(count, "count")
+    table, count = _checked_lengths(lengths), whole(count, "count")
     data = _checked_stream(stream, count)
-    padded = np.concatenate([data, np.zeros(8, np.uint8)])
+    code = _Decoder.of(table, max(8, len(data).bit_length() - 1))
     decoded, found, end = [np.zeros(0, code.symbols.dtype)], 0, 0
     for first in range(0, 8 * len(data), CHUNK):
         size = min(CHUNK, 8 * len(data) - first)
-        windows = _windows(padded[first // 8 : (first + size) // 8 + 7])
-        ranks = code.ranks(windows)
-        starts, end = _follow(code.lengths.take(ranks), end - first)
+        bits = _Bits(data[first // 8 : (first + size) // 8 + 8], size, code.prefix)
+        starts, end = _follow(code.steps(bits), size, bits.blocks, end - first)
         if len(starts) > count - found:
-            end = starts[count - found]
+            end = int(bits.places(starts[count - found]))
             starts = starts[: count - found]
-        decoded.append(code.symbols_at(windows[starts], ranks[starts]))
+        decoded.append(code.symbols_at(bits, starts))
         found += len(starts)
         end += first
         if found == count:
@@ -231,29 +258,88 @@ def decode(stream: Tensor, lengths: Tensor, count: int) -> Tensor:
     return torch.from_numpy(np.concatenate(decoded)).to(stream.device)
 
 
+class _Bits:
+    """Bits in blocks, side by side: of bit i of block j the number is i · blocks + j.
+
+    `prefixes` is what each bit and those behind it read as a number of few bits; zeros follow
+    the data.
+    """
+
+    def __init__(self, data: np.ndarray, size: int, prefix: int) -> None:
+        # of a block: longer than any code, and as many rounds as there are blocks to go through
+        self.length = size if size <= FEW else 8 * max(8, math.isqrt(size) // 16)
+        self.blocks = -(-size // self.length)
+        across = self.length // 8
+        self.data = np.zeros(across * self.blocks + 8, np.uint8)
+        self.data[: len(data)] = data[: len(self.data)]
+        rows = sliding_window_view(self.data, across + 2)[: across * self.blocks : across]
+        rows = rows.T.astype(np.uint32)
+        three = rows[:-2] << 16 | rows[1:-1] << 8 | rows[2:]
+        by_bit = np.empty((across, 8, self.blocks), np.uint16)
+        for bit in range(8):
+            by_bit[:, bit] = three >> (24 - prefix - bit) & ((1 << prefix) - 1)
+        self.prefixes = by_bit.ravel()
+
+    def places(self, numbers: np.ndarray) -> np.ndarray:
+        """Where in the data the bits of these numbers are."""
+        row = numbers // self.blocks
+        return row + (numbers - row * self.blocks) * self.length
+
+    def windows(self, numbers: np.ndarray) -> np.ndarray:
+        """The 57 bits that begin at each, and some more: uint64."""
+        places = self.places(numbers)
+        words = sliding_window_view(self.data, 8)[places >> 3].view(">u8").ravel()
+        return words.astype(np.uint64) << (places & 7).astype(np.uint64)
+
+
 @dataclass(frozen=True, eq=False)
 class _Decoder:
     """A canonical code by the lengths that occur: codes of one length are consecutive numbers.
 
     The bits from some place on, a *window*, are compared as a number of 64 bits. Windows that begin
-    with a code of the r-th length, of *rank* r, lie between begins[r] and lasts[r].
+    with a code of the r-th length, of *rank* r, lie between begins[r] and lasts[r]. All that short
+    codes begin comes before the rest, and is looked up.
     """
 
+    prefix: int  # bits
     symbols: np.ndarray  # in the order of their codes
     lengths: np.ndarray  # rising, and behind them a 0, for bits that are no code
     begins: np.ndarray  # uint64: the first code of the length, and zeros
     lasts: np.ndarray  # uint64: the last code of the length, and ones
     firsts: np.ndarray  # uint64: where the length's symbols begin
+    short_lengths: np.ndarray  # uint8, by prefix: 0 where it is no short code's
+    short_symbols: np.ndarray  # by prefix
 
     @classmethod
-    def of(cls, table: np.ndarray) -> "_Decoder":
+    def of(cls, table: np.ndarray, prefix: int) -> "_Decoder":
+        """It looks up that many bits at once, or as many as are of use."""
         order, begins = _canonical(table)
         lengths, firsts = np.unique(table[order], return_index=True)
         ends = np.append(begins[firsts[1:]], _kraft(table))[: len(lengths)]
         symbols = order.astype(np.uint8 if len(table) <= 256 else np.int32)
         begins, ends = (bound.astype(np.uint64) << 7 for bound in (begins[firsts], ends))
         lasts = ends - 1  # an end at 2^64 has wrapped to 0, and this is all ones
-        return cls(symbols, np.append(lengths, 0), begins, lasts, firsts.astype(np.uint64))
+        prefix = min(prefix, LOOKUP, int(table.max(initial=0)))
+        short = table[order][table[order] <= prefix]
+        prefixes = 1 << (prefix - short)
+        rest = (0, (1 << prefix) - prefixes.sum())
+        return cls(
+            prefix,
+            symbols,
+            np.append(lengths, 0),
+            begins,
+            lasts,
+            firsts.astype(np.uint64),
+            np.pad(short.astype(np.uint8).repeat(prefixes), rest),
+            np.pad(symbols[: len(short)].repeat(prefixes), rest),
+        )
+
+    def steps(self, bits: _Bits) -> np.ndarray:
+        """How long the code is that begins at each bit, 0 where none does: uint8."""
+        steps = self.short_lengths.take(bits.prefixes)
+        others = np.flatnonzero(steps == 0)
+        steps[others] = self.lengths.take(self.ranks(bits.windows(others)))
+        return steps
 
     def ranks(self, windows: np.ndarray) -> np.ndarray:
         """How many lengths are too short for the code with which each window begins: uint8."""
@@ -262,31 +348,64 @@ class _Decoder:
             ranks += windows > last
         return ranks
 
-    def symbols_at(self, windows: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    def symbols_at(self, bits: _Bits, starts: np.ndarray) -> np.ndarray:
+        prefixes = bits.prefixes.take(starts)
+        symbols = self.short_symbols.take(prefixes)
+        others = np.flatnonzero(self.short_lengths.take(prefixes) == 0)
+        windows = bits.windows(starts[others])
+        ranks = self.ranks(windows)
         unused = (64 - self.lengths).astype(np.uint64)
         above_first = (windows - self.begins.take(ranks)) >> unused.take(ranks)
-        return self.symbols[self.firsts.take(ranks) + above_first]
+        symbols[others] = self.symbols[self.firsts.take(ranks) + above_first]
+        return symbols
 
 
-def _windows(data: np.ndarray) -> np.ndarray:
-    """The 64 bits that begin at each bit of all bytes but the last seven, zeros behind: uint64."""
-    words = np.lib.stride_tricks.sliding_window_view(data, 8).copy().view(">u8")
-    return (words.astype(np.uint64) << np.arange(8, dtype=np.uint64)).ravel()
+def _follow(steps: np.ndarray, size: int, blocks: int, start: int) -> tuple[np.ndarray, int]:
+    """The numbers of the bits met on the way from a start, by steps, and the place where it ends.
 
-
-def _follow(steps: np.ndarray, start: int) -> tuple[np.ndarray, int]:
-    """The places met on the way from a start, each place's step on from it, and where it ends.
-
-    It ends beyond the last step, or where the step is 0.
+    It ends beyond `size` bits, or where the step is 0. Below a block's own bits stand those of the
+    next that a step may reach, and last where one stays for good.
     """
+    if blocks == 1:
+        return _follow_doubling(steps, start)
+    own = len(steps)
+    length = own // blocks
+    steps[(size - (blocks - 1) * length) * blocks + blocks - 1 :: blocks] = 0
+    after = np.zeros(own + (LONGEST + 1) * blocks, np.int32)
+    np.multiply(steps, blocks, out=after[:own], dtype=np.int32)
+    after += np.arange(len(after), dtype=np.int32)
+    after[:own][steps == 0] = len(after) - 1
+    out = np.empty((length + LONGEST + 1, blocks), np.uint8)  # how far into the next block
+    out[length:] = np.arange(LONGEST + 1)[:, None]
+    by_row = after[:own].reshape(length, blocks)
+    for row in reversed(range(length)):
+        out.ravel().take(by_row[row], out=out[row], mode="clip")
+    entries = [start]
+    for block in range(blocks):
+        entries.append(int(out[entries[-1], block]))
+        if entries[-1] == LONGEST:
+            break
+    now, rounds = np.array(entries[:-1]) * blocks + np.arange(len(entries) - 1), []
+    while len(now) and now.min() < own:
+        rounds.append(now)
+        now = after.take(now)
+    met = np.stack(rounds, 1).ravel()
+    met = met[met < own]  # those of the first block, of the second ...
+    if entries[-1] < LONGEST:
+        return met, own + entries[-1]
+    return met[:-1], int(met[-1] % blocks * length + met[-1] // blocks)
+
+
+def _follow_doubling(steps: np.ndarray, start: int) -> tuple[np.ndarray, int]:
+    """Likewise in one block, by all bits' steps doubled each time: Hillis and Steele 1986."""
     after = np.arange(len(steps) + LONGEST)
     after[: len(steps)] += steps
-    places = np.array([start])
-    while after[places[-1]] != places[-1]:
-        places = np.concatenate([places, after.take(places)])
+    met = np.array([start])
+    while after[met[-1]] != met[-1]:
+        met = np.concatenate([met, after.take(met)])
         after = after.take(after)
-    end = places[-1]
-    return places[: np.searchsorted(places, end)], int(end)
+    end = met[-1]
+    return met[: np.searchsorted(met, end)], int(end)
 
 
 def _check_end(data: np.ndarray, end: int, found: int, count: int) -> None:
@@ -317,15 +436,6 @@ def _kraft(table: np.ndarray) -> int:
     """The Kraft sum, Σ 2^-length over all codes, times 2^57."""
     per_length = np.bincount(table, minlength=1).tolist()
     return sum(codes << (LONGEST - bits) for bits, codes in enumerate(per_length) if bits)
-
-
-def _bit_rows(table: np.ndarray, order: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """Each symbol's code, a column per bit: uint8 (symbols, longest), NO_BIT where it has ended."""
-    places = np.arange(table.max(initial=0))
-    bits = begins[:, None] >> (LONGEST - 1 - places) & 1
-    rows = np.full((len(table), len(places)), NO_BIT, np.uint8)
-    rows[order] = np.where(places < table[order, None], bits, NO_BIT)
-    return rows
 
 
 def _checked_lengths(lengths: Tensor) -> np.ndarray:
