@@ -1,5 +1,7 @@
 """AdaRound: the rounding of a layer, learned by gradient descent on its output error."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ ZETA, GAMMA = 1.1, -0.1  # the sigmoid is stretched to reach 0 and 1
 
 
 def rectified_sigmoid(v: Tensor) -> Tensor:
-    """How far up each weight is rounded, h = clamp(σ(v) (ζ - γ) + γ, 0, 1)."""
+    """How far up each weight is rounded: a sigmoid from -0.1 to 1.1, clamped to 0 and 1."""
     return (v.sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
 
@@ -32,8 +34,8 @@ def adaround(
     products: Tensor,
     *,
     steps: int = 500,
-    learning_rate: float = 0.02,
-    weight_of_regulariser: float = 0.01,
+    learning_rate: float = 0.1,
+    weight_of_regulariser: float = 1.0,
     betas: tuple[float, float] = (20.0, 2.0),
     warm_up: float = 0.2,
 ) -> Tensor:
@@ -43,28 +45,45 @@ def adaround(
         section 3.2, equations 21 to 24.
     """
     low, high = floors(weight, qparams)
-    g = products.double()
     scale = fitted(qparams, weight)[0].double().expand(weight.shape)
-    fraction = (weight.detach().double() / scale - low).clamp(0, 1)
+    g = products.double()
     start = by_group(low * scale - weight.detach().double(), g)
     step = by_group((high - low) * scale, g)
-    v = initial_variables(by_group(fraction, g)).requires_grad_()
-    with torch.no_grad():
-        error = start + step * by_group(fraction, g).round()
-        size = (error @ g * error).sum(-1, keepdim=True).clamp(min=1e-30)  # of each output
+    fraction = by_group((weight.detach().double() / scale - low).clamp(0, 1), g)
+    nearest = fraction.round()
+    # a step of the learning rate means the same in every layer: an h of 1 alone costs 1, on average
+    cost = (step**2 * g.diagonal(dim1=1, dim2=2)[:, None]).mean(-1, keepdim=True)
+    unit = torch.where(cost > 0, cost, 1).sqrt()
+    h = _descend(
+        *(x.float() for x in (start / unit, step / unit, fraction, g)),
+        steps,
+        learning_rate,
+        weight_of_regulariser,
+        betas,
+        warm_up,
+    )
+    better = _error(start + step * h.round(), g) < _error(start + step * nearest, g)
+    up = torch.where(better, h.round().double(), nearest).reshape(weight.shape)
+    return torch.where(up > 0, high, low).to(qparams.dtype)
+
+
+def _error(error: Tensor, g: Tensor) -> Tensor:
+    return (error @ g * error).sum(-1, keepdim=True)
+
+
+@torch.enable_grad()
+def _descend(start, step, fraction, g, steps, learning_rate, weight_of_regulariser, betas, warm_up):
+    v = initial_variables(fraction).requires_grad_()
     optimizer = torch.optim.Adam([v], learning_rate)
+    warm = round(warm_up * steps)
     for i in range(steps):
         h = rectified_sigmoid(v)
-        error = start + step * h
-        loss = ((error @ g * error).sum(-1, keepdim=True) / size).sum()
-        if i >= warm_up * steps:
-            done = (i - warm_up * steps) / (steps - warm_up * steps)
-            beta = betas[1] + (betas[0] - betas[1]) * 0.5 * (
-                1 + torch.tensor(done * torch.pi).cos()
-            )
-            loss = loss + weight_of_regulariser * rounding_regulariser(h, float(beta))
+        loss = _error(start + step * h, g).sum()
+        if i >= warm:
+            done = (i - warm) / (steps - warm)
+            beta = betas[1] + (betas[0] - betas[1]) * 0.5 * (1 + math.cos(done * math.pi))
+            loss = loss + weight_of_regulariser * rounding_regulariser(h, beta)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    up = (rectified_sigmoid(v.detach()) >= 0.5).reshape(weight.shape)
-    return torch.where(up, high, low).to(qparams.dtype)
+    return rectified_sigmoid(v.detach())

@@ -1,19 +1,21 @@
 """A trained network quantized at once, each layer in bits of its own, rounded in a chosen way."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from shrink.arguments import whole_number
 from shrink.quantization import aware
 from shrink.quantization.adaround import adaround
 from shrink.quantization.affine import QParams, fitted, qparams_of, quantize
 from shrink.quantization.bias_correction import corrected_bias
 from shrink.quantization.learned_step import least_squares_step
-from shrink.quantization.moments import Moments, input_moments
+from shrink.quantization.moments import Moments, input_moments, rows_of, show
 from shrink.quantization.rounding import MOST, round_by_descent, round_exactly
 
 ROUNDINGS = ("nearest", "exact", "descent", "adaround")
+SCALES = ("min-max", "least squares")
 
 
 class FixedWeights(nn.Module):
@@ -38,6 +40,7 @@ def weight_grid(
     weight: Tensor, bits: int, per_channel: bool = False, scale: str = "min-max"
 ) -> QParams:
     """The parameters of a weight in so many bits: symmetric, without the lowest integer."""
+    known("scale", scale, SCALES)
     axis = 0 if per_channel else None
     if scale == "min-max":
         return qparams_of(weight.detach(), bits, symmetric=True, narrow=True, axis=axis)
@@ -50,8 +53,7 @@ def rounded(
     weight: Tensor, grid: QParams, rounding: str = "nearest", moments: Moments | None = None
 ) -> Tensor:
     """The integers of a weight, by one of `ROUNDINGS`; "exact" is "descent" above 16 inputs."""
-    if rounding not in ROUNDINGS:
-        raise ValueError(f"no rounding {rounding!r}; there are {', '.join(ROUNDINGS)}")
+    known("rounding", rounding, ROUNDINGS)
     if rounding == "nearest":
         return quantize(weight, grid)
     if moments is None:
@@ -67,12 +69,13 @@ def rounded(
 def quantize_mixed(
     model: nn.Module,
     bits: Mapping[str, int | tuple[int, int]],
-    calibration_data: Tensor,
+    calibration_data: Tensor | None = None,
     *,
     rounding: str = "nearest",
     per_channel: bool = False,
     scale: str = "min-max",
     correct_bias: bool = False,
+    batch_size: int = 100,
 ) -> nn.Module:
     """A network whose layers have the bits of an allocation: a new one, as `aware.prepare` gives.
 
@@ -83,24 +86,31 @@ def quantize_mixed(
         model: a trained network of floats.
         bits: the name of each layer → the bits of its weight, 2 to 8, or those of its weight and of
             its input.
-        calibration_data: a few hundred training images.
+        calibration_data: a few hundred training images; none are needed where weights alone are
+            rounded to nearest, and biases stay.
         rounding: one of `ROUNDINGS`.
         per_channel: one scale for each output of a weight.
-        scale: "min-max" or "least squares".
+        scale: one of `SCALES`.
         correct_bias: shift each bias so that the layer's mean outputs are those of the floats.
+        batch_size: of the calibration data.
     """
+    known("rounding", rounding, ROUNDINGS)
+    known("scale", scale, SCALES)
     plain = aware.prepare(model, weights=nn.Identity, calibration_data=calibration_data)
-    inputs = _input_quantizers(model, bits, calibration_data)
-    floats = folded(model)
-    moments = input_moments(floats, calibration_data)
-    for name, part in aware.aware_layers(plain).items():
-        width = bits[name][0] if isinstance(bits[name], tuple) else bits[name]
-        grid = weight_grid(part.layer.weight, width, per_channel, scale)
-        q = rounded(part.layer.weight, grid, rounding, moments[name])
+    layers = aware.aware_layers(plain)
+    widths = checked_bits(bits, layers)
+    by_data = rounding != "nearest" or correct_bias
+    if calibration_data is None and (by_data or any(x for _, x in widths.values())):
+        raise ValueError("calibration_data tell the inputs of the layers: give a few hundred")
+    moments = input_moments(folded(model), calibration_data, batch_size) if by_data else {}
+    inputs = _input_quantizers(model, widths, calibration_data, batch_size)
+    for name, part in layers.items():
+        grid = weight_grid(part.layer.weight, widths[name][0], per_channel, scale)
+        q = rounded(part.layer.weight, grid, rounding, moments.get(name))
         part.weight_quantizer = FixedWeights(q, fitted(grid, q)[0])
         part.input_quantizer = inputs.get(name)
     if correct_bias:
-        _correct(plain, moments, calibration_data)
+        _correct_biases(plain, moments, calibration_data, batch_size)
     return plain.eval()
 
 
@@ -109,38 +119,80 @@ def folded(model: nn.Module) -> nn.Module:
     return aware.as_plain(aware.prepare(model, weights=nn.Identity))
 
 
-def _input_quantizers(model, bits, data) -> dict[str, nn.Module]:
-    widths = {name: b[1] for name, b in bits.items() if isinstance(b, tuple)}
-    found = {}
-    for width in set(widths.values()):
-        options = {"activation_bits": width, "calibration_data": data}
-        layers = aware.aware_layers(aware.prepare(model, weights=nn.Identity, **options))
-        found |= {name: layers[name].input_quantizer for name, b in widths.items() if b == width}
+def known(what: str, given: str, names: Collection[str]) -> None:
+    """Raise `ValueError` unless there is one of that name."""
+    if given not in names:
+        raise ValueError(f"no {what} {given!r}; there are {', '.join(names)}")
+
+
+def checked_bits(
+    bits: Mapping[str, int | tuple[int, int]], layers: Collection[str]
+) -> dict[str, tuple[int, int | None]]:
+    """The bits of each layer's weight and of its input, None where that stays a float.
+
+    Raises `ValueError` or `TypeError`, with the layer's name, unless the allocation has all layers
+    and no others, in one form, in whole numbers of 2 to 8.
+    """
+    if strange := [name for name in bits if name not in layers]:
+        raise ValueError(f"no layer {strange[0]!r}; there are {', '.join(layers)}")
+    if missing := [name for name in layers if name not in bits]:
+        raise ValueError(f"no bits for {', '.join(missing)}")
+    found: dict[str, tuple[int, int | None]] = {}
+    for name in layers:
+        pair = bits[name] if isinstance(bits[name], tuple) else (bits[name], None)
+        if len(pair) != 2:
+            raise ValueError(f"{name}: bits of the weight and of the input, not {bits[name]!r}")
+        of_weight = whole_number(f"the bits of {name}", pair[0], 2, 8)
+        of_input = pair[1]
+        if of_input is not None:
+            of_input = whole_number(f"the bits of the input of {name}", of_input, 2, 8)
+        found[name] = of_weight, of_input
+    alone = [name for name, (_, of_input) in found.items() if of_input is None]
+    if alone and len(alone) < len(found):
+        other = next(name for name in found if name not in alone)
+        raise ValueError(f"{other} has bits for its input and {alone[0]} has none: all, or none")
     return found
 
 
-@torch.no_grad()
-def _correct(plain: nn.Module, moments: Mapping[str, Moments], data: Tensor) -> None:
-    """Layer after layer, since what a layer gets depends on those before it."""
-    for name, part in aware.aware_layers(plain).items():
-        found = _mean_input(plain, part, data)
-        layer = part.layer
+def _input_quantizers(
+    model: nn.Module,
+    widths: Mapping[str, tuple[int, int | None]],
+    data: Tensor | None,
+    batch_size: int,
+) -> dict[str, nn.Module]:
+    """The calibrated quantizer of each layer's input, in its bits."""
+    found = {}
+    for width in {x for _, x in widths.values()} - {None}:
+        options = {"activation_bits": width, "calibration_data": data, "batch_size": batch_size}
+        layers = aware.aware_layers(aware.prepare(model, weights=nn.Identity, **options))
+        found |= {name: layers[name].input_quantizer for name in widths if widths[name][1] == width}
+    return found
+
+
+def _correct_biases(
+    model: nn.Module, moments: Mapping[str, Moments], data: Tensor, batch_size: int
+) -> None:
+    """In place, layer after layer as they run: what a layer gets depends on those before it."""
+    layers = aware.aware_layers(model)
+    for name, of_floats in moments.items():
+        part, layer = layers[name], layers[name].layer
+        mean = _mean_input(model, part, data, batch_size)
         weight = part.weight_quantizer(layer.weight)
-        bias = layer.bias if layer.bias is not None else layer.weight.new_zeros(len(layer.weight))
-        shifted = corrected_bias(bias, layer.weight, weight, moments[name].mean, found)
+        bias = layer.weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
+        shifted = corrected_bias(bias, layer.weight, weight, of_floats.mean, mean)
         layer.bias = nn.Parameter(shifted)
 
 
-def _mean_input(model: nn.Module, part: nn.Module, data: Tensor) -> Tensor:
-    from shrink.quantization.moments import rows_of
+def _mean_input(model: nn.Module, part: nn.Module, data: Tensor, batch_size: int) -> Tensor:
+    """E[x̂] of what the layer multiplies, over all places: (groups, inputs)."""
+    sums, count = [], 0
 
-    seen = []
-    handle = part.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    try:
-        model.eval()(data)
-    finally:
-        handle.remove()
-    x = torch.cat(seen)
-    if part.input_quantizer is not None:
-        x = part.input_quantizer(x)
-    return rows_of(part.layer, x).double().mean(1)
+    def see(_: str, x: Tensor) -> None:
+        nonlocal count
+        x = x if part.input_quantizer is None else part.input_quantizer(x)
+        rows = rows_of(part.layer, x).double()
+        sums.append(rows.sum(1))
+        count += rows.shape[1]
+
+    show(model, {"": part}, data, see, batch_size)
+    return sum(sums) / count

@@ -1,14 +1,16 @@
 """What goes into each layer of a network, as the two sums that rounding its weights needs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shrink.arguments import whole_number
 from shrink.modes import in_use
-from shrink.quantization.forms import WEIGHTED, padding_of, pair
+from shrink.quantization.arguments import check_floats
+from shrink.quantization.forms import WEIGHTED, padding_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +35,15 @@ def rows_of(layer: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
     """
     if isinstance(layer, nn.Linear):
         return x.reshape(1, -1, x.shape[-1])
-    up, left = padding_of(layer)
-    if layer.padding == "same":
-        raise ValueError(f"{layer} pads to the same size; give its padding in numbers")
-    patches = F.unfold(x, layer.kernel_size, padding=(up, left), stride=pair(layer.stride))
+    if layer.padding == "same" or layer.padding_mode != "zeros":
+        raise ValueError(f"{layer} pads otherwise than with a number of zeros on either side")
+    around = {"padding": padding_of(layer), "stride": layer.stride, "dilation": layer.dilation}
+    patches = F.unfold(x, layer.kernel_size, **around)
     return patches.unflatten(1, (layer.groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)
 
 
 def input_moments(model: nn.Module, images: Tensor, batch_size: int = 100) -> dict[str, Moments]:
-    """The moments of what goes into each linear layer and convolution of images, by its name.
+    """The moments of what goes into each linear layer and convolution, by its name, as they run.
 
     The model runs in `eval` mode on batches of the images, and is left as it was.
     """
@@ -49,28 +51,42 @@ def input_moments(model: nn.Module, images: Tensor, batch_size: int = 100) -> di
     counts: dict[str, int] = dict.fromkeys(layers, 0)
     sums: dict[str, list[Tensor]] = {}
 
-    def see(name: str, layer: nn.Module, x: Tensor) -> None:
-        rows = rows_of(layer, x).double()
+    def see(name: str, x: Tensor) -> None:
+        rows = rows_of(layers[name], x).double()
         new = [rows.sum(1), rows.mT @ rows]
         sums[name] = [a + b for a, b in zip(sums[name], new, strict=True)] if name in sums else new
         counts[name] += rows.shape[1]
 
+    show(model, layers, images, see, batch_size)
+    return {name: Moments(*(x / counts[name] for x in found)) for name, found in sums.items()}
+
+
+def show(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    images: Tensor,
+    see: Callable[[str, Tensor], None],
+    batch_size: int = 100,
+) -> None:
+    """Run the model on the images, and hand what goes into each of these layers to `see`."""
+    check_floats(images, "the images")
+    if images.dim() == 0 or len(images) == 0:
+        raise ValueError("the inputs of layers are seen on images, and there are none")
     handles = [
-        layer.register_forward_pre_hook(lambda m, given, name=name: see(name, m, given[0]))
+        layer.register_forward_pre_hook(lambda _, given, name=name: see(name, given[0]))
         for name, layer in layers.items()
     ]
     try:
         with in_use(model):
-            for batch in images.split(batch_size):
+            for batch in images.split(whole_number("batch_size", batch_size, 1)):
                 model(batch)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: Moments(*(x / counts[name] for x in found)) for name, found in sums.items()}
 
 
 def output_error(error: Tensor, products: Tensor) -> Tensor:
-    """The mean squared error of each output, Δᵀ E[xxᵀ] Δ, for an error Δ of the weights: (outputs,).
+    """The mean squared error of each output, Δᵀ E[xxᵀ] Δ, for an error Δ of its weights.
 
     >>> g = torch.tensor([[[2.0, 1.0], [1.0, 2.0]]])
     >>> output_error(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), g)

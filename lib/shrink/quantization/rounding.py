@@ -11,6 +11,7 @@ from shrink.quantization.affine import QParams, fitted, quantize
 from shrink.quantization.moments import by_group
 
 MOST = 16  # inputs of a kernel of which all roundings are tried: 65 536
+CHUNK = 2**20  # of them at a time
 
 
 def floors(weight: Tensor, qparams: QParams) -> tuple[Tensor, Tensor]:
@@ -35,43 +36,102 @@ def round_exactly(weight: Tensor, qparams: QParams, products: Tensor) -> Tensor:
     inputs = weight[0].numel()
     if inputs > MOST:
         raise ValueError(f"all roundings are tried of at most {MOST} inputs, not of {inputs}")
-    low, high = floors(weight, qparams)
-    scale = fitted(qparams, weight)[0].double().expand(weight.shape)
-    start = by_group(low * scale - weight.detach().double(), products)
-    step = by_group((high - low) * scale, products)
-    choices = (torch.arange(2**inputs)[:, None] >> torch.arange(inputs)) & 1
-    choices = choices.to(weight.device).double()
+    found = _Nearest(weight, qparams, products)
+    rows, outputs = found.change.shape[0] * found.change.shape[1], found.change.shape[1]
+    change, slope = found.change.view(rows, inputs), found.slope.view(rows, inputs)
+    half = inputs // 2
+    parts = [slice(0, half), slice(half, inputs)]
+    choices = [_choices(part.stop - part.start).to(change) for part in parts]
     best = []
-    for g, starts, steps in zip(products.double(), start, step, strict=True):
-        for first, each in zip(starts, steps, strict=True):
-            quadratic = each[:, None] * g * each
-            errors = ((choices @ quadratic) * choices).sum(1) + choices @ (2 * each * (g @ first))
-            best.append(choices[errors.argmin()])
-    up = torch.stack(best).view(weight.shape)
-    return torch.where(up > 0, high, low).to(qparams.dtype)
+    for first in range(0, rows, size := max(CHUNK >> inputs, 1)):
+        some = slice(first, first + size)
+        g = found.products[torch.arange(first, min(first + size, rows)) // outputs]
+        steps = [
+            choice * change[some, None, part] for choice, part in zip(choices, parts, strict=True)
+        ]
+        # of the first half's choices as rows and the second's as columns
+        own = [
+            ((2 * slope[some, None, part] + step @ g[:, part, part]) * step).sum(-1)
+            for step, part in zip(steps, parts, strict=True)
+        ]
+        errors = own[0][:, :, None] + own[1][:, None, :]
+        errors += 2 * (steps[0] @ g[:, parts[0], parts[1]]) @ steps[1].mT
+        which = errors.flatten(1).argmin(1)
+        row, column = which // len(choices[1]), which % len(choices[1])
+        best.append(torch.cat([choices[0][row], choices[1][column]], 1))
+    return found.changed(torch.cat(best) > 0)
+
+
+def _choices(inputs: int) -> Tensor:
+    """All 2ⁿ ways to take some of n: (2ⁿ, n) of 0 and 1, the first of zeros."""
+    return (torch.arange(2**inputs)[:, None] >> torch.arange(inputs)) & 1
 
 
 def round_by_descent(weight: Tensor, qparams: QParams, products: Tensor) -> Tensor:
     """From the nearest integers on, the one weight of each output whose change helps most, again.
 
-    Ends where no single change helps: no better than the optimum, never worse than nearest.
+    Where no change of one weight helps, each is tried once together with the other weight that
+    fits it best, and then single ones again. No better than the optimum, never worse than nearest.
     Arguments and result are those of `round_exactly`, with any number of inputs.
     """
-    low, high = floors(weight, qparams)
-    scale = fitted(qparams, weight)[0].double().expand(weight.shape)
-    q = quantize(weight, qparams).double().clamp(low, high)
-    g = products.double()
-    error = by_group(q * scale - weight.detach().double(), g)
-    q, low, high, scale = (by_group(x, g) for x in (q, low, high, scale))
-    diagonal = g.diagonal(dim1=1, dim2=2)[:, None]
-    slope = error @ g
-    while True:
-        change = (low + high - 2 * q) * scale  # to the other one of the two
-        gain = -(2 * change * slope + change**2 * diagonal)
-        most, which = gain.max(-1, keepdim=True)
-        helps = most > 1e-12 * diagonal.amax(-1, keepdim=True) * scale.amax(-1, keepdim=True) ** 2
-        if not helps.any():
-            return q.reshape(weight.shape).to(qparams.dtype)
-        taken = torch.zeros_like(q).scatter_(-1, which, helps.double())
-        slope += (taken * change) @ g
-        q += taken * (low + high - 2 * q)
+    found = _Nearest(weight, qparams, products)
+    nearest = found.change.clone()
+    found.change_singles()
+    found.change_pairs()
+    found.change_singles()
+    return found.changed(found.change * nearest < 0)
+
+
+class _Nearest:
+    """The nearest integers of each output, and what changes to the other ones bring.
+
+    `change` (groups, outputs, inputs): what is added to a weight if it is rounded the other way;
+    `slope`, of that shape, Δᵀ G, so that a change d of one weight adds 2 d slope + d² G to the
+    error.
+    """
+
+    def __init__(self, weight: Tensor, qparams: QParams, products: Tensor) -> None:
+        low, high = floors(weight, qparams)
+        scale = fitted(qparams, weight)[0].double().expand(weight.shape)
+        self.q = quantize(weight, qparams).double().clamp(low, high)
+        self.other, self.dtype = low + high - self.q, qparams.dtype
+        self.products = products.double()
+        self.change = by_group((self.other - self.q) * scale, products)
+        self.slope = by_group(self.q * scale - weight.detach().double(), products) @ self.products
+        self.diagonal = self.products.diagonal(dim1=1, dim2=2)[:, None]
+        self.own = self.change**2 * self.diagonal
+        self.least = 1e-12 * self.own.amax(-1, keepdim=True)  # what is less is rounding noise
+
+    def changed(self, mask: Tensor) -> Tensor:
+        """The integers, with those of the mask rounded the other way."""
+        return torch.where(mask.view(self.q.shape), self.other, self.q).to(self.dtype)
+
+    def change_singles(self) -> None:
+        """The weight of each output whose change lowers the error most, until none does."""
+        while True:
+            cost, which = (2 * self.change * self.slope + self.own).min(-1, keepdim=True)
+            helps = cost < -self.least
+            if not helps.any():
+                return
+            self._change(which, helps)
+
+    def change_pairs(self) -> None:
+        """Each weight in turn with the other one that lowers the error most beside it, if any."""
+        for i in range(self.change.shape[-1]):
+            mine = self.change[..., i : i + 1]
+            row = self.products[:, None, i]
+            cost = 2 * self.change * (self.slope + mine * row) + self.own
+            cost += 2 * mine * self.slope[..., i : i + 1] + self.own[..., i : i + 1]
+            cost[..., i] = torch.inf
+            least, which = cost.min(-1, keepdim=True)
+            helps = least < -self.least
+            if helps.any():
+                self._change(torch.full_like(which, i), helps)
+                self._change(which, helps)
+
+    def _change(self, which: Tensor, helps: Tensor) -> None:
+        """Round one weight of each output the other way, where it helps."""
+        by = self.change.gather(-1, which) * helps
+        group = torch.arange(len(which), device=which.device)[:, None]
+        self.slope += by * self.products[group, which[..., 0]]
+        self.change.scatter_add_(-1, which, -2 * by)
