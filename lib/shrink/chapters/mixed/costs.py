@@ -1,7 +1,7 @@
 """What the width of each layer costs, measured on one layer at a time; prepared."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shrink.chapters.mixed.networks import (
     CALIBRATED,
@@ -91,8 +91,8 @@ def _costs(
         for name, trace in traces(dataset, seed, model).items()
     }
     rows: dict[str, list] = {by: [] for by in BY}
-    for name, by_width in table.items():
-        forms = {f"{name}.weight": {width: q * scale for width, (q, scale) in by_width.items()}}
+    for name in table:
+        forms = _forms(table, name)
         of_layer = (
             answer_sensitivity(net, images, forms),
             weight_sensitivity(net, forms, curvature),
@@ -102,3 +102,19 @@ def _costs(
             rows[by].append([*found[f"{name}.weight"].values()])
         progress(len(rows[by]), len(table))
     return {by: torch.tensor(found, dtype=torch.float64) for by, found in rows.items()}
+
+
+def answer_costs(
+    net: nn.Module, images: Tensor, table: Integers, progress: Progress | None = None
+) -> dict[str, dict[int, float]]:
+    """layer → width → the KL divergence of the answers, for any network and its integers."""
+    found = {}
+    for name in table:
+        (found[name],) = answer_sensitivity(net, images, _forms(table, name)).values()
+        if progress is not None:
+            progress(len(found), len(table))
+    return found
+
+
+def _forms(table: Integers, name: str) -> dict[str, dict[int, Tensor]]:
+    return {f"{name}.weight": {width: q * scale for width, (q, scale) in table[name].items()}}

@@ -17,7 +17,7 @@ from shrink.classroom.data import Dataset, key_once
 from shrink.classroom.progress import Progress, new_bar
 from shrink.modes import in_use
 from shrink.plain import copied
-from shrink.quantization.affine import QParams, fitted
+from shrink.quantization.affine import fitted
 from shrink.quantization.allocation import weight_bytes
 from shrink.quantization.forms import WEIGHTED
 from shrink.quantization.mixed_bits import folded, rounded, weight_grid
@@ -99,53 +99,67 @@ def integers(
     if rounding not in ROUNDINGS:
         raise ValueError(f"no rounding {rounding!r}; there are {', '.join(ROUNDINGS)}")
     net = floats(dataset, seed, model)
-    grids = {
-        name: {width: weight_grid(layer.weight, width, per_channel) for width in WIDTHS}
-        for name, layer in layers_of(net).items()
-    }
     if rounding == "nearest":
-        found = _rounded(net, grids, rounding)
-    else:
+        return integers_of(net, rounding, per_channel=per_channel)
 
-        def make() -> dict[str, Tensor]:
-            total = len(grids) * len(WIDTHS)
-            title = f"seed {seed}, {model}, {rounding} rounding"
-            with new_bar(title, seconds=SECONDS[model], total=total) as bar:
-                images = calibration(dataset)
-                return _rounded(net, grids, rounding, images, lambda *_: bar.update())
+    def make() -> dict[str, Tensor]:
+        total = len(layers_of(net)) * len(WIDTHS)
+        title = f"seed {seed}, {model}, {rounding} rounding"
+        with new_bar(title, seconds=SECONDS[model], total=total) as bar:
+            images = calibration(dataset)
+            return _rounded(net, rounding, per_channel, images, lambda *_: bar.update())
 
-        parts = (*made_of(dataset, seed, model), _rounded, rounding, per_channel, CALIBRATED)
-        found = kept("mixed/integers", make, *parts)
-    device = dataset.train.images.device
-    return {
-        name: {
-            width: (
-                found[f"{name}/{width}"].to(device),
-                fitted(grid, net.get_parameter(f"{name}.weight"))[0],
-            )
-            for width, grid in by_width.items()
-        }
-        for name, by_width in grids.items()
-    }
+    parts = (*made_of(dataset, seed, model), _rounded, rounding, per_channel, CALIBRATED)
+    return _with_scales(net, per_channel, kept("mixed/integers", make, *parts))
+
+
+def integers_of(
+    net: nn.Module,
+    rounding: str = "nearest",
+    images: Tensor | None = None,
+    per_channel: bool = False,
+    progress: Progress | None = None,
+) -> Integers:
+    """What `integers` gives, for any network of `plain` layers; nothing is kept.
+
+    Args:
+        images: those of `calibration`; rounding to nearest needs none.
+    """
+    return _with_scales(net, per_channel, _rounded(net, rounding, per_channel, images, progress))
 
 
 def _rounded(
     net: nn.Module,
-    grids: Mapping[str, Mapping[int, QParams]],
     rounding: str,
+    per_channel: bool,
     images: Tensor | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Tensor]:
     """The integers of each layer at each width, by "layer/width"."""
     moments = {} if images is None else input_moments(net, images)
-    found = {}
-    for name, layer in layers_of(net).items():
-        for width, grid in grids[name].items():
+    layers, found = layers_of(net), {}
+    for name, layer in layers.items():
+        for width in WIDTHS:
+            grid = weight_grid(layer.weight, width, per_channel)
             q = rounded(layer.weight, grid, ROUNDINGS[rounding], moments.get(name))
             found[f"{name}/{width}"] = q
             if progress is not None:
-                progress(len(found), len(grids) * len(grids[name]))
+                progress(len(found), len(layers) * len(WIDTHS))
     return found
+
+
+def _with_scales(net: nn.Module, per_channel: bool, found: Mapping[str, Tensor]) -> Integers:
+    table: Integers = {}
+    for name, layer in layers_of(net).items():
+        weight = layer.weight.detach()
+        table[name] = {
+            width: (
+                found[f"{name}/{width}"].to(weight.device),
+                fitted(weight_grid(weight, width, per_channel), weight)[0],
+            )
+            for width in WIDTHS
+        }
+    return table
 
 
 def sizes(model: str = SEPARABLE, per_channel: bool = False) -> dict[str, dict[int, int]]:
