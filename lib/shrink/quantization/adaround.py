@@ -1,11 +1,17 @@
-"""AdaRound: the rounding of a layer, learned by gradient descent on its output error."""
+"""AdaRound: the rounding of a layer, learned by gradient descent on its output error.
+
+Each weight is ⌊w/s⌋ + h with h between 0 and 1, a function of a variable v that is learned. The
+loss is the output error Δᵀ G Δ plus a regulariser that draws h to 0 or 1; in the end h is rounded.
+"""
 
 import math
 
 import torch
 from torch import Tensor
 
-from shrink.quantization.affine import QParams, fitted
+from shrink.arguments import whole_number
+from shrink.quantization.affine import QParams, fitted, quantize
+from shrink.quantization.arguments import refuse_nonfinite
 from shrink.quantization.moments import by_group
 from shrink.quantization.rounding import floors
 
@@ -13,18 +19,40 @@ ZETA, GAMMA = 1.1, -0.1  # the sigmoid is stretched to reach 0 and 1
 
 
 def rectified_sigmoid(v: Tensor) -> Tensor:
-    """How far up each weight is rounded: a sigmoid from -0.1 to 1.1, clamped to 0 and 1."""
+    """How far up each weight is rounded: a sigmoid from -0.1 to 1.1, clamped to 0 and 1.
+
+    Source: Louizos et al. 2018; Nagel et al. 2020, equation 23.
+
+    >>> rectified_sigmoid(torch.tensor([-9.0, 0.0, 9.0]))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
     return (v.sigmoid() * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
 
 def initial_variables(fraction: Tensor) -> Tensor:
-    """The v of which `rectified_sigmoid` is the fraction between the two integers."""
+    """The v of which `rectified_sigmoid` is the fraction: training begins at the float weights.
+
+    Args:
+        fraction: of a weight between the integers below and above it, 0 to 1.
+
+    >>> rectified_sigmoid(initial_variables(torch.tensor([0.0, 0.25, 1.0])))
+    tensor([0.0000, 0.2500, 1.0000])
+    """
     p = (fraction - GAMMA) / (ZETA - GAMMA)
     return (p / (1 - p)).log()
 
 
 def rounding_regulariser(h: Tensor, beta: float) -> Tensor:
-    """Σ 1 - |2h - 1|^β, 0 where every h is 0 or 1."""
+    """Σ 1 - |2h - 1|^β: 0 where every h is 0 or 1, and 1 for each that is one half; a number, ().
+
+    With a large β it is flat except near 0 and 1, and h is free; with 2 it draws all of them.
+
+    Source: Nagel et al. 2020, equation 24.
+
+    >>> h = torch.tensor([0.0, 0.25, 0.5])
+    >>> rounding_regulariser(h, 2), rounding_regulariser(h, 20)
+    (tensor(1.7500), tensor(2.0000))
+    """
     return (1 - (2 * h - 1).abs() ** beta).sum()
 
 
@@ -39,19 +67,46 @@ def adaround(
     betas: tuple[float, float] = (20.0, 2.0),
     warm_up: float = 0.2,
 ) -> Tensor:
-    """The rounding that gradient descent finds. Arguments and result as of `rounding`.
+    """The rounding that gradient descent finds; nearest for an output where that errs less.
+
+    Nothing is drawn at random. The first three arguments, the result and the errors are those of
+    `rounding.round_exactly`, with any number of inputs.
+
+    Args:
+        steps: of Adam, all outputs together.
+        learning_rate: of v.
+        weight_of_regulariser: λ, where 1 is what rounding one weight alone the other way costs, in
+            the mean over an output's weights.
+        betas: where the exponent starts and ends; between them it falls as half a cosine.
+        warm_up: the share of steps before the regulariser sets in.
 
     Source: Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization",
-        section 3.2, equations 21 to 24.
+        sections 3.1 and 3.2, equations 21 to 25.
+    Differs: the paper draws batches of images and compares outputs behind the activation function;
+        here G stands for all images, and each layer is rounded by itself. Outputs have a loss in
+        units of their own, so that one λ fits all layers.
+
+    Raises:
+        TypeError: steps is not whole.
+        ValueError: steps is below 1, or warm_up is not 0 to 1.
+
+    >>> p = QParams(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32))
+    >>> g = torch.tensor([[[1.0, 0.9], [0.9, 1.0]]])  # large together: 0.6 - 0.3, not -0.4 - 0.3
+    >>> adaround(torch.tensor([[0.4, 0.3]]), p, g)
+    tensor([[1, 0]], dtype=torch.int8)
     """
+    steps = whole_number("steps", steps, 1)
+    if not 0 <= warm_up <= 1:
+        raise ValueError(f"warm_up is a share of the steps, 0 to 1, not {warm_up}")
+    refuse_nonfinite(products, "the matrix of products")
     low, high = floors(weight, qparams)
     scale = fitted(qparams, weight)[0].double().expand(weight.shape)
     g = products.double()
     start = by_group(low * scale - weight.detach().double(), g)
     step = by_group((high - low) * scale, g)
     fraction = by_group((weight.detach().double() / scale - low).clamp(0, 1), g)
-    nearest = fraction.round()
-    # a step of the learning rate means the same in every layer: an h of 1 alone costs 1, on average
+    nearest = by_group(quantize(weight, qparams) > low, g)
+    # in units of what rounding one weight alone the other way costs, in the mean over an output's
     cost = (step**2 * g.diagonal(dim1=1, dim2=2)[:, None]).mean(-1, keepdim=True)
     unit = torch.where(cost > 0, cost, 1).sqrt()
     h = _descend(
@@ -62,12 +117,13 @@ def adaround(
         betas,
         warm_up,
     )
-    better = _error(start + step * h.round(), g) < _error(start + step * nearest, g)
+    better = _errors(start + step * h.round(), g) < _errors(start + step * nearest, g)
     up = torch.where(better, h.round().double(), nearest).reshape(weight.shape)
     return torch.where(up > 0, high, low).to(qparams.dtype)
 
 
-def _error(error: Tensor, g: Tensor) -> Tensor:
+def _errors(error: Tensor, g: Tensor) -> Tensor:
+    """Δᵀ G Δ of each output, (groups, outputs, 1)."""
     return (error @ g * error).sum(-1, keepdim=True)
 
 
@@ -78,7 +134,7 @@ def _descend(start, step, fraction, g, steps, learning_rate, weight_of_regularis
     warm = round(warm_up * steps)
     for i in range(steps):
         h = rectified_sigmoid(v)
-        loss = _error(start + step * h, g).sum()
+        loss = _errors(start + step * h, g).sum()
         if i >= warm:
             done = (i - warm) / (steps - warm)
             beta = betas[1] + (betas[0] - betas[1]) * 0.5 * (1 + math.cos(done * math.pi))

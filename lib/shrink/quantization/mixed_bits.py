@@ -2,68 +2,23 @@
 
 from collections.abc import Collection, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from shrink.arguments import whole_number
 from shrink.quantization import aware
-from shrink.quantization.adaround import adaround
-from shrink.quantization.affine import QParams, fitted, qparams_of, quantize
+from shrink.quantization.affine import fitted
 from shrink.quantization.bias_correction import corrected_bias
-from shrink.quantization.learned_step import least_squares_step
+from shrink.quantization.fixed_weights import (
+    ROUNDINGS,
+    SCALES,
+    FixedWeights,
+    known,
+    rounded,
+    weight_grid,
+)
 from shrink.quantization.moments import Moments, input_moments, rows_of, show
-from shrink.quantization.rounding import MOST, round_by_descent, round_exactly
 
-ROUNDINGS = ("nearest", "exact", "descent", "adaround")
-SCALES = ("min-max", "least squares")
-
-
-class FixedWeights(nn.Module):
-    """Weights that were rounded once: integers and their scale, whatever the latent ones do."""
-
-    def __init__(self, q: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("q", q)
-        self.register_buffer("step", scale)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return (self.q * self.step).to(weight.dtype)
-
-    def scales(self, weight: Tensor) -> Tensor:
-        return self.step
-
-    def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return self.q, self.step
-
-
-def weight_grid(
-    weight: Tensor, bits: int, per_channel: bool = False, scale: str = "min-max"
-) -> QParams:
-    """The parameters of a weight in so many bits: symmetric, without the lowest integer."""
-    known("scale", scale, SCALES)
-    axis = 0 if per_channel else None
-    if scale == "min-max":
-        return qparams_of(weight.detach(), bits, symmetric=True, narrow=True, axis=axis)
-    most = 2 ** (bits - 1) - 1
-    step = least_squares_step(weight.detach(), -most, most, axis).float()
-    return QParams(step, torch.zeros_like(step, dtype=torch.int32), bits, narrow=True)
-
-
-def rounded(
-    weight: Tensor, grid: QParams, rounding: str = "nearest", moments: Moments | None = None
-) -> Tensor:
-    """The integers of a weight, by one of `ROUNDINGS`; "exact" is "descent" above 16 inputs."""
-    known("rounding", rounding, ROUNDINGS)
-    if rounding == "nearest":
-        return quantize(weight, grid)
-    if moments is None:
-        raise ValueError(f"rounding {rounding!r} needs the moments of the layer's inputs")
-    if rounding == "adaround":
-        return adaround(weight, grid, moments.products)
-    few = weight[0].numel() <= MOST
-    return (round_exactly if rounding == "exact" and few else round_by_descent)(
-        weight, grid, moments.products
-    )
+__all__ = ["ROUNDINGS", "SCALES", "folded", "quantize_mixed", "rounded", "weight_grid"]
 
 
 def quantize_mixed(
@@ -93,6 +48,24 @@ def quantize_mixed(
         scale: one of `SCALES`.
         correct_bias: shift each bias so that the layer's mean outputs are those of the floats.
         batch_size: of the calibration data.
+
+    Returns:
+        A network in `eval` mode: each layer is an `aware.AwareLayer` with `FixedWeights`.
+
+    Differs: the papers round a layer after those before it are rounded. Here the moments are of the
+        inputs in the network of floats, so that the integers of a layer depend on its own bits
+        alone. Biases are corrected with the inputs of the quantized network, layer after layer.
+
+    Raises:
+        ValueError: the bits are not those of all layers (with the name), 2 to 8, all with bits for
+            the input or none; there is no such rounding or scale; calibration data are needed, and
+            missing, empty, NaN or infinite; and as `aware.prepare`.
+        TypeError: the model is no module, or bits or batch_size are not whole.
+
+    >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> mixed = quantize_mixed(net, {"0": 2, "2": 8})
+    >>> mixed[0].weight_quantizer.q.abs().max().item()  # in 2 bits -1, 0 and 1
+    1
     """
     known("rounding", rounding, ROUNDINGS)
     known("scale", scale, SCALES)
@@ -115,14 +88,12 @@ def quantize_mixed(
 
 
 def folded(model: nn.Module) -> nn.Module:
-    """The network of floats with its batch norms in the layers before them."""
+    """The network of floats with its batch norms in the layers before them: a new one.
+
+    Its layers have the names of the model's, and each has a bias where a norm was. Raises as
+    `aware.prepare`.
+    """
     return aware.as_plain(aware.prepare(model, weights=nn.Identity))
-
-
-def known(what: str, given: str, names: Collection[str]) -> None:
-    """Raise `ValueError` unless there is one of that name."""
-    if given not in names:
-        raise ValueError(f"no {what} {given!r}; there are {', '.join(names)}")
 
 
 def checked_bits(

@@ -18,9 +18,10 @@ class Moments:
     """Of a layer's inputs x, one for each place of a kernel: E[x] and E[xxᵀ].
 
     `mean` is float64 (groups, inputs) and `products` float64 (groups, inputs, inputs), over all
-    examples and places; a linear layer has one group. `inputs` are those of one output: channels
-    of the group times height times width of the kernel. With an error Δ of its weights an output is
-    off by Δᵀx, so that its mean squared error is Δᵀ E[xxᵀ] Δ: no example is needed any more.
+    examples and places, those at the border with the zeros around them; a linear layer has one
+    group. `inputs` are those of one output: channels of the group times height times width of the
+    kernel. With an error Δ of its weights an output is off by Δᵀx, so that its mean squared error
+    is Δᵀ E[xxᵀ] Δ: no example is needed any more.
     """
 
     mean: Tensor
@@ -29,6 +30,13 @@ class Moments:
 
 def rows_of(layer: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
     """What each output of the layer multiplies its weights by: (groups, n · places, inputs).
+
+    Args:
+        layer: `Linear`, or `Conv2d` of any stride, dilation and groups.
+        x: what goes into it: (n, ..., inputs), or images (n, channels, height, width).
+
+    Raises:
+        ValueError: the layer pads with other than a number of zeros on either side.
 
     >>> rows_of(nn.Conv2d(1, 4, 2), torch.arange(9.0).view(1, 1, 3, 3))[0, 0].tolist()
     [0.0, 1.0, 3.0, 4.0]
@@ -45,7 +53,23 @@ def rows_of(layer: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
 def input_moments(model: nn.Module, images: Tensor, batch_size: int = 100) -> dict[str, Moments]:
     """The moments of what goes into each linear layer and convolution, by its name, as they run.
 
-    The model runs in `eval` mode on batches of the images, and is left as it was.
+    The model runs in `eval` mode on batches of the images, and is left as it was. Sums are kept and
+    not inputs, so that memory grows with a layer's inputs squared and not with the images: 800
+    inputs take 5 MB. A layer that does not run has no moments.
+
+    Args:
+        model: of linear layers and convolutions, in any order.
+        images: float (n, ...), a few hundred training images.
+        batch_size: how many run at once.
+
+    Raises:
+        ValueError: there are no images, or a layer pads otherwise than `rows_of` can.
+        TypeError: the images are not floating point, or batch_size is not whole.
+
+    >>> net = nn.Sequential(nn.Linear(2, 1))
+    >>> found = input_moments(net, torch.tensor([[1.0, 2.0], [3.0, 0.0]]))["0"]
+    >>> found.mean.tolist(), found.products.tolist()
+    ([[2.0, 1.0]], [[[5.0, 1.0], [1.0, 2.0]]])
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, WEIGHTED)}
     counts: dict[str, int] = dict.fromkeys(layers, 0)
@@ -88,6 +112,16 @@ def show(
 def output_error(error: Tensor, products: Tensor) -> Tensor:
     """The mean squared error of each output, Δᵀ E[xxᵀ] Δ, for an error Δ of its weights.
 
+    Args:
+        error: float (outputs, ...), of the weight's shape.
+        products: E[xxᵀ], (groups, inputs, inputs), as `Moments` has it.
+
+    Returns:
+        float64 (outputs,).
+
+    Raises:
+        ValueError: their shapes do not fit.
+
     >>> g = torch.tensor([[[2.0, 1.0], [1.0, 2.0]]])
     >>> output_error(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), g)
     tensor([6., 2.], dtype=torch.float64)
@@ -97,5 +131,13 @@ def output_error(error: Tensor, products: Tensor) -> Tensor:
 
 
 def by_group(weight: Tensor, products: Tensor) -> Tensor:
-    """A weight's outputs as rows, those of a group together: float64 (groups, outputs, inputs)."""
-    return weight.detach().double().reshape(len(products), -1, products.shape[-1])
+    """A weight's outputs as rows, those of a group together: float64 (groups, outputs, inputs).
+
+    Raises `ValueError` unless there are products for so many inputs.
+    """
+    groups, inputs = len(products), weight.shape[1:].numel()
+    fits = weight.dim() >= 2 and products.shape == (groups, inputs, inputs)
+    if not fits or len(weight) % groups:
+        shapes = f"{tuple(products.shape)} do not fit a weight of shape {tuple(weight.shape)}"
+        raise ValueError(f"products of shape {shapes}")
+    return weight.detach().double().reshape(groups, -1, inputs)

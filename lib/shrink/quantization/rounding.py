@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from shrink.quantization.affine import QParams, fitted, quantize
+from shrink.quantization.arguments import check_floats, refuse_nonfinite
 from shrink.quantization.moments import by_group
 
 MOST = 16  # inputs of a kernel of which all roundings are tried: 65 536
@@ -15,9 +16,26 @@ CHUNK = 2**20  # of them at a time
 
 
 def floors(weight: Tensor, qparams: QParams) -> tuple[Tensor, Tensor]:
-    """The integer below each weight, and the next, within the range: float64, of its shape."""
+    """The integer below each weight, and the next, within the range: float64, of its shape.
+
+    At the end of the range both are the last integer, so that no rounding goes past it.
+
+    Raises:
+        TypeError: the weight is not floating point.
+        ValueError: it has NaN or infinities, the zero point is not 0, or shapes do not fit.
+
+    >>> p = QParams(torch.tensor(0.5), torch.tensor(0, dtype=torch.int32), num_bits=2, narrow=True)
+    >>> floors(torch.tensor([-0.2, 0.2, 0.5]), p)
+    (tensor([-1.,  0.,  1.], dtype=torch.float64), tensor([0., 1., 1.], dtype=torch.float64))
+    """
+    check_floats(weight, "the weight")
+    refuse_nonfinite(weight, "the weight")
     scale, zero_point = fitted(qparams, weight)
-    low = (weight.detach().double() / scale.double()).floor() + zero_point
+    if zero_point.any():
+        raise ValueError(
+            f"weights are rounded with zero point 0, not {zero_point.unique().tolist()}"
+        )
+    low = (weight.detach().double() / scale.double()).floor()
     bounds = qparams.q_min, qparams.q_max
     return low.clamp(*bounds), (low + 1).clamp(*bounds)
 
@@ -32,13 +50,24 @@ def round_exactly(weight: Tensor, qparams: QParams, products: Tensor) -> Tensor:
 
     Returns:
         Integers of the weight's shape, as `quantize` gives them, each the one below or above.
+        Where roundings are equal it is nearest, as for inputs that are always 0.
+
+    Raises:
+        TypeError: the weight is not floating point.
+        ValueError: there are more inputs, the zero point is not 0, the weight or the products have
+            NaN or infinities, or shapes do not fit.
+
+    >>> p = QParams(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32))
+    >>> g = torch.tensor([[[1.0, 0.9], [0.9, 1.0]]])  # large together
+    >>> round_exactly(torch.tensor([[0.4, 0.3]]), p, g)  # 0.6 - 0.3 is nearer 0 than -0.4 - 0.3
+    tensor([[1, 0]], dtype=torch.int8)
     """
-    inputs = weight[0].numel()
+    inputs = weight.shape[1:].numel()
     if inputs > MOST:
         raise ValueError(f"all roundings are tried of at most {MOST} inputs, not of {inputs}")
     found = _Nearest(weight, qparams, products)
-    rows, outputs = found.change.shape[0] * found.change.shape[1], found.change.shape[1]
-    change, slope = found.change.view(rows, inputs), found.slope.view(rows, inputs)
+    change, slope = found.change.flatten(0, 1), found.slope.flatten(0, 1)
+    rows, outputs = len(change), found.change.shape[1]
     half = inputs // 2
     parts = [slice(0, half), slice(half, inputs)]
     choices = [_choices(part.stop - part.start).to(change) for part in parts]
@@ -71,8 +100,14 @@ def round_by_descent(weight: Tensor, qparams: QParams, products: Tensor) -> Tens
     """From the nearest integers on, the one weight of each output whose change helps most, again.
 
     Where no change of one weight helps, each is tried once together with the other weight that
-    fits it best, and then single ones again. No better than the optimum, never worse than nearest.
-    Arguments and result are those of `round_exactly`, with any number of inputs.
+    fits it best, and then single ones again. No better than the optimum, never worse than nearest;
+    at the end no change of one weight helps. Arguments, result and errors are those of
+    `round_exactly`, with any number of inputs: 300 x 784 weights take some seconds.
+
+    >>> p = QParams(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32))
+    >>> g = torch.tensor([[[1.0, 0.9], [0.9, 1.0]]])
+    >>> round_by_descent(torch.tensor([[0.4, 0.3]]), p, g)
+    tensor([[1, 0]], dtype=torch.int8)
     """
     found = _Nearest(weight, qparams, products)
     nearest = found.change.clone()
@@ -91,6 +126,7 @@ class _Nearest:
     """
 
     def __init__(self, weight: Tensor, qparams: QParams, products: Tensor) -> None:
+        refuse_nonfinite(products, "the matrix of products")
         low, high = floors(weight, qparams)
         scale = fitted(qparams, weight)[0].double().expand(weight.shape)
         self.q = quantize(weight, qparams).double().clamp(low, high)
