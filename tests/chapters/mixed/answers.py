@@ -332,10 +332,11 @@ def _weight_of_the_other(bias, weight, rounded, x, rounded_x):
     return right_bias(bias, weight, rounded, rounded_x, x)
 
 
-def _median(bias, weight, rounded, x, rounded_x):
+def _middle(bias, weight, rounded, x, rounded_x):
     run = F.conv2d if weight.dim() == 4 else F.linear
     away = run(x, weight) - run(rounded_x, rounded)
-    return bias + away.transpose(0, 1).flatten(1).quantile(0.5, dim=1)
+    rows = away.transpose(0, 1).flatten(1)
+    return bias + (rows.amax(1) + rows.amin(1)) / 2
 
 
 def _of_padded_places(bias, weight, rounded, x, rounded_x):
@@ -367,7 +368,7 @@ WRONG = {
         _put(0, lambda *args: _fraction(*args).logit()): "in start: this is the plain sigmoid",
         _put(0, lambda w, s, *_: w / s): r"start\[0, 0\] must be",
         _put(1, lambda w, s, low, high, v, b: ((w / s).floor() + _h(v)).clamp(low, high)): (
-            r"relaxed\[0, 0\] must be .* in relaxed: the relaxed weight is in steps"
+            r"relaxed\[0, \d\] must be .* in relaxed: the relaxed weight is in steps"
         ),
         _put(1, lambda w, s, low, high, v, b: w + s * _h(v)): r"relaxed\[\d, \d\] must be",
         _put(2, lambda w, s, low, high, v, b: ((1 - (2 * _h(v) - 1).abs()) ** b).sum()): (
@@ -387,7 +388,10 @@ WRONG = {
             r"relaxed\[0, 0\] must be .*: the integer below .* is .* and h is .*"
             "right in start, wrong in relaxed, wrong in regulariser.*in relaxed: this is the plain"
         ),
-        _truncated: r"the integer below -[\d.]+ is -\d and h is",
+        _truncated: "below -[0-9.]+ is -. and h is .*in relaxed: a cast to int and trunc go",
+        _put(
+            2, lambda *args: -right_rounding(*args)[2]
+        ): "in regulariser: the sign is the wrong way",
         _rounded_relaxation: r"relaxed\[\d, \d\] must be",
         _straight_h: r"relaxed is right in its value, but not in its gradient: by v\[\d, \d\] = ",
         _put(1, lambda *args: right_rounding(*args)[1].detach()): (
@@ -404,7 +408,7 @@ WRONG = {
             "relaxed has the shape and the device of the weight"
         ),
         _put(3, lambda w, s, low, high, v, b: _h(v) >= 0.5): "rounded is a tensor of integers",
-        _put(3, lambda *args: args[1] * right_rounding(*args)[3]): r"rounded\[0, 0\] must be",
+        _put(3, lambda *args: args[1] * right_rounding(*args)[3]): r"rounded\[\d, \d\] must be",
         _each(torch.Tensor.double): "start is a tensor of torch.float32.*torch.float64",
         _in_place: CHANGED,
         _steps_v: CHANGED,
@@ -419,7 +423,7 @@ WRONG = {
             "right where only the inputs differ"
         ),
         _weight_of_the_other: "right where only the weight was rounded, wrong where only the inp",
-        _median: "must be .*: without a bias its mean is .* in the float layer and .* old bias is",
+        _middle: "must be .*: without a bias its mean is .* in the float layer and .* old bias is",
         _of_padded_places: "the bias of output 0 must be",
         _last_image_and_twice: "in parts: right where nothing was rounded, wrong where only the",
         _bias_in_place: CHANGED,

@@ -148,6 +148,16 @@ OF_PARTS = (
         "the power is of |2h - 1| alone, before it is subtracted from 1",
     ),
     Mistake(
+        "wrong sign",
+        _relaxing(regulariser=lambda h, beta: -_undecided(h, beta)),
+        "the sign is the wrong way round: what is added to the loss must be largest where h is 0.5",
+    ),
+    Mistake(
+        "cut off for floor",
+        _relaxing(below=torch.trunc),
+        "a cast to int and trunc go towards 0, which is up below 0: the integer below -1.5 is -2",
+    ),
+    Mistake(
         "nearest at the end",
         _relaxing(ended=lambda h, fraction: fraction.round()),
         "the integers are the nearest ones, and what v has learned is thrown away: up where h is "
