@@ -50,6 +50,7 @@ def test_measured_has_a_row_of_every_figure_and_the_locks_torch():
         "networks side by side",
         "fake quantization, forward",
         "XNOR and popcount",
+        "the best of 7 widths for 53 layers",
         "csr_matmul",
         "relative indices",
         "lenet-300-100 in int8",

@@ -18,6 +18,7 @@ import torch
 
 from tests import ROOT
 from tests.bench import (
+    allocating,
     chapters,
     coding,
     curvature,
@@ -52,6 +53,7 @@ FIGURES = {
     "integers": quantized.inference,
     "quantizing": quantized.quantizing,
     "fake-quantizing": few_bits.fake_quantization,
+    "allocating": allocating.allocations,
     "clustering": coding.clustering,
     "coding": coding.coding,
     "files": coding.files,

@@ -204,23 +204,31 @@ def _layers(costs: Costs, sizes: Sizes, budget: int) -> tuple[list[_Layer], int]
 
 def _at_one_price(layers: list[_Layer], budget: int) -> tuple[float, list[int]]:
     """The lowest price of a byte at which each layer's best option fits, and these options."""
+    widest = max(len(layer.options) for layer in layers)
+    cost = np.full((len(layers), widest), np.inf)
+    size, number = (np.zeros((len(layers), widest), np.int64) for _ in range(2))
+    for row, layer in enumerate(layers):
+        order = np.lexsort((layer.cost, layer.size))  # of equal ones argmin takes the smallest
+        cost[row, : len(order)] = layer.cost[order]
+        size[row, : len(order)] = layer.size[order]
+        number[row, : len(order)] = order
+    rows = np.arange(len(layers))
 
-    def best(price: float) -> list[int]:
-        return [int(np.lexsort((of.size, of.cost + price * of.size))[0]) for of in layers]
+    def best(price: float) -> np.ndarray:
+        return (cost + price * size).argmin(1)
 
-    def used(options: list[int]) -> int:
-        return sum(int(layer.size[i]) for layer, i in zip(layers, options, strict=True))
+    def fits(options: np.ndarray) -> bool:
+        return sum(size[rows, options].tolist()) <= budget
 
-    if used(best(0.0)) <= budget:
-        return 0.0, best(0.0)
-    low = 0.0
-    high = 2.0 * max(float(np.abs(layer.cost).max()) for layer in layers)  # for a single byte
-    if used(best(high)) > budget:
-        return high, [int(layer.size.argmin()) for layer in layers]  # of sizes beyond float64
-    for _ in range(HALVINGS):
+    low, high = 0.0, 2.0 * float(np.abs(cost[np.isfinite(cost)]).max())  # of a single byte
+    if fits(best(low)):
+        high = low
+    elif not fits(best(high)):  # sizes beyond float64: the smallest of each layer do
+        return high, number[:, 0].tolist()
+    for _ in range(HALVINGS if high else 0):
         middle = (low + high) / 2
-        low, high = (middle, high) if used(best(middle)) > budget else (low, middle)
-    return high, best(high)
+        low, high = (low, middle) if fits(best(middle)) else (middle, high)
+    return high, number[rows, best(high)].tolist()
 
 
 def _of_the_rest(layers: list[_Layer], price: float) -> tuple[np.ndarray, np.ndarray]:
