@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from shrink.chapters.mixed.correcting import correct_bias
 from shrink.chapters.mixed.relaxing import relaxed_rounding
+from tests.chapters.mixed import first_answers as first
 from tests.chapters.wrong import CHANGED, changed
 
 right_rounding = relaxed_rounding.reference
@@ -466,3 +467,9 @@ WRONG = {
         (lambda: torch.ones(2, 2)): "return two things",
     },
 }
+
+# --- exercises 1 to 3 ----------------------------------------------------------------------
+
+RIGHT |= first.RIGHT
+WRONG |= first.WRONG
+DISGUISED += first.DISGUISED

@@ -1,12 +1,22 @@
 """Chapter 11, Mixed."""
 
+from shrink.chapters.mixed.allocating import best_allocation
 from shrink.chapters.mixed.breaking import break_nearest
 from shrink.chapters.mixed.correcting import correct_bias
+from shrink.chapters.mixed.layer_bytes import allocation_bytes
 from shrink.chapters.mixed.relaxing import relaxed_rounding
+from shrink.chapters.mixed.sensitivities import layer_sensitivity
 from shrink.classroom.class_work import DATASETS, Experiment
 
 # In the order of the text, in which `shrink check` lists them.
-EXERCISES = (relaxed_rounding, correct_bias, break_nearest)
+EXERCISES = (
+    allocation_bytes,
+    layer_sensitivity,
+    best_allocation,
+    relaxed_rounding,
+    correct_bias,
+    break_nearest,
+)
 
 EXPERIMENT = Experiment(
     name="11-mixed",
