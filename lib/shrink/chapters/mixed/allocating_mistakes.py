@@ -130,39 +130,40 @@ MISTAKES = (
     Mistake(
         "upward, step by step",
         _upward(_by_byte),
-        "this is greedy, from the fewest bytes up: a step that saves little, or nothing, may lead "
-        "to one that saves a lot, and no step is ever taken back. Compare whole allocations",
+        "a greedy way ends here, from the fewest bytes up by what saves most per byte: a step that "
+        "saves little, or nothing, may lead to one that saves a lot, and no step is ever taken "
+        "back. Compare whole allocations",
     ),
     Mistake(
         "downward, step by step",
         _downward,
-        "this is greedy, from the most bytes down: once below the budget it stops, and what is "
-        "left of the budget buys nothing. Compare whole allocations",
+        "a greedy way ends here, from the most bytes down until they fit: the bytes that its last "
+        "step leaves free buy nothing, and no step is ever taken back. Compare whole allocations",
     ),
     Mistake(
         "gain per bit",
         _upward(lambda saved, added, bits: saved / bits),
-        "you compare what one more bit saves, but a bit of a large layer takes far more bytes than "
-        "one of a small layer: the budget is in bytes",
+        "this is where you end by comparing what one more bit saves, but a bit of a large layer "
+        "takes far more bytes than one of a small layer: the budget is in bytes",
     ),
     Mistake(
         "stops at the first",
         _upward(_by_byte, stops=True),
-        "you stop as soon as the best step does not fit: a step of another layer, with fewer "
-        "bytes, may still fit",
+        "this is where you end by stopping as soon as the best step does not fit: a step of "
+        "another layer, with fewer bytes, may still fit",
     ),
     Mistake(
         "largest first",
         _largest_first,
-        "the largest layer gets the most bits: there a bit takes the most bytes, and often it "
-        "saves the least. What counts is the cost",
+        "here the largest layer gets the most bits that fit, then the next one: in a large layer a "
+        "bit takes the most bytes, and often it saves the least. What counts is the cost",
     ),
     Mistake(
         "layer by layer",
         _layer_by_layer,
-        "you settle one layer after the other, and the first ones take what later ones need more. "
-        "Which choice is best for a layer depends on how many bytes it leaves, so keep a best "
-        "beginning for each number of bytes, not only one",
+        "here one layer after the other takes what is best for it alone, and the first ones take "
+        "what later ones need more. Which choice is best depends on how many bytes it leaves: keep "
+        "a best beginning for each number of bytes, not only one",
     ),
     Mistake(
         "fills the budget",
@@ -173,12 +174,13 @@ MISTAKES = (
     Mistake(
         "below the budget",
         _below,
-        "an allocation may take exactly the budget: compare with <= and not with <",
+        "this is the best of those that leave at least one byte free, and an allocation may take "
+        "exactly the budget: compare with <= and not with <",
     ),
     Mistake(
         "most for the last",
         _most_for_the_last,
-        "the last layer gets the most bits that fit, and more bits may cost more: look at the "
+        "here the last layer gets the most bits that fit, and more bits may cost more: look at the "
         "cost of each of its options that fit",
     ),
 )

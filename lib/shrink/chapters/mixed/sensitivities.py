@@ -18,6 +18,7 @@ from shrink.chapters.mixed.sensitivities_oracle import (
     alike,
     near,
     right_sensitivities,
+    vanishes,
 )
 from shrink.classroom.exercises.attempt import Wrong
 from shrink.classroom.exercises.cases import by_cases, generator
@@ -117,27 +118,33 @@ def _wrong(
             told = f"the sensitivity of {name} is one number, the mean over the images"
             return Wrong(told, expected=its, given=given[name], known_mistakes=False)
         if number != near(its):
-            return Wrong(
-                _told(name, number.value, its, model, rounded), expected=right, given=given
-            )
+            too_small = vanishes(model, images, name, rounded[name])
+            same = torch.equal(rounded[name], model.get_parameter(name).detach())
+            told = _told(name, number.value, its, too_small, same)
+            return Wrong(told, expected=right, given=given)
     return None
 
 
-def _told(name: str, given: float, its: float, model: nn.Module, rounded: Rounded) -> str:
-    """What is wrong with a number."""
+def _told(name: str, given: float, its: float, too_small: bool, same: bool) -> str:
+    """What is wrong with a number; `same`: the weight has not changed."""
+    if too_small:
+        return (
+            f"the sensitivity of {name} is {its:.4g} nats, and yours {given:.4g}: float32 has no "
+            "room for some of these probabilities. log_softmax takes logarithms without them, and "
+            "needs no small number added"
+        )
     if not math.isfinite(given):
         return (
-            f"the sensitivity of {name} is {given}: float32 has made a probability 0, and its "
-            "logarithm is not finite. log_softmax takes the logarithm without the probability"
+            f"the sensitivity of {name} is {given}: a logarithm is taken of what is no probability "
+            "above 0. F.kl_div takes log q first, and then p itself, unless log_target=True"
         )
-    as_it_was = torch.equal(rounded[name], model.get_parameter(name).detach())
-    if as_it_was:
+    if same:
         return (
             f"{name} is in rounded as it is in the network, so its answers are the same, and its "
             f"sensitivity is 0; yours is {given:.4g}"
         )
     told = f"with {name} alone rounded, the mean of KL(p‖q) is {its:.4g} nats; yours is {given:.4g}"
-    return told + (", and a KL divergence is never negative" if given < -1e-4 else "")
+    return told + (", and a KL divergence is never negative" if given < 0 else "")
 
 
 def _parts(model: nn.Module, images: Tensor, rounded: Rounded) -> Iterator[Part]:

@@ -37,6 +37,14 @@ def _log_probabilities(logits: Tensor) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
+def vanishes(model: nn.Module, images: Tensor, name: str, weight: Tensor) -> bool:
+    """Whether float32 has no room for a probability of the network with this weight replaced."""
+    with torch.no_grad():
+        own = copy.deepcopy(model).eval()
+        probabilities = functional_call(own, {name: weight}, (images,)).softmax(1)
+        return not bool((probabilities > 0).all())
+
+
 def near(number: Any) -> Any:
     """A number of any kind as one that equals others near it; anything else as it is."""
     return number if isinstance(number, About) else about(number, RELATIVE, ABSOLUTE)
