@@ -92,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "binaryconnect",
         "ternary",
         "lsq",
+        "three-curves",
+        "adaround",
     ]
     again.add_argument("paper", choices=papers)
     again.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")

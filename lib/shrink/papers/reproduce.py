@@ -40,6 +40,8 @@ PAPERS = (
     "binaryconnect",
     "ternary",
     "lsq",
+    "three-curves",
+    "adaround",
 )
 
 
