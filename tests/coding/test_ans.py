@@ -245,6 +245,17 @@ def test_the_largest_alphabet():
     assert len(stream) == 16 * 4 + 2 * 2**16
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_a_last_round_that_is_short_has_the_whole_alphabets_symbols(dtype):
+    """What fills it up is no symbol of the 256: the stream is the naive one."""
+    symbols = torch.arange(256).flip(0).to(dtype)
+    frequencies = [1] * 255 + [257]
+    with lanes_of(37):  # seven lanes, of which the last round has four
+        stream = encode(symbols, torch.tensor(frequencies))
+        assert bytes(stream.tolist()) == naive_encode(symbols.tolist(), frequencies, 37)
+        assert decode(stream, torch.tensor(frequencies), 256).tolist() == symbols.tolist()
+
+
 @pytest.mark.parametrize(("n", "dtype"), [(256, torch.uint8), (257, torch.int32)])
 def test_the_type_of_the_symbols_follows_from_the_alphabet(n, dtype):
     frequencies = quantize_counts(torch.ones(n, dtype=torch.int64))

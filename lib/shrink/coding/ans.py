@@ -14,6 +14,7 @@ from torch import Tensor
 from shrink.coding.symbols import alphabet, integers, occurrences, whole
 
 LEAST = 2**16  # a state is 2^16 to 2^32 - 1; what would lead beyond goes to the stream, 16 bits
+WORD = np.uint32(16)  # bits
 HIGHEST = 16  # bits of precision: a frequency of 1 then still fits between the bounds of the state
 PER_LANE = 4096  # symbols: enough that 4 bytes per lane hardly count, few enough for numpy's lanes
 
@@ -92,22 +93,32 @@ def encode(symbols: Tensor, frequencies: Tensor) -> Tensor:
     4
     """
     table, precision = _checked_frequencies(frequencies)
-    row, begins = integers(symbols, "symbols"), np.cumsum(table) - table
-    missing = row[~np.isin(row, table.nonzero()[0])]
-    if len(missing):
+    row = integers(symbols, "symbols")
+    if len(row) and (row.min() < 0 or row.max() >= len(table) or not (table > 0).take(row).all()):
+        missing = row[~np.isin(row, table.nonzero()[0])]
         raise ValueError(f"symbol {missing[0]} has no frequency")
     lanes = _lanes(len(row))
-    states = np.full(lanes, LEAST)
-    words = []
-    for first in reversed(range(0, len(row), lanes)):
-        now = row[first : first + lanes]
-        x, f = states[: len(now)], table[now]  # a view: the last round may be short
-        full = x >= f << (32 - precision)
-        words.append(x[full].astype("<u2"))
-        x[full] >>= 16
-        x += x // f * (2**precision - f) + begins[now]  # ⌊x / f⌋ · 2^b + x mod f + begin
-    parts = [states.astype("<u4"), *reversed(words)]
-    stream = np.concatenate([part.view(np.uint8) for part in parts])
+    rounds = -(-len(row) // lanes)
+    filled = np.full(rounds * lanes, len(table))  # the last round by what leaves states as they are
+    filled[: len(row)] = row
+    f, begin = np.append(table, 2**precision), np.append(np.cumsum(table) - table, 0)
+    highest = np.maximum(f << (32 - precision), 1) - 1  # state that stays below 2^32
+    by_symbol = (part.astype(np.uint32) for part in (f, highest, 2**precision - f, begin))
+    by_round = [part.take(filled).reshape(rounds, lanes)[::-1] for part in by_symbol]
+    x, y = np.full(lanes, LEAST, np.uint32), np.empty(lanes, np.uint32)
+    states, full = np.empty((rounds, lanes), np.uint32), np.empty((rounds, lanes), bool)
+    # Sixty numbers a call: what counts is calls, and so each has its place for the result.
+    for f, highest, more, begin, state, is_full in zip(*by_round, states, full, strict=True):
+        state[:] = x
+        np.greater(x, highest, is_full)
+        np.multiply(is_full, WORD, y)
+        np.right_shift(x, y, x)
+        np.floor_divide(x, f, y)
+        np.multiply(y, more, y)
+        np.add(x, y, x)
+        np.add(x, begin, x)  # ⌊x / f⌋ · 2^b + x mod f + begin
+    words = states[::-1][full[::-1]].astype("<u2")
+    stream = np.concatenate([x.astype("<u4").view(np.uint8), words.view(np.uint8)])
     return torch.from_numpy(stream).to(symbols.device)
 
 
