@@ -20,6 +20,7 @@ from shrink.classroom import data, models, training
 from shrink.coding import codec
 from shrink.quantization.aware import RANGES, prepare
 from shrink.quantization.aware_conversion import convert
+from shrink.quantization.mixed_bits import ROUNDINGS, quantize_mixed
 
 pytestmark = pytest.mark.gpu
 
@@ -306,3 +307,23 @@ def test_a_network_trains_aware_of_its_integers_on_the_gpu_and_converts_there(ra
         assert p.is_cuda, name
         torch.testing.assert_close(p.grad.cpu(), q.grad, rtol=1e-3, atol=1e-3)
     assert (convert(prepared)(x.cuda()) - prepared(x.cuda())).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_mixed_bits_are_those_of_the_cpu(digits, rounding):
+    net, x = models.build("lenet-300-100", 0, hidden=(12, 8)), digits.train.images[:60].cpu()
+    bits = {"fc1": (3, 8), "fc2": (4, 8), "fc3": (8, 8)}
+    options = {"rounding": rounding, "correct_bias": True}
+    on_cpu = quantize_mixed(net, bits, x, **options)
+    on_gpu = quantize_mixed(net.cuda(), bits, x.cuda(), **options)
+    assert next(on_gpu.buffers()).is_cuda
+    for name in bits:
+        mine, theirs = (
+            m.get_submodule(name).weight_quantizer.q.cpu().int() for m in (on_gpu, on_cpu)
+        )
+        assert (mine - theirs).abs().max() <= 1
+        most = 0.1 if rounding == "adaround" else 0.02  # sums in another order, float32 or float64
+        assert (mine != theirs).float().mean() < most
+    with torch.no_grad():
+        off = on_gpu(x.cuda()).cpu() - on_cpu(x)
+    assert off.square().mean().sqrt() < 0.1 * on_cpu(x).square().mean().sqrt()

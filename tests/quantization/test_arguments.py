@@ -17,9 +17,11 @@ from shrink.quantization import (
     qparams_of,
     quantize,
 )
+from shrink.quantization.adaround import adaround
 from shrink.quantization.aware import prepare
 from shrink.quantization.calibration import Calibrator, Histogram, entropy_threshold
 from shrink.quantization.conversion import fold_batch_norm, quantize_dynamically, quantize_model
+from shrink.quantization.fixed_weights import weight_grid
 from shrink.quantization.integer import IntegerMaxPool2d, QuantizedConv2d, QuantizedLinear, wrap
 from shrink.quantization.learned_clip import fake_quantize_pact
 from shrink.quantization.learned_step import (
@@ -28,6 +30,7 @@ from shrink.quantization.learned_step import (
     integers_lsq,
     least_squares_step,
 )
+from shrink.quantization.rounding import round_by_descent, round_exactly
 from shrink.quantization.straight_through import fake_quantize_ste
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -45,6 +48,8 @@ def rows(n=20):
 
 
 STEP = torch.tensor(0.5)
+EVEN = choose_qparams(-1.0, 1.0, symmetric=True)
+PRODUCTS = torch.eye(4)[None] + 1
 TAKES_FLOATS = {
     "quantize": lambda x: quantize(x, P),
     "fake_quantize": lambda x: fake_quantize(x, P),
@@ -57,6 +62,11 @@ TAKES_FLOATS = {
     "qparams_of": qparams_of,
     "qparams_of, an axis": lambda x: qparams_of(x, axis=0),
     "qparams_of, groups": lambda x: qparams_of(x, group=2),
+    "weight_grid": lambda x: weight_grid(x, 4),
+    "weight_grid, least squares": lambda x: weight_grid(x, 4, scale="least squares"),
+    "round_exactly": lambda x: round_exactly(x, EVEN, PRODUCTS),
+    "round_by_descent": lambda x: round_by_descent(x, EVEN, PRODUCTS),
+    "adaround": lambda x: adaround(x, EVEN, PRODUCTS, steps=20),
     "histogram": lambda x: Histogram().add(x),
     "calibrator": lambda x: Calibrator("moving average").see(x),
     "dynamic": quantize_dynamically(net()),

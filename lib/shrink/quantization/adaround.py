@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shrink.arguments import whole_number
 from shrink.quantization.affine import QParams, fitted, quantize
-from shrink.quantization.arguments import refuse_nonfinite
+from shrink.quantization.arguments import check_floats, refuse_nonfinite
 from shrink.quantization.moments import by_group
 from shrink.quantization.rounding import floors
 
@@ -98,6 +98,7 @@ def adaround(
     steps = whole_number("steps", steps, 1)
     if not 0 <= warm_up <= 1:
         raise ValueError(f"warm_up is a share of the steps, 0 to 1, not {warm_up}")
+    check_floats(products, "the matrix of products")
     refuse_nonfinite(products, "the matrix of products")
     low, high = floors(weight, qparams)
     scale = fitted(qparams, weight)[0].double().expand(weight.shape)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from shrink.arguments import whole_number
 from shrink.quantization.adaround import adaround
 from shrink.quantization.affine import QParams, qparams_of, quantize
+from shrink.quantization.arguments import check_floats
 from shrink.quantization.learned_step import least_squares_step
 from shrink.quantization.moments import Moments
 from shrink.quantization.rounding import MOST, round_by_descent, round_exactly
@@ -67,6 +68,7 @@ def weight_grid(
     >>> grid.q_min, grid.q_max, round(grid.scale.item(), 4)
     (-7, 7, 0.1)
     """
+    check_floats(weight, "the weight")
     bits = whole_number("bits", bits, 2, 8)
     known("scale", scale, SCALES)
     axis = 0 if per_channel else None

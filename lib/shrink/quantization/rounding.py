@@ -62,6 +62,7 @@ def round_exactly(weight: Tensor, qparams: QParams, products: Tensor) -> Tensor:
     >>> round_exactly(torch.tensor([[0.4, 0.3]]), p, g)  # 0.6 - 0.3 is nearer 0 than -0.4 - 0.3
     tensor([[1, 0]], dtype=torch.int8)
     """
+    check_floats(weight, "the weight")
     inputs = weight.shape[1:].numel()
     if inputs > MOST:
         raise ValueError(f"all roundings are tried of at most {MOST} inputs, not of {inputs}")
@@ -126,6 +127,7 @@ class _Nearest:
     """
 
     def __init__(self, weight: Tensor, qparams: QParams, products: Tensor) -> None:
+        check_floats(products, "the matrix of products")
         refuse_nonfinite(products, "the matrix of products")
         low, high = floors(weight, qparams)
         scale = fitted(qparams, weight)[0].double().expand(weight.shape)
