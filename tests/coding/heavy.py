@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from shrink.coding import ans, huffman
+from shrink.coding import ans, arithmetic, huffman
 from tests.coding.grammar import ARITHMETIC, DENSE, QUANTIZED, SCALED, SHARED, SPARSE, varint
 
 FIXED, HUFFMAN, ANS = (bytes([code]) for code in range(3))
@@ -119,6 +119,11 @@ def coded(*shape: int) -> bytes:
     return shaped(ARITHMETIC, *shape) + bytes([0, 4]) + SCALE
 
 
+def ones_of(number: int) -> bytes:
+    """So many ones in a row, and nothing else, in arithmetic code: some 2 KB."""
+    return arithmetic.encode([torch.ones(1, number, dtype=torch.int8)]).numpy().tobytes()
+
+
 # What each is → the bodies of its tensors. Those that ask for too much are to be refused as soon.
 BODIES: dict[str, Callable[[], list[bytes]]] = {
     "4096 of two tables of 2^16 slots": lambda: [sparse(ans_of(2, 2, precision=16))] * 4096,
@@ -156,13 +161,17 @@ BODIES: dict[str, Callable[[], list[bytes]]] = {
     "2^17 zeros in arithmetic code": lambda: [coded(2**7, 2**10)],
     "2^20 zeros in arithmetic code": lambda: [coded(2**10, 2**10)],
     "2^14 others in arithmetic code": lambda: [coded(2**7, 2**7)],
+    "a row of 2^18 others in arithmetic code": lambda: [coded(1, 2**18 - 4 * 17)],
     "4096 of arithmetic code": lambda: [coded(1)] * 4096,
     "3000 of arithmetic code": lambda: [coded(1)] * 3000,
 }
-ENDS = {"2^14 others in arithmetic code": random.Random(0).randbytes(2**14)}
+ENDS: dict[str, Callable[[], bytes]] = {
+    "2^14 others in arithmetic code": lambda: random.Random(0).randbytes(2**14),
+    "a row of 2^18 others in arithmetic code": lambda: ones_of(2**18),
+}
 
 
 def heavy(what: str) -> bytes:
     """One of the files, at most 1.1 MB."""
-    end = ENDS.get(what, b"") if "arithmetic" in what else None
+    end = ENDS.get(what, bytes)() if "arithmetic" in what else None
     return file_of(BODIES[what](), end)

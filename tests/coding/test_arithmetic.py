@@ -101,6 +101,11 @@ def test_work_is_counted_alike_by_both_and_can_be_ended():
     assert wrote == read
     assert sum(read) == 30 * (1 + 50 // arithmetic.STEP) + 2 * int((q != 0).sum())
 
+    row = torch.ones(1, 40, dtype=torch.int8)  # none of its work waits for the end of the row
+    counted = []
+    decode(encode([row]), [(1, 40)], counted.append)
+    assert counted == [1 + 40 // arithmetic.STEP] + [2] * 40
+
     def enough(steps):
         raise ValueError("enough")
 
@@ -116,6 +121,8 @@ def test_what_is_no_stream_is_refused():
         decode(stream.char(), [(30, 50)])
     with pytest.raises(TypeError, match=r"integers are int8, not torch\.int64"):
         encode([torch.ones(3).long()])
+    with pytest.raises(ValueError, match="four bytes of 255, as no arithmetic code does"):
+        decode(torch.full((5,), 255, dtype=torch.uint8), [(30, 50)])
     beyond = torch.tensor([*random.Random(20).randbytes(60)], dtype=torch.uint8)
     with pytest.raises(ValueError, match="an integer is 199, beyond int8"):
         decode(beyond, [(40,)])

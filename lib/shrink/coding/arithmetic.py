@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,6 +101,8 @@ class Decoder:
 
     def __post_init__(self) -> None:
         self.value = int.from_bytes(self.stream[:4].ljust(4, b"\0"), "big")
+        if self.value >= self.width:  # beyond all intervals, and further with each byte
+            raise ValueError("it begins with four bytes of 255, as no arithmetic code does")
 
     def code(self, context: Context, _: int) -> int:
         ones = (self.width >> BITS) * context.share()
@@ -157,7 +160,7 @@ def encode(tensors: Sequence[Tensor], take: Take = lambda _: None) -> Tensor:
         if tensor.dtype != torch.int8:
             raise TypeError(f"integers are int8, not {tensor.dtype}")
         _code_all(encoder, _rows(tensor.cpu()).tolist(), take)
-    return torch.tensor(list(encoder.finish()), dtype=torch.uint8)
+    return torch.from_numpy(np.frombuffer(encoder.finish(), np.uint8).copy())
 
 
 def decode(
@@ -174,13 +177,13 @@ def decode(
 
     Raises:
         TypeError: the stream is not uint8.
-        ValueError: it has more bytes than these shapes take, or an integer that no int8 holds. Most
-            damage is not seen: a file needs a checksum as well.
+        ValueError: it has more bytes than these shapes take, begins as no code does, or has an
+            integer that no int8 holds. Most damage is not seen: a file needs a checksum as well.
     """
     check_dense(stream, "stream")
     if stream.dtype != torch.uint8 or stream.dim() != 1:
         raise TypeError(f"stream must be uint8 of one axis, not {stream.dtype}, {stream.dim()}")
-    decoder, found = Decoder(bytes(stream.tolist())), []
+    decoder, found = Decoder(stream.cpu().numpy().tobytes()), []
     for shape in shapes:
         tensor = torch.zeros(shape, dtype=torch.int8)
         rows = _rows(tensor)
@@ -207,7 +210,7 @@ def _code_all(coder: Encoder | Decoder, rows: list[list[int]], take: Take) -> No
             row[i] = _code(coder, contexts, number, _density(others[i], above))
             if row[i]:
                 others[i] += 1
-        take(2 * (len(row) - row.count(0)))
+                take(2)  # at once: a row may be as long as the limits allow numbers
 
 
 def _density(others: int, above: int) -> int:
