@@ -31,6 +31,7 @@ EXPLORERS = {  # and their sliders that are moved, by number
     "08_saliency": ("explore_saliency(", {"deleted": 0}),
     "09_tickets": ("explore_tickets(", {"round": 0}),
     "10_few_bits": ("explore_few_bits(", {"bits": 0}),
+    "11_mixed": ("explore_mixed(", {"budget": 0, "fc": 6}),
 }
 PATIENCE = {"glyphs": 100, "mnist": 150}  # ms from a key press to the pixels, 95 of 100 times
 PROCESSES = {"jupyterlab": "server", "ipykernel_launcher": "kernel"}

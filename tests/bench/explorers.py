@@ -15,6 +15,7 @@ from shrink.chapters.distil.explorer import explore_distillation
 from shrink.chapters.few_bits.explorer import explore_few_bits
 from shrink.chapters.measure.explorer import explore_costs
 from shrink.chapters.measure.units_explorer import explore_units
+from shrink.chapters.mixed.explorer import explore_mixed
 from shrink.chapters.prune.explorer import explore_pruning
 from shrink.chapters.quantize.explorer import explore_quantization
 from shrink.chapters.saliency.explorer import explore_saliency
@@ -122,6 +123,12 @@ def _asked(explorer: Explorer, question: str) -> Explorer:
     return explorer
 
 
+def _kernel(data: Dataset) -> Explorer:
+    explorer = explore_mixed(data)
+    explorer.move(scene="one kernel", rounded="by rank")
+    return explorer
+
+
 def _halves(data: Dataset) -> Explorer:
     explorer = explore_few_bits(data)
     explorer.move(scene="halves")
@@ -145,4 +152,6 @@ EXPLORERS: dict[str, Callable[[Dataset], Explorer]] = {
     "chapter 09, which weights": lambda data: _asked(explore_tickets(data), "which weights"),
     "chapter 10, weights in few bits": explore_few_bits,
     "chapter 10, halves": _halves,
+    "chapter 11, bits by layer": explore_mixed,
+    "chapter 11, one kernel": _kernel,
 }

@@ -279,7 +279,8 @@ def test_at_1000_by_700_no_text_is_smaller_than_8_points(explorer):
 
 def test_at_1280_by_800_controls_picture_and_the_first_words_are_seen_together(explorer):
     """By arithmetic, with three buttons to try in a row and choices in two rows."""
-    rows = max(sliders_of(explorer.controls), math.ceil(len(explorer.tries) / 3)) + 2
+    above = {n: c for n, c in explorer.controls.items() if n not in explorer.beside}
+    rows = max(sliders_of(above), math.ceil(len(explorer.tries) / 3)) + 2
     height = ROW * rows + 100 * explorer.figure.get_figheight() + LINE + FRAME
     if explorer.work:
         job = explorer.work.job

@@ -10,6 +10,7 @@ from IPython.core.formatters import DisplayFormatter
 from shrink.classroom.exercises.exercise import ExerciseError
 from shrink.classroom.explorers import busy
 from shrink.classroom.explorers import explorer as frame
+from shrink.classroom.explorers.actions import Action
 from shrink.classroom.explorers.explorer import Explorer
 from tests.classroom.explorers.dot import Trying, draw, explorer, inside, pixels, until, update
 
@@ -280,3 +281,47 @@ def test_results_of_another_type_are_another_scene_with_axes_of_its_own():
     assert it.figure is not first[1] and len(it.figure.axes) == 1 and it.error is None
     it.controls["x"].value = 2
     assert (it.image.value, it.figure) == first and drawn == [float, Large]
+
+
+def test_controls_beside_the_picture_stand_in_a_column_and_keep_their_number_boxes():
+    above, beside = explorer(), explorer(more={"beside": ("x",)})
+    (row,) = [w for w in beside.children if beside.image in getattr(w, "children", ())]
+    picture, column = row.children
+    assert picture is beside.image and above.image in above.children
+    assert (
+        beside.controls["x"] in list(inside(column)) and column.children[0].children[1].value == 2
+    )
+    beside.controls["x"].value = 7.5
+    assert beside.result == 7.5 and pixels(beside).tolist() == pixels(above_at(7.5)).tolist()
+
+
+def above_at(x):
+    it = explorer()
+    it.controls["x"].value = x
+    return it
+
+
+def test_an_action_sets_what_the_result_on_show_says():
+    half = Action("half", "Half of it", lambda result: {"x": result / 2})
+    hidden = {"hidden": lambda values: {"half"} if values["x"] < 2 else ()}
+    it = explorer(more={"actions": {"half": half}, **hidden})
+    it.controls["x"].value = 6
+    (button,) = [w for w in inside(it) if getattr(w, "description", "") == "half"]
+    button.click()
+    assert it.values == {"x": 3} and it.result == 3 and it.redraws == 3
+    assert button.layout.display != "none"
+    button.click()
+    assert it.hidden == {"half"} and button.layout.display == "none"
+
+
+def test_an_action_does_nothing_while_an_error_is_shown():
+    def compute(x):
+        if x == 5:
+            raise ValueError("five")
+        return x
+
+    action = Action("half", "", lambda result: {"x": 0})
+    it = explorer(compute, more={"actions": {"half": action}})
+    it.controls["x"].value = 5
+    it._buttons["half"].click()
+    assert it.values == {"x": 5} and "five" in it.message.value

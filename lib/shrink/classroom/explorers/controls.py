@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -58,6 +58,18 @@ def in_rows(boxes: Mapping[str, widgets.Widget]) -> tuple[list[widgets.Widget], 
     sliders = [box for box in boxes.values() if isinstance(box, widgets.HBox)]
     others = [box for box in boxes.values() if not isinstance(box, widgets.HBox)]
     return sliders, widgets.HBox(others, layout=widgets.Layout(flex_flow="row wrap"))
+
+
+def with_column(image: widgets.Image, column: Sequence[widgets.Widget]) -> widgets.HBox:
+    """The picture with a column of boxes to its right, or below it where there is no room."""
+    for box in column:
+        if isinstance(box, widgets.HBox):
+            slider, number = box.children
+            slider.layout = widgets.Layout(flex="1 1 60px", width="auto", min_width="0")
+            number.layout.width = "56px"
+            box.layout.max_width = "320px"
+    beside = widgets.VBox(column, layout=widgets.Layout(flex="1 1 190px", min_width="0"))
+    return widgets.HBox([image, beside], layout=widgets.Layout(flex_flow="row wrap"))
 
 
 def show(box: widgets.Widget, shown: bool) -> None:

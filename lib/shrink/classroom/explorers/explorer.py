@@ -14,8 +14,10 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 
 from shrink.classroom.exercises.front_end import is_live
+from shrink.classroom.explorers import actions as acting
 from shrink.classroom.explorers import controls as boxes
 from shrink.classroom.explorers import tries as buttons
+from shrink.classroom.explorers.actions import Action
 from shrink.classroom.explorers.busy import Busy
 from shrink.classroom.explorers.errors import error_panel
 from shrink.classroom.explorers.jobs import Job, Worker
@@ -54,6 +56,9 @@ class Explorer(widgets.VBox):
         tries: what to try, as buttons beside the sliders.
         hidden: called with the values of all controls, the job's as well; the names of those that
             change nothing in that state, and which are hidden while it lasts.
+        beside: names of controls that stand in a column to the right of the figure, where there is
+            room, and not above it.
+        actions: name → a button at the end of that column; `hidden` may name it, too.
         job: long work; its buttons, progress and messages are the explorer's `work`.
         size: of the figure, in inches at 100 dots per inch.
 
@@ -72,11 +77,14 @@ class Explorer(widgets.VBox):
         controls: Mapping[str, widgets.Widget],
         tries: Sequence[Try] = (),
         hidden: Callable[[Mapping[str, Any]], Collection[str]] = nothing,
+        beside: Collection[str] = (),
+        actions: Mapping[str, Action] | None = None,
         job: Job | None = None,
         size: tuple[float, float],
     ) -> None:
         self._summarise, self._describe = summary, alt
         self.controls, self.tries, self._without_effect = dict(controls), tuple(tries), hidden
+        self.beside, self.actions = tuple(beside), dict(actions or {})
         self.work = Worker(job, lambda: self.values, self.refresh) if job else None
         self._picture = Picture(draw, update, size)
         self._lock, self._pending = threading.Lock(), False
@@ -108,15 +116,18 @@ class Explorer(widgets.VBox):
         self.text.add_class("shrink-summary")
         self._alt.add_class("shrink-alt")
         self._boxes = boxes.in_boxes(self.controls)
-        sliders, others = boxes.in_rows(self._boxes)
-        beside = [buttons.buttons(self.tries, self.press)] if self.tries else []
+        above = {name: box for name, box in self._boxes.items() if name not in self.beside}
+        sliders, others = boxes.in_rows(above)
+        tries = [buttons.buttons(self.tries, self.press)] if self.tries else []
+        self._buttons = {name: acting.button(one, self._act) for name, one in self.actions.items()}
+        column = [*(self._boxes[name] for name in self.beside), *self._buttons.values()]
         wrapping = widgets.Layout(flex_flow="row wrap")
         super().__init__(
             [
                 widgets.HTML(HEAD, layout=widgets.Layout(display="none")),
-                widgets.HBox([widgets.VBox(sliders), *beside], layout=wrapping),
+                widgets.HBox([widgets.VBox(sliders), *tries], layout=wrapping),
                 others,
-                self.image,
+                boxes.with_column(self.image, column) if column else self.image,
                 self._alt,
                 *(self.work.rows if self.work else ()),
                 self.text,
@@ -176,6 +187,11 @@ class Explorer(widgets.VBox):
         """
         self.move(**{n: v for n, v in self._first.items() if n not in one.values} | one.values)
 
+    def _act(self, one: Action) -> None:
+        """Set what the result on show says, unless an error is shown in its place."""
+        if self.error is None:
+            self.move(**one.values(self.result))
+
     def refresh(self) -> None:
         """Compute anew for the values of this moment, and redraw."""
         self.results.forget()
@@ -227,7 +243,7 @@ class Explorer(widgets.VBox):
 
     @property
     def _every_box(self) -> dict[str, widgets.Widget]:
-        return self._boxes | (self.work.boxes if self.work else {})
+        return self._boxes | self._buttons | (self.work.boxes if self.work else {})
 
     def _hide(self, _change: object = None) -> None:
         if self._held:
