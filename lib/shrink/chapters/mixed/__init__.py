@@ -21,11 +21,10 @@ EXERCISES = (
 EXPERIMENT = Experiment(
     name="11-mixed",
     title="bits by hand against the optimum: who wins?",
-    x=("4 bits in each layer", "by hand", "the optimum"),
+    x=("one width for all", "by hand", "the optimum"),
     y_label="accuracy on validation images, %",
     y_scale="accuracy",
     limits=(0, 100),
-    series=("4 bits",),
+    series=("rounded to nearest", "rounding learned"),
     datasets=DATASETS,
-    baseline="4 bits in each layer",
 )
