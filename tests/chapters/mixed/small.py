@@ -1,6 +1,6 @@
 """Chapter 11's explorer on small data: few images are judged, and AdaRound takes no steps."""
 
-from shrink.chapters.mixed import costs, curves, explorer, networks
+from shrink.chapters.mixed import allocation_lab, costs, curves, explorer, networks
 from shrink.chapters.mixed.allocating import best_allocation
 from shrink.classroom import baselines
 from shrink.classroom.training import Recipe
@@ -22,6 +22,8 @@ def prepare(patch):
     patch.setattr(costs, "CALIBRATED", 20)
     patch.setattr(costs, "JUDGED", 20)
     patch.setattr(costs, "PROBES", 1)
+    patch.setattr(allocation_lab, "ASKED", 20)
+    patch.setattr(allocation_lab, "CALIBRATED", 10)
     patch.setitem(networks.ROUNDINGS, "adaround", "descent")
     patch.setattr(curves, "curve", curve)
 
