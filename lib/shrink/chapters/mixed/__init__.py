@@ -25,7 +25,6 @@ EXPERIMENT = Experiment(
     y_label="accuracy on validation images, %",
     y_scale="accuracy",
     limits=(0, 100),
-    series=("4 bits",),
+    series=("rounded to nearest", "rounding learned"),
     datasets=DATASETS,
-    baseline="4 bits in each layer",
 )
