@@ -18,6 +18,7 @@ from shrink.papers import adaround as paper
 from shrink.papers import adaround_result, reproduce
 from shrink.papers.adaround_result import NAMES, RULES, WAYS
 from shrink.quantization.mixed_bits import weight_grid
+from tests import ROOT
 
 STEM, DEPTHWISE, LAST = NAMES
 NET = ("net", "2")
@@ -188,3 +189,11 @@ def test_the_tables_have_each_layer_in_4_and_3_bits():
 def test_the_rules_are_part_of_the_recipe():
     assert paper.RECIPE["rules"] == RULES
     assert paper.RECIPE["random_bits"] == adaround_result.BITS
+
+
+def test_the_shipped_record_is_what_results_md_shows():
+    result = reproduce.stored("adaround")
+    assert len(result.runs) >= 3 and result.record["data"] == "mnist"
+    assert result.record["recipe"] == paper.RECIPE
+    shown = (ROOT / "course" / "results.md").read_text(encoding="utf-8")
+    assert result.markdown() in shown and result.verdict in " ".join(shown.split())

@@ -16,6 +16,7 @@ from shrink.modes import seeded
 from shrink.papers import reproduce
 from shrink.papers import three_curves as paper
 from shrink.papers.three_curves_result import ARMS, CURVES, PARTS, RULES
+from tests import ROOT
 
 LAYERS = ("2", "4")
 COUNTS = dict(zip(LAYERS, (16 * 12, 12 * 10), strict=True))
@@ -178,3 +179,11 @@ def test_tables_and_verdict_tell_of_all_arms_and_of_the_control():
 
 def test_the_rules_are_part_of_the_recipe():
     assert paper.RECIPE["rules"] == RULES
+
+
+def test_the_shipped_record_is_what_results_md_shows():
+    result = reproduce.stored("three-curves")
+    assert len(result.runs) >= 3 and result.record["data"] == "mnist"
+    assert result.record["recipe"] == paper.RECIPE
+    shown = (ROOT / "course" / "results.md").read_text(encoding="utf-8")
+    assert result.markdown() in shown and result.verdict in " ".join(shown.split())

@@ -23,7 +23,7 @@ from shrink.quantization.allocation import total
 from shrink.quantization.mixed_bits import folded
 
 BITS = 4  # of the budget
-SINGLE, BY_HAND, BEST = CHOICES = ("one width for all", "by hand", "the optimum")
+SINGLE, BY_HAND, BEST = CHOICES = (f"{BITS} bits in each layer", "by hand", "the optimum")
 SERIES = {"rounded to nearest": "nearest", "rounding learned": "learned"}
 TRAINED = 12_000  # training images, the first ones
 RECIPE = Recipe(epochs=8, learning_rate=0.05)
