@@ -129,7 +129,7 @@ def test_the_trace_is_near_that_of_the_exact_diagonal():
         assert trace == pytest.approx(float(exact[name].sum()), abs=0.2 * scale), name
 
 
-def test_of_a_diagonal_hessian_one_probe_is_exact():
+def test_a_probe_sees_none_or_twice_the_trace_and_many_see_it():
     """Two classes and one input at a time: no two of these weights share an example and a class."""
     net = nn.Linear(3, 2, bias=False)
     labels = torch.tensor([0, 1, 0])

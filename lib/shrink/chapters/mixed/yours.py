@@ -1,6 +1,7 @@
 """A student's own network in bits given by hand, for the class experiment."""
 
 from collections.abc import Mapping
+from numbers import Integral
 
 from torch import nn
 
@@ -82,7 +83,8 @@ def check_by_hand(by_hand: object) -> None:
         given = ", ".join(map(str, by_hand)) if isinstance(by_hand, Mapping) else repr(by_hand)
         raise CourseError(f"bits are given for {names}, and here for {given}")
     for name, width in by_hand.items():
-        if isinstance(width, bool) or width not in WIDTHS:
+        whole = isinstance(width, Integral) and not isinstance(width, bool)
+        if not whole or width not in WIDTHS:
             raise CourseError(f"{name} has {WIDTHS[0]} to {WIDTHS[-1]} bits, whole, not {width!r}")
     taken = total(bytes_of, by_hand)
     if taken > most:
