@@ -199,8 +199,9 @@ for layer, cost in alone.items():
 # <details><summary>Answer</summary>
 #
 # 144 weights take 18 bytes more for each bit, the 5,760 of fc take 720. In chapter 03 we saw the ranges of this layer's
-# 16 channels: they differ widely, because a batch norm was folded into each, and one scale must serve them all. In the
-# channels with small weights nearly all become 0.
+# 16 channels: they differ widely, because a batch norm was folded into each, and one scale must serve them all. A
+# channel of small weights has few of the integers left. How much that costs depends on the network: other seeds and
+# data have other ratios.
 # </details>
 
 # %% [markdown] bump
@@ -295,9 +296,10 @@ for bits in (6, 5, 4, 3):
 # <details><summary>Answer</summary>
 #
 # The four small layers have many: together they have fewer weights than *pointwise2* alone. The large ones pay for it,
-# *fc* first. With 6 bits there is little to gain, because little is lost. Below, it gains most where *single* has lost
-# much and the bytes to help can be had. With 3 bits every layer needs what it has: even the best allocation errs far
-# more than the floats, and in some networks it is 3 bits for all.
+# *fc* first. With 6 bits there is little to gain, because little is lost, but where one layer is ruined already. Below,
+# it gains most where *single* has lost much and the bytes to help can be had. With 3 bits every layer needs what it
+# has: even the best allocation errs far more than the floats, and in some networks it is 3 bits for all. And a lower
+# sum of costs does not promise fewer errors in every network: look for a seed where *mixed* errs more.
 # </details>
 
 # %% [markdown] greedy
@@ -339,7 +341,8 @@ for name, way in ways.items():
 # It never goes back. One step that looks cheap for its bytes may leave a rest of the budget that no other step fits, or
 # use what another layer needed. The exact way goes from layer to layer as well, but it keeps more than one plan: for
 # each number of bytes the cheapest way to take them. Two plans of as many bytes have the same future, so the dearer one
-# can go. This is *dynamic programming*.
+# can go. This is *dynamic programming*. (*down* looks at all smaller widths, not at the next alone, and so goes along
+# the same convex hull as *one price*: they find the same.)
 # </details>
 
 # %% [markdown] rounding-by-hand
@@ -516,10 +519,9 @@ for s in networks.SEEDS:
 #
 # <details><summary>Answer</summary>
 #
-# No: in most of the three networks some of the random roundings are better, in some many. The error of the output
-# agrees with the loss more than the error of the weights does, which hardly says anything. But it does not say all: it
-# counts every output alike, and the layers that follow do not. Where nearest has cost little, the best rounding may
-# gain nothing.
+# No: in most of the three networks some of the random roundings are better. The error of the output agrees with the
+# loss more than the error of the weights does, which says little. But it does not say all: it counts every output
+# alike, and the layers that follow do not. Where nearest has cost little, the best rounding may gain nothing.
 # </details>
 
 # %% [markdown] learned
@@ -586,8 +588,8 @@ for way in ("nearest", "exact"):
 #
 # <details><summary>Answer</summary>
 #
-# Rounding does. The bias takes off what is the same for all images. What differs from image to image stays, and
-# $\Delta^\top G\, \Delta$ counts both.
+# Read it off the table: it depends on the network, and both together help most. The bias takes off what is the same for
+# all images. What differs from image to image stays, and $\Delta^\top G\, \Delta$ counts both.
 # </details>
 
 # %% [markdown] real
@@ -665,10 +667,12 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# With 6 bits and more they do not differ by more than the seeds do. Below, each of the two alone mends a part, and which
-# mends more depends on the network: where one scale is far too coarse for a small layer, no rounding saves it, and bits
-# do; where all layers lack bits, there are none to move, and rounding needs none. Together they are the best, or as
-# good as the best. Without the control all of it would have been put down to the bits.
+# With 6 bits and more they do not differ by more than the seeds do, unless a layer is ruined there already. Below, each
+# of the two alone mends a part, and which mends more depends on the network: where one scale is far too coarse for a
+# small layer, no rounding saves it, and bits do; where all layers lack bits, there are none to move, and rounding needs
+# none. Where one scale ruins a small layer, both together are clearly best. Elsewhere learned rounding with the same
+# bits for all is as good at 4 bits, within what the seeds differ. Without the control all of it would have been put
+# down to the bits.
 # </details>
 
 
@@ -731,7 +735,7 @@ explorer
 #    single layers do not add up.)
 # 4. Single errs far too often at three bits. Each of the two alone mends a part, and which of them mends more depends on
 #    the network: see how wide their bands are. On average the two together err least; in some networks learned rounding
-#    with one width for all is as good, because the best bits are the same for all.
+#    with one width for all is as good.
 # 5. Much less than with one scale per layer, in some networks nothing, and the optimum may well be three bits for all.
 #    The scale of a layer was the reason for most of the differences: one channel with large weights sets it for all. 170
 #    scales take 680 bytes instead of 24, as much as 0.6 bits more for each weight, and that is well spent: single with
@@ -1103,9 +1107,10 @@ table
 #
 # <details><summary>Answer</summary>
 #
-# Hardly in bytes: the budget is the same, and what the codec saves differs a little. They differ in what they get right.
-# None has bought time or multiply-accumulates, since the weights are unpacked to floats before they are used. Chapter
-# 03's integers of 8 bits can buy time; for 7, 5 or 3 bits few machines have an instruction.
+# In what they get right, first of all. The budget is the same, but the files are not of the same length: the codec
+# saves more where more weights are 0 (see *nonzeros*), and with one width for all they are more. So mixed bits are not
+# free in this file. None has bought time or multiply-accumulates, since the weights are unpacked to floats before they
+# are used. Chapter 03's integers of 8 bits can buy time; for 7, 5 or 3 bits few machines have an instruction.
 # </details>
 
 # %% [markdown] breaks
@@ -1161,8 +1166,8 @@ for s in networks.SEEDS:
 # </details>
 
 # %% [markdown] breaks-lenet-text
-# **Some networks leave little to allocate.** In LeNet-300-100, *fc1* has 88 % of the weights. Its bits are the budget,
-# and what the others can give or take hardly counts:
+# **Some networks leave little to allocate.** In LeNet-300-100, *fc1* has 88 % of the weights. Where the budget is a
+# whole number of bits, its bits are the budget, and what the others can give or take hardly counts:
 
 # %% breaks-lenet
 for bits in (4, 3, 2.5):
@@ -1171,7 +1176,7 @@ for bits in (4, 3, 2.5):
         for s in networks.SEEDS
     ]
     print(f"budget of {bits} bits; best bits of fc1, fc2, fc3: {chosen}")
-    for line in ("single", "mixed", "mixed, rounding learned"):
+    for line in lines:
         row(f"   {line}", wrong(line, bits, model=networks.LENET))
 
 # %% [markdown] breaks-measure-text
@@ -1192,10 +1197,10 @@ for bits in (4, 3):
 #
 # <details><summary>Answer</summary>
 #
-# With 4 bits all four are much the same, given how the seeds differ. With 3 bits they choose different bits, and costs
-# that were measured with another rounding, or not on the answers at all, can lead far astray. The trace is no oracle:
-# it holds near the trained weights only, and adds up errors as if no two weights met. So measure what you will use,
-# on the answers: a few hundred images are enough to ask.
+# With 4 bits all four are much the same, given how the seeds differ. With 3 bits costs that were measured with another
+# rounding, or not on the answers at all, can lead far astray; where the best bits are nearly the same for all layers,
+# they cannot. The trace is no oracle: it holds near the trained weights only, and adds up errors as if no two weights
+# met. So measure what you will use, on the answers: a few hundred images are enough to ask.
 # </details>
 
 # %% [markdown] equalize
@@ -1239,18 +1244,18 @@ for bits in (4, 3):
 #
 # <details><summary>Answer</summary>
 #
-# No. In most networks it mends a large part of what 3 bits with one scale have ruined, often more than other bits
-# do. Where the ranges were not what hurt, it gains nothing, and may lose a little. And a channel whose weights are
-# scaled up has larger signals, so that activations may be harder to round.
+# No. In most networks it mends a large part of what 3 bits with one scale have ruined, often more than other bits do.
+# Where the ranges were not what hurt, it gains nothing, and at 4 bits it may lose a little. And a channel whose weights
+# are scaled up has larger signals, so that activations may be harder to round.
 # </details>
 
 # %% [markdown] trace
 # ## Also: the trace of a matrix that nobody writes down (more)
 #
-# The mean curvature of a layer's weights is the *trace* of its Hessian (the sum of the diagonal) divided by their number.
-# Chapter 08 can multiply $H$ by a vector without writing $H$ down. Take a vector $u$ of signs, each −1 or 1 by chance:
-# $u^\top H u = \sum_{ij} H_{ij} u_i u_j$. What is its mean? Where $i \ne j$, $u_i u_j$ is −1 as often as 1. Where $i = j$
-# it is 1. So the trace is left. This is Hutchinson's estimate; HAWQ-V2 uses it.
+# The mean curvature of a layer's weights is the *trace* of its Hessian (the sum of the diagonal) divided by their
+# number. Chapter 08 can multiply $H$ by a vector without writing $H$ down. Take a vector $u$ of signs, each −1 or 1 by
+# chance: $u^\top H u = \sum_{ij} H_{ij} u_i u_j$. What is its mean? Where $i \ne j$, $u_i u_j$ is −1 as often as 1.
+# Where $i = j$ it is 1. So the trace is left. This is Hutchinson's estimate; HAWQ-V2 uses it.
 
 # %% trace-by-hand
 H = torch.tensor([[3.0, 1.0], [1.0, 2.0]])
