@@ -14,6 +14,7 @@
 
 # %% setup
 import copy
+import functools
 import math
 
 import numpy as np
@@ -267,21 +268,25 @@ print(f"{allocation.total(sizes, bits):,} of {budget:,} bytes")
 # budgets are named by the bits that all layers would have.)
 
 
-# %% best-errors
+# %% best-rows
+@functools.cache
+def line_of(line, s, **more):
+    """Budget → validation images that the network of a seed gets wrong, in %."""
+    return {bits: 100 * error for bits, error in curves.curve(data, s, line, **more).items()}
+
+
 def wrong(line, bits, **more):
-    """Validation images that the networks of three seeds get wrong, in %."""
-    return [100 * curves.curve(data, s, line, **more)[bits] for s in networks.SEEDS]
+    """The same of three seeds, for one budget."""
+    return [line_of(line, s, **more)[bits] for s in networks.SEEDS]
 
 
 def row(name, errors):
     """A line of a table: each seed, and the mean."""
-    print(
-        f"{name:34}"
-        + "".join(f"{error:8.1f}" for error in errors)
-        + f"   mean {np.mean(errors):.1f}"
-    )
+    each = "".join(f"{error:8.1f}" for error in errors)
+    print(f"{name:34}{each}   mean {np.mean(errors):.1f}")
 
 
+# %% best-errors
 print(f"{'% wrong':34}  seed 0  seed 1  seed 2")
 nets = [networks.floats(data, s) for s in networks.SEEDS]
 float32 = [100 - 100 * training.accuracy(one, data.validation) for one in nets]
