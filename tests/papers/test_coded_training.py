@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from shrink.classroom import data, models
 from shrink.coding import codec
 from shrink.papers import coded_training
-from shrink.papers.coded_training import CodedNet, Rounds, train_coded
+from shrink.papers.coded_net import CodedNet
+from shrink.papers.coded_training import Rounds, train_coded
 from shrink.pruning import units
 from shrink.quantization.learned_step import fake_quantize_lsq
 

@@ -11,7 +11,8 @@ from shrink.classroom import data, models
 from shrink.classroom.training import Recipe
 from shrink.papers import deep_compression_record as paper
 from shrink.papers import reproduce
-from shrink.papers.coded_training import CodedNet, Rounds
+from shrink.papers.coded_net import CodedNet
+from shrink.papers.coded_training import Rounds
 from tests import ROOT
 
 NAME = "lenet-300-100"

@@ -39,7 +39,8 @@ from shrink.classroom.progress import bar_progress, new_bar
 from shrink.classroom.training import Examples, Recipe
 from shrink.coding import codec
 from shrink.distillation import average_targets, soft_loss
-from shrink.papers.coded_training import CodedNet, Rounds, train_coded
+from shrink.papers.coded_net import CodedNet
+from shrink.papers.coded_training import Rounds, train_coded
 from shrink.papers.deep_compression_record_result import Result
 from shrink.papers.deep_compression_smaller import narrowed
 from shrink.papers.jobs import Job
