@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "pruning",
         "deep-compression",
         "deep-compression-smaller",
+        "deep-compression-record",
         "distillation",
         "structured",
         "metapruning",

@@ -29,6 +29,7 @@ PAPERS = (
     "pruning",
     "deep-compression",
     "deep-compression-smaller",
+    "deep-compression-record",
     "distillation",
     "structured",
     "metapruning",
