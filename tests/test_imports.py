@@ -33,6 +33,7 @@ COMPOSES = {  # a file of the codec holds quantized and shared tensors
     "coding/codec_reader.py": {"quantization", "sharing"},
     "coding/codec_writer.py": {"quantization", "sharing"},
     "quantization/integer.py": {"cost"},
+    "quantization/sensitivity.py": {"pruning"},  # the checks of a model with labelled images
 }
 # They ask `shrink.chapters` which chapters there are, and import none of them by name.
 KNOW_THE_LIST = {"classroom/grading/identify.py", "classroom/grading/strict/grading.py"}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shrink.quantization.arguments import check_dense
+from shrink.coding.stored import plain
 
 BITS = 16  # of a probability
 MOST = 255  # decisions that a context counts; then both counts are halved, so that it can change
@@ -156,10 +156,10 @@ def encode(tensors: Sequence[Tensor], take: Take = lambda _: None) -> Tensor:
     """
     encoder = Encoder()
     for tensor in tensors:
-        check_dense(tensor, "a tensor")
+        tensor = plain(tensor)
         if tensor.dtype != torch.int8:
             raise TypeError(f"integers are int8, not {tensor.dtype}")
-        _code_all(encoder, _rows(tensor.cpu()).tolist(), take)
+        _code_all(encoder, _rows(tensor).tolist(), take)
     return torch.from_numpy(np.frombuffer(encoder.finish(), np.uint8).copy())
 
 
@@ -180,10 +180,10 @@ def decode(
         ValueError: it has more bytes than these shapes take, begins as no code does, or has an
             integer that no int8 holds. Most damage is not seen: a file needs a checksum as well.
     """
-    check_dense(stream, "stream")
+    stream = plain(stream)
     if stream.dtype != torch.uint8 or stream.dim() != 1:
         raise TypeError(f"stream must be uint8 of one axis, not {stream.dtype}, {stream.dim()}")
-    decoder, found = Decoder(stream.cpu().numpy().tobytes()), []
+    decoder, found = Decoder(stream.numpy().tobytes()), []
     for shape in shapes:
         tensor = torch.zeros(shape, dtype=torch.int8)
         rows = _rows(tensor)
