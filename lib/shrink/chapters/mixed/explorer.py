@@ -7,6 +7,7 @@ import ipywidgets as widgets
 from shrink.chapters.mixed import curves, kernel_lab, networks
 from shrink.chapters.mixed.allocation_view import AllocationView
 from shrink.chapters.mixed.figure import SIZE, draw, update
+from shrink.chapters.mixed.kernel_view import BY_RANK
 from shrink.chapters.mixed.lab import BIASES, LAYERS, SCENES, MixedLab, without_effect
 from shrink.chapters.mixed.tables_lab import PER, ROUNDINGS
 from shrink.chapters.mixed.view import describe, summarise
@@ -70,6 +71,7 @@ TRIES = (
         "output error, and what have the best of them in common? Go to optimum: which weights "
         "does it round the other way, and why does that help with this G?",
         scene=KERNEL,
+        rounded="nearest",
     ),
 )
 
@@ -125,7 +127,7 @@ def explore_mixed(
         "width": widgets.IntSlider(
             kernel_lab.BITS, min=low, max=high, description="bits", **narrow
         ),
-        "rounded": toggle("rounded", list(kernel_lab.SHOWN), width=None),
+        "rounded": toggle("rounded", list(kernel_lab.SHOWN), width=None, value=BY_RANK),
         "rank": widgets.IntSlider(1, min=1, max=kernel_lab.COUNT, description="rank", **narrow),
     }
     return Explorer(
