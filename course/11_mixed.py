@@ -1275,8 +1275,7 @@ each, each.mean(), H.trace()
 # bytes of 4 bits per weight: with 4 bits in each layer, with the bits that *you* give, and with the best ones by its own
 # sensitivities; each time to nearest, and with learned rounding. **By hand against the optimum: who wins?** Write your
 # name in place of `None`, and your bits; `allocation_bytes` of exercise 1 counts them. Run both cells, and send the file
-# in `results` to your teacher. It takes about half a
-# minute, longer if the machine is busy.
+# in `results` to your teacher. It takes about half a minute, longer if the machine is busy.
 
 # %% class-name
 my_name = None

@@ -90,7 +90,8 @@ def test_the_class_experiment_writes_what_gather_takes(chapter, tmp_path, monkey
     names = {}
     exec(cells["setup"], names)
     networks = dict.fromkeys(["lenet-300-100", "lenet-5"])  # of chapter 01, by name
-    names |= {"networks": networks, "image": names["data"].validation.images[:1]}
+    names.setdefault("networks", networks)
+    names["image"] = names["data"].validation.images[:1]
     exec(cells["class-name"], names)
     assert names["my_name"] is None
     exec(cells["class-run"], names)
