@@ -105,7 +105,7 @@ def explore_mixed(
     """
     lab = MixedLab(dataset, best_allocation, seeds)
     low, high = min(networks.WIDTHS), max(networks.WIDTHS)
-    narrow = wide(190, words=72)
+    narrow = wide(190, words=80)
     by_hand = {
         name: widgets.IntSlider(4, min=low, max=high, description=name, **narrow) for name in LAYERS
     }
