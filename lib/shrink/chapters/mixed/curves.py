@@ -129,13 +129,12 @@ def points(
     if (line, by) not in _plans(per_channel):
         per = "channel" if per_channel else "layer"
         raise ValueError(f"{line!r} by {by!r} is not prepared with one scale per {per}")
-    all_costs = {
-        (which, r): sensitivities(dataset, seed, model, which, r, per_channel)
-        for which in BY
-        for r in MEASURED
-    }
+
+    def costs_of(which: str, measured: str) -> dict[str, dict[int, float]]:
+        return sensitivities(dataset, seed, model, which, measured, per_channel)
 
     def make() -> dict[str, Tensor]:
+        all_costs = {(which, r): costs_of(which, r) for which in BY for r in MEASURED}
         title = f"seed {seed}, {model}, all budgets"
         with new_bar(title, seconds=SECONDS[model], total=len(_plans(per_channel))) as bar:
             step = bar.update
@@ -144,7 +143,7 @@ def points(
     parts = (*made_of(dataset, seed, model), key_once(dataset.validation), per_channel)
     found = kept("mixed/points", make, *parts, _points, sensitivities)
     widths, results = found[f"{line}/{by}/widths"], found[f"{line}/{by}/results"]
-    costs, bytes_of = all_costs[by, LINES[line].measured], sizes(model, per_channel)
+    costs, bytes_of = costs_of(by, LINES[line].measured), sizes(model, per_channel)
 
     def point(row: Tensor, error: float, divergence: float) -> Point:
         allocation = dict(zip(bytes_of, row.tolist(), strict=True))
