@@ -12,6 +12,7 @@ from shrink.chapters.mixed.allocation_view import UNITS, AllocationView, heading
 from shrink.chapters.mixed.colours import ALLOCATIONS, LINES, MARKS, STYLES
 from shrink.classroom import plots
 from shrink.classroom.explorers import legend
+from shrink.classroom.explorers.picture import Held
 
 SIZE_OF_TITLE = 9.5 * plots.SCALE
 NARROW, BROAD = 1.1, 2.6  # lines: of the others, and of the one on show
@@ -49,7 +50,7 @@ def draw(figure: Figure, view: AllocationView) -> dict[str, Any]:
         "errors": _draw_errors(errors, view),
         "bits": _draw_bits(bits, view),
         "bytes": _draw_bytes(sizes, view),
-        "legend": _draw_names(figure.add_subplot(right)),
+        "legend": Held(_draw_names(figure.add_subplot(right))),
     }
 
 
@@ -78,15 +79,14 @@ def _draw_costs(ax: Axes, view: AllocationView) -> dict[str, Any]:
     }
     ax.text(1.02, 1.02, "by hand", transform=ax.transAxes, va="bottom")
     ax.text(-0.03, -0.05, "bits", transform=ax.transAxes, ha="right", va="top")
+    table = {"ends": list(ends.values()), "image": image, "title": ax.set_title(" ")}
     return {
-        "ends": list(ends.values()),
-        "image": image,
+        "table": Held(table),
         "marks": {name: ax.plot([], [], **look)[0] for name, look in POINTS.items()},
         "numbers": [
             ax.text(1.02, y, "0.0000", transform=right, va="center")
             for y in range(len(view.layers))
         ],
-        "title": ax.set_title(" "),
     }
 
 
@@ -105,15 +105,15 @@ def _draw_errors(ax: Axes, view: AllocationView) -> dict[str, Any]:
     ax.set_yticks([], minor=True)
     ax.set_title("% wrong on validation images")
     ax.axhline(view.whole, **FLOAT)
+    lines = {
+        name: (
+            ax.plot([], [], marker=MARKS[name], ms=3.5, **look)[0],
+            ax.fill_between(budgets, 50, 51, lw=0, alpha=0.22, fc=LINES[name], zorder=1),
+        )
+        for name, look in CURVES.items()
+    }
     return {
-        "bands": {
-            name: ax.fill_between(budgets, 50, 51, lw=0, alpha=0.22, fc=LINES[name], zorder=1)
-            for name in LINES
-        },
-        "lines": {
-            name: ax.plot([], [], marker=MARKS[name], ms=3.5, **look)[0]
-            for name, look in CURVES.items()
-        },
+        "lines": Held(lines),
         "here": ax.axvline(1, color=DENSE, lw=0.8),
         "points": {name: ax.plot([], [], **look)[0] for name, look in POINTS.items()},
     }
@@ -125,6 +125,7 @@ def _draw_bits(ax: Axes, view: AllocationView) -> dict[str, Any]:
     ax.set(xlim=(-GAP, lefts[-1] + widths[-1] + GAP), ylim=(0, top + 0.4))
     ax.set_yticks(range(0, top + 1, 2))
     ax.set_ylabel("bits")
+    ax.set_title("bits by layer, as wide as its weights; dotted: the budget")
     middles = lefts + widths / 2
     wide = widths > 0.15 * lefts[-1]
     names = [
@@ -146,7 +147,6 @@ def _draw_bits(ax: Axes, view: AllocationView) -> dict[str, Any]:
         "bars": list(bars),
         "outlines": outlines,
         "budget": ax.axhline(4, color="black", lw=1, ls=":", zorder=5),
-        "title": ax.set_title(" "),
     }
 
 
@@ -181,24 +181,37 @@ def update(artists: Mapping[str, Any], view: AllocationView) -> None:
     _update_costs(artists["costs"], view)
     _update_bits(artists["bits"], view)
     _update_bytes(artists["bytes"], view)
-    drawn = _update_errors(artists["errors"], view)
-    legend.update(artists["legend"], {NAMES.get(name, name) for name in drawn})
+    _update_errors(artists["errors"], view)
+    artists["legend"].show(_drawn(view), lambda rows: legend.update(rows, _drawn(view)))
 
 
 def _choices(view: AllocationView) -> dict[str, Any]:
     return dict(zip(POINTS, (view.hand, view.optimum), strict=True))
 
 
+def _drawn(view: AllocationView) -> set[str]:
+    """The names in the legend."""
+    bands = any(len(errors) > 1 for errors in view.lines.values())
+    lines = {NAMES.get(name, name) for name in view.lines}
+    return {"float network", *POINTS, *lines, *(["range of seeds"] if bands else [])}
+
+
 def _update_costs(artists: Mapping[str, Any], view: AllocationView) -> None:
-    most = float(view.costs.max())
-    shares = np.log10(np.maximum(view.costs / most, 10.0**-DECADES)) / DECADES + 1
-    artists["image"].set_data(DARKEST * shares)
+    artists["table"].show(
+        (view.by, view.rounding, view.per), lambda table: _update_table(table, view)
+    )
     rows = np.arange(len(view.layers))
     for name, choice in _choices(view).items():
         columns = [view.widths.index(bits) for bits in choice.bits]
         artists["marks"][name].set_data(columns, rows)
     for text, cost in zip(artists["numbers"], view.cost_of(view.hand), strict=True):
         text.set_text(short(cost))
+
+
+def _update_table(artists: Mapping[str, Any], view: AllocationView) -> None:
+    most = float(view.costs.max())
+    shares = np.log10(np.maximum(view.costs / most, 10.0**-DECADES)) / DECADES + 1
+    artists["image"].set_data(DARKEST * shares)
     low, high = artists["ends"]
     low.set_text(f"≤ {short(most / 10**DECADES)}")
     high.set_text(short(most))
@@ -211,7 +224,6 @@ def _update_bits(artists: Mapping[str, Any], view: AllocationView) -> None:
     for outline, bits in zip(artists["outlines"], view.optimum.bits, strict=True):
         outline.set_height(bits)
     artists["budget"].set_ydata([view.budget] * 2)
-    artists["title"].set_text("bits by layer, as wide as its weights; dotted: the budget")
 
 
 def _update_bytes(artists: Mapping[str, Any], view: AllocationView) -> None:
@@ -226,24 +238,19 @@ def _update_bytes(artists: Mapping[str, Any], view: AllocationView) -> None:
     artists["budget"].set_xdata([view.room] * 2)
 
 
-def _update_errors(artists: Mapping[str, Any], view: AllocationView) -> set[str]:
-    """Move the artists; the names of what is drawn."""
-    budgets, drawn = np.array(view.budgets), {"float network", *POINTS}
-    for name, line in artists["lines"].items():
-        errors, band = view.lines.get(name), artists["bands"][name]
-        line.set_visible(errors is not None)
-        band.set_visible(errors is not None)
-        if errors is None:
-            continue
-        drawn.add(name)
-        line.set_data(budgets, errors.mean(0))
-        line.set(linewidth=BROAD if name == view.line else NARROW)
-        band.set_data(budgets, errors.min(0), errors.max(0))
-        if len(errors) > 1:
-            drawn.add("range of seeds")
+def _update_errors(artists: Mapping[str, Any], view: AllocationView) -> None:
+    artists["lines"].show((view.by, view.per, view.line), lambda lines: _update_lines(lines, view))
     artists["here"].set_xdata([view.budget] * 2)
     low = artists["here"].axes.get_ylim()[0]
     for name, choice in _choices(view).items():
         error = max(choice.error, low)
         artists["points"][name].set_data([view.bits_a_weight(choice)], [error])
-    return drawn
+
+
+def _update_lines(artists: Mapping[str, Any], view: AllocationView) -> None:
+    budgets = np.array(view.budgets)
+    for name, (line, band) in artists.items():
+        errors = view.lines[name]
+        line.set_data(budgets, errors.mean(0))
+        line.set(linewidth=BROAD if name == view.line else NARROW)
+        band.set_data(budgets, errors.min(0), errors.max(0))

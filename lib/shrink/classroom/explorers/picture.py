@@ -1,6 +1,6 @@
 """An explorer's picture: what never moves is drawn once, what moves is drawn upon it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,29 @@ Draw = Callable[[Figure, Any], Mapping[str, Any]]
 Update = Callable[[Mapping[str, Any], Any], None]
 
 
+class Held:
+    """Artists that seldom move: while they show the same they are part of the bitmap.
+
+    They lie below all others that move.
+
+    Args:
+        artists: nested as `Draw` returns them.
+    """
+
+    def __init__(self, artists: Any) -> None:
+        self.artists = artists
+        self.in_bitmap = False
+        self._shown: Any = None
+
+    def show(self, what: Any, move: Callable[[Any], None]) -> None:
+        """Call `move` with the artists unless they show `what`, which is compared by ==."""
+        if what == self._shown:
+            return
+        self._shown, self.in_bitmap = None, False  # until `move` has ended well
+        move(self.artists)
+        self._shown = what
+
+
 class Picture:
     """Private figures, never pyplot, and their pixels as a PNG.
 
@@ -26,7 +49,7 @@ class Picture:
 
     Args:
         draw: called once a scene with its figure and its first result; returns the artists that
-            move.
+            move, and `Held` ones.
         update: called with those artists and each new result; moves them.
         size: of the figure, in inches at 100 dots per inch.
     """
@@ -63,7 +86,8 @@ class _Scene:
         self.figure = Figure(figsize=size, dpi=100, layout="constrained")
         self._canvas = Canvas(self.figure)
         self.artists: Mapping[str, Any] = {}
-        self._background: Any = None
+        self._axes: Any = None  # the bitmap of what never moves
+        self._background: Any = None  # and with what is held
 
     def begin(self, draw: Draw, result: Any) -> None:
         """Draw what never moves."""
@@ -74,16 +98,26 @@ class _Scene:
             artist.set_animated(True)
         self._canvas.draw()
         self.figure.set_layout_engine("none")  # frozen: the axes never jump
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+        self._axes = self._background = self._canvas.copy_from_bbox(self.figure.bbox)
 
     def of(self, update: Update, result: Any) -> bytes:
         """The picture of a result."""
         update(self.artists, result)
+        held = _held(self.artists)
+        if not all(one.in_bitmap for one in held):
+            self._canvas.restore_region(self._axes)
+            self._redraw([one.artists for one in held])
+            self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+            for one in held:
+                one.in_bitmap = True
         self._canvas.restore_region(self._background)
-        renderer = self._canvas.get_renderer()
-        for artist in sorted(_flat(self.artists), key=Artist.get_zorder):
-            _redraw(artist, renderer)
+        self._redraw(self.artists, held=False)
         return png.encode(np.asarray(self._canvas.buffer_rgba()))
+
+    def _redraw(self, artists: Any, held: bool = True) -> None:
+        renderer = self._canvas.get_renderer()
+        for artist in sorted(_flat(artists, held), key=Artist.get_zorder):
+            _redraw(artist, renderer)
 
 
 def _redraw(artist: Artist, renderer: RendererBase) -> None:
@@ -96,9 +130,22 @@ def _redraw(artist: Artist, renderer: RendererBase) -> None:
     artist.label.draw(renderer)
 
 
-def _flat(artists: Any) -> list[Artist]:
-    """Every artist in nested mappings, lists and containers."""
+def _flat(artists: Any, held: bool = True) -> list[Artist]:
+    """Every artist in nested mappings, lists and containers, with those held or without them."""
     if isinstance(artists, Artist):
         return [artists]
-    parts = artists.values() if isinstance(artists, Mapping) else artists
-    return [artist for part in parts for artist in _flat(part)]
+    if isinstance(artists, Held):
+        return _flat(artists.artists) if held else []
+    return [artist for part in _parts(artists) for artist in _flat(part, held)]
+
+
+def _held(artists: Any) -> list[Held]:
+    """Everything `Held` in the nested artists."""
+    if isinstance(artists, Held):
+        return [artists]
+    parts = [] if isinstance(artists, Artist) else _parts(artists)
+    return [held for part in parts for held in _held(part)]
+
+
+def _parts(artists: Any) -> Iterable[Any]:
+    return artists.values() if isinstance(artists, Mapping) else artists
