@@ -429,7 +429,7 @@ def artists_of(explorer, **values):
 
 def test_lines_and_marks_of_weights_lie_where_the_numbers_are(on_show):
     artists, found = artists_of(on_show, bits=3, scale="fixed", per="layer")
-    line = artists["errors"]["lines"]["fixed"]
+    line = artists["errors"]["curves"].artists["lines"]["fixed"]
     assert line.get_ydata() == pytest.approx(found.errors["fixed"].mean(0))
     marker = artists["errors"]["marker"].get_xydata()
     assert marker == pytest.approx(np.array([[3, found.errors["fixed"][:, found.here].mean()]]))
@@ -443,7 +443,7 @@ def test_lines_and_marks_of_weights_lie_where_the_numbers_are(on_show):
         drawn = artists["learns"]["latent"][place].get_ydata()
         assert drawn * found.unit.scales == pytest.approx(found.unit.latent[:, which])
     artists, _ = artists_of(on_show, per="channel")
-    assert not artists["errors"]["lines"]["fixed"].get_visible()
+    assert not artists["errors"]["curves"].artists["lines"]["fixed"].get_visible()
 
 
 def test_zones_and_bars_of_halves_lie_where_the_format_ends(on_show):
@@ -462,7 +462,7 @@ def test_runs_have_their_marks(on_show):
     run = weights_view.Run(3, "learned", "layer", 100, 0.25, steps=7, stopped=False)
     stopped = weights_view.Run(1, "follows", "channel", 101, 0.5, steps=2, stopped=True)
     figure.update(artists, weights_view.WeightsView(**vars(found) | {"runs": (run, stopped)}))
-    marks = artists["errors"]["runs"]
+    marks = artists["errors"]["runs"].artists
     assert marks["trained here"]["learned"].get_xydata().tolist() == [[3, 25]]
     assert marks["stopped"]["follows"].get_xydata().tolist() == [[1, 50]]
     artists, found = artists_of(on_show, scene=HALVES)

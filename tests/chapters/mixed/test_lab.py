@@ -302,7 +302,7 @@ def test_marks_bars_and_bytes_lie_where_the_numbers_are(on_show):
     assert artists["bytes"]["over"][1].get_width() == 0
     point = artists["errors"]["points"]["by hand"].get_xydata()
     assert point[0] == pytest.approx([found.bits_a_weight(found.hand), found.hand.error])
-    line = artists["errors"]["lines"]["mixed"]
+    line, _ = artists["errors"]["lines"].artists["mixed"]
     assert line.get_ydata() == pytest.approx(found.lines["mixed"].mean(0))
 
 

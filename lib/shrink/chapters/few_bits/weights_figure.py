@@ -13,6 +13,7 @@ from shrink.chapters.few_bits.unit_lab import NEAR, STEPS
 from shrink.chapters.few_bits.weights_view import WeightsView, heading, mean
 from shrink.classroom import plots
 from shrink.classroom.explorers import legend
+from shrink.classroom.explorers.picture import Held
 
 SIZE_OF_TITLE = 9.5 * plots.SCALE
 COLUMNS = 2  # of the legend
@@ -57,7 +58,7 @@ def draw(figure: Figure, view: WeightsView) -> dict[str, Any]:
         "weights": _draw_weights(weights, view),
         "learns": _draw_learning(learns),
         "errors": _draw_errors(errors, view),
-        "legend": _draw_names(names),
+        "legend": Held(_draw_names(names)),
     }
 
 
@@ -148,18 +149,18 @@ def _draw_errors(ax: Axes, view: WeightsView) -> dict[str, Any]:
     ax.set_title("% wrong on validation images")
     ax.axhline(view.whole, **FLOAT)
     (marker,) = ax.plot([], [], "o", ms=9, mec="white", zorder=7)
-    return {
+    curves = {
         "band": ax.fill_between(bits, 50, 51, lw=0, alpha=0.3, zorder=2),
         "lines": {
             way: ax.plot([], [], marker=MARKS[way], ms=4, **look)[0] for way, look in LINES.items()
         },
-        "marker": marker,
-        "here": ax.axvline(1, color=DENSE, lw=0.8),
-        "runs": {
-            name: {way: ax.plot([], [], **look | _coloured(name, way))[0] for way in WAYS}
-            for name, look in RUNS.items()
-        },
     }
+    runs = {
+        name: {way: ax.plot([], [], **look | _coloured(name, way))[0] for way in WAYS}
+        for name, look in RUNS.items()
+    }
+    here = ax.axvline(1, color=DENSE, lw=0.8)
+    return {"curves": Held(curves), "runs": Held(runs), "marker": marker, "here": here}
 
 
 def _coloured(name: str, way: str) -> dict[str, str]:
@@ -174,7 +175,9 @@ def update(artists: Mapping[str, Any], view: WeightsView) -> None:
     _update_stairs(artists, view)
     _update_weights(artists["weights"], view)
     _update_learning(artists["learns"], view)
-    legend.update(artists["legend"], _update_errors(artists["errors"], view), COLUMNS)
+    _update_errors(artists["errors"], view)
+    drawn = _drawn(view)
+    artists["legend"].show(drawn, lambda rows: legend.update(rows, drawn, COLUMNS))
 
 
 def _update_stairs(artists: Mapping[str, Any], view: WeightsView) -> None:
@@ -230,30 +233,41 @@ def _update_learning(artists: Mapping[str, Any], view: WeightsView) -> None:
         line.set_ydata([at if view.bits > 1 else 0] * 2)
 
 
-def _update_errors(artists: Mapping[str, Any], view: WeightsView) -> set[str]:
-    """Move the artists; the names of what is drawn."""
-    bits, drawn = np.array(view.bits_of), {"float network"}
+def _drawn(view: WeightsView) -> set[str]:
+    """The names in the legend."""
+    drawn = {"float network", *(NAMES.get(way, way) for way in view.errors)}
+    if len(view.errors.get(view.scale, ())) > 1:
+        drawn.add("range of seeds")
+    return drawn | {"stopped" if run.stopped else "trained here" for run in view.runs}
+
+
+def _update_errors(artists: Mapping[str, Any], view: WeightsView) -> None:
+    artists["curves"].show((view.per, view.scale), lambda curves: _update_curves(curves, view))
+    artists["runs"].show(view.runs, lambda runs: _update_runs(runs, view))
+    errors = view.errors.get(view.scale)
+    artists["marker"].set_data([], [])
+    artists["here"].set_xdata([view.bits] * 2)
+    if errors is not None:
+        artists["marker"].set_data([view.bits], [errors[:, view.here].mean()])
+        artists["marker"].set_markerfacecolor(WAYS[view.scale])
+
+
+def _update_curves(artists: Mapping[str, Any], view: WeightsView) -> None:
+    bits, errors = np.array(view.bits_of), view.errors.get(view.scale)
     for way, line in artists["lines"].items():
         shown = way in view.errors
         line.set_visible(shown)
         if shown:
             line.set_data(bits, view.errors[way].mean(0))
-            drawn.add(NAMES.get(way, way))
         line.set(linewidth=BROAD if way == view.scale else NARROW)
-    errors = view.errors.get(view.scale)
     artists["band"].set_visible(errors is not None)
-    artists["marker"].set_data([], [])
-    artists["here"].set_xdata([view.bits] * 2)
     if errors is not None:
         artists["band"].set_data(bits, errors.min(0), errors.max(0))
         artists["band"].set_facecolor(WAYS[view.scale])
-        artists["marker"].set_data([view.bits], [errors[:, view.here].mean()])
-        artists["marker"].set_markerfacecolor(WAYS[view.scale])
-        if len(errors) > 1:
-            drawn.add("range of seeds")
-    for name, marks in artists["runs"].items():
+
+
+def _update_runs(artists: Mapping[str, Any], view: WeightsView) -> None:
+    for name, marks in artists.items():
         for way, mark in marks.items():
             runs = [r for r in view.runs if r.scale == way and r.stopped == (name == "stopped")]
             mark.set_data([run.bits for run in runs], [100 * run.error for run in runs])
-            drawn |= {name for _ in runs}
-    return drawn
