@@ -301,10 +301,10 @@ for bits in (6, 5, 4, 3):
 # <details><summary>Answer</summary>
 #
 # The four small layers have many: together they have fewer weights than *pointwise2* alone. The large ones pay for it,
-# *fc* first. With 6 bits there is little to gain, because little is lost, but where one layer is ruined already. Below,
-# it gains most where *single* has lost much and the bytes to help can be had. With 3 bits every layer needs what it
-# has: even the best allocation errs far more than the floats, and in some networks it is 3 bits for all. And a lower
-# sum of costs does not promise fewer errors in every network: look for a seed where *mixed* errs more.
+# *fc* first. With 6 bits there is little to gain, because little is lost, unless one layer is ruined already. Below, it
+# gains most where *single* has lost much and the bytes to help can be had. With 3 bits every layer needs what it has:
+# even the best allocation errs far more than the floats, and in some networks it is 3 bits for all. And a lower sum of
+# costs does not promise fewer errors in every network: look for a seed where *mixed* gains nothing.
 # </details>
 
 # %% [markdown] greedy
@@ -731,8 +731,8 @@ explorer
 #    layer alone, and an allocation trusts that they can be added.
 # 2. It takes twice the bytes of three bits for all, because fc has two thirds of the weights, and lies far over the
 #    budget. It mends less than the 72 bytes of depthwise1 did: the layers with many weights are not those that suffer.
-#    By hand most people come near the optimum once they take bits from fc and give some to each small layer. At this
-#    budget the optimum is a few points from the float network, where one width for all is useless.
+#    By hand you come near the optimum once you take bits from fc and give some to each small layer. At this budget the
+#    optimum is a few points from the float network, and one width for all errs many times as often.
 # 3. Two bits: fc has most of the bytes to save, and its weights, rounded to three values, do not err more than those of
 #    the other layers. But the answers do: two bits in fc alone cost about two nats, as much as a network that hardly
 #    knows the digit. The optimum by answers keeps three bits there. What counts is not how far a weight moves but what
@@ -748,10 +748,9 @@ explorer
 # 6. Hundreds of them, with up to several times the weight error. The best are black dots: their errors nearly add
 #    up to 0. Nearest makes each error small, and here most of them have the same sign. The numbers in $G$ are all
 #    positive, as inputs after a ReLU are never negative and neighbouring pixels resemble each other: $\Delta^\top G
-#    \Delta$ is large where errors have the same sign, and small where they cancel. The optimum rounds a weight or two
-#    the other way, those that were nearly halfway between two integers, and the sum almost vanishes. The last line of
-#    the summary says it in numbers: the ranks by output error follow the sum of errors closely, and the weight error
-#    only a little.
+#    \Delta$ is large where errors have the same sign, and small where they cancel. The optimum rounds a few weights the
+#    other way, and the sum almost vanishes. The last line of the summary says it in numbers: the ranks by output error
+#    follow the sum of errors closely, and the weight error only a little.
 # </details>
 
 # %% [markdown] exercises
@@ -1112,10 +1111,11 @@ table
 #
 # <details><summary>Answer</summary>
 #
-# In what they get right, first of all. The budget is the same, but the files are not of the same length: the codec
-# saves more where more weights are 0 (see *nonzeros*), and with one width for all they are more. So mixed bits are not
-# free in this file. None has bought time or multiply-accumulates, since the weights are unpacked to floats before they
-# are used. Chapter 03's integers of 8 bits can buy time; for 7, 5 or 3 bits few machines have an instruction.
+# In what they get right, first of all. The budget is the same, but the files are not of the same length: the codec gives
+# short words to integers that come often. Small layers of 7 or 8 bits hardly repeat an integer, so there it saves next
+# to nothing; and learned rounding makes fewer weights 0 (see *nonzeros*). So neither is free in this file. None has
+# bought time or multiply-accumulates, since the weights are unpacked to floats before they are used. Chapter 03's
+# integers of 8 bits can buy time; for 7, 5 or 3 bits few machines have an instruction.
 # </details>
 
 # %% [markdown] breaks
