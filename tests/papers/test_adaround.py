@@ -17,7 +17,6 @@ from shrink.modes import seeded
 from shrink.papers import adaround as paper
 from shrink.papers import adaround_result, reproduce
 from shrink.papers.adaround_result import NAMES, RULES, WAYS
-from shrink.quantization.mixed_bits import weight_grid
 from tests import ROOT
 
 STEM, DEPTHWISE, LAST = NAMES
@@ -79,13 +78,9 @@ def test_ways_round_one_layer_alone(digits, tmp_path, bits):
     assert ("random" in numbers[str(bits)]) == (bits == 4)
 
 
-def test_random_roundings_go_up_as_often_as_their_fraction_says(digits, tmp_path):
-    weight = torch.tensor([[0.0, 0.25, 0.5, 0.9, 7.0]])
-    forms = torch.stack(paper.random_roundings(weight, weight_grid(weight, 4), 4000, seed=1))
-    assert set(forms.unique().tolist()) <= {0.0, 1.0, 7.0}
-    assert torch.allclose(forms.mean(0), weight, atol=0.03)
-    again = paper.random_roundings(weight, weight_grid(weight, 4), 2, seed=1)
-    assert torch.equal(torch.stack(again), forms[:2])
+def test_random_roundings_are_no_better_than_nearest_and_the_optimum_in_their_errors(
+    digits, tmp_path
+):
     found = paper.run(digits, 3, tmp_path)["net, 2"]["4"]
     assert all(len(numbers) == COUNT for numbers in found["random"].values())
     assert min(found["random"]["weight error"]) > found["nearest"]["weight error"]

@@ -92,3 +92,27 @@ def test_options_that_cannot_be_are_named():
         adaround(weight, grid, products, warm_up=2)
     for share in (0, 1):
         assert adaround(weight, grid, products, steps=3, warm_up=share).shape == weight.shape
+    free = adaround(weight, grid, products, steps=3, weight_of_regulariser=0)
+    assert free.shape == weight.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"learning_rate": 0}, ValueError, "learning_rate must be above 0 and finite, not 0"),
+        ({"learning_rate": float("nan")}, ValueError, "learning_rate must be above 0 .*, not nan"),
+        ({"learning_rate": "fast"}, TypeError, "learning_rate must be a number, not 'fast'"),
+        ({"betas": (0, 2)}, ValueError, "the first beta must be above 0 and finite, not 0"),
+        ({"betas": (20, -2)}, ValueError, "the last beta must be above 0 and finite, not -2"),
+        ({"betas": (20, float("inf"))}, ValueError, "the last beta must be .* finite, not inf"),
+        (
+            {"weight_of_regulariser": -1},
+            ValueError,
+            "weight_of_regulariser must be at least 0 and finite, not -1",
+        ),
+    ],
+)
+def test_numbers_that_cannot_be_are_named(options, error, told):
+    weight, products = case(2, 4)
+    with pytest.raises(error, match=told):
+        adaround(weight, weight_grid(weight, 3), products, steps=3, **options)

@@ -12,7 +12,12 @@ from shrink.quantization import QParams, quantize
 from shrink.quantization.adaround import adaround
 from shrink.quantization.fixed_weights import weight_grid
 from shrink.quantization.moments import output_error
-from shrink.quantization.rounding import floors, round_by_descent, round_exactly
+from shrink.quantization.rounding import (
+    floors,
+    round_at_random,
+    round_by_descent,
+    round_exactly,
+)
 from tests import depth
 
 WAYS = {
@@ -216,3 +221,30 @@ def test_what_does_not_fit_is_named():
             way(few, grid, products[:, :9, :9] * torch.inf)
         with pytest.raises(TypeError, match="the weight must be floating point"):
             way(few.int(), grid, products[:, :9, :9])
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_at_random_a_weight_goes_up_as_often_as_its_fraction_says(per_channel):
+    weight = torch.tensor([[0.0, 0.25, 0.5, 0.9, 7.0], [-3.5, -0.2, 0.1, 1.0, 2.3]])
+    grid = weight_grid(weight, 4, per_channel)
+    q = round_at_random(weight, grid, 4000, seed=1)
+    assert q.dtype == torch.int8 and q.shape == (4000, 2, 5)
+    low, high = floors(weight, grid)
+    assert ((q == low) | (q == high)).all()
+    forms = q * grid.scale
+    assert torch.allclose(forms.mean(0), weight, atol=0.03)
+    steps = (weight / grid.scale - low).clamp(0, 1)
+    spread = (steps * (1 - steps)).sqrt().float() * grid.scale
+    assert torch.allclose(forms.std(0), spread, atol=0.03)
+
+
+def test_random_roundings_are_those_of_the_seed_and_the_first_ones_of_more():
+    weight, _ = case(3, 5)
+    grid = weight_grid(weight, 3)
+    found = round_at_random(weight, grid, 5, seed=1)
+    assert torch.equal(round_at_random(weight, grid, 2, seed=1), found[:2])
+    assert not torch.equal(round_at_random(weight, grid, 5, seed=2), found)
+    with pytest.raises(ValueError, match=r"count .* 0"):
+        round_at_random(weight, grid, 0, seed=1)
+    with pytest.raises(TypeError, match=r"count .*2.5"):
+        round_at_random(weight, grid, 2.5, seed=1)

@@ -92,7 +92,7 @@ class Reader(Cursor):
     # ---- tensors
 
     def _name(self) -> str:
-        before = [*self.tensors][-1].encode() if self.tensors and self.version > 3 else b""
+        before = next(reversed(self.tensors), "").encode()
         shared = self.byte("name", 0, len(before)) if self.version > 3 else 0
         size = self.byte("name", 0 if shared else 1, NAME - shared)
         raw = before[:shared] + self.take(size, "name")

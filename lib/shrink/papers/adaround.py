@@ -39,10 +39,10 @@ from shrink.classroom.progress import new_bar
 from shrink.modes import in_use
 from shrink.papers.adaround_result import BITS, LAYERS, RULES, WAYS, Result
 from shrink.papers.jobs import Job
-from shrink.quantization.affine import QParams, dequantize, fitted
+from shrink.quantization.affine import dequantize
 from shrink.quantization.mixed_bits import folded, rounded, weight_grid
 from shrink.quantization.moments import Moments, input_moments, output_error
-from shrink.quantization.rounding import floors
+from shrink.quantization.rounding import round_at_random
 
 __all__ = ["RECIPE", "Result", "run", "waves"]
 
@@ -123,21 +123,12 @@ def one_layer(
                 chosen = [rounded(weight, grid, ROUNDINGS[way], moments) for way in WAYS]
                 forms = [dequantize(q, grid) for q in chosen]
                 if bits == PLAN.random_bits:
-                    forms += random_roundings(weight, grid, PLAN.random, PLAN.apart + seed)
+                    chance = round_at_random(weight, grid, PLAN.random, PLAN.apart + seed)
+                    forms += [dequantize(q, grid) for q in chance]
                 found[str(bits)] = torch.stack([row(form) for form in forms])
             return found
 
     return cached_tensors(folder / f"{network}-{layer}.safetensors", make)
-
-
-def random_roundings(weight: Tensor, grid: QParams, count: int, seed: int) -> list[Tensor]:
-    """The weight rounded up or down by chance, up with the probability of its fraction."""
-    low, high = floors(weight, grid)
-    scale = fitted(grid, weight)[0].double()
-    fraction = (weight.double() / scale - low).clamp(0, 1)
-    generator = torch.Generator().manual_seed(seed)
-    chance = (torch.rand(weight.shape, generator=generator).to(weight.device) for _ in range(count))
-    return [(torch.where(one < fraction, high, low) * scale).to(weight.dtype) for one in chance]
 
 
 def _row(

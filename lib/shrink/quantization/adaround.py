@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from shrink.arguments import whole_number
+from shrink.arguments import check_real, whole_number
 from shrink.quantization.affine import QParams, fitted, quantize
 from shrink.quantization.arguments import check_floats, refuse_nonfinite
 from shrink.quantization.moments import by_group
@@ -87,8 +87,9 @@ def adaround(
         units of their own, so that one λ fits all layers.
 
     Raises:
-        TypeError: steps is not whole.
-        ValueError: steps is below 1, or warm_up is not 0 to 1.
+        TypeError: steps is not whole, or a rate, a weight or a beta is no number.
+        ValueError: steps is below 1, warm_up is not 0 to 1, the learning rate or a beta is not
+            above 0, or λ is below 0; none of them may be infinite.
 
     >>> p = QParams(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32))
     >>> g = torch.tensor([[[1.0, 0.9], [0.9, 1.0]]])  # large together: 0.6 - 0.3, not -0.4 - 0.3
@@ -98,6 +99,12 @@ def adaround(
     steps = whole_number("steps", steps, 1)
     if not 0 <= warm_up <= 1:
         raise ValueError(f"warm_up is a share of the steps, 0 to 1, not {warm_up}")
+    named = {"learning_rate": learning_rate, "the first beta": betas[0], "the last beta": betas[1]}
+    for name, number in {**named, "weight_of_regulariser": weight_of_regulariser}.items():
+        check_real(name, number)
+        if not 0 <= number < math.inf or (number == 0 and name in named):
+            least = "above" if name in named else "at least"
+            raise ValueError(f"{name} must be {least} 0 and finite, not {number}")
     check_floats(products, "the matrix of products")
     refuse_nonfinite(products, "the matrix of products")
     low, high = floors(weight, qparams)
@@ -129,7 +136,18 @@ def _errors(error: Tensor, g: Tensor) -> Tensor:
 
 
 @torch.enable_grad()
-def _descend(start, step, fraction, g, steps, learning_rate, weight_of_regulariser, betas, warm_up):
+def _descend(
+    start: Tensor,
+    step: Tensor,
+    fraction: Tensor,
+    g: Tensor,
+    steps: int,
+    learning_rate: float,
+    weight_of_regulariser: float,
+    betas: tuple[float, float],
+    warm_up: float,
+) -> Tensor:
+    """The h of the last step; errors begin at `start` and grow by h times `step`."""
     v = initial_variables(fraction).requires_grad_()
     optimizer = torch.optim.Adam([v], learning_rate)
     warm = round(warm_up * steps)

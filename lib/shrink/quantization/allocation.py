@@ -238,7 +238,8 @@ def _of_the_rest(layers: list[_Layer], price: float) -> tuple[np.ndarray, np.nda
     """
     least = [float((of.cost + price * (of.size - of.size.min())).min()) for of in layers]
     smallest = [int(layer.size.min()) for layer in layers]
-    return (np.cumsum([0, *each[::-1]])[::-1] for each in (least, smallest))
+    costs, sizes = (np.cumsum([0, *each[::-1]])[::-1] for each in (least, smallest))
+    return costs, sizes
 
 
 def _named(layers: list[_Layer], found: list[int]) -> Allocation:

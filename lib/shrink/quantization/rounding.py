@@ -7,6 +7,7 @@ inputs (`moments`). Rounding to nearest makes each Δᵢ least; what counts is h
 import torch
 from torch import Tensor
 
+from shrink.arguments import whole_number, whole_seed
 from shrink.quantization.affine import QParams, fitted, quantize
 from shrink.quantization.arguments import check_floats, refuse_nonfinite
 from shrink.quantization.moments import by_group
@@ -116,6 +117,39 @@ def round_by_descent(weight: Tensor, qparams: QParams, products: Tensor) -> Tens
     found.change_pairs()
     found.change_singles()
     return found.changed(found.change * nearest < 0)
+
+
+def round_at_random(weight: Tensor, qparams: QParams, count: int, seed: int) -> Tensor:
+    """The weight rounded by chance, each time anew: up with the probability of its fraction.
+
+    So the mean of many roundings is the weight itself (stochastic rounding).
+
+    Args:
+        weight: float, of any shape.
+        qparams: symmetric, one scale, or one for each output.
+        count: how many roundings.
+        seed: of the chance, which is drawn on the CPU and so the same on every device.
+
+    Returns:
+        (count, *weight.shape) integers, each the one below or above.
+
+    Raises:
+        TypeError: the weight is not floating point, or count or seed is no whole number.
+        ValueError: count is below 1, torch has no such seed, the zero point is not 0, the weight
+            has NaN or infinities, or shapes do not fit.
+
+    >>> p = QParams(torch.tensor(1.0), torch.tensor(0, dtype=torch.int32))
+    >>> round_at_random(torch.tensor([0.0, 0.9, 2.0]), p, count=3, seed=0)
+    tensor([[0, 1, 2],
+            [0, 1, 2],
+            [0, 1, 2]], dtype=torch.int8)
+    """
+    count = whole_number("count", count, 1)
+    low, high = floors(weight, qparams)
+    fraction = (weight.double() / fitted(qparams, weight)[0].double() - low).clamp(0, 1)
+    generator = torch.Generator().manual_seed(whole_seed(seed))
+    chance = (torch.rand(weight.shape, generator=generator).to(low.device) for _ in range(count))
+    return torch.stack([torch.where(one < fraction, high, low).to(qparams.dtype) for one in chance])
 
 
 class _Nearest:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shrink.chapters.mixed.correcting_mistakes import MISTAKES, OF_PARTS, corrected
-from shrink.chapters.mixed.correcting_oracle import by_least_squares, off, outputs
+from shrink.chapters.mixed.correcting_oracle import by_least_squares, differing, outputs
 from shrink.classroom.exercises.attempt import Wrong, kind_of, place_of
 from shrink.classroom.exercises.cases import by_cases, generator
 from shrink.classroom.exercises.exercise import Exercise
@@ -29,7 +29,7 @@ class _Numbers:
             return False
         if self.tensor.shape != other.tensor.shape:
             return False
-        return not off(self.tensor, other.tensor).any()
+        return not differing(self.tensor, other.tensor).any()
 
 
 def _cases(rng: random.Random) -> Iterator[Callable[[], Case]]:
@@ -67,7 +67,7 @@ def _wrong_bias(given: Any, right: Tensor, *case: Tensor) -> Wrong | None:
         told = "the new bias has the shape and the device of bias"
         expected = place_of(right.shape, right.device)
         return Wrong(told, expected=expected, given=place_of(given.shape, given.device))
-    wrong_places = off(given.detach(), right)
+    wrong_places = differing(given.detach(), right)
     if not wrong_places.any():
         return None
     at = int(wrong_places.nonzero()[0, 0])

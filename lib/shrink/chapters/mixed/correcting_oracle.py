@@ -26,6 +26,6 @@ def by_least_squares(
     return torch.from_numpy(intercept[0]).to(bias)
 
 
-def off(given: Tensor, right: Tensor) -> Tensor:
+def differing(given: Tensor, right: Tensor) -> Tensor:
     """Where they differ; NaN always does."""
     return ~((given - right).abs() <= TOLERANCE * (1 + right.abs()))

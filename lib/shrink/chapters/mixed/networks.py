@@ -168,10 +168,8 @@ def sizes(model: str = SEPARABLE, per_channel: bool = False) -> dict[str, dict[i
     Biases are left out: they are the same in every allocation.
     """
     return {
-        name: {
-            width: weight_bytes(w.numel(), width, len(w) if per_channel else 1) for width in WIDTHS
-        }
-        for name, w in _weights(model).items()
+        name: {width: weight_bytes(count, width, outputs if per_channel else 1) for width in WIDTHS}
+        for name, (count, outputs) in _counts(model).items()
     }
 
 
@@ -181,16 +179,16 @@ def budget(width: float, model: str = SEPARABLE, per_channel: bool = False) -> i
     >>> budget(4), sum(of_layer[4] for of_layer in sizes().values())
     (4472, 4472)
     """
-    scales = (len(w) if per_channel else 1 for w in _weights(model).values())
-    counts = (w.numel() for w in _weights(model).values())
     return sum(
-        weight_bytes(math.ceil(count * width), 1, n)
-        for count, n in zip(counts, scales, strict=True)
+        weight_bytes(math.ceil(count * width), 1, outputs if per_channel else 1)
+        for count, outputs in _counts(model).values()
     )
 
 
-def _weights(model: str) -> dict[str, Tensor]:
-    return {name: layer.weight for name, layer in layers_of(plain(model)).items()}
+def _counts(model: str) -> dict[str, tuple[int, int]]:
+    """layer → how many weights and outputs it has."""
+    layers = layers_of(plain(model))
+    return {name: (layer.weight.numel(), len(layer.weight)) for name, layer in layers.items()}
 
 
 def put_together(net: nn.Module, table: Integers, allocation: Allocation) -> nn.Module:

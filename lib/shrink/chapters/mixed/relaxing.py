@@ -13,7 +13,7 @@ from shrink.chapters.mixed.relaxing_oracle import (
     NAMES,
     Values,
     by_numpy,
-    off,
+    differing,
     off_at_start,
     reason,
     share_up,
@@ -86,7 +86,7 @@ def _wrong_rounding(given: Any, right: Relaxed, *case: Any) -> Wrong | None:
             fraction = (case[0] / case[1]).frac() % 1
             wrong_places = off_at_start(mine, fraction.cpu().double().numpy())
         else:
-            wrong_places = off(mine, its)
+            wrong_places = differing(mine, its)
         if wrong_places.any():
             at = tuple(wrong_places.nonzero()[0].tolist())
             why = reason(name, at or (0,) * case[0].dim(), mine, *case)
@@ -125,7 +125,7 @@ def _wrong_slope(given: Relaxed, *case: Any) -> Wrong | None:
         (slope,) = torch.autograd.grad(result.sum(), v, retain_graph=True, allow_unused=True)
         if slope is None:
             return Wrong(f"{told}: it must be computed from v itself")
-        if (wrong_places := off(slope, right)).any():
+        if (wrong_places := differing(slope, right)).any():
             at = tuple(wrong_places.nonzero()[0].tolist())
             place = f"v[{', '.join(map(str, at))}] = {v[at]:.3g}"
             return Wrong(

@@ -57,10 +57,10 @@ class Values:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Values) or self.tensor.shape != other.tensor.shape:
             return False
-        return not off(self.tensor, other.tensor).any()
+        return not differing(self.tensor, other.tensor).any()
 
 
-def off(given: Tensor, right: Tensor) -> Tensor:
+def differing(given: Tensor, right: Tensor) -> Tensor:
     """Where they differ; NaN always does."""
     given, right = given.double(), right.double()
     return ~((given == right) | ((given - right).abs() <= TOLERANCE * (1 + right.abs())))

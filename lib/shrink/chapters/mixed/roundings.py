@@ -21,10 +21,10 @@ from shrink.classroom.cache import kept
 from shrink.classroom.data import Dataset, Split, key_once
 from shrink.classroom.progress import Progress, new_bar
 from shrink.modes import in_use
-from shrink.quantization.affine import fitted
+from shrink.quantization.affine import dequantize
 from shrink.quantization.mixed_bits import rounded, weight_grid
 from shrink.quantization.moments import input_moments, output_error
-from shrink.quantization.rounding import floors
+from shrink.quantization.rounding import round_at_random
 
 COUNT = 100  # random roundings
 APART = 1000  # their seed is that of the network and this
@@ -80,17 +80,11 @@ def _rows(
     weight = layers_of(net)[name].weight.detach()
     moments = input_moments(net, calibration(dataset))[name]
     grid = weight_grid(weight, width)
-    scale = fitted(grid, weight)[0]
-    low, high = floors(weight, grid)
-    fraction = (weight.double() / scale.double() - low).clamp(0, 1)
-    generator = torch.Generator().manual_seed(APART + seed)
-    chance = [torch.rand(weight.shape, generator=generator).to(weight) for _ in range(COUNT)]
-    forms = [torch.where(one < fraction, high, low) * scale for one in chance]
-    forms += [rounded(weight, grid, how, moments) * scale for how in ROUNDINGS.values()]
+    integers = [*round_at_random(weight, grid, COUNT, APART + seed)]
+    integers += [rounded(weight, grid, how, moments) for how in ROUNDINGS.values()]
     few = judged(dataset)
     rows = []
-    for form in (*forms, weight):
-        form = form.to(weight.dtype)
+    for form in (*(dequantize(q, grid) for q in integers), weight):
         error = form - weight
         loss = _loss(net, {f"{name}.weight": form}, few)
         rows.append(

@@ -3,8 +3,7 @@
 They are those of `curves` and `networks`, which take a second to look up one by one.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,6 @@ from shrink.chapters.mixed.colours import LINES
 from shrink.classroom.cache import kept
 from shrink.classroom.data import Dataset, key_once
 from shrink.classroom.training import accuracy
-from shrink.quantization.allocation import weight_bytes
 
 PER = ("layer", "channel")
 ROUNDINGS = ("nearest", "learned")
@@ -69,7 +67,7 @@ def tables(dataset: Dataset, seeds: tuple[int, ...]) -> Tables:
     made = [networks.made_of(dataset, seed, networks.SEPARABLE) for seed in seeds]
     parts = (*made, key_once(dataset.validation), seeds)
     found = kept("mixed/tables", lambda: _gather(dataset, seeds), *parts, _gather)
-    return Tables(tuple(networks.layers_of(networks.plain())), found)
+    return Tables(tuple(networks.sizes()), found)
 
 
 def _gather(dataset: Dataset, seeds: tuple[int, ...]) -> dict[str, Tensor]:
@@ -77,10 +75,9 @@ def _gather(dataset: Dataset, seeds: tuple[int, ...]) -> dict[str, Tensor]:
     judged = costs.judged(dataset)
     right = [accuracy(networks.floats(dataset, seed), judged) for seed in seeds]
     found["whole"] = 1 - torch.tensor(right, dtype=torch.float64)
-    layers = [layer.weight for layer in networks.layers_of(networks.plain()).values()]
     for per in PER:
         each = per == "channel"
-        rooms = [_room(layers, budget, each) for budget in curves.BUDGETS]
+        rooms = [networks.budget(width, per_channel=each) for width in curves.BUDGETS]
         found[f"{per}/rooms"] = torch.tensor(rooms)
         found[f"{per}/sizes"] = _rows(networks.sizes(per_channel=each))
         for by in measures(per):
@@ -95,12 +92,6 @@ def _gather(dataset: Dataset, seeds: tuple[int, ...]) -> dict[str, Tensor]:
                 rows = [[line[budget] for budget in curves.BUDGETS] for line in lines]
                 found[f"{per}/lines/{by}/{name}"] = torch.tensor(rows, dtype=torch.float64)
     return found
-
-
-def _room(weights: Sequence[Tensor], budget: float, per_channel: bool) -> int:
-    """The bytes of a budget, as `networks.budget`, which makes a network each time."""
-    sizes = ((math.ceil(w.numel() * budget), len(w) if per_channel else 1) for w in weights)
-    return sum(weight_bytes(bits, 1, scales) for bits, scales in sizes)
 
 
 def _rows(table: Mapping[str, Mapping[int, float]]) -> Tensor:
