@@ -464,7 +464,7 @@ plot
 # filter for filters, and $n$ for 2:4 (two bits for each weight that stays).
 #
 # Half of the weights of the five convolutions behind the stem become zero, each time those with the smallest sums of
-# magnitudes. Nothing is trained. By how many points is *filter* behind single weights, in the mean of the three
+# magnitudes. Nothing is trained. By how many points is *filter* behind single weights, on average over the three
 # networks? Write your guess.
 
 # %% patterns-guess
@@ -906,9 +906,9 @@ table
 #
 # <details><summary>Answer</summary>
 #
-# Parameters and MACs: the network is smaller for everybody, without a sparse format and without a program that knows
-# of zeros. The file and the energy follow. The time does too, by less. What is missing in the first two rows is the
-# control: without the third they look like a success of pruning.
+# Parameters and MACs: the network is smaller for everybody, without a sparse format and without a program that knows of
+# zeros. The file and the energy follow. The time does too, by less. The first two rows lack the control: without the
+# third they look like a success of pruning.
 # </details>
 
 # %% [markdown] breaks

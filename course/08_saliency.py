@@ -540,10 +540,9 @@ for compression in (300, 1000):
 # %% [markdown] flow-by-hand
 # ## Six weights by hand
 #
-# If paths are what counts, let the score of a weight be about paths. Here are two pixels, two hidden units and one
-# output. Unit 1 reads the pixels with the weights 1 and -2, unit 2 with 2 and 2, and the output reads the units with -3
-# and 4. Replace each weight by its magnitude, and give each path the product of its weights. $R$ is the sum over all
-# paths:
+# If paths count, let the score of a weight be about paths. Here are two pixels, two hidden units and one output. Unit 1
+# reads the pixels with the weights 1 and -2, unit 2 with 2 and 2, and the output reads the units with -3 and 4. Replace
+# each weight by its magnitude, and give each path the product of its weights. $R$ is the sum over all paths:
 #
 # | path | product |
 # |---|---|

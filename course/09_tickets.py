@@ -122,7 +122,7 @@ for values in (trained, again):
 #
 # $$\theta_0 \odot m$$
 #
-# The bracket is 1 where what it says is true, and otherwise 0. (Where magnitudes are equal it may drop too many. The
+# The bracket is 1 where its condition holds, and otherwise 0. (Where magnitudes are equal it may drop too many. The
 # library drops exactly $j$.)
 
 # %% mathematics-code
@@ -975,10 +975,9 @@ for start in late.STARTS:
 #
 # At the smallest share: there the ticket of step 0 is one or two points behind that of step 60 in two seeds, and about
 # ten in the third. (In that seed new initial values fail too, so the mask itself is bad.) Down to 6 % it is half a
-# point at most in the mean. The course has chosen the learning rate so that it shows. A likely reason: the first steps
-# of such a training are the wildest, and a mask that was found at its end no longer fits what was there before them.
-# Frankle et al. (2019) found the same in large networks on ImageNet. The claim then reads: the small network was there
-# *early*.
+# point at most in the mean. We have chosen the learning rate so that it shows. A likely reason: the first steps of such
+# a training are the wildest, and a mask that was found at its end no longer fits what was there before them. Frankle et
+# al. (2019) found the same in large networks on ImageNet. The claim then reads: the small network was there *early*.
 # </details>
 
 # %% [markdown] class
