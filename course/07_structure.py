@@ -100,8 +100,8 @@ plots.digits(ten.images[:, 0].cpu().numpy(), [str(answer) for answer in answers]
 # Now channel 2 goes. If we *remove* it, 5 · 1 = **5** is left. If we *set its filter to 0*, the norm still does its
 # work: (0 − 4) / 2 = −2, and −2 + 3 = 1. The ReLU lets the 1 pass, and the next layer adds up 5 · 1 + 1 · 1 = **6**.
 #
-# With a mean of 8 in place of 4 it would have been (0 − 8) / 2 + 3 = −1, the ReLU would have made 0 of it, and nobody
-# would have noticed anything.
+# With a mean of 8 in place of 4 the norm would give (0 − 8) / 2 + 3 = −1, the ReLU would make 0 of it, and nobody would
+# notice.
 
 # %% by-hand-code
 filters, following = torch.tensor([1.0, 2.0]), torch.tensor([5.0, 1.0])
@@ -183,7 +183,7 @@ torch.allclose(F.conv2d(x, V), F.conv2d(F.conv2d(h, small_W).relu(), small_V), a
 # %% [markdown] groups
 # ## What belongs to one channel
 #
-# In a chain of layers that is all. Our network is no chain. This is its first half, with a *block* of
+# In a chain of layers nothing else belongs to it. Our network is no chain. This is its first half, with a *block* of
 # two convolutions beside a *shortcut*:
 #
 # ```
@@ -352,7 +352,7 @@ for s, one in enumerate(nets):
 #
 # Both this network and one with the right surgery are then *fine-tuned*: trained for three more epochs. By how many
 # points of accuracy is the wrong one behind after that, on the test images? Write your guess (below 0 if you think that
-# it is ahead) in place of `None`.
+# it is ahead).
 
 # %% shapes-guess
 my_guess = None
@@ -379,8 +379,8 @@ print(f"behind by {behind.mean():.2f} points, {behind.min():.2f} to {behind.max(
 
 # %% [markdown] shapes-reading
 # (The fine-tuned networks were trained and tested when the course was made, by `tested` in
-# `shrink/chapters/structure/ways.py`. The last column is by how much a logit differs, at most, from that of the network
-# with masks.)
+# `shrink/chapters/structure/ways.py`. The last column is the largest difference of a logit from that of the masked
+# network.)
 #
 # **Somebody has made only the wrong surgery and has no right one to compare it with. Which column shows the mistake?**
 #
@@ -395,7 +395,7 @@ print(f"behind by {behind.mean():.2f} points, {behind.min():.2f} to {behind.max(
 # ## Predict: a quarter of the work
 #
 # The network with half of its units takes about a quarter of the MACs. How many times as fast as the whole network is
-# it on your machine, for a batch of 64 images? Write your guess in place of `None`.
+# it on your machine, for a batch of 64 images? Write your guess.
 
 # %% time-guess
 my_guess = None
@@ -464,8 +464,8 @@ plot
 # filter for filters, and $n$ for 2:4 (two bits for each weight that stays).
 #
 # Half of the weights of the five convolutions behind the stem become zero, each time those with the smallest sums of
-# magnitudes. Nothing is trained. By how many points is *filter* behind single weights, in the mean of the three
-# networks? Write your guess in place of `None`.
+# magnitudes. Nothing is trained. By how many points is *filter* behind single weights, on average over the three
+# networks? Write your guess.
 
 # %% patterns-guess
 my_guess = None
@@ -503,9 +503,9 @@ print(f"measured: {means['weight'] - means['filter']:.0f}")
 #
 # The coarser, the more: in a filter large weights must go along with small ones. In the mean groups and filters lose
 # most, and which of the two is worse depends on the network. 2:4 comes out near the vectors: single weights go, but
-# only two of each four. For the loss the coarse patterns need fewer bits to say what is gone, and only the coarsest
-# can become a network that is smaller for every machine. With 2:4 a machine that has the circuits can leave out half
-# of the products; an ordinary processor gains nothing. (Filters are only zeroed here, so that all patterns are
+# only two of each four. For the loss the coarse patterns need fewer bits to say which weights are gone, and only the
+# coarsest can become a network that is smaller for every machine. With 2:4 a machine that has the circuits can leave
+# out half of the products; an ordinary processor gains nothing. (Filters are only zeroed here, so that all patterns are
 # treated alike. And with norms anew the differences become much smaller.)
 # </details>
 
@@ -522,7 +522,7 @@ print(f"measured: {means['weight'] - means['filter']:.0f}")
 # - *not pruned*: the whole network, trained three epochs longer.
 #
 # The first four networks end with the same shape. How many points of accuracy is *smallest removed* ahead of *from
-# scratch*? Write your guess (below 0 if you think that it is behind) in place of `None`.
+# scratch*? Write your guess (below 0 if you think that it is behind).
 
 # %% worth-guess
 my_guess = None
@@ -552,11 +552,11 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# Nothing that three seeds could show. The same shape with new weights is at least as good after as many epochs: on
-# glyphs it is ahead for every seed, on MNIST the two differ by less than two images in a thousand. And it has cost
-# *less*, because most epochs of the pruned one were spent on the large network. So what pruning has found is at best a
-# *shape*, and half of everything is a shape that we could have written down without it. Zhuang Liu et al. (2019) found
-# the same on large networks. The section on the papers has five seeds, and asks how much it matters which half goes.
+# Nothing that three seeds could show. The same shape with new weights is better after as many epochs, or as good up to
+# two images in a thousand. And it has cost *less*, because most epochs of the pruned one were spent on the large
+# network. So what pruning has found is at best a *shape*, and half of everything is a shape that we could have written
+# down without it. Zhuang Liu et al. (2019) found the same on large networks. The section on the papers has five seeds,
+# and asks how much it matters which half goes.
 #
 # Is it fair? In epochs, yes. More epochs of fine-tuning may close a gap, and they would not be free. Pruning still has
 # its place: when a trained network is at hand, and the data or the time to train another are not.
@@ -612,9 +612,9 @@ explorer
 # 3. About a quarter of the multiply-accumulates, and more than a quarter of the time, most so for one image. In steps,
 #    behind 16, 32 and 48 on processors that compute 16 channels at once; on others the steps may be 8 wide, or smooth.
 #    Between two steps fewer channels save nothing.
-# 4. On glyphs both lie below the stars, *random* further than *L1*. On MNIST the three are within a few images of each
-#    other. The stars have had as many epochs as the dense network and the fine-tuning together, most of them cheap
-#    ones, so the weights that were kept are worth little or nothing.
+# 4. Below the stars, or within a few images of them; it depends on the data. The stars have had as many epochs as the
+#    dense network and the fine-tuning together, most of them cheap ones, so the weights that were kept are worth little
+#    or nothing.
 # 5. Single weights lose least; rows, kernels and 2:4 lie between; groups and whole filters lose most (and one network
 #    of the three far more than another: look at the band). None of these masks saves a multiply-accumulate; only
 #    channels that are *removed* do.
@@ -906,9 +906,9 @@ table
 #
 # <details><summary>Answer</summary>
 #
-# Parameters and MACs: the network is smaller for everybody, without a sparse format and without a program that knows
-# of zeros. The file and the energy follow. The time does too, by less. What is missing in the first two rows is the
-# control: without the third they look like a success of pruning.
+# Parameters and MACs: the network is smaller for everybody, without a sparse format and without a program that knows of
+# zeros. The file and the energy follow. The time does too, by less. The first two rows lack the control: without the
+# third they look like a success of pruning.
 # </details>
 
 # %% [markdown] breaks
@@ -974,7 +974,7 @@ training.train(drawn, few, recipe, seed=seed)
 [tuple(w.shape) for w in generator((24, 24, 24))], space.macs((24, 24, 24))
 
 # %% [markdown] meta-norm
-# No network of 24, 24 and 24 units was trained for itself, and most likely none was drawn. How good are the weights
+# No network of 24, 24 and 24 units was trained by itself, and most likely none was drawn. How good are the weights
 # that the generator makes for it, before and after batch norm is computed anew?
 
 # %% meta-norm-shown
@@ -1033,10 +1033,9 @@ plot
 #
 # <details><summary>Answer</summary>
 #
-# Among the bad ones: from rank 15 on nearly all points lie near the diagonal. On the ten that the generator holds for
-# the best it says next to nothing about their order. Two trainings agree a little better there, but not much: good
-# structures are too much alike for one training to tell them apart. So such a ranking is of use to throw out what is
-# bad.
+# Among the bad ones: from rank 15 on nearly all points lie near the diagonal. The order of its first ten says next to
+# nothing. Two trainings agree a little better there, but not much: good structures are too much alike for one training
+# to tell them apart. So such a ranking helps to throw out bad structures.
 # </details>
 
 # %% meta-table

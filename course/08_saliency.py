@@ -365,7 +365,7 @@ for i in (1, 2, 3):
 print(f"60% deleted: predicted {predicted[5]:.3f}")
 
 # %% [markdown] holds-predict
-# What is the true rise when 60 % of the weights are deleted? Write your guess in place of `None`.
+# What is the true rise when 60 % of the weights are deleted? Write your guess.
 
 # %% holds-guess
 my_guess = None
@@ -471,8 +471,8 @@ for draw in (0, 1, 2):
 # %% [markdown] before
 # ## And before training?
 #
-# OBD needs a trained network, and training is what costs most. Could we know earlier which weights will matter, and
-# train only these? So we go back to LeNet-300-100 as it is at first, with random weights.
+# OBD needs a trained network, and training costs most. Could we know earlier which weights will matter, and train only
+# these? So we go back to LeNet-300-100 as it is at first, with random weights.
 #
 # Such a network is at no minimum, and Taylor's first term is not zero. *SNIP* (Lee, Ajanthan and Torr 2019) puts a
 # factor $c_i = 1$ in front of each weight and asks how fast the loss changes when the factor leaves 1. By the chain
@@ -501,7 +501,7 @@ for compression in (1, 10, 100, 1000, 10_000):
 #
 # Let chance choose, at a compression of 300: 887 weights stay, and no layer is empty. A weight is *live* if it lies on
 # a *path*: weights that stay and follow one another from a pixel to an output. How many of the 887 are live? Write your
-# guess in place of `None`.
+# guess.
 
 # %% connected-guess
 my_guess = None
@@ -540,10 +540,9 @@ for compression in (300, 1000):
 # %% [markdown] flow-by-hand
 # ## Six weights by hand
 #
-# If paths are what counts, let the score of a weight be about paths. Here are two pixels, two hidden units and one
-# output. Unit 1 reads the pixels with the weights 1 and -2, unit 2 with 2 and 2, and the output reads the units with -3
-# and 4. Replace each weight by its magnitude, and give each path the product of its weights. $R$ is the sum over all
-# paths:
+# If paths count, let the score of a weight be about paths. Here are two pixels, two hidden units and one output. Unit 1
+# reads the pixels with the weights 1 and -2, unit 2 with 2 and 2, and the output reads the units with -3 and 4. Replace
+# each weight by its magnitude, and give each path the product of its weights. $R$ is the sum over all paths:
 #
 # | path | product |
 # |---|---|
@@ -713,10 +712,9 @@ print(f"your guesses: {my_guess}; ahead at 5 %: {ahead[0][0]:+.1f} and {ahead[1]
 # <details><summary>Answer</summary>
 #
 # Above all how many weights each layer keeps. At 5 % the shuffled and the re-initialised networks are within about a
-# point of the chosen ones. At 1 % it depends on the data: on MNIST shuffling costs SNIP, GraSP and SynFlow a few
-# points, on glyphs it does not, and GraSP even gains. Re-initialising costs little on either, so it is not the initial
-# values that they have chosen. What is wrong with the other two are the numbers: at 1 % chance keeps too few weights in
-# the last layer, and a ranking by magnitude none in the first.
+# point of the chosen ones. At 1 % it depends on the data: shuffling costs SNIP, GraSP and SynFlow a few points, or
+# nothing. Re-initialising costs little, so they have not chosen initial values. Random and magnitude get the numbers
+# wrong: at 1 % chance keeps too few weights in the last layer, and a ranking by magnitude none in the first.
 # </details>
 
 # %% [markdown] explore
@@ -776,8 +774,8 @@ explorer
 # 5. None: no path leads through, and so no image reaches the output. Training can only change biases, and weights that
 #    read nothing but biases. The network gives one answer to all images, and is right for those of that class.
 # 6. At 25 the shuffled and the re-initialised networks learn about as well as the chosen one, so what SNIP found is how
-#    many weights to keep in each layer, and not which. So it is for the other methods. At 100 shuffling
-#    costs a few points on MNIST and none on glyphs.
+#    many weights to keep in each layer, and not which. So it is for the other methods. At 100 shuffling costs a few
+#    points, or none; it depends on the data.
 # </details>
 
 # %% [markdown] exercises
@@ -960,15 +958,12 @@ prune_in_steps.check()
 # %% [markdown] exercise-5
 # ### 5 · SNIP's scores (more, 10 minutes)
 #
-# SNIP (Lee et al. 2019) puts a mask $c$ in front of each weight and asks how fast the loss changes when $c$ leaves 1.
-# The net computes with $c \cdot w$, so by the chain rule this is the gradient by the weight times the weight, and the
-# score is its absolute value.
-#
-# Write `snip_scores(model, images, labels)`: a dict from the name of each weight to its scores, in the weight's shape.
-# Names and weights are those of `model.named_parameters()`; weights are the parameters of two axes or more. The loss is
-# the mean cross entropy of `model(images)`, which are logits, and `labels`, int64, (n,). (The paper divides all scores
-# by their sum, which changes no ranking; here they stay as they are.) Leave the model as you found it: no weight
-# changed, and no gradient of yours left in `.grad`.
+# SNIP scores a weight by $|g_i w_i|$ (see *And before training?*). Write `snip_scores(model, images, labels)`: a dict
+# from the name of each weight to its scores, in the weight's shape. Names and weights are those of
+# `model.named_parameters()`; weights are the parameters of two axes or more. The loss is the mean cross entropy of
+# `model(images)`, which are logits, and `labels`, int64, (n,). (The paper divides all scores by their sum, which
+# changes no ranking; here they stay as they are.) Leave the model as you found it: no weight changed, and no gradient
+# of yours left in `.grad`.
 #
 # Example: `nn.Linear(2, 2)` with the weights `[[1.0, -3.0], [1.0, -3.0]]` and biases of 0, one image `[[2.0, 0.0]]` and
 # the label 0. Both logits are 2, both probabilities ½, and the gradient is `[[-1.0, 0.0], [1.0, 0.0]]`. The answer is
@@ -1067,9 +1062,9 @@ as_chosen, shuffled = (
 # %% bill-table
 rows = {
     "dense, 3 epochs": (dense, "dense"),
-    "5 % by SynFlow, trained": (as_chosen, "relative"),
-    "the same, shuffled": (shuffled, "relative"),
-    "trained, 5 % by magnitude, tuned": (tuned, "relative"),
+    "5 % kept by SynFlow, trained": (as_chosen, "relative"),
+    "5 % kept by SynFlow, shuffled": (shuffled, "relative"),
+    "5 % kept by magnitude, fine-tuned": (tuned, "relative"),
 }
 for name, (model, format) in rows.items():
     report = measure.measure(
@@ -1092,7 +1087,7 @@ table
 # The file is short from the start, and only one weight in twenty has learned. A machine that skips zeros could have
 # trained with a fraction of the products; ours multiplied by them, so it saved no time. The cost is accuracy against
 # the dense network. The shuffled row is as good, so it is not SynFlow's places that we have paid for. The last row has
-# had twice as many epochs: on glyphs it is ahead for that, by more than the intervals, and on MNIST it is not.
+# had twice as many epochs. Whether that has put it ahead, by more than the intervals, depends on the data.
 # </details>
 
 # %% [markdown] breaks

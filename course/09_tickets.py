@@ -59,9 +59,9 @@ for s in rounds.SEEDS:
     print(f"seed {s}: dense {100 * dense:.1f}, small and trained alone {100 * small:.1f}")
 
 # %% [markdown] problem-question
-# On average over the seeds it gets less far than the whole network, although such places suffice, as chapter 02 has
-# shown. Is a large network just easier to train? Frankle and Carbin (2019) had another idea. In the large network these
-# weights had other *initial values*. What if the small one began with them?
+# On average it is less accurate than the whole network, although chapter 02 has shown that such places suffice. Is a
+# large network just easier to train? Frankle and Carbin (2019) had another idea. In the large network these weights had
+# other *initial values*. What if the small one began with them?
 
 # %% [markdown] by-hand
 # ## Eight weights by hand
@@ -122,7 +122,7 @@ for values in (trained, again):
 #
 # $$\theta_0 \odot m$$
 #
-# The bracket is 1 where what it says is true, and otherwise 0. (Where magnitudes are equal it may drop too many. The
+# The bracket is 1 where its condition holds, and otherwise 0. (Where magnitudes are equal it may drop too many. The
 # library drops exactly $j$.)
 
 # %% mathematics-code
@@ -277,14 +277,14 @@ panel.legend()
 plot
 
 # %% [markdown] rewound-further-reading
-# **Which of these networks have seen an image before the first step on show? Which of them can tell us whether the
-# small network was there from the start?**
+# **Which of these networks have seen an image before the first step in the figure? Which of them can tell us whether
+# the small network was there from the start?**
 #
 # <details><summary>Answer</summary>
 #
 # Rewound to step 100 the weights have learned from 6000 images, rewound to the end from all of them, in every round
-# again. So they begin high. Only the ticket has initial values throughout. That the others are good says nothing about
-# the start: they may have got all they know from training the large network.
+# again. So they begin high. Only the ticket has initial values throughout. The others say nothing about the start: they
+# may have got all they know from training the large network.
 # </details>
 
 # %% [markdown] structure
@@ -582,11 +582,11 @@ explorer
 # ### 1 · Prune what is left (core, 12 minutes)
 #
 # Write `prune_survivors(weights, masks, rates)`: one round of pruning. All three are dicts with one entry per layer,
-# under the same names. `weights` holds the trained weights, float tensors of any shape, and `masks` what is left of
-# them, bool tensors of the same shapes, True = keep. `rates` holds a number from 0 to 1 for each layer. If `left`
-# weights of a layer are left, exactly `round(rate * left)` of them go now: those of smallest magnitude in their layer.
-# A pruned weight stays pruned, whatever its value is. Where magnitudes are equal, any of the equal ones may go. Return
-# a dict of new masks, and do not change the old ones.
+# under the same names. `weights` holds the trained weights, float tensors of any shape, and `masks` bool tensors of the
+# same shapes, True = keep. `rates` holds a number from 0 to 1 for each layer. If `left` weights of a layer are left,
+# exactly `round(rate * left)` of them go now: those of smallest magnitude in their layer. A pruned weight stays pruned,
+# whatever its value is. Where magnitudes are equal, any of the equal ones may go. Return a dict of new masks, and do
+# not change the old ones.
 #
 # Example: the weights `[9.0, 3.0, -1.0, 2.0, 5.0]` have the mask `[False, True, True, True, True]`, and the rate is
 # 0.5. Four weights are left, so two go: those of magnitude 1 and 2. The answer is `[False, True, False, False, True]`.
@@ -668,7 +668,7 @@ find_ticket.check()
 # %% [markdown] exercise-3
 # ### 3 · The two controls (core, 15 minutes)
 #
-# A ticket has two things that other small networks have not: its initial values and its places. Write
+# A ticket has two things that other small networks lack: its initial values and its places. Write
 # `make_controls(model, masks, seed)`, which replaces one of them at a time. Return a pair:
 #
 # 1. a new network like `model`, with new initial values for all weights and biases; no mask is applied yet,
@@ -942,8 +942,8 @@ gains = [first - mean["short", arm] for arm in ("50 % sparse", "never sparse")]
 print(f"your guesses: {my_guess}; smaller by {gains[0]:.2f} and {gains[1]:.2f}")
 
 # %% [markdown] breaks-reading
-# **In the short run dense-sparse-dense is better than the first dense training. What has it gained that from? And what
-# is left of the gain in the long run?**
+# **In the short run dense-sparse-dense is better than the first dense training. Where does the gain come from? And what
+# is left of it in the long run?**
 #
 # <details><summary>Answer</summary>
 #
@@ -975,10 +975,9 @@ for start in late.STARTS:
 #
 # At the smallest share: there the ticket of step 0 is one or two points behind that of step 60 in two seeds, and about
 # ten in the third. (In that seed new initial values fail too, so the mask itself is bad.) Down to 6 % it is half a
-# point at most in the mean. The course has chosen the learning rate so that it shows. A likely reason: the first steps
-# of such a training are the wildest, and a mask that was found at its end no longer fits what was there before them.
-# Frankle et al. (2019) found the same in large networks on ImageNet. The claim then reads: the small network was there
-# *early*.
+# point at most in the mean. We have chosen the learning rate so that it shows. A likely reason: the first steps of such
+# a training are the wildest, and a mask that was found at its end no longer fits what was there before them. Frankle et
+# al. (2019) found the same in large networks on ImageNet. The claim then reads: the small network was there *early*.
 # </details>
 
 # %% [markdown] class

@@ -117,7 +117,7 @@ w.grad
 # | latent after step 2 | 0.65 | −0.55 | 1.1 | −1.6 | |
 # | rounded | **1** | −1 | 1 | −1 | $y$ = 2 |
 #
-# The first step has changed no rounded weight, and yet it was not in vain: in the second one weight *flips*. **Why does
+# The first step has changed no rounded weight, but it counts: in the second one weight *flips*. **Why does
 # a weight outside of the range get no gradient?**
 #
 # <details><summary>Answer</summary>
@@ -276,10 +276,9 @@ networks.take_steps(few_bits, data, seed)
 print(f"after  {100 * training.accuracy(few_bits, data.validation):.1f} % right")
 
 # %% [markdown] real-convert-text
-# Most of the way from the first cell was the scale: this network began at the least squared error, and that one had
-# min-max. Training did the rest. So far floats *stand for* integers. `convert` builds chapter 03's network of integers
-# from the trained one, and leaves
-# the latent weights behind:
+# The network of the first cell had the min-max scale, and this one began at the least squared error: that alone is most
+# of the gain. Training did the rest. So far floats *stand for* integers. `convert` builds chapter 03's network of
+# integers from the trained one, and leaves the latent weights behind:
 
 # %% real-convert
 integers = aware_conversion.convert(few_bits)
@@ -406,7 +405,7 @@ panel.set_title("LeNet-300-100, one scale per layer")
 plot
 
 # %% [markdown] grid-bits-reading
-# **From how many bits down is training worth its while? What does one bit cost, even with training?**
+# **At how many bits does training pay? What does one bit cost, even with training?**
 #
 # <details><summary>Answer</summary>
 #
@@ -480,10 +479,10 @@ for s in trainings.SEEDS:
 # %% [markdown] floats
 # ## Predict: are the latent weights the network?
 #
-# All that training learns goes into the latent weights, 32 bits each, and of these the sign is what remains. Then with
-# the latent weights themselves in its layers the network should be better still. The binary networks (the scale
-# follows, which of one bit is the mean magnitude and does better than a fixed one) get this many images wrong; how
-# many do their latent weights?
+# All that training learns goes into the latent weights, 32 bits each, and only the sign of each remains. Then with the
+# latent weights themselves in its layers the network should be better still. The binary networks (the scale follows,
+# which of one bit is the mean magnitude and does better than a fixed one) get this many images wrong; how many do their
+# latent weights?
 
 # %% floats-known
 print("% wrong, 1 bit              seed 0  seed 1  seed 2")
@@ -504,7 +503,7 @@ row("latent weights", [100 * outcome.floats for outcome in one_bit])
 #
 # The loss has seen nothing but the rounded weights, and the biases have learned to go with these. How large a latent
 # weight is only says how far it is from changing its sign: it is a counter for the training. After the training nobody
-# needs it, and whoever tests with it tests another network.
+# needs it, and a test with it is a test of another network.
 # </details>
 
 # %% [markdown] cost
@@ -595,14 +594,13 @@ for bits, per_channel in folding.PREPARED:
     row("    and then folded", [100 * one.folded for one in found])
 
 # %% [markdown] channels-reading
-# **What has training given back? And folded afterwards, why does one of the two get worse, and the other not
-# at all?**
+# **What has training given back? And folded afterwards, why does one of the two get worse, and the other not at all?**
 #
 # <details><summary>Answer</summary>
 #
-# Most of what rounding had taken, in both. Folding multiplies each channel by a number of its own. If each channel has a scale, the scale takes this number, and the integers stay what they were. If all share one scale,
-# the weights are rounded anew, on a grid that they were not trained for. So train the network in the form in which it
-# will be used.
+# Most of what rounding had taken, in both. Folding multiplies each channel by a number of its own. If each channel has
+# a scale, the scale takes this number, and the integers stay what they were. If all share one scale, the weights are
+# rounded anew, on a grid that they were not trained for. So train the network in the form in which it will be used.
 # </details>
 
 # %% [markdown] halves
@@ -696,9 +694,9 @@ for rate, ways in ((small, ["bf16, master weights"]), (usual, halves.ways(usual)
 #
 # bf16 has 7 bits of mantissa: from 1 to the next number it is 1/128, and a step of less than half of that is
 # *swallowed*. The weight stays, and the same happens in the next step. fp16 swallows only the smallest steps, which
-# together are a small part of the way. At the larger rate it costs
-# a few tenths or nothing that the seeds would show. Master weights are latent weights:
-# floats that add up many small steps until the rounded value changes. In bf16 the range is safe, and the sum is not.
+# together are a small part of the way. At the larger rate bf16 loses a few tenths of a point at most. Master weights
+# are latent weights: floats that add up many small steps until the rounded value changes. In bf16 the range is safe,
+# and the sum is not.
 # </details>
 
 # %% [markdown] explore
@@ -752,14 +750,13 @@ explorer
 #    the largest ones already, and a step further out changes nothing. Such a weight may walk far away, and then has as
 #    far to come back.
 # 2. Those of the drawn ones that change take some 15 and 40 steps; most weights do not change in 60. The largest first
-#    step is less than a tenth of the scale, and the two signs lie two scales apart. None would change if only rounded values were
-#    stored: each step would be rounded away before the next. The latent weights add the steps up. (With more bits the
-#    values lie closer together, and it is still none.)
+#    step is less than a tenth of the scale, and the two signs lie two scales apart. None would change if only rounded
+#    values were stored: each step would be rounded away before the next. The latent weights add the steps up. (With
+#    more bits the values lie closer together, and it is still none.)
 # 3. Almost all of them: the largest weight of the layer is many times as large as most. Training moves some across the
 #    threshold and mends a part, and still ends above the network that is merely rounded with the least-squares scale.
-#    *fixed* begins with that scale, with which half of the weights or more become 0 instead of all, and ends
-#    near the float network. *learned* begins there too, lets the scale change with the weights, and ends a little lower
-#    still.
+#    *fixed* begins with that scale, with which half of the weights or more become 0 instead of all, and ends near the
+#    float network. *learned* begins there too, lets the scale change with the weights, and ends a little lower still.
 # 4. Nothing: floats that trained on and are rounded then are no better than those that did not, because these steps
 #    never saw the rounding. Weights that are rounded at each step end near the float network with two bits and a scale
 #    that fits. With four bits there is hardly anything to give back, as min-max after training shows; with three it
@@ -769,11 +766,10 @@ explorer
 #    it: none is needed here, and none gains anything. Far to the left all gradients become 0 and the network learns
 #    nothing; far to the right they are too large and steps are skipped, at last all of them.
 # 6. bf16 has the range of float32 but keeps 8 bits of a number, fp16 keeps 11. An update below about 1/512 to 1/256 of
-#    its weight is rounded away: nine of ten and more are, most of the whole movement is lost, and the network
-#    learns far more slowly. fp16 loses many updates, too, but the small ones: most of their sum is left. Master
-#    weights of float32 add
-#    the same updates up, as the latent weights of the first scene do, and the error is that of float32. The format with
-#    the largest range is not the safe half, then: it is the one that needs master weights most.
+#    its weight is rounded away: nine of ten and more are, most of the whole movement is lost, and the network learns
+#    far more slowly. fp16 loses many updates, too, but the small ones: most of their sum is left. Master weights of
+#    float32 add the same updates up, as the latent weights of the first scene do, and the error is that of float32. The
+#    format with the largest range is not the safe half, then: it is the one that needs master weights most.
 # </details>
 
 # %% [markdown] exercises
@@ -827,11 +823,11 @@ fake_quantize_ste.check()
 # %% [markdown] exercise-2
 # ### 2 · The gradient of a step (core, 15 minutes)
 #
-# Write `learned_step_gradient(gradient, x, step, q_min, q_max)`: how the loss changes with the step of LSQ. Forward,
-# $\hat x = s\,q$ with $q = \mathrm{clamp}(\mathrm{round}(x / s), q_{\min}, q_{\max})$. `x` is a float tensor, `gradient`
-# is that of the loss by $\hat x$, in the same shape. `step` is one number above 0 as a tensor of shape `()`, or one per
-# output channel, in a shape such as `(300, 1)` that broadcasts against `x`. Return a tensor of the shape and type of
-# `step`: for each step the sum over its numbers of `gradient` times the derivative of $\hat x$ by $s$, times
+# Write `learned_step_gradient(gradient, x, step, q_min, q_max)`: how the loss changes with the scale, LSQ's *step*.
+# Forward, $\hat x = s\,q$ with $q = \mathrm{clamp}(\mathrm{round}(x / s), q_{\min}, q_{\max})$. `x` is a float tensor,
+# `gradient` is that of the loss by $\hat x$, in the same shape. `step` is one number above 0 as a tensor of shape `()`,
+# or one per output channel, in a shape such as `(300, 1)` that broadcasts against `x`. Return a tensor of the shape and
+# type of `step`: for each step the sum over its numbers of `gradient` times the derivative of $\hat x$ by $s$, times
 # $1 / \sqrt{N \, q_{\max}}$, where $N$ is how many numbers share the step.
 #
 # The derivative is that of the straight-through estimator. Where $x / s$ lies from $q_{\min}$ to $q_{\max}$, the
@@ -1119,7 +1115,7 @@ break_the_gradient.check()
 # %% [markdown] bill
 # ## What it cost and what it bought
 #
-# Four rows for the running table: the float network with the four epochs that all have had, and 4, 2 and 1 bits, their
+# Four rows for the running table: the float network with as many epochs as the others, and 4, 2 and 1 bits, their
 # scales learned. Each is trained now, written to a file, read back and tested on the **test** images.
 
 
@@ -1133,12 +1129,12 @@ def trained(way, bits):
     return model
 
 
-rows = {"float32, 4 epochs more": trained(None, 32)}
+rows = {"float32, 4 more epochs": trained(None, 32)}
 rows |= {f"{bits} bit{'s' * (bits > 1)}, learned": trained("learned", bits) for bits in (4, 2, 1)}
 
 # %% bill-table
 for name, model in rows.items():
-    floats = model is rows["float32, 4 epochs more"]
+    floats = model is rows["float32, 4 more epochs"]
     q = {} if floats else aware.quantized_weights(model)[1]
     report = measure.measure(
         name,
@@ -1167,10 +1163,10 @@ table
 # %% [markdown] breaks
 # ## Where it breaks
 #
-# The weak side of fp16 is the other one: its range. A gradient below half of the least number becomes 0, it
-# *underflows*. So mixed-precision training multiplies the loss by a *loss scale* before the gradients are taken, which
-# multiplies every gradient, and divides by it before the step. Is that needed? How many of the gradients that are not 0
-# underflow without it?
+# The weak side of fp16 is its range. A gradient below half of the least number becomes 0, it *underflows*. So
+# mixed-precision training multiplies the loss by a *loss scale* before the gradients are taken, which multiplies every
+# gradient, and divides by it before the step. Is that needed? How many of the gradients that are not 0 underflow
+# without it?
 
 # %% breaks-underflow
 sizes = halves.magnitudes(data)
@@ -1183,8 +1179,8 @@ for kind in halves.KINDS[2:]:
 
 # %% [markdown] breaks-predict
 # Now we train for two epochs in fp16, with master weights, with loss scales from $2^{-20}$ to $2^{24}$ that stay as
-# they are, and with one that is found while training, as in exercise 6. How many points
-# better than without a scale, $2^0$, is the best of them? Write your guess.
+# they are, and with one that is found while training, as in exercise 6. How many points better than without a scale,
+# $2^0$, is the best of them? Write your guess.
 
 # %% breaks-guess
 my_guess = None
