@@ -9,8 +9,8 @@
 # - find the best choice of bits for a file of a given size, and say what a quicker choice misses,
 # - round the weights of an output together instead of one by one, and mend the mean of what it gives.
 #
-# **You need** chapter 03, and 90 minutes, 40 of them for the three core exercises. What is marked *more* takes another
-# 60. Run the cells from the top. No GPU is needed.
+# **You need** chapter 03, of chapter 06 the Kullback-Leibler divergence, and 90 minutes, 40 of them for the three core
+# exercises. What is marked *more* takes another 60. Run the cells from the top. No GPU is needed.
 
 # %% setup
 import copy
@@ -59,8 +59,8 @@ data = load(device=training.pick_device())
 # *separable* is the small relative of MobileNet with which chapter 03 ended. It has six layers: *depthwise* ones, with
 # a kernel for each channel, *pointwise* ones, which mix the channels, and a linear one. We round its weights after
 # training, with one scale per layer. `quantize_mixed` takes the bits of each layer, and folds the batch norms first.
-# (`calibration` is 500 training images; we need what they show of the inputs in the second half.) Below are ten digits
-# as the network of 3 bits reads them.
+# (`calibration` is 500 training images; in the second half we measure the inputs of each layer on them.) Below are ten
+# digits as the network of 3 bits reads them.
 
 # %% problem-number
 layers = ("stem", "depthwise1", "pointwise1", "depthwise2", "pointwise2", "fc")
@@ -534,8 +534,8 @@ for s in networks.SEEDS:
 #
 # All 512 can be tried, in a kernel of 9. A unit of *fc* has 576 weights. Two ways need no enumeration:
 #
-# - *descent* (coordinate descent): begin with nearest; in each output send the one weight the other way that lowers
-#   $\Delta^\top G\, \Delta$ most, again and again, until none lowers it;
+# - *descent* (coordinate descent): begin with nearest; in each output round that weight the other way for which
+#   $\Delta^\top G\, \Delta$ falls most, again and again, until it falls for none;
 # - *AdaRound*: the gradient descent of the mathematics above.
 #
 # *exact* tries all where an output has at most 16 weights. The error of the outputs in 3 bits, in % of that of nearest:
@@ -634,7 +634,7 @@ print(f"read back, {100 * training.accuracy(plain, data.validation):.1f} % right
 # %% [markdown] control
 # ## Predict: is it the bits, or the rounding?
 #
-# With 4 bits' bytes, *mixed, rounding learned* has the best bits, exact rounding (descent where that is too much) and
+# In the bytes of 4 bits, *mixed, rounding learned* has the best bits, exact rounding (descent where that is too much) and
 # corrected biases. Which of these has done it? The *control* is learned rounding with the same bits for all.
 
 # %% control-known
@@ -1166,8 +1166,8 @@ for s in networks.SEEDS:
 #
 # Where costs are small, the sum is about right: small changes add up. Where they are large, it is off, to either side.
 # Two layers can do the same damage, and then it is counted twice; or one can make the other worse. So *best* means best
-# by this sum. With few bits an allocation with a larger sum may get more right. Whoever can afford it tries the first
-# few of the list as a whole.
+# by this sum. With few bits an allocation with a larger sum may get more right. If there is time, try several allocations
+# of low cost on the whole network.
 # </details>
 
 # %% [markdown] breaks-lenet-text
@@ -1258,9 +1258,10 @@ for bits in (4, 3):
 # ## Also: the trace of a matrix that nobody writes down (more)
 #
 # The mean curvature of a layer's weights is the *trace* of its Hessian (the sum of the diagonal) divided by their
-# number. Chapter 08 can multiply $H$ by a vector without writing $H$ down. Take a vector $u$ of signs, each −1 or 1 by
-# chance: $u^\top H u = \sum_{ij} H_{ij} u_i u_j$. What is its mean? Where $i \ne j$, $u_i u_j$ is −1 as often as 1.
-# Where $i = j$ it is 1. So the trace is left. This is Hutchinson's estimate; HAWQ-V2 uses it.
+# number. Chapter 08 found the curvature $u^\top H u$ along a direction $u$ without writing $H$ down. Take a vector
+# $u$ of signs, each −1 or 1 by chance: $u^\top H u = \sum_{ij} H_{ij} u_i u_j$. What is its mean? Where $i \ne j$,
+# $u_i u_j$ is −1 as often as 1. Where $i = j$ it is 1. So the trace is left. This is Hutchinson's estimate; HAWQ-V2
+# uses it.
 
 # %% trace-by-hand
 H = torch.tensor([[3.0, 1.0], [1.0, 2.0]])
@@ -1308,7 +1309,7 @@ if my_name is not None:
 # - Frantar and Alistarh, *Optimal Brain Compression*, NeurIPS 2022, [arXiv
 #   2208.11580](https://arxiv.org/abs/2208.11580), and Frantar and others, *GPTQ*, ICLR 2023, [arXiv
 #   2210.17323](https://arxiv.org/abs/2210.17323): the same $G$. They round one weight, or one column, at a time, and
-#   move those that are left to make up for it, as chapter 08's surgeon did. Chapter 14 uses it.
+#   move those that are left to make up for it, as chapter 08's surgeon did.
 #
 # The README of Sony's *Model Compression Toolkit* draws three curves over the bits of MobileNetV2's weights: one
 # precision for all, mixed, and mixed with rounding learned by gradients. That order is the claim we test.
